@@ -1,0 +1,71 @@
+"""tutelage: train a centralised teacher for a cooperative team, hand its skill to small students that act alone.
+
+The public names are those listed here; everything else may change. They are loaded on first use, so that importing
+`tutelage` is quick.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tutelage.configs.experiment import FitConfig
+    from tutelage.envs.build import make
+    from tutelage.errors import BadInput, Fault
+    from tutelage.experiment.evaluate import Evaluation, evaluate
+    from tutelage.experiment.run import LoadedRun, load
+    from tutelage.experiment.train import resume, train
+    from tutelage.registry import ENVIRONMENTS, METHODS
+    from tutelage.types import Environment, Frozen, Out, Policy, Rollout, Sensed, Spec, TimeStep
+
+_HOMES = {
+    "FitConfig": "configs.experiment",
+    "make": "envs.build",
+    "BadInput": "errors",
+    "Fault": "errors",
+    "Evaluation": "experiment.evaluate",
+    "evaluate": "experiment.evaluate",
+    "LoadedRun": "experiment.run",
+    "load": "experiment.run",
+    "resume": "experiment.train",
+    "train": "experiment.train",
+    "ENVIRONMENTS": "registry",
+    "METHODS": "registry",
+    **dict.fromkeys(("Environment", "Frozen", "Out", "Policy", "Rollout", "Sensed", "Spec", "TimeStep"), "types"),
+}
+
+__version__ = "0.1.0"
+__all__ = [
+    "ENVIRONMENTS",
+    "METHODS",
+    "BadInput",
+    "Environment",
+    "Evaluation",
+    "Fault",
+    "FitConfig",
+    "Frozen",
+    "LoadedRun",
+    "Out",
+    "Policy",
+    "Rollout",
+    "Sensed",
+    "Spec",
+    "TimeStep",
+    "evaluate",
+    "load",
+    "make",
+    "resume",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tutelage' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"tutelage.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

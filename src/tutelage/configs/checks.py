@@ -1,0 +1,31 @@
+"""Checks shared by the configs: bad values are refused by name before anything is built."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from tutelage.errors import BadInput, unknown
+
+
+def check_choices(config: Any) -> None:
+    """Refuse values outside the Literal of their field (also those that came from a file or from Python)."""
+    hints = get_type_hints(type(config))
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if get_origin(hints[f.name]) is Literal and value not in get_args(hints[f.name]):
+            raise unknown(f.name, str(value), get_args(hints[f.name]))
+
+
+def check_positive(config: Any, *names: str) -> None:
+    """Refuse values below or equal to zero."""
+    for name in names:
+        if not getattr(config, name) > 0:
+            raise BadInput(f"{name} = {getattr(config, name)!r}: must be greater than 0")
+
+
+def check_unit(config: Any, *names: str) -> None:
+    """Refuse values outside [0, 1]."""
+    for name in names:
+        if not 0 <= getattr(config, name) <= 1:
+            raise BadInput(f"{name} = {getattr(config, name)!r}: must be between 0 and 1")

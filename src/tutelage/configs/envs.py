@@ -1,0 +1,59 @@
+"""Options of the environments (`--env.KEY`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tutelage.configs.checks import check_positive, check_unit
+
+
+@dataclass(frozen=True)
+class SmaxOptions:
+    """Options of SMAX battles."""
+
+    max_steps: int = 100
+    """Steps after which a battle counts as lost."""
+    see_enemy_actions: bool = True
+    """Whether observations show what visible enemies did last."""
+    walls_cause_death: bool = True
+    """Whether units that touch the border die."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "max_steps")
+
+
+@dataclass(frozen=True)
+class SpreadOptions:
+    """Options of mpe/simple_spread."""
+
+    n_agents: int = 3
+    """Agents, and as many landmarks."""
+    local_ratio: float = 0.5
+    """Share of the own collision penalty in each agent's reward."""
+    max_steps: int = 25
+    """Steps after which an episode is cut off."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "n_agents", "max_steps")
+        check_unit(self, "local_ratio")
+
+
+@dataclass(frozen=True)
+class ReferenceOptions:
+    """Options of mpe/simple_reference."""
+
+    max_steps: int = 25
+    """Steps after which an episode is cut off."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "max_steps")
+
+
+@dataclass(frozen=True)
+class ProbeOptions:
+    """The probe environments have no options."""
+
+
+@dataclass(frozen=True)
+class AnyOptions:
+    """A user's `module:factory` takes its options in its own code."""

@@ -1,0 +1,26 @@
+"""How a run is evaluated and kept: the same for every method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tutelage.configs.checks import check_positive
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Evaluation and checkpointing of a run. None of these changes what is learned."""
+
+    evaluations: int = 20
+    """Evaluations during training, evenly spaced; the best one's parameters are kept."""
+    eval_episodes: int = 32
+    """Greedy episodes per evaluation."""
+    test_episodes: int = 320
+    """Greedy episodes of the final test of the best parameters, with a key of its own."""
+    checkpoint_seconds: float = 30.0
+    """Seconds between checkpoints."""
+    tensorboard: bool = False
+    """Also write TensorBoard files (needs the `track` extra)."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "evaluations", "eval_episodes", "test_episodes", "checkpoint_seconds")

@@ -1,0 +1,78 @@
+"""Settings of KD-MARL and of its single-term relatives (bc, kl)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tutelage.configs.checks import check_choices, check_positive, check_unit
+from tutelage.errors import BadInput
+
+
+@dataclass(frozen=True)
+class KdMarlConfig:
+    """Settings of the distillation of a frozen teacher into small students.
+
+    A weight of None means its default where the teacher provides what the term needs, else 0.
+    """
+
+    core: Literal["gru", "mlp"] = "gru"
+    """Student network: recurrent or feed-forward."""
+    size: str = "ratio=28.6"
+    """Student size: ratio=R (R times fewer FLOPs than the teacher's actor; than a 128-GRU where it has no network),
+    flops=F or params=P per agent, width=W, or tiers=0,1:16;2-4:32."""
+    share: Literal["type", "team"] = "type"
+    """Who shares weights: agents of one width and one agent type, or every agent of one width."""
+    student_view: Literal["local", "local-no-id"] = "local"
+    """What a student reads: its observation and its number, or the observation alone."""
+    adv: float | None = None
+    """Weight of the teacher-guided advantage term (default 0.5)."""
+    kl: float | None = None
+    """Weight of the KL divergence from the teacher's action distribution (default 1)."""
+    ce: float | None = None
+    """Weight of the cross-entropy to the teacher's best action (default 0.5; 1 for an action-only teacher)."""
+    rel: float | None = None
+    """Weight of the structural relation term between agents' features (default 0.1)."""
+    role: float | None = None
+    """Weight of the role alignment term (default 0.1)."""
+    entropy: float = 0.001
+    """Weight of the students' entropy bonus."""
+    temperature: float = 2.0
+    """Softening of both distributions in the KL term."""
+    clip: float = 0.2
+    """Clip range of the advantage term's probability ratio."""
+    gamma: float = 0.99
+    """Discount of the teacher's advantages."""
+    lam: float = 0.95
+    """Lambda of the teacher's advantages."""
+    episodes: int = 2048
+    """Teacher episodes gathered (an average: whole rollouts are kept)."""
+    tempered: float = 0.2
+    """Share of environments in which the teacher samples at `hot`, so that recovery states exist."""
+    hot: float = 1.5
+    """Sampling temperature in those environments."""
+    envs: int = 256
+    """Environments played side by side while gathering."""
+    passes: int = 20
+    """Passes over the gathered data."""
+    batch: int = 32
+    """Sequences per gradient step (of at most one episode's length each)."""
+    lr: float = 2e-3
+    """Learning rate (Adam)."""
+    anneal: bool = True
+    """Let the learning rate fall to 0 over the passes."""
+    grad_clip: float = 10.0
+    """Global-norm gradient clip."""
+    memory_gb: float = 6.0
+    """Refuse gathered data larger than this."""
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_positive(
+            self, "temperature", "episodes", "hot", "envs", "passes", "batch", "lr", "grad_clip", "memory_gb"
+        )
+        check_unit(self, "gamma", "lam", "clip", "tempered")
+        for name in ("adv", "kl", "ce", "rel", "role", "entropy"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise BadInput(f"{name} = {value!r}: a weight must not be negative")

@@ -1,0 +1,68 @@
+"""Settings of IPPO and MAPPO."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tutelage.configs.checks import check_choices, check_positive, check_unit
+from tutelage.errors import BadInput
+
+
+@dataclass(frozen=True)
+class PpoConfig:
+    """Settings of PPO for teams."""
+
+    steps: int = 3_000_000
+    """Environment steps to train for."""
+    core: Literal["gru", "mlp"] = "gru"
+    """Actor network: recurrent, or feed-forward (about twice as fast)."""
+    size: str = "width=128"
+    """Actor size: width=W, ratio=R (R times fewer FLOPs than a 128-GRU), flops=F or params=P per agent, or
+    tiers=0,1:16;2-4:32."""
+    share: Literal["team", "type"] = "team"
+    """Who shares weights: every agent of one width, or only those of one agent type as well."""
+    actor_view: Literal["local", "local-no-id", "local+state"] = "local"
+    """What an agent reads: its observation and its number, the observation alone, or the world state as well."""
+    critic_width: int = 128
+    """Width of the critic's two layers."""
+    envs: int = 128
+    """Environments played side by side."""
+    rollout: int = 32
+    """Steps per environment between updates."""
+    epochs: int = 4
+    """Passes over each rollout."""
+    minibatches: int = 4
+    """Parts each pass is split into."""
+    chunk: int = 16
+    """Length of the sequences that are learned from (1 for `mlp` shuffles single steps); divides `rollout`."""
+    lr: float = 2e-3
+    """Learning rate of actor and critic."""
+    anneal: bool = True
+    """Let the learning rate fall to 0 over the budget."""
+    gamma: float = 0.99
+    """Discount."""
+    lam: float = 0.95
+    """Lambda of the generalised advantage estimate."""
+    clip: float = 0.2
+    """Clip range of the probability ratio."""
+    entropy: float = 0.01
+    """Weight of the entropy bonus."""
+    grad_clip: float = 0.5
+    """Global-norm gradient clip, actor and critic each."""
+    value_loss: Literal["mse", "huber"] = "mse"
+    """Critic loss on normalised values; huber has delta 10."""
+    value_clip: float = 0.0
+    """Clip range of the value's change per update, in standard deviations of the returns; 0 = off."""
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_positive(
+            self, "steps", "critic_width", "envs", "rollout", "epochs", "minibatches", "chunk", "lr", "grad_clip"
+        )
+        check_unit(self, "gamma", "lam", "clip")
+        if self.rollout % self.chunk:
+            raise BadInput(f"chunk = {self.chunk}: must divide rollout = {self.rollout}")
+        rows = self.envs * self.rollout // self.chunk
+        if rows % self.minibatches:
+            raise BadInput(f"minibatches = {self.minibatches}: must divide envs x rollout / chunk = {rows}")

@@ -1,0 +1,128 @@
+"""Playing (`collect`) and replaying (`unroll`). Both reset memory through `enter`, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
+
+from tutelage.data.trees import choose
+from tutelage.types import ActRule, Behaviour, Carry, EnvState, Out, Params, Policy, Rollout, TimeStep, VectorEnv
+
+
+class Here(NamedTuple):
+    """Where collection stands: the next rollout continues from it."""
+
+    env_state: EnvState
+    timestep: TimeStep
+    carry: Carry
+
+
+def begin(env: VectorEnv, policy: Policy, key: PRNGKeyArray) -> Here:
+    """Start B new episodes."""
+    state, timestep = env.reset(key)
+    return Here(state, timestep, policy.carry(env.n))
+
+
+def enter(policy: Policy, first: Bool[Array, B], carry: Carry) -> Carry:
+    """The policy's memory before a step: a fresh one where an episode begins."""
+    return choose(first, policy.carry(first.shape[0]), carry)
+
+
+def collect(
+    env: VectorEnv,
+    policy: Policy,
+    params: Params,
+    act: ActRule,
+    here: Here,
+    key: PRNGKeyArray,
+    steps: int,
+    record: Callable[[TimeStep, Carry, Out], Any] = lambda timestep, carry, out: (),
+) -> tuple[Here, Rollout]:
+    """Play `steps` steps in all environments, going on from `here`.
+
+    Args:
+        record: what to keep of every step, from (timestep, carry entering the step, out).
+
+    Returns:
+        Where it stands now, and the rollout (T = steps).
+    """
+
+    def body(here: Here, key: PRNGKeyArray) -> tuple[Here, tuple[TimeStep, Array, Any]]:
+        key_policy, key_act, key_env = jax.random.split(key, 3)
+        timestep = here.timestep
+        entering = enter(policy, timestep.first, here.carry)
+        carry, out = policy.step(params, entering, timestep, key_policy)
+        action, log_prob = act(key_act, out, timestep)
+        env_state, following = env.step(key_env, here.env_state, timestep, action)
+        return Here(env_state, following, carry), (timestep, log_prob, record(timestep, entering, out))
+
+    end, (timesteps, log_prob, out) = jax.lax.scan(body, here, jax.random.split(key, steps))
+    timesteps = jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), timesteps, end.timestep)
+    return end, Rollout(timesteps, log_prob, out, here.carry, ~timesteps.last[:-1])
+
+
+def play(
+    env: VectorEnv, behaviour: Behaviour, train_state: Any, progress: Any, here: Here, key: PRNGKeyArray
+) -> tuple[Here, Rollout]:
+    """One rollout of a behaviour."""
+    params, act = behaviour.plays(train_state, progress)
+    key_begin, key = jax.random.split(key)
+    if behaviour.fresh:
+        here = begin(env, behaviour.policy, key_begin)
+    return collect(env, behaviour.policy, params, act, here, key, behaviour.steps, behaviour.record)
+
+
+def unroll(
+    policy: Policy,
+    params: Params,
+    carry: Carry,
+    inputs: TimeStep,
+    first: Bool[Array, "T B"],
+    key: PRNGKeyArray | None = None,
+) -> Out:
+    """Run a policy over recorded inputs, resetting its memory where `first`.
+
+    Args:
+        carry: memory entering step 0.
+        inputs: (T, B, ...).
+
+    Returns:
+        Out with leaves (T, B, ...).
+    """
+    key = jax.random.key(0) if key is None else key
+    if not jax.tree.leaves(carry):  # no memory: time is just more batch
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), inputs)
+        out = policy.step(params, carry, flat, key)[1]
+        return jax.tree.map(lambda x: x.reshape(*first.shape, *x.shape[1:]), out)
+    keys = jax.random.split(key, first.shape[0])
+
+    def body(carry: Carry, x: tuple[TimeStep, Array, Array]) -> tuple[Carry, Out]:
+        timestep, first, key = x
+        return policy.step(params, enter(policy, first, carry), timestep, key)
+
+    return jax.lax.scan(body, carry, (inputs, first, keys))[1]
+
+
+def rows(tree: Any, index: Any, axis: int = 1) -> Any:
+    """Pick environments (or sequences) out of time-major arrays: how minibatches are made."""
+    return jax.tree.map(lambda x: jnp.take(x, index, axis=axis), tree)
+
+
+def sequences(tree: Any, length: int) -> Any:
+    """Cut time-major (T, B, ...) leaves into (length, T/length * B, ...) sequences."""
+
+    def leaf(x: Array) -> Array:
+        t, b = x.shape[:2]
+        cut = x.reshape((t // length, length, b) + x.shape[2:]).swapaxes(0, 1)
+        return cut.reshape((length, t // length * b) + x.shape[2:])
+
+    return jax.tree.map(leaf, tree)
+
+
+def shuffles(key: PRNGKeyArray, times: int, n: int) -> Int[Array, "times n"]:
+    """Random orders of `range(n)`, by sorting random numbers (several times faster than `permutation`)."""
+    return jax.random.uniform(key, (times, n)).argsort(-1)

@@ -1,0 +1,20 @@
+"""Selecting inside pytrees of arrays."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
+Tree = TypeVar("Tree")
+
+
+def choose(which: Bool[Array, B], a: Tree, b: Tree) -> Tree:
+    """Row by row: `a` where `which`, else `b`; every leaf has B as its first axis."""
+
+    def leaf(x: Any, y: Any) -> Any:
+        return jnp.where(which.reshape(which.shape + (1,) * (x.ndim - which.ndim)), x, y)
+
+    return jax.tree.map(leaf, a, b)

@@ -1,0 +1,31 @@
+"""B instances of an environment at once."""
+
+from __future__ import annotations
+
+import jax
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from tutelage.data.trees import choose
+from tutelage.types import Environment, EnvState, TimeStep, VectorEnv
+
+
+def batch(env: Environment, n: int) -> VectorEnv:
+    """Run `n` instances side by side; the step after a `last` one opens a new episode.
+
+    The action given at a `last` step is ignored, so nothing of an ending episode is lost and no transition leads
+    from one episode into the next.
+    """
+
+    def reset(key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
+        return jax.vmap(env.reset)(jax.random.split(key, n))
+
+    def step(
+        key: PRNGKeyArray, state: EnvState, timestep: TimeStep, action: Int[Array, "B N"]
+    ) -> tuple[EnvState, TimeStep]:
+        key_reset, key_step = jax.random.split(key)
+        going = jax.vmap(env.step)(jax.random.split(key_step, n), state, action)
+        state, following = choose(timestep.last, reset(key_reset), going)
+        # Observing once, after the choice, lets the compiler drop the observations of both branches.
+        return state, following._replace(**jax.vmap(env.sense)(state)._asdict())
+
+    return VectorEnv(reset, step, n)

@@ -1,0 +1,1 @@
+"""Environments: one instance each, pure functions, never resetting themselves."""

@@ -1,0 +1,97 @@
+"""Pieces that several environments share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from tutelage.errors import unknown
+from tutelage.types import Carry, Out, Policy, Sensed, TimeStep
+
+BLOCKED = -1e9
+"""Score of an action that is not taken or not available."""
+
+
+def first_timestep(sensed: Sensed) -> TimeStep:
+    """The step that opens an episode: no action led here, no reward."""
+    no = jnp.zeros((), bool)
+    return TimeStep(
+        *sensed,
+        action=jnp.zeros(sensed.obs.shape[0], jnp.int32),
+        reward=jnp.zeros(()),
+        discount=jnp.ones(()),
+        first=~no,
+        last=no,
+        success=no,
+    )
+
+
+def next_timestep(
+    sensed: Sensed, action: Int[Array, N], reward: Array, last: Array, success: Array, terminal: bool
+) -> TimeStep:
+    """The step that `action` led to. `terminal`: whether an end is a true one (discount 0) or a truncation."""
+    return TimeStep(
+        *sensed,
+        action=action.astype(jnp.int32),
+        reward=jnp.asarray(reward, jnp.float32),
+        discount=1.0 - last.astype(jnp.float32) if terminal else jnp.ones(()),
+        first=jnp.zeros((), bool),
+        last=last,
+        success=success,
+    )
+
+
+def one_hot_scores(action: Int[Array, "B N"], avail: Bool[Array, "B N A"]) -> Float[Array, "B N A"]:
+    """Scores of a controller that names an action: 0 for it, a large negative number for all others.
+
+    Where the named action is not available the first available one is taken.
+    """
+    allowed = jnp.take_along_axis(avail, action[..., None], -1)[..., 0]
+    action = jnp.where(allowed, action, avail.argmax(-1))
+    return jnp.where(jnp.arange(avail.shape[-1]) == action[..., None], 0.0, BLOCKED)
+
+
+def controller(
+    act: Callable[[Carry, TimeStep, Array], tuple[Carry, Int[Array, "B N"]]],
+    carry: Callable[[int], Carry] = lambda n: (),
+) -> Policy:
+    """A hand-written controller as a Policy. `act(carry, timestep, key)` -> (carry, actions)."""
+
+    def step(params: Any, carry: Carry, timestep: TimeStep, key: Array) -> tuple[Carry, Out]:
+        carry, action = act(carry, timestep, key)
+        return carry, Out(one_hot_scores(action, timestep.avail))
+
+    return Policy(init=lambda key: (), carry=carry, step=step)
+
+
+def pick_controller(env_id: str, name: str, table: dict[str, Callable[[], Policy]]) -> Policy:
+    """Look a scripted controller up; raises BadInput naming the environment's controllers."""
+    if name not in table:
+        raise unknown(f"scripted controller of {env_id}", name, table)
+    return table[name]()
+
+
+def steer(delta: Float[Array, "... 2"], velocity: Float[Array, "... 2"]) -> Int[Array, ...]:
+    """The MPE move (0 stay, 1 left, 2 right, 3 down, 4 up) that best cancels `delta` without overshooting."""
+    wanted = delta - 0.6 * velocity
+    along_x = jnp.abs(wanted[..., 0]) >= jnp.abs(wanted[..., 1])
+    move = jnp.where(along_x, jnp.where(wanted[..., 0] > 0, 2, 1), jnp.where(wanted[..., 1] > 0, 4, 3))
+    return jnp.where(jnp.abs(wanted).max(-1) < 0.03, 0, move)
+
+
+def greedy_matching(distance: Float[Array, "n m"]) -> Int[Array, n]:
+    """Match rows to columns, nearest pair first; a row left over gets its nearest column."""
+
+    def take(carry: tuple[Array, Array], _: Any) -> tuple[tuple[Array, Array], None]:
+        distance, match = carry
+        row, column = jnp.unravel_index(distance.argmin(), distance.shape)
+        free = jnp.isfinite(distance[row, column])
+        match = jnp.where(free & (jnp.arange(match.shape[0]) == row), column, match)
+        return (distance.at[row].set(jnp.inf).at[:, column].set(jnp.inf), match), None
+
+    (_, match), _ = jax.lax.scan(take, (distance, distance.argmin(1)), length=min(distance.shape))
+    return match

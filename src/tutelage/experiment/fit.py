@@ -1,0 +1,311 @@
+"""The training loop: stages of compiled updates, with logging, evaluation and checkpoints between chunks.
+
+Every random number comes from (seed, stage, update), so the length of chunks, evaluations, interruptions and resumes
+cannot change a number.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from tutelage.configs.experiment import FitConfig
+from tutelage.data.collect import Here, begin, play
+from tutelage.data.vector import batch
+from tutelage.errors import NonFinite
+from tutelage.experiment.evaluate import Evaluation, play_episodes, player, test_key
+from tutelage.types import Environment, Method, Metrics, Params, Rollout, Stage, TrainState
+
+
+class Loop(NamedTuple):
+    """What a compiled chunk takes and gives back.
+
+    Attributes:
+        train_state: the method's.
+        here: where each behaviour's collection stands.
+        update, steps: done in this stage.
+    """
+
+    train_state: TrainState
+    here: dict[str, Here]
+    update: Array
+    steps: Array
+
+
+class Best(NamedTuple):
+    """The best evaluation so far and the parameters it belongs to."""
+
+    success_rate: float
+    return_mean: float
+    params: Params
+
+
+class Status(NamedTuple):
+    """Where training stands, on the host.
+
+    Attributes:
+        stage: index of the current stage.
+        loop: its state.
+        steps: environment steps of earlier stages.
+        best: None before the first evaluation.
+        seconds: spent learning so far, without compilation and evaluation.
+    """
+
+    stage: int
+    loop: Loop
+    steps: int
+    best: Best | None
+    seconds: float
+
+
+class Recorder(Protocol):
+    """What `fit` tells about itself."""
+
+    def metrics(self, record: dict[str, Any]) -> None: ...
+    def evaluation(self, record: dict[str, Any]) -> None: ...
+    def compiled(self, stage: Stage, seconds: float) -> None: ...
+    def progress(self, stage: Stage, done: int, steps_per_second: float) -> None: ...
+    def checkpoint(self, status: Status, wanted: bool) -> None:
+        """Save if it is time to, or `wanted`."""
+        ...
+
+    def interrupted(self) -> bool: ...
+
+
+class Result(NamedTuple):
+    """What `fit` ends with: parameters by role of the best evaluation, and its final test."""
+
+    params: Params
+    test: Evaluation
+    seconds: float
+    steps: int
+
+
+class Interrupted(Exception):
+    """Training was stopped between two chunks; everything is saved."""
+
+
+def count(rollouts: dict[str, Rollout]) -> Metrics:
+    """Steps, finished episodes, successes and reward of the gathered experience."""
+    total: Metrics = {}
+    for rollout in rollouts.values():
+        ended = rollout.steps.last[1:] & rollout.valid
+        sums = {
+            "steps": rollout.valid.sum(),
+            "episodes": ended.sum(),
+            "successes": (ended & rollout.steps.success[1:]).sum(),
+            "reward": jnp.where(rollout.valid, rollout.steps.reward[1:], 0.0).sum(),
+        }
+        total = {k: total.get(k, 0) + v for k, v in sums.items()}
+    return total
+
+
+COUNTED = ("steps", "episodes", "successes", "reward")
+
+
+class StageLoop:
+    """One stage, compiled once for chunks of any length up to `longest`."""
+
+    def __init__(self, env: Environment, stage: Stage, index: int, longest: int) -> None:
+        self.stage, self.index, self.longest = stage, index, longest
+        self.vectors = {name: batch(env, b.envs) for name, b in stage.behaviours.items()}
+        self._compiled: Any = None
+
+    def begin(self, train_state: TrainState, root: PRNGKeyArray) -> Loop:
+        """Start the stage with new episodes."""
+        key = jax.random.fold_in(jax.random.fold_in(root, self.index), 0x57A7)
+        here = {
+            name: begin(self.vectors[name], b.policy, jax.random.fold_in(key, i))
+            for i, (name, b) in enumerate(self.stage.behaviours.items())
+        }
+        zero = jnp.zeros((), jnp.int32)
+        return Loop(train_state, here, zero, zero)
+
+    def _update(self, loop: Loop, root: PRNGKeyArray) -> tuple[Loop, Metrics]:
+        key = jax.random.fold_in(jax.random.fold_in(root, self.index), loop.update)
+        done = loop.steps if self.stage.unit == "steps" else loop.update
+        progress = jnp.minimum(done / self.stage.budget, 1.0)
+        here, rollouts = {}, {}
+        for i, (name, b) in enumerate(self.stage.behaviours.items()):
+            here[name], rollouts[name] = play(
+                self.vectors[name], b, loop.train_state, progress, loop.here[name], jax.random.fold_in(key, i)
+            )
+        state, metrics = self.stage.update(loop.train_state, rollouts, jax.random.fold_in(key, 0x1EA2), progress)
+        counted = count(rollouts)
+        steps = loop.steps + counted.get("steps", jnp.zeros((), jnp.int32))
+        return Loop(state, here, loop.update + 1, steps), metrics | counted
+
+    def _chunk(self, loop: Loop, root: PRNGKeyArray, until: Array) -> tuple[Loop, Metrics]:
+        """Updates up to number `until` or the end of the budget; metrics of each, (longest,) per name."""
+        first = loop.update
+        shapes = jax.eval_shape(self._update, loop, root)[1]
+        rows = {name: jnp.zeros(self.longest, jnp.float32) for name in shapes}
+
+        def body(carry: tuple[Loop, Metrics]) -> tuple[Loop, Metrics]:
+            loop, rows = carry
+            following, metrics = self._update(loop, root)
+            rows = {name: rows[name].at[loop.update - first].set(metrics[name]) for name in rows}
+            return following, rows
+
+        def going(carry: tuple[Loop, Metrics]) -> Array:
+            return (carry[0].update < until) & ~self._over(carry[0])
+
+        return jax.lax.while_loop(going, body, (loop, rows))
+
+    def _over(self, loop: Loop) -> Any:
+        return (loop.steps if self.stage.unit == "steps" else loop.update) >= self.stage.budget
+
+    def over(self, loop: Loop) -> bool:
+        return bool(self._over(loop))
+
+    def compile(self, loop: Loop, root: PRNGKeyArray) -> float:
+        """Compile; returns the seconds it took."""
+        began = time.perf_counter()
+        chunk = jax.jit(self._chunk, donate_argnums=0)
+        self._compiled = chunk.lower(loop, root, jnp.zeros((), jnp.int32)).compile()
+        return time.perf_counter() - began
+
+    def run(self, loop: Loop, root: PRNGKeyArray, until: int) -> tuple[Loop, dict[str, np.ndarray]]:
+        """One chunk; `loop` is used up."""
+        first = int(loop.update)
+        loop, rows = self._compiled(loop, root, jnp.asarray(until, jnp.int32))
+        n = int(loop.update) - first
+        return loop, {name: np.asarray(x)[:n] for name, x in rows.items()}
+
+
+def nominal_updates(stage: Stage) -> int:
+    """How many updates the budget will take, at least."""
+    if stage.unit == "updates":
+        return stage.budget
+    return math.ceil(stage.budget / sum(b.envs * b.steps for b in stage.behaviours.values()))
+
+
+def owned(tree: Any) -> Any:
+    """A copy: chunks are donated their input, which must not hold an array twice or the caller's teacher."""
+    return jax.tree.map(jnp.copy, tree)
+
+
+def fit(
+    env: Environment,
+    method: Method,
+    config: FitConfig,
+    seed: int,
+    recorder: Recorder,
+    status: Status | None = None,
+) -> Result:
+    """Train a method.
+
+    Args:
+        env: one environment.
+        method: from its factory.
+        config: evaluation cadence. None of it changes what is learned.
+        seed: of everything.
+        recorder: is told of metrics, evaluations, checkpoints.
+        status: where to go on; None: from the beginning.
+
+    Returns:
+        Parameters by role of the best evaluation of the acting role, and its test.
+
+    Raises:
+        NonFinite: a loss term stopped being a number.
+        Interrupted: the recorder asked to stop.
+    """
+    root = jax.random.key(seed)
+    role = "student" if "student" in method.roles else "teacher"
+    evaluator = Evaluator(env, method, role, config, seed)
+    for index in range(status.stage if status else 0, len(method.stages)):
+        stage = method.stages[index]
+        updates = nominal_updates(stage)
+        log_every = max(1, updates // 200)
+        eval_every = log_every * max(1, round(updates / log_every / config.evaluations))
+        runner = StageLoop(env, stage, index, log_every)
+        if status is None:
+            state = method.init(jax.random.fold_in(root, 0x1417))
+            status = Status(index, owned(runner.begin(state, root)), 0, None, 0.0)
+        elif status.stage < index:
+            steps = status.steps + int(status.loop.steps)
+            begun = owned(runner.begin(status.loop.train_state, root))
+            status = status._replace(stage=index, loop=begun, steps=steps)
+            recorder.checkpoint(status, wanted=True)
+        recorder.compiled(stage, runner.compile(status.loop, root))
+        while not runner.over(status.loop):
+            status = advance(runner, status, root, log_every, recorder)
+            finished = runner.over(status.loop)
+            if stage.evaluated and (int(status.loop.update) % eval_every == 0 or finished):
+                status = evaluator(status, method, recorder)
+            recorder.checkpoint(status, wanted=finished)
+            if recorder.interrupted():
+                recorder.checkpoint(status, wanted=True)
+                raise Interrupted
+    assert status is not None and status.best is not None
+    steps = status.steps + int(status.loop.steps)
+    test = evaluator.test(status.best.params)
+    return Result(status.best.params, test, status.seconds, steps)
+
+
+def advance(runner: StageLoop, status: Status, root: PRNGKeyArray, length: int, recorder: Recorder) -> Status:
+    """Run one chunk, up to the next multiple of `length` updates, and log it."""
+    until = (int(status.loop.update) // length + 1) * length
+    began = time.perf_counter()
+    loop, rows = runner.run(status.loop, root, until)
+    seconds = time.perf_counter() - began
+    for name, values in rows.items():
+        if not np.isfinite(values).all():
+            update = int(loop.update) - len(values) + int(np.argmin(np.isfinite(values))) + 1
+            raise NonFinite(
+                f"{name} became {values[~np.isfinite(values)][0]} in update {update} of stage {runner.stage.name}"
+            )
+    status = status._replace(loop=loop, seconds=status.seconds + seconds)
+    means = {k: float(v.sum() if k in COUNTED else v.mean()) for k, v in rows.items()}
+    recorder.metrics(
+        {
+            "stage": runner.stage.name,
+            "update": int(loop.update),
+            "total_steps": status.steps + int(loop.steps),
+            "seconds": round(status.seconds, 3),
+            **means,
+        }
+    )
+    done = int(loop.steps if runner.stage.unit == "steps" else loop.update)
+    recorder.progress(runner.stage, done, means.get("steps", 0.0) / max(seconds, 1e-9))
+    return status
+
+
+class Evaluator:
+    """Evaluates the acting role during training and keeps the best parameters."""
+
+    def __init__(self, env: Environment, method: Method, role: str, config: FitConfig, seed: int) -> None:
+        self.role, self.config, self.seed = role, config, seed
+        self.play: Callable[..., Any] = player(env, method.roles[role], config.eval_episodes)
+
+    def __call__(self, status: Status, method: Method, recorder: Recorder) -> Status:
+        update = int(status.loop.update)
+        key = jax.random.fold_in(jax.random.key(self.seed), 0xE7A1)
+        key = jax.random.fold_in(jax.random.fold_in(key, status.stage), update)
+        params = method.params(status.loop.train_state)
+        n = self.config.eval_episodes
+        result = play_episodes(self.play, params[self.role], key, n, n)
+        recorder.evaluation(
+            {
+                "stage": method.stages[status.stage].name,
+                "update": update,
+                "total_steps": status.steps + int(status.loop.steps),
+                "seconds": round(status.seconds, 3),
+                **result.as_dict(),
+            }
+        )
+        if status.best and (result.success_rate, result.return_mean) < status.best[:2]:
+            return status
+        return status._replace(best=Best(result.success_rate, result.return_mean, owned(params)))
+
+    def test(self, params: Params) -> Evaluation:
+        """The absolute metric: more episodes, a key of its own."""
+        n = self.config.eval_episodes
+        return play_episodes(self.play, params[self.role], test_key(self.seed), self.config.test_episodes, n)

@@ -1,0 +1,214 @@
+"""Run directories: what a training leaves behind, and how it is read again.
+
+    config.json      method, environment, every setting, teacher, versions
+    metrics.jsonl    one object per log interval and per evaluation
+    eval.json        the final test of the best parameters; absent until training has finished
+    ROLE.safetensors parameters of each role
+    checkpoint*      while training: where to resume
+
+With several seeds the parent directory holds one such run per seed: seed-0, seed-1, ...
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import Array, PRNGKeyArray
+
+from tutelage.envs.build import make
+from tutelage.errors import BadInput, Fault
+from tutelage.experiment.files import load_tree, read_json, save_tree
+from tutelage.policies.acting import greedy
+from tutelage.registry import method_config, method_row, resolve
+from tutelage.types import Carry, Environment, Frozen, Method, Params, Policy, TimeStep
+
+FORMAT = 1
+Record = dict[str, Any]
+"""The content of config.json."""
+
+
+def make_record(
+    method: str,
+    env_id: str,
+    env: Environment,
+    env_options: dict[str, Any],
+    config: Any,
+    fit: Any,
+    seed: int,
+    teacher: Record | None,
+) -> Record:
+    """Everything that is needed to rebuild a run."""
+    packages = ("tutelage", "jax", "jaxlib", "jaxmarl", "flax", "optax", "numpy")
+    return {
+        "format": FORMAT,
+        "method": method,
+        "env": env_id,
+        "env_options": env_options,
+        "env_version": env.spec.version,
+        "config": asdict(config),
+        "fit": asdict(fit),
+        "seed": seed,
+        "teacher": teacher,
+        "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
+        "device": device(),
+    }
+
+
+def device() -> Record:
+    """What the numbers were made on."""
+    return {"kind": jax.devices()[0].device_kind, "machine": platform.machine(), "cores": os.cpu_count()}
+
+
+def rebuild(record: Record, teacher: Frozen | None) -> tuple[Environment, Method]:
+    """The environment and method of a record."""
+    env = make(record["env"], **record["env_options"])
+    config = method_config(record["method"], **record["config"])
+    return env, resolve(method_row(record["method"]).factory)(env, config, teacher)
+
+
+def recorded_policies(record: Record) -> tuple[dict[str, Policy], frozenset[str]]:
+    """The policies of a teacher's record (by the roles of the run it was), and what they provide."""
+    env = make(record["env"], **record["env_options"])
+    if record["kind"] == "scripted":
+        return {"teacher": env.scripted(record["name"])}, frozenset()
+    if record["kind"] == "callable":
+        made = callable_teacher(record["name"], env)
+        return dict(made.roles), made.provides
+    inner = record["record"]
+    provides = frozenset({"logits", "features"})
+    if inner["teacher"] is None:
+        roles = dict(rebuild(inner, None)[1].roles)
+    else:
+        roles = {"student": rebuild(inner, abstract_teacher(inner["teacher"]))[1].roles["student"]}
+    return roles, provides | ({"critic"} if "critic" in roles else frozenset())
+
+
+def abstract_teacher(record: Record) -> Frozen:
+    """A teacher of which only shapes are known: enough to rebuild the policies of a run."""
+    roles, provides = recorded_policies(record)
+    params = {role: jax.eval_shape(policy.init, jax.random.key(0)) for role, policy in roles.items()}
+    return Frozen(roles, params, provides, record["test"])
+
+
+def callable_teacher(name: str, env: Environment) -> Frozen:
+    """A user's `module:factory`: factory(env) gives a Frozen, or a function timestep -> actions (B, N).
+
+    Raises:
+        BadInput: it cannot be imported or gives something else.
+    """
+    from tutelage.envs.parts import controller
+
+    made = resolve(name)(env)
+    if isinstance(made, Frozen):
+        return made
+    if not callable(made):
+        raise BadInput(f"teacher {name!r}: must return a Frozen or a function of a timestep, not {type(made).__name__}")
+    policy = controller(lambda carry, timestep, key: (carry, made(timestep)))
+    return Frozen({"teacher": policy}, {"teacher": ()}, frozenset(), {})
+
+
+class LoadedRun(NamedTuple):
+    """A finished run.
+
+    Attributes:
+        path: its directory.
+        env: its environment.
+        frozen: policies and parameters by role.
+        record: config.json.
+        test: eval.json, the final test.
+    """
+
+    path: Path
+    env: Environment
+    frozen: Frozen
+    record: Record
+    test: Record
+
+    def policy(self, role: str = "student") -> Policy:
+        """The policy of a role; raises BadInput naming the roles there are."""
+        return self.frozen.roles[self._role(role)]
+
+    def params(self, role: str = "student") -> Params:
+        """The parameters of a role."""
+        return self.frozen.params[self._role(role)]
+
+    def _role(self, role: str) -> str:
+        if role not in self.frozen.roles or role == "critic":
+            acting = [r for r in self.frozen.roles if r != "critic"]
+            raise BadInput(f"{self.path} has no policy {role!r}; it has: {', '.join(acting)}")
+        return role
+
+    def act(self, role: str, timestep: TimeStep, carry: Carry, key: PRNGKeyArray) -> tuple[Array, Carry]:
+        """Greedy actions (B, N) for a batch of timesteps, and the memory for the next call.
+
+        Start with `carry = run.policy(role).carry(B)`.
+        """
+        policy = self.policy(role)
+        carry, out = policy.step(self.params(role), carry, timestep, key)
+        return greedy(key, out, timestep)[0], carry
+
+
+def seeds_of(path: Path) -> list[Path]:
+    """The runs below a parent directory in order of their seeds; [path] for a single run."""
+    children = [p for p in path.glob("seed-*") if re.fullmatch(r"seed-\d+", p.name)] if path.is_dir() else []
+    return sorted(children, key=lambda p: int(p.name[5:])) or [path]
+
+
+def read_record(path: Path) -> Record:
+    """config.json of a run.
+
+    Raises:
+        BadInput: no such directory, or not a run.
+        Fault: damaged.
+    """
+    if not path.is_dir():
+        raise BadInput(f"no run at {path}")
+    if not (path / "config.json").exists():
+        raise BadInput(f"{path} is not a run: it has no config.json")
+    record = read_json(path / "config.json")
+    if not isinstance(record, dict) or record.get("format") != FORMAT or "method" not in record:
+        raise Fault(f"{path}/config.json is not of a tutelage run (format {FORMAT})")
+    return record
+
+
+def load(path: str | Path) -> LoadedRun:
+    """Load a finished run.
+
+    Args:
+        path: a run directory; of a parent with several seeds, the first.
+
+    Raises:
+        BadInput: not a run, or never evaluated.
+        Fault: damaged files.
+    """
+    path = seeds_of(Path(path))[0]
+    record = read_record(path)
+    if not (path / "eval.json").exists():
+        raise BadInput(f"{path} has never been evaluated: its training has not finished (tutelage resume {path})")
+    teacher = abstract_teacher(record["teacher"]) if record["teacher"] else None
+    env, method = rebuild(record, teacher)
+    params = {role: load_role(path, role, policy) for role, policy in method.roles.items()}
+    provides = frozenset({"logits", "features"} | ({"critic"} & set(method.roles) if teacher is None else set()))
+    test = read_json(path / "eval.json")
+    return LoadedRun(path, env, Frozen(method.roles, params, provides, test), record, test)
+
+
+def load_role(path: Path, role: str, policy: Policy) -> Params:
+    """Parameters of one role."""
+    template = jax.eval_shape(policy.init, jax.random.key(0))
+    if not jax.tree.leaves(template):
+        return template
+    return load_tree(path / f"{role}.safetensors", template)[0]
+
+
+def save_role(path: Path, role: str, params: Params) -> None:
+    """Keep the parameters of one role."""
+    if jax.tree.leaves(params):
+        save_tree(path / f"{role}.safetensors", params)

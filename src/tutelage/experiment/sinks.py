@@ -1,0 +1,112 @@
+"""Where a run tells about itself: JSON lines always, TensorBoard on request, a progress bar on a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+from tutelage.errors import BadInput, Fault
+
+
+class Sink(Protocol):
+    """Takes records as they come."""
+
+    def write(self, kind: str, record: dict[str, Any]) -> None: ...
+    def close(self) -> None: ...
+
+
+class JsonLines:
+    """`metrics.jsonl`: one object per line; `kind` says whether it is `metrics` or `evaluation`."""
+
+    def __init__(self, path: Path, keep: int | None) -> None:
+        """`keep`: bytes of an existing file that a resumed run goes on from."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.file = open(path, "r+b" if keep is not None and path.exists() else "wb")  # noqa: SIM115
+            self.file.truncate(keep or 0)
+            self.file.seek(0, 2)
+        except OSError as error:
+            raise Fault(f"cannot write {path}: {error.strerror}") from error
+        self.path = path
+
+    def write(self, kind: str, record: dict[str, Any]) -> None:
+        try:
+            self.file.write((json.dumps({"kind": kind, **record}) + "\n").encode())
+            self.file.flush()
+        except OSError as error:
+            raise Fault(f"cannot write {self.path}: {error.strerror}") from error
+
+    @property
+    def offset(self) -> int:
+        return self.file.tell()
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class TensorBoard:
+    """Scalars by environment step. Needs the `track` extra."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from tensorboardX import SummaryWriter
+        except ModuleNotFoundError as error:
+            raise BadInput(
+                "tensorboard = True needs the package tensorboardX: pip install 'tutelage[track]'"
+            ) from error
+        self.writer = SummaryWriter(str(folder))
+
+    def write(self, kind: str, record: dict[str, Any]) -> None:
+        for name, value in record.items():
+            if isinstance(value, int | float):
+                self.writer.add_scalar(f"{kind}/{name}", value, record["total_steps"])
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+class Display:
+    """Progress for people, on standard error: a bar with rate and remaining time, or plain lines in a pipe."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet, self.bar, self.task, self.stage, self.spoke = quiet, None, None, "", 0.0
+        self.fancy = sys.stderr.isatty()
+
+    def say(self, words: str) -> None:
+        if self.quiet:
+            return
+        if self.bar is not None:
+            self.bar.console.print(words, highlight=False, markup=False)
+        else:
+            print(words, file=sys.stderr, flush=True)  # noqa: T201 - this is the one place that speaks
+
+    def progress(self, stage: str, done: int, budget: int, unit: str, rate: float) -> None:
+        if self.quiet:
+            return
+        told = f"{rate:,.0f} env steps/s" if rate else ""
+        if not self.fancy:
+            if time.monotonic() - self.spoke > 10 or done >= budget:
+                self.spoke = time.monotonic()
+                self.say(f"{stage}: {min(done, budget):,} of {budget:,} {unit} {told}")
+            return
+        if self.bar is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+            rest = (TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+            self.bar = Progress(*columns, *rest, console=Console(stderr=True), transient=True)
+            self.bar.start()
+        if stage != self.stage:
+            if self.task is not None:
+                self.bar.remove_task(self.task)
+            self.stage, self.task = stage, self.bar.add_task(stage, total=budget, rate="")
+        self.bar.update(self.task, completed=done, rate=told)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None

@@ -1,0 +1,73 @@
+"""From what the user names to a frozen teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tutelage.errors import BadInput
+from tutelage.experiment.evaluate import evaluate
+from tutelage.experiment.run import LoadedRun, Record, callable_teacher, load, seeds_of
+from tutelage.types import Environment, Frozen
+
+MEASURED = 128
+"""Episodes on which a controller is evaluated before it teaches."""
+
+
+def from_run(run: LoadedRun, env_id: str, env: Environment, options: dict[str, Any]) -> tuple[Frozen, Record]:
+    """A run as a teacher.
+
+    Raises:
+        BadInput: it was trained on another environment.
+    """
+    theirs, mine = (run.record["env"], run.record["env_options"]), (env_id, options)
+    if theirs != mine:
+        told = [f"{name} {opts}" if opts else name for name, opts in (theirs, mine)]
+        raise BadInput(f"teacher {run.path} was trained on {told[0]}, not on {told[1]}")
+    if run.record["env_version"] != env.spec.version:
+        raise BadInput(
+            f"teacher {run.path} was trained on version {run.record['env_version']} of {env_id}, "
+            f"this is {env.spec.version}: train it again"
+        )
+    frozen = run.frozen
+    if run.record["teacher"] is not None:  # of a distilled team only the students are teachers
+        roles = {"student": frozen.roles["student"]}
+        frozen = frozen._replace(roles=roles, params={"student": frozen.params["student"]})
+    record = {
+        "kind": "run",
+        "name": str(run.path),
+        "env": env_id,
+        "env_options": options,
+        "record": run.record,
+        "test": run.test,
+    }
+    return frozen, record
+
+
+def find_teacher(
+    name: str, env_id: str, env: Environment, options: dict[str, Any], index: int = 0
+) -> tuple[Frozen, Record]:
+    """A teacher by name.
+
+    Args:
+        name: `scripted:NAME`, a run directory, or `module:factory`.
+        index: which seed of a parent directory.
+
+    Raises:
+        BadInput: nothing of that name, another environment's, or never evaluated.
+    """
+    if name.startswith("scripted:"):
+        kind, short = "scripted", name.removeprefix("scripted:")
+        frozen = Frozen({"teacher": env.scripted(short)}, {"teacher": ()}, frozenset(), {})
+    elif Path(name).is_dir():
+        runs = seeds_of(Path(name))
+        return from_run(load(runs[index % len(runs)]), env_id, env, options)
+    elif ":" in name:
+        kind, short = "callable", name
+        frozen = callable_teacher(name, env)
+    else:
+        raise BadInput(f"teacher {name!r}: no such run directory; allowed are RUN, scripted:NAME and module:factory")
+    policy, params = frozen.roles[frozen.actor], frozen.params[frozen.actor]
+    test = evaluate(env, policy, params, MEASURED).as_dict()
+    record = {"kind": kind, "name": short, "env": env_id, "env_options": options, "test": test}
+    return frozen._replace(provenance=test), record

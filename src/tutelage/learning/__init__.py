@@ -1,0 +1,1 @@
+"""Returns, losses, normalisation and gradient steps: pure mathematics on arrays."""

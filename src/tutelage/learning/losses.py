@@ -1,0 +1,112 @@
+"""Masked losses. `where` picks the entries that count; a masked entry changes neither value nor gradient.
+
+Logits of unavailable actions are expected to be a large negative number already (see `networks.actor.mask_logits`).
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+
+def masked_mean(x: Float[Array, ...], where: Bool[Array, ...]) -> Float[Array, ""]:
+    """Mean of the entries picked by `where` (broadcast); 0 if there are none."""
+    where = jnp.broadcast_to(where, x.shape)
+    return jnp.where(where, x, 0.0).sum() / jnp.maximum(where.sum(), 1)
+
+
+def normalise(x: Float[Array, ...], where: Bool[Array, ...], limit: float | None = None) -> Float[Array, ...]:
+    """Zero mean and unit deviation over the picked entries, optionally clipped to +-limit."""
+    mean = masked_mean(x, where)
+    deviation = jnp.sqrt(masked_mean(jnp.square(x - mean), where))
+    y = (x - mean) / (deviation + 1e-8)
+    return y if limit is None else jnp.clip(y, -limit, limit)
+
+
+def log_prob_of(logits: Float[Array, "... A"], action: Int[Array, ...]) -> Float[Array, ...]:
+    """Log-probability of `action` under masked `logits`."""
+    return jnp.take_along_axis(jax.nn.log_softmax(logits), action[..., None], -1)[..., 0]
+
+
+def entropy(logits: Float[Array, "... A"], where: Bool[Array, ...]) -> Float[Array, ""]:
+    """Mean entropy of the masked categorical distributions, nats."""
+    log_p = jax.nn.log_softmax(logits)
+    return masked_mean(-(jnp.exp(log_p) * log_p).sum(-1), where)
+
+
+def clipped_surrogate(
+    log_prob: Float[Array, ...],
+    old_log_prob: Float[Array, ...],
+    advantage: Float[Array, ...],
+    where: Bool[Array, ...],
+    clip: float,
+) -> Float[Array, ""]:
+    """PPO's loss: - mean min(rho A, clip(rho, 1-c, 1+c) A), rho = exp(log_prob - old_log_prob).
+
+    Reference:
+        Schulman et al. 2017, equation 7.
+    """
+    rho = jnp.exp(jnp.where(where, log_prob - old_log_prob, 0.0))
+    return -masked_mean(jnp.minimum(rho * advantage, jnp.clip(rho, 1 - clip, 1 + clip) * advantage), where)
+
+
+def kl_divergence(
+    teacher_logits: Float[Array, "... A"],
+    student_logits: Float[Array, "... A"],
+    avail: Bool[Array, "... A"],
+    where: Bool[Array, ...],
+    temperature: float = 1.0,
+) -> Float[Array, ""]:
+    """T^2 KL(softmax(z_T / T) || softmax(z_S / T)) over available actions.
+
+    The mask is applied before the division, and unavailable actions are left out of the sum.
+
+    Reference:
+        Hinton et al. 2015, section 2 (the T^2 factor); masking is ours.
+    """
+    log_t, log_s = (
+        jax.nn.log_softmax(jnp.where(avail, z, -1e9) / temperature) for z in (teacher_logits, student_logits)
+    )
+    each = jnp.where(avail, jnp.exp(log_t) * (log_t - log_s), 0.0).sum(-1)
+    return temperature**2 * masked_mean(each, where)
+
+
+def cross_entropy(
+    student_logits: Float[Array, "... A"], action: Int[Array, ...], where: Bool[Array, ...]
+) -> Float[Array, ""]:
+    """- mean log pi_S(action)."""
+    return -masked_mean(log_prob_of(student_logits, action), where)
+
+
+def unit(x: Float[Array, "... H"]) -> Float[Array, "... H"]:
+    """Scale to length 1; the small constant keeps the gradient finite for a zero vector."""
+    return x / jnp.sqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-6)
+
+
+def relation_loss(
+    teacher: Float[Array, "... N H"], student: Float[Array, "... N K"], where: Bool[Array, "... N"]
+) -> Float[Array, ""]:
+    """Mean Huber distance between the teams' matrices of cosines between agents' features.
+
+    Only pairs of different agents that both count enter. Widths may differ between teacher and student.
+
+    Reference:
+        Park et al. 2019 (relational distillation), Tseng et al. 2022; the cosine form is our reconstruction
+        (an arccosine has an infinite gradient for equal agents).
+    """
+
+    def cosines(x: Array) -> Array:
+        return jnp.einsum("...ih,...jh->...ij", unit(x), unit(x))
+
+    n = where.shape[-1]
+    pairs = where[..., :, None] & where[..., None, :] & ~jnp.eye(n, dtype=bool)
+    return masked_mean(optax.losses.huber_loss(cosines(student), cosines(teacher)), pairs)
+
+
+def alignment_loss(
+    teacher: Float[Array, "... H"], student: Float[Array, "... H"], where: Bool[Array, ...]
+) -> Float[Array, ""]:
+    """Mean of 1 - cos(student, teacher): each agent takes the role its teacher plays. Our reconstruction."""
+    return masked_mean(1 - (unit(student) * unit(jax.lax.stop_gradient(teacher))).sum(-1), where)

@@ -1,0 +1,41 @@
+"""Parameters with their optimiser, and the one gradient step every method uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+from tutelage.types import Metrics, Params
+
+
+class Learner(NamedTuple):
+    """Parameters and the optimiser's state."""
+
+    params: Params
+    opt: Any
+
+
+def clipped_adam(grad_clip: float) -> optax.GradientTransformation:
+    """Global-norm clip, then Adam's direction (eps 1e-5). The learning rate is applied by `descend`."""
+    return optax.chain(optax.clip_by_global_norm(grad_clip), optax.scale_by_adam(eps=1e-5))
+
+
+def learner(tx: optax.GradientTransformation, params: Params) -> Learner:
+    """Start optimising `params`."""
+    return Learner(params, tx.init(params))
+
+
+def descend(
+    tx: optax.GradientTransformation,
+    state: Learner,
+    loss: Callable[[Params], tuple[jax.Array, Metrics]],
+    lr: Any,
+) -> tuple[Learner, Metrics]:
+    """One step down the gradient of `loss`, which returns (value, metrics)."""
+    grads, metrics = jax.grad(loss, has_aux=True)(state.params)
+    updates, opt = tx.update(grads, state.opt, state.params)
+    params = jax.tree.map(lambda p, u: p - lr * u, state.params, updates)
+    return Learner(params, opt), metrics

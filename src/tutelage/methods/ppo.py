@@ -1,0 +1,183 @@
+"""IPPO and MAPPO: PPO for cooperative teams. They differ in what the critic reads.
+
+Collect with the current actors, estimate advantages, and improve actor and critic in a few clipped passes.
+Reference: Schulman et al. 2017 (PPO), de Witt et al. 2020 (IPPO), Yu et al. 2022 (MAPPO).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, PRNGKeyArray
+
+from tutelage.configs.ppo import PpoConfig
+from tutelage.data.collect import rows, sequences, shuffles, unroll
+from tutelage.errors import BadInput
+from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of, masked_mean, normalise
+from tutelage.learning.normaliser import Normaliser, normaliser, observe
+from tutelage.learning.optim import Learner, clipped_adam, descend, learner
+from tutelage.learning.returns import expand_like, gae
+from tutelage.policies.acting import sample
+from tutelage.policies.agent import group_actor
+from tutelage.policies.critic import critic_policy
+from tutelage.policies.size import Shape, by_type, solve
+from tutelage.policies.views import View, view
+from tutelage.types import (
+    Behaviour,
+    Environment,
+    Frozen,
+    Method,
+    Metrics,
+    Params,
+    Policy,
+    Rollout,
+    Spec,
+    Stage,
+    TimeStep,
+)
+
+
+class PpoState(NamedTuple):
+    """Actor and critic with their optimisers, and the running scale of returns."""
+
+    actor: Learner
+    critic: Learner
+    returns: Normaliser
+
+
+class Batch(NamedTuple):
+    """What a pass learns from, leaves (L, sequences, ...); `carry` is the actor's memory at each step."""
+
+    inputs: TimeStep
+    carry: Any
+    action: Array
+    log_prob: Array
+    advantage: Array
+    target: Array
+    value: Array
+    alive: Array
+    valid: Array
+
+
+def mappo(env: Environment, config: PpoConfig, teacher: Frozen | None = None) -> Method:
+    """Multi-agent PPO: one team value from the world state."""
+    return ppo(env.spec, config, view("state"), teacher)
+
+
+def ippo(env: Environment, config: PpoConfig, teacher: Frozen | None = None) -> Method:
+    """Independent PPO: one value per agent from its own observation."""
+    return ppo(env.spec, config, view("local"), teacher)
+
+
+def build_actor(spec: Spec, config: PpoConfig) -> Policy:
+    """The team of actors that the config describes."""
+    seen = view(config.actor_view)
+    tiers = solve(config.size, Shape(config.core, seen.width(spec), spec.n_actions), spec)
+    if config.share == "type":
+        tiers = by_type(tiers, spec.agent_types)
+    return group_actor(spec, config.core, seen, tiers)
+
+
+def ppo(spec: Spec, config: PpoConfig, critic_view: View, teacher: Frozen | None) -> Method:
+    """PPO with the given view for the critic."""
+    if teacher is not None:
+        raise BadInput("teacher: PPO learns by itself; distil with kd_marl, kl or bc")
+    actor = build_actor(spec, config)
+    critic = critic_policy(spec, critic_view, config.critic_width)
+    tx = clipped_adam(config.grad_clip)
+
+    def init(key: PRNGKeyArray) -> PpoState:
+        key_actor, key_critic = jax.random.split(key)
+        start = critic.init(key_critic)
+        return PpoState(learner(tx, actor.init(key_actor)), learner(tx, start["net"]), normaliser())
+
+    def value_of(net: Params, returns: Normaliser, steps: TimeStep) -> Array:
+        value = unroll(critic, {"net": net, "returns": returns}, (), steps, steps.first).value
+        assert value is not None
+        return value
+
+    def prepare(state: PpoState, rollout: Rollout) -> tuple[Normaliser, Batch]:
+        """Advantages and targets of a rollout, cut into sequences."""
+        steps, inputs = rollout.steps, jax.tree.map(lambda x: x[:-1], rollout.steps)
+        value = value_of(state.critic.params, state.returns, steps)
+        advantage = gae(steps.reward[1:], steps.discount[1:], value, rollout.valid, config.gamma, config.lam)
+        target = advantage + value[:-1]
+        alive = rollout.valid[..., None] & inputs.alive
+        batch = Batch(
+            inputs=inputs,
+            carry=rollout.out,
+            action=steps.action[1:],
+            log_prob=rollout.log_prob,
+            advantage=normalise(jnp.broadcast_to(expand_like(advantage, alive), alive.shape), alive),
+            target=target,
+            value=value[:-1],
+            alive=alive,
+            valid=jnp.broadcast_to(expand_like(rollout.valid, target), target.shape),
+        )
+        returns = observe(state.returns, target, batch.valid)
+        return returns, sequences(batch, config.chunk)
+
+    def actor_loss(params: Params, batch: Batch) -> tuple[Array, Metrics]:
+        carry = jax.tree.map(lambda x: x[0], batch.carry)
+        logits = unroll(actor, params, carry, batch.inputs, batch.inputs.first).scores
+        assert logits is not None
+        log_prob = log_prob_of(logits, batch.action)
+        policy = clipped_surrogate(log_prob, batch.log_prob, batch.advantage, batch.alive, config.clip)
+        spread = entropy(logits, batch.alive)
+        moved = masked_mean(batch.log_prob - log_prob, batch.alive)
+        return policy - config.entropy * spread, {"policy": policy, "entropy": spread, "approx_kl": moved}
+
+    def critic_loss(params: Params, returns: Normaliser, batch: Batch) -> tuple[Array, Metrics]:
+        value = value_of(params, returns, batch.inputs)
+        scale = returns.deviation
+
+        def loss(value: Array) -> Array:
+            error = (value - batch.target) / scale
+            return optax.losses.huber_loss(error, delta=10.0) if config.value_loss == "huber" else 0.5 * error**2
+
+        each = loss(value)
+        if config.value_clip:
+            limit = config.value_clip * scale
+            each = jnp.maximum(each, loss(batch.value + jnp.clip(value - batch.value, -limit, limit)))
+        value_loss = masked_mean(each, batch.valid)
+        return value_loss, {"value": value_loss}
+
+    def update(
+        state: PpoState, rollouts: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
+    ) -> tuple[PpoState, Metrics]:
+        returns, batch = prepare(state, rollouts["actor"])
+        state = state._replace(returns=returns)
+        lr = config.lr * (1 - progress) if config.anneal else config.lr
+        count = config.envs * config.rollout // config.chunk
+
+        def minibatch(state: PpoState, index: Array) -> tuple[PpoState, Metrics]:
+            part = rows(batch, index)
+            new_actor, told = descend(tx, state.actor, lambda p: actor_loss(p, part), lr)
+            new_critic, told_too = descend(tx, state.critic, lambda p: critic_loss(p, returns, part), lr)
+            return PpoState(new_actor, new_critic, returns), told | told_too
+
+        index = shuffles(key, config.epochs, count).reshape(config.epochs * config.minibatches, -1)
+        state, metrics = jax.lax.scan(minibatch, state, index)
+        return state, jax.tree.map(jnp.mean, metrics)
+
+    behaviour = Behaviour(
+        actor,
+        plays=lambda state, progress: (state.actor.params, sample),
+        envs=config.envs,
+        steps=config.rollout,
+        record=lambda timestep, carry, out: carry,
+    )
+    role = "student" if view(config.actor_view).decentralised else "teacher"
+    return Method(
+        init=init,
+        stages=(Stage("train", {"actor": behaviour}, update, config.steps),),
+        roles={role: actor, "critic": critic},
+        params=lambda state: {
+            role: state.actor.params,
+            "critic": {"net": state.critic.params, "returns": state.returns},
+        },
+    )

@@ -1,0 +1,1 @@
+"""Neural networks. The only layer that imports flax."""

@@ -1,0 +1,111 @@
+"""One agent's network (`gru`, `mlp`) and the critic's, as records of pure functions over a single row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from tutelage.errors import unknown
+from tutelage.types import Carry, Params
+
+
+class Core(NamedTuple):
+    """One agent's network.
+
+    Attributes:
+        init: key -> parameters `{encode, core, head}`.
+        carry: () -> the memory an episode starts with; `()` without memory.
+        think: (parameters, memory, input row (D,)) -> (memory, features (H,)).
+        head: (parameters, features, available actions (A,)) -> masked logits (A,).
+    """
+
+    init: Callable[[PRNGKeyArray], Params]
+    carry: Callable[[], Carry]
+    think: Callable[[Params, Carry, Float[Array, D]], tuple[Carry, Float[Array, H]]]
+    head: Callable[[Params, Float[Array, H], Bool[Array, A]], Float[Array, A]]
+
+
+class Net(NamedTuple):
+    """A network that is not a policy: `apply(params, *inputs)`."""
+
+    init: Callable[[PRNGKeyArray], Params]
+    apply: Callable[..., Array]
+
+
+def dense(width: int, gain: float = 2**0.5) -> nn.Dense:
+    """A linear layer with orthogonal weights of the given gain and zero bias."""
+    return nn.Dense(width, kernel_init=nn.initializers.orthogonal(gain))
+
+
+def mask_logits(logits: Float[Array, "... A"], avail: Bool[Array, "... A"]) -> Float[Array, "... A"]:
+    """Give unavailable actions a large negative logit: the one place where action masks meet a network."""
+    return jnp.where(avail, logits, -1e9)
+
+
+def core(kind: str, inputs: int, width: int, n_actions: int) -> Core:
+    """Build an agent's network.
+
+    Args:
+        kind: `gru` = Dense ReLU, GRU, Dense; `mlp` = Dense ReLU, Dense ReLU, Dense.
+        inputs: D. width: H. n_actions: A.
+
+    Raises:
+        BadInput: unknown kind.
+
+    Reference:
+        Yu et al. 2022 (MAPPO) for both shapes and the small gain of the policy head.
+    """
+    if kind not in ("gru", "mlp"):
+        raise unknown("core", kind, ("gru", "mlp"))
+    recurrent = kind == "gru"
+    encode, middle, head = dense(width), nn.GRUCell(width) if recurrent else dense(width), dense(n_actions, 0.01)
+
+    def init(key: PRNGKeyArray) -> Params:
+        k_encode, k_middle, k_head = jax.random.split(key, 3)
+        h = jnp.zeros(width)
+        return {
+            "encode": encode.init(k_encode, jnp.zeros(inputs))["params"],
+            "core": (middle.init(k_middle, h, h) if recurrent else middle.init(k_middle, h))["params"],
+            "head": head.init(k_head, h)["params"],
+        }
+
+    def think(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
+        x = nn.relu(encode.apply({"params": params["encode"]}, x))
+        if recurrent:
+            return middle.apply({"params": params["core"]}, carry, x)
+        return carry, nn.relu(middle.apply({"params": params["core"]}, x))
+
+    def logits(params: Params, features: Array, avail: Array) -> Array:
+        return mask_logits(head.apply({"params": params["head"]}, features), avail)
+
+    return Core(init, lambda: jnp.zeros(width) if recurrent else (), think, logits)
+
+
+def value_net(inputs: int, width: int) -> Net:
+    """Dense ReLU, Dense ReLU, Dense(1): (..., D) -> (...)."""
+    layers: list[Any] = [dense(width), dense(width), dense(1, 1.0)]
+
+    def init(key: PRNGKeyArray) -> Params:
+        keys = jax.random.split(key, 3)
+        widths = (inputs, width, width)
+        return [f.init(k, jnp.zeros(w))["params"] for f, k, w in zip(layers, keys, widths, strict=True)]
+
+    def apply(params: Params, x: Array) -> Array:
+        x = nn.relu(layers[0].apply({"params": params[0]}, x))
+        x = nn.relu(layers[1].apply({"params": params[1]}, x))
+        return layers[2].apply({"params": params[2]}, x)[..., 0]
+
+    return Net(init, apply)
+
+
+def projector(inputs: int, outputs: int) -> Net:
+    """A linear map (..., H) -> (..., K)."""
+    layer = dense(outputs, 1.0)
+    return Net(
+        lambda key: layer.init(key, jnp.zeros(inputs))["params"], lambda params, x: layer.apply({"params": params}, x)
+    )

@@ -1,0 +1,1 @@
+"""Agents, teams, what they see, how they act, and what they cost."""

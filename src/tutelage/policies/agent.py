@@ -1,0 +1,112 @@
+"""Agents and teams. An Agent is handed its own row only, so a team of Agents cannot cheat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from tutelage.networks.cores import core
+from tutelage.policies.views import View
+from tutelage.types import Carry, Out, Params, Policy, Spec, TimeStep
+
+
+class Agent(NamedTuple):
+    """One agent's pure functions over one row: the unit that is sized, counted, timed and deployed.
+
+    Attributes:
+        kind, inputs, width, n_actions: which network, D, H and A.
+        init, carry, think, head: as in `networks.cores.Core`.
+    """
+
+    kind: str
+    inputs: int
+    width: int
+    n_actions: int
+    init: Callable[[PRNGKeyArray], Params]
+    carry: Callable[[], Carry]
+    think: Callable[[Params, Carry, Float[Array, D]], tuple[Carry, Float[Array, H]]]
+    head: Callable[[Params, Float[Array, H], Bool[Array, A]], Float[Array, A]]
+
+
+class Group(NamedTuple):
+    """Agents that share a network.
+
+    Attributes:
+        agents: their numbers in the team.
+        agent: the network.
+        view: what they read.
+    """
+
+    agents: tuple[int, ...]
+    agent: Agent
+    view: View
+
+
+def make_agent(kind: str, inputs: int, width: int, n_actions: int) -> Agent:
+    """An agent with a `gru` or `mlp` network."""
+    return Agent(kind, inputs, width, n_actions, *core(kind, inputs, width, n_actions))
+
+
+def group_actor(spec: Spec, kind: str, view: View, tiers: tuple[tuple[tuple[int, ...], int], ...]) -> Policy:
+    """A team with one network per tier.
+
+    Args:
+        tiers: (agent numbers, width) of each; together they cover every agent once.
+    """
+    inputs = view.width(spec)
+    return team(tuple(Group(agents, make_agent(kind, inputs, width, spec.n_actions), view) for agents, width in tiers))
+
+
+def merge(groups: tuple[Group, ...], parts: Any) -> Array:
+    """Put arrays (..., n_g, C), one per group, into agent order: (..., N, C)."""
+    if len(groups) == 1:
+        return parts[0]
+    order = np.argsort([i for group in groups for i in group.agents])
+    return jnp.concatenate(parts, -2)[..., order, :]
+
+
+def team(groups: tuple[Group, ...]) -> Policy:
+    """Lift agents to a Policy over (B, N, ...).
+
+    The carry is a tuple of one entry (B, n_g, ...) per group, or `()` where no agent has memory.
+    """
+    index = [np.array(group.agents) for group in groups]
+    whole = len(groups) == 1
+    recurrent = any(jax.tree.leaves(group.agent.carry()) for group in groups)
+
+    def lift(function: Callable[..., Any], params: Params, *arrays: Any) -> Any:
+        """Apply a function of one row to (B, n_g, ...) arrays. One flat axis: nested vmaps cost twice as much."""
+        lead = jax.tree.leaves(arrays)[0].shape[:2]
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), arrays)
+        out = jax.vmap(lambda *row: function(params, *row))(*flat)
+        return jax.tree.map(lambda x: x.reshape(*lead, *x.shape[1:]), out)
+
+    def init(key: PRNGKeyArray) -> Params:
+        return tuple(g.agent.init(k) for g, k in zip(groups, jax.random.split(key, len(groups)), strict=True))
+
+    def carry(n: int) -> Carry:
+        if not recurrent:
+            return ()
+        return tuple(
+            jax.tree.map(lambda x, g=g: jnp.broadcast_to(x, (n, len(g.agents), *x.shape)), g.agent.carry())
+            for g in groups
+        )
+
+    def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
+        memories, features, scores = [], [], []
+        for i, group in enumerate(groups):
+            mine = (lambda x: x) if whole else (lambda x, i=i: x[:, index[i]])
+            rows = mine(group.view.read(timestep))
+            memory = carry[i] if recurrent else ()
+            memory, h = lift(group.agent.think, params[i], memory, rows)
+            memories.append(memory)
+            features.append(h)
+            scores.append(lift(group.agent.head, params[i], h, mine(timestep.avail)))
+        return tuple(memories) if recurrent else (), Out(merge(groups, scores), tuple(features))
+
+    return Policy(init, carry, step, groups)

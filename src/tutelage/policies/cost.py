@@ -1,0 +1,80 @@
+"""What one decision of one agent costs, by formula.
+
+One multiply-add is 2 FLOPs. `products` counts matrix products only and is exact; `elementwise` counts every other
+arithmetic operation on an array element as one FLOP (add, multiply, maximum, sigmoid, tanh), comparisons and selects
+not at all.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tutelage.policies.agent import Agent, Group
+from tutelage.types import Policy
+
+
+class Cost(NamedTuple):
+    """Of one decision.
+
+    Attributes:
+        macs: multiply-adds in matrix products.
+        elementwise: other operations.
+        params: numbers stored, biases included.
+    """
+
+    macs: int
+    elementwise: int
+    params: int
+
+    @property
+    def products(self) -> int:
+        """FLOPs in matrix products; the figure that ratios are made of."""
+        return 2 * self.macs
+
+    @property
+    def flops(self) -> int:
+        """All FLOPs by the convention above."""
+        return self.products + self.elementwise
+
+    def __add__(self, other: Cost) -> Cost:  # type: ignore[override]
+        return Cost(self.macs + other.macs, self.elementwise + other.elementwise, self.params + other.params)
+
+    def times(self, n: int) -> Cost:
+        return Cost(self.macs * n, self.elementwise * n, self.params)
+
+
+def layer_cost(kind: str, inputs: int, width: int, n_actions: int) -> Cost:
+    """Cost of a `gru` or `mlp` agent of the given widths."""
+    ends = inputs * width + width * n_actions
+    bias_ends = width + n_actions
+    if kind == "gru":
+        # Six W x W products; biases on the three input products and on the recurrent candidate. Per unit: the three
+        # gates' sums with biases (3 + 1 + 3), two sigmoids, a tanh, r * n, and (1 - z) n + z h (4).
+        macs = ends + 6 * width * width
+        params = macs + bias_ends + 4 * width
+        elementwise = bias_ends + width + (4 + 3 + 3 + 1 + 4) * width
+    else:
+        macs = ends + width * width
+        params = macs + bias_ends + width
+        elementwise = bias_ends + width + 2 * width
+    return Cost(macs, elementwise, params)
+
+
+def agent_cost(agent: Agent) -> Cost:
+    """Cost of one decision of this agent."""
+    return layer_cost(agent.kind, agent.inputs, agent.width, agent.n_actions)
+
+
+def group_cost(group: Group) -> Cost:
+    """Cost of one decision of every agent in the group; parameters are shared, so counted once."""
+    return agent_cost(group.agent).times(len(group.agents))
+
+
+def team_cost(policy: Policy) -> Cost | None:
+    """Cost of one decision of the whole team; None for a policy that is not made of agents."""
+    if not policy.groups:
+        return None
+    total = Cost(0, 0, 0)
+    for group in policy.groups:
+        total = total + group_cost(group)
+    return total

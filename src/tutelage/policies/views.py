@@ -1,0 +1,59 @@
+"""What a policy may read of a timestep. Students get `local` views only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from tutelage.errors import unknown
+from tutelage.types import Spec, TimeStep
+
+
+class View(NamedTuple):
+    """A named selection.
+
+    Attributes:
+        width: spec -> number of columns.
+        read: timestep -> (B, N, width), or (B, width) for a view of the whole team.
+        decentralised: whether an agent alone in the field has it.
+    """
+
+    name: str
+    width: Callable[[Spec], int]
+    read: Callable[[TimeStep], Array]
+    decentralised: bool
+
+
+def _local(timestep: TimeStep) -> Array:
+    n = timestep.obs.shape[-2]
+    number = jnp.broadcast_to(jnp.eye(n, dtype=timestep.obs.dtype), (*timestep.obs.shape[:-1], n))
+    return jnp.concatenate([timestep.obs, number], -1)
+
+
+def _with_state(timestep: TimeStep) -> Array:
+    local = _local(timestep)
+    state = timestep.state[..., None, :]
+    return jnp.concatenate([local, jnp.broadcast_to(state, (*local.shape[:-1], state.shape[-1]))], -1)
+
+
+VIEWS: dict[str, View] = {
+    view.name: view
+    for view in (
+        View("local", lambda s: s.obs_width + s.n_agents, _local, True),
+        View("local-no-id", lambda s: s.obs_width, lambda ts: ts.obs, True),
+        View("local+state", lambda s: s.obs_width + s.n_agents + s.state_width, _with_state, False),
+        View("state", lambda s: s.state_width, lambda ts: ts.state, False),
+    )
+}
+"""`local`: own observation and one-hot agent number; `local-no-id`: observation alone; `local+state`: both and the
+world state; `state`: the world state once for the team."""
+
+
+def view(name: str) -> View:
+    """Look a view up; raises BadInput naming the nearest ones."""
+    if name not in VIEWS:
+        raise unknown("view", name, VIEWS)
+    return VIEWS[name]

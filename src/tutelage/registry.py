@@ -1,0 +1,188 @@
+"""Which methods and environments exist: tables of dotted names, so that listing them imports nothing heavy.
+
+Adding one = one file, one config, one row. `module:factory` is accepted wherever a name is.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from tutelage.errors import BadInput, unknown
+
+
+@dataclass(frozen=True)
+class MethodRow:
+    """A method's entry.
+
+    Attributes:
+        factory: `module:function` taking (env, config, teacher or None) -> Method.
+        config: `module:Class`, a frozen dataclass.
+        about: one line for `tutelage list`.
+        teacher: the method that trains a teacher where the user names none; None if there is no teacher.
+        presets: named changes to the config's defaults; `default` is always applied.
+    """
+
+    factory: str
+    config: str
+    about: str
+    teacher: str | None = None
+    presets: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EnvironmentRow:
+    """An environment's entry: `module:function` taking (name after the slash, options) -> Environment."""
+
+    factory: str
+    options: str
+    about: str
+
+
+_PPO_PUBLISHED = dict(size="width=128", critic_width=128, rollout=128, entropy=0.0, grad_clip=0.25, steps=10_000_000)
+_PPO_FAST = dict(core="mlp", size="width=64", critic_width=64, chunk=1)
+_KD = "tutelage.methods.kd_marl:kd_marl"
+_KD_CONFIG = "tutelage.configs.kd_marl:KdMarlConfig"
+_ONLY = dict(adv=0.0, kl=0.0, ce=0.0, rel=0.0, role=0.0, entropy=0.0)
+
+METHODS: dict[str, MethodRow] = {
+    "mappo": MethodRow(
+        "tutelage.methods.ppo:mappo",
+        "tutelage.configs.ppo:PpoConfig",
+        "PPO with a central critic on the world state",
+        presets={"published": _PPO_PUBLISHED, "fast": _PPO_FAST},
+    ),
+    "ippo": MethodRow(
+        "tutelage.methods.ppo:ippo",
+        "tutelage.configs.ppo:PpoConfig",
+        "PPO with a critic on each agent's own observation",
+        presets={"published": _PPO_PUBLISHED, "fast": _PPO_FAST},
+    ),
+    "kd_marl": MethodRow(
+        _KD,
+        _KD_CONFIG,
+        "a frozen expert distilled into small students: advantage, KL, CE, relation and role terms",
+        teacher="mappo",
+    ),
+    "kl": MethodRow(
+        _KD,
+        _KD_CONFIG,
+        "students match the expert's action distribution (KL term alone)",
+        teacher="mappo",
+        presets={"default": {**_ONLY, "kl": 1.0}},
+    ),
+    "bc": MethodRow(
+        _KD,
+        _KD_CONFIG,
+        "behaviour cloning: students copy the expert's action (CE term alone)",
+        teacher="mappo",
+        presets={"default": {**_ONLY, "ce": 1.0}},
+    ),
+}
+
+_SMAX_MAPS = {
+    "3m": "3 marines each",
+    "2s3z": "2 stalkers and 3 zealots each",
+    "25m": "25 marines each",
+    "3s5z": "3 stalkers and 5 zealots each",
+    "8m": "8 marines each",
+    "5m_vs_6m": "5 marines against 6",
+    "10m_vs_11m": "10 marines against 11",
+    "27m_vs_30m": "27 marines against 30",
+    "3s5z_vs_3s6z": "3 stalkers and 5 zealots against 3 and 6",
+    "3s_vs_5z": "3 stalkers against 5 zealots",
+    "6h_vs_8z": "6 hydralisks against 8 zealots",
+    "smacv2_5_units": "5 random units each, random starts",
+    "smacv2_10_units": "10 random units each, random starts",
+    "smacv2_20_units": "20 random units each, random starts",
+}
+_MPE = {
+    "simple_spread": "agents cover landmarks without colliding",
+    "simple_reference": "two agents tell each other which landmark to go to",
+}
+_PROBES = {
+    "value": "one step, constant reward: does the critic learn a constant?",
+    "delayed": "the reward comes one step later: is discounting right?",
+    "observation": "the reward depends on the observation: does the critic see?",
+    "action": "the reward depends on the action: does the actor learn?",
+    "memory": "the cue is shown on the first step only: does the memory work?",
+    "coordination": "a climbing game with one best joint action",
+}
+
+ENVIRONMENTS: dict[str, EnvironmentRow] = {
+    **{
+        f"smax/{name}": EnvironmentRow("tutelage.envs.smax:make", "tutelage.configs.envs:SmaxOptions", about)
+        for name, about in _SMAX_MAPS.items()
+    },
+    "mpe/simple_spread": EnvironmentRow(
+        "tutelage.envs.mpe:make", "tutelage.configs.envs:SpreadOptions", _MPE["simple_spread"]
+    ),
+    "mpe/simple_reference": EnvironmentRow(
+        "tutelage.envs.mpe:make", "tutelage.configs.envs:ReferenceOptions", _MPE["simple_reference"]
+    ),
+    **{
+        f"probe/{name}": EnvironmentRow("tutelage.envs.probe:make", "tutelage.configs.envs:ProbeOptions", about)
+        for name, about in _PROBES.items()
+    },
+}
+
+
+def resolve(dotted: str) -> Any:
+    """Import `module:name`.
+
+    Raises:
+        BadInput: no such module, or no such name in it.
+    """
+    module_name, _, name = dotted.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise BadInput(f"cannot import {module_name!r} of {dotted!r}: {error}") from error
+    if not hasattr(module, name):
+        raise BadInput(f"{module_name!r} has no {name!r}; it has: {', '.join(n for n in dir(module) if n[0] != '_')}")
+    return getattr(module, name)
+
+
+def method_row(name: str) -> MethodRow:
+    """The entry of a method; raises BadInput naming the nearest ones."""
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    return METHODS[name]
+
+
+def method_config(name: str, preset: str | None = None, **changes: Any) -> Any:
+    """The config of a method: its defaults, then a preset, then `changes`.
+
+    Raises:
+        BadInput: unknown preset or field.
+    """
+    row = method_row(name)
+    if preset is not None and preset not in row.presets:
+        raise unknown(f"preset of {name}", preset, row.presets)
+    cls = resolve(row.config)
+    values = {**row.presets.get("default", {}), **(row.presets[preset] if preset else {}), **changes}
+    known = {f.name for f in fields(cls)}
+    for key in values:
+        if key not in known:
+            raise unknown(f"field of {name}", key, known)
+    return cls(**values)
+
+
+def environment_row(env_id: str) -> EnvironmentRow:
+    """The entry of an environment, or of a user's `module:factory`; raises BadInput naming the nearest ones."""
+    if env_id in ENVIRONMENTS:
+        return ENVIRONMENTS[env_id]
+    if ":" in env_id:
+        return EnvironmentRow(env_id, "tutelage.configs.envs:AnyOptions", "yours")
+    raise unknown("environment", env_id, ENVIRONMENTS)
+
+
+def environment_options(env_id: str, **changes: Any) -> Any:
+    """The options of an environment; raises BadInput for an unknown one."""
+    cls = resolve(environment_row(env_id).options)
+    known = {f.name for f in fields(cls)}
+    for key in changes:
+        if key not in known:
+            raise unknown(f"option of {env_id}", key, known) if known else BadInput(f"{env_id} has no option {key!r}")
+    return cls(**changes)

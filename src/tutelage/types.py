@@ -1,0 +1,254 @@
+"""The nouns of the package. Nothing here imports jax, so that `--help` stays quick.
+
+Axis letters: T time, B batch (environments), N agents, A actions, D observation, S world state, H hidden.
+Inside `envs/` a TimeStep describes one instance; above it has a leading B; in a Rollout leading (T, B).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jax import Array
+    from jaxtyping import Bool, Float, Int, PRNGKeyArray
+
+Params = Any
+Carry = Any
+EnvState = Any
+TrainState = Any
+Metrics = dict[str, Any]
+
+
+class TimeStep(NamedTuple):
+    """What followed `action`, in dm_env's order. The ending step is a real step with its own observation.
+
+    Attributes:
+        obs: what each agent senses, zero-padded to the widest agent.
+        state: normalised world state; for teachers and critics only.
+        avail: which actions each agent may take now.
+        alive: whether the agent acts this step.
+        action: the joint action that led here (0 on a first step): input of the next decision and training record.
+        reward: team reward for `action` (0 on a first step).
+        discount: 0 where the episode truly ended, 1 otherwise (also on a truncation).
+        first, last: whether this step opens or closes an episode.
+        success: the environment's own verdict; read it where `last`.
+    """
+
+    obs: Float[Array, "*batch N D"]
+    state: Float[Array, "*batch S"]
+    avail: Bool[Array, "*batch N A"]
+    alive: Bool[Array, "*batch N"]
+    action: Int[Array, "*batch N"]
+    reward: Float[Array, "*batch"]
+    discount: Float[Array, "*batch"]
+    first: Bool[Array, "*batch"]
+    last: Bool[Array, "*batch"]
+    success: Bool[Array, "*batch"]
+
+
+class Sensed(NamedTuple):
+    """The part of a timestep that the environment's state alone decides; see TimeStep."""
+
+    obs: Float[Array, "*batch N D"]
+    state: Float[Array, "*batch S"]
+    avail: Bool[Array, "*batch N A"]
+    alive: Bool[Array, "*batch N"]
+
+
+class Block(NamedTuple):
+    """A named run of observation columns, e.g. one visible unit: `obs[start:stop]`."""
+
+    name: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Static facts of an environment.
+
+    Attributes:
+        n_agents: N.
+        n_actions: A, the widest agent's; narrower agents have the rest unavailable.
+        obs_width: D, the widest agent's.
+        state_width: S.
+        max_steps: steps after which an episode ends at the latest.
+        time_limit: whether that end is `terminal` (discount 0) or a `truncation` (discount 1).
+        agent_types: one name per agent (unit type, role).
+        action_counts, obs_widths: per agent, before padding.
+        layout: which observation columns mean what.
+        version: changes whenever the dynamics do; stored with every result.
+    """
+
+    n_agents: int
+    n_actions: int
+    obs_width: int
+    state_width: int
+    max_steps: int
+    time_limit: Literal["terminal", "truncation"]
+    agent_types: tuple[str, ...]
+    action_counts: tuple[int, ...]
+    obs_widths: tuple[int, ...]
+    layout: tuple[Block, ...]
+    version: str
+
+
+class Environment(Protocol):
+    """One instance; every function can be jitted and vmapped."""
+
+    @property
+    def spec(self) -> Spec: ...
+
+    def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]: ...
+
+    def step(self, key: PRNGKeyArray, state: EnvState, action: Int[Array, N]) -> tuple[EnvState, TimeStep]:
+        """Advance one step. Never resets: after a `last` step the caller starts anew."""
+        ...
+
+    def sense(self, state: EnvState) -> Sensed:
+        """What is observed in this state: what `reset` and `step` put into their timesteps."""
+        ...
+
+    def draw(self, state: EnvState) -> np.ndarray:
+        """A picture of the state: uint8 (height, width, 3). Called on the host."""
+        ...
+
+    def scripted(self, name: str = "local") -> Policy:
+        """A hand-written controller by name; raises BadInput for an unknown one."""
+        ...
+
+
+class VectorEnv(NamedTuple):
+    """B environments at once: all that `collect` sees. A `last` step is followed by a `first` one."""
+
+    reset: Callable[[PRNGKeyArray], tuple[EnvState, TimeStep]]
+    step: Callable[[PRNGKeyArray, EnvState, TimeStep, Array], tuple[EnvState, TimeStep]]
+    n: int
+
+
+class Out(NamedTuple):
+    """What a policy returns for one step.
+
+    Attributes:
+        scores: masked logits or action values.
+        features: penultimate features, one array (B, n_g, H_g) per group of agents (widths may differ).
+        value: (B,) team value or (B, N) values per agent, in raw reward units; None without a critic.
+    """
+
+    scores: Float[Array, "B N A"] | None
+    features: tuple[Float[Array, "B n H"], ...] = ()
+    value: Float[Array, B * N] | None = None
+
+
+class Policy(NamedTuple):
+    """Batched pure functions. `step` never resets the carry: `collect` and `unroll` do, in one place."""
+
+    init: Callable[[PRNGKeyArray], Params]
+    carry: Callable[[int], Carry]
+    step: Callable[[Params, Carry, TimeStep, PRNGKeyArray], tuple[Carry, Out]]
+    groups: tuple[Any, ...] = ()  # of policies.agent.Group; non-empty: decentralised by construction
+
+
+ActRule = Callable[["PRNGKeyArray", Out, TimeStep], tuple["Int[Array, 'B N']", "Float[Array, 'B N']"]]
+
+
+class Rollout(NamedTuple):
+    """Consecutive steps of B environments. `steps[T]` is `steps[0]` of the next rollout.
+
+    Actions and rewards of the T transitions are `steps.action[1:]` and `steps.reward[1:]`.
+
+    Attributes:
+        steps: (T+1, B, ...).
+        log_prob: log-probability of what was done.
+        out: whatever the behaviour recorded, leaves (T, B, ...).
+        carry: the policy's memory entering step 0, leaves (B, ...).
+        valid: a real transition t -> t+1 (the step was not `last`, nor padding).
+    """
+
+    steps: TimeStep
+    log_prob: Float[Array, "T B N"]
+    out: Any
+    carry: Carry
+    valid: Bool[Array, "T B"]
+
+
+class Behaviour(NamedTuple):
+    """How a stage gathers experience. Static, so that memory can be sized before anything runs.
+
+    Attributes:
+        policy: who acts.
+        plays: (train state, progress in [0, 1]) -> (params, acting rule).
+        envs, steps: B and T of each rollout.
+        fresh: begin every rollout with new episodes instead of continuing.
+        record: (timestep, carry entering it, out) -> what to keep.
+    """
+
+    policy: Policy
+    plays: Callable[[TrainState, Any], tuple[Params, ActRule]]
+    envs: int
+    steps: int
+    fresh: bool = False
+    record: Callable[[TimeStep, Carry, Out], Any] = lambda timestep, carry, out: ()
+
+
+class Stage(NamedTuple):
+    """A part of training.
+
+    Attributes:
+        name: shown in logs.
+        behaviours: who collects; `{}` = offline.
+        update: (train state, rollouts by behaviour, key, progress) -> (train state, metrics).
+        budget, unit: how long, in environment steps or in updates.
+        evaluated: whether the student is worth evaluating during this stage.
+        fixed: fields of the train state that this stage does not change (checkpointed once).
+    """
+
+    name: str
+    behaviours: Mapping[str, Behaviour]
+    update: Callable[[TrainState, Mapping[str, Rollout], PRNGKeyArray, Any], tuple[TrainState, Metrics]]
+    budget: int
+    unit: Literal["steps", "updates"] = "steps"
+    evaluated: bool = True
+    fixed: tuple[str, ...] = ()
+
+
+class Method(NamedTuple):
+    """A learning method, ready to be fitted.
+
+    Attributes:
+        init: key -> train state.
+        stages: in order.
+        roles: policies that can be evaluated, saved and deployed; `student` is the deployable one.
+        params: train state -> parameters by role.
+        notes: what the user should be told about how the method was set up.
+    """
+
+    init: Callable[[PRNGKeyArray], TrainState]
+    stages: tuple[Stage, ...]
+    roles: Mapping[str, Policy]
+    params: Callable[[TrainState], Mapping[str, Params]]
+    notes: tuple[str, ...] = ()
+
+
+class Frozen(NamedTuple):
+    """A trained (or scripted) team that is only read.
+
+    Attributes:
+        roles: policies by role.
+        params: parameters by role, critic and value normaliser included.
+        provides: which of `logits`, `features`, `critic` can be learned from; the action always can.
+        provenance: where it came from and how good it is (`success_rate`, `length_mean`, ...).
+    """
+
+    roles: Mapping[str, Policy]
+    params: Mapping[str, Params]
+    provides: frozenset[str]
+    provenance: Mapping[str, Any]
+
+    @property
+    def actor(self) -> str:
+        """The role that acts: `student` where there is one, else `teacher`."""
+        return "student" if "student" in self.roles else "teacher"
