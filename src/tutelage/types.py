@@ -104,7 +104,7 @@ class Environment(Protocol):
 
     def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]: ...
 
-    def step(self, key: PRNGKeyArray, state: EnvState, action: Int[Array, N]) -> tuple[EnvState, TimeStep]:
+    def step(self, key: PRNGKeyArray, state: EnvState, action: Int[Array, " N"]) -> tuple[EnvState, TimeStep]:
         """Advance one step. Never resets: after a `last` step the caller starts anew."""
         ...
 
@@ -140,7 +140,7 @@ class Out(NamedTuple):
 
     scores: Float[Array, "B N A"] | None
     features: tuple[Float[Array, "B n H"], ...] = ()
-    value: Float[Array, B * N] | None = None
+    value: Float[Array, "B *N"] | None = None
 
 
 class Policy(NamedTuple):

@@ -37,7 +37,7 @@ class KdMarlConfig:
     """Weight of the role alignment term (default 0.1)."""
     entropy: float = 0.001
     """Weight of the students' entropy bonus."""
-    temperature: float = 2.0
+    temperature: float = 1.0
     """Softening of both distributions in the KL term."""
     clip: float = 0.2
     """Clip range of the advantage term's probability ratio."""
@@ -57,7 +57,7 @@ class KdMarlConfig:
     """Passes over the gathered data."""
     batch: int = 32
     """Sequences per gradient step (of at most one episode's length each)."""
-    lr: float = 2e-3
+    lr: float = 6e-3
     """Learning rate (Adam)."""
     anneal: bool = True
     """Let the learning rate fall to 0 over the passes."""

@@ -27,7 +27,7 @@ def begin(env: VectorEnv, policy: Policy, key: PRNGKeyArray) -> Here:
     return Here(state, timestep, policy.carry(env.n))
 
 
-def enter(policy: Policy, first: Bool[Array, B], carry: Carry) -> Carry:
+def enter(policy: Policy, first: Bool[Array, " B"], carry: Carry) -> Carry:
     """The policy's memory before a step: a fresh one where an episode begins."""
     return choose(first, policy.carry(first.shape[0]), carry)
 
@@ -95,7 +95,7 @@ def unroll(
     """
     key = jax.random.key(0) if key is None else key
     if not jax.tree.leaves(carry):  # no memory: time is just more batch
-        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), inputs)
+        flat = jax.tree.map(lambda x: x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), inputs)
         out = policy.step(params, carry, flat, key)[1]
         return jax.tree.map(lambda x: x.reshape(*first.shape, *x.shape[1:]), out)
     keys = jax.random.split(key, first.shape[0])
@@ -117,8 +117,8 @@ def sequences(tree: Any, length: int) -> Any:
 
     def leaf(x: Array) -> Array:
         t, b = x.shape[:2]
-        cut = x.reshape((t // length, length, b) + x.shape[2:]).swapaxes(0, 1)
-        return cut.reshape((length, t // length * b) + x.shape[2:])
+        cut = x.reshape((t // length, length, b, *x.shape[2:])).swapaxes(0, 1)
+        return cut.reshape((length, t // length * b, *x.shape[2:]))
 
     return jax.tree.map(leaf, tree)
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool
 Tree = TypeVar("Tree")
 
 
-def choose(which: Bool[Array, B], a: Tree, b: Tree) -> Tree:
+def choose(which: Bool[Array, " B"], a: Tree, b: Tree) -> Tree:
     """Row by row: `a` where `which`, else `b`; every leaf has B as its first axis."""
 
     def leaf(x: Any, y: Any) -> Any:

@@ -6,8 +6,6 @@ an episode one step late (its step 25 is not yet `done`); the limit is kept here
 
 from __future__ import annotations
 
-import contextlib
-import io
 from typing import Any
 
 import jax
@@ -18,9 +16,10 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from tutelage.configs.envs import ReferenceOptions, SpreadOptions
 from tutelage.envs.canvas import Canvas
 from tutelage.envs.parts import controller, first_timestep, greedy_matching, next_timestep, pick_controller, steer
+from tutelage.envs.quiet import quiet_import
 from tutelage.types import Block, Carry, EnvState, Policy, Sensed, Spec, TimeStep
 
-with contextlib.redirect_stdout(io.StringIO()):  # jaxmarl prints on import
+with quiet_import():
     from jaxmarl.environments.mpe.simple_reference import SimpleReferenceMPE
     from jaxmarl.environments.mpe.simple_spread import SimpleSpreadMPE
 
@@ -63,7 +62,7 @@ class Mpe:
         _, state = self.game.reset(key)
         return state, first_timestep(self.sense(state))
 
-    def step(self, key: PRNGKeyArray, state: EnvState, action: Int[Array, N]) -> tuple[EnvState, TimeStep]:
+    def step(self, key: PRNGKeyArray, state: EnvState, action: Int[Array, " N"]) -> tuple[EnvState, TimeStep]:
         joint = {agent: action[i] for i, agent in enumerate(self.game.agents)}
         _, state, reward, _, _ = self.game.step_env(key, state, joint)
         team_reward = jnp.stack([reward[agent] for agent in self.game.agents]).mean()
@@ -119,7 +118,7 @@ class Spread(Mpe):
         """`local`: every agent matches all agents to landmarks, nearest pair first, and goes to its own."""
         n = self.spec.n_agents
 
-        def one(obs: Float[Array, D]) -> Int[Array, ""]:
+        def one(obs: Float[Array, " D"]) -> Int[Array, ""]:
             landmarks = obs[4 : 4 + 2 * n].reshape(n, 2)
             others = obs[4 + 2 * n : 4 + 2 * n + 2 * (n - 1)].reshape(n - 1, 2)
             team = jnp.concatenate([jnp.zeros((1, 2)), others])

@@ -31,7 +31,7 @@ def first_timestep(sensed: Sensed) -> TimeStep:
 
 
 def next_timestep(
-    sensed: Sensed, action: Int[Array, N], reward: Array, last: Array, success: Array, terminal: bool
+    sensed: Sensed, action: Int[Array, " N"], reward: Array, last: Array, success: Array, terminal: bool
 ) -> TimeStep:
     """The step that `action` led to. `terminal`: whether an end is a true one (discount 0) or a truncation."""
     return TimeStep(
@@ -83,7 +83,7 @@ def steer(delta: Float[Array, "... 2"], velocity: Float[Array, "... 2"]) -> Int[
     return jnp.where(jnp.abs(wanted).max(-1) < 0.03, 0, move)
 
 
-def greedy_matching(distance: Float[Array, "n m"]) -> Int[Array, n]:
+def greedy_matching(distance: Float[Array, "n m"]) -> Int[Array, " n"]:
     """Match rows to columns, nearest pair first; a row left over gets its nearest column."""
 
     def take(carry: tuple[Array, Array], _: Any) -> tuple[tuple[Array, Array], None]:

@@ -40,7 +40,7 @@ class Rules(NamedTuple):
 
     length: int
     shown: Callable[[ProbeState], Array]
-    paid: Callable[[ProbeState, Int[Array, N]], Array]
+    paid: Callable[[ProbeState, Int[Array, " N"]], Array]
     best: Callable[[Float[Array, "B N 1"], Int[Array, "B N"]], Int[Array, "B N"]]
 
 
@@ -100,7 +100,7 @@ class Probe:
         state = ProbeState(jax.random.bernoulli(key).astype(jnp.int32), jnp.zeros((), jnp.int32))
         return state, first_timestep(self.sense(state))
 
-    def step(self, key: PRNGKeyArray, state: ProbeState, action: Int[Array, N]) -> tuple[ProbeState, TimeStep]:
+    def step(self, key: PRNGKeyArray, state: ProbeState, action: Int[Array, " N"]) -> tuple[ProbeState, TimeStep]:
         reward = self.rules.paid(state, action)
         state = state._replace(t=state.t + 1)
         last = state.t >= self.rules.length

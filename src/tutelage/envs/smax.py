@@ -7,8 +7,6 @@ none): every enemy dead and any ally alive. Running out of time counts as a term
 
 from __future__ import annotations
 
-import contextlib
-import io
 from typing import Any
 
 import jax
@@ -19,9 +17,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from tutelage.configs.envs import SmaxOptions
 from tutelage.envs.canvas import Canvas
 from tutelage.envs.parts import controller, first_timestep, next_timestep, pick_controller
+from tutelage.envs.quiet import quiet_import
 from tutelage.types import Block, Carry, EnvState, Policy, Sensed, Spec, TimeStep
 
-with contextlib.redirect_stdout(io.StringIO()):  # jaxmarl prints on import
+with quiet_import():
     from jaxmarl.environments.smax import HeuristicEnemySMAX, map_name_to_scenario
 
 MAP = 32.0
@@ -77,7 +76,7 @@ class Smax:
         _, state = self.game.reset(key)
         return state, first_timestep(self.sense(state))
 
-    def step(self, key: PRNGKeyArray, state: EnvState, action: Int[Array, N]) -> tuple[EnvState, TimeStep]:
+    def step(self, key: PRNGKeyArray, state: EnvState, action: Int[Array, " N"]) -> tuple[EnvState, TimeStep]:
         joint = {agent: action[i] for i, agent in enumerate(self.game.agents)}
         _, state, reward, done, _ = self.game.step_env(key, state, joint)
         sensed = self.sense(state)
@@ -94,7 +93,7 @@ class Smax:
             alive=state.state.unit_alive[: self.allies],
         )
 
-    def _world(self, state: EnvState) -> Float[Array, S]:
+    def _world(self, state: EnvState) -> Float[Array, " S"]:
         """Health, position, cooldown and type of every living unit, scaled to about [0, 1], then t / limit.
 
         jaxmarl's own vector is raw: positions 0..32, cooldowns in seconds, integer types.

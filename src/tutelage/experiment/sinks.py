@@ -72,7 +72,10 @@ class Display:
     """Progress for people, on standard error: a bar with rate and remaining time, or plain lines in a pipe."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self.quiet, self.bar, self.task, self.stage, self.spoke = quiet, None, None, "", 0.0
+        self.quiet = quiet
+        self.bar: Any = None
+        self.task: Any = None
+        self.stage, self.spoke = "", 0.0
         self.fancy = sys.stderr.isatty()
 
     def say(self, words: str) -> None:

@@ -148,7 +148,7 @@ def load_status(path: Path, env: Environment, method: Method) -> tuple[Status, i
         like = {k: getattr(state, k) for k in fixed}
         kept, _ = load_tree(path / f"checkpoint-stage{meta['stage']}.safetensors", like)
         loop = loop._replace(train_state=loop.train_state._replace(**kept))
-    best = Best(*meta["best"], tree["best"]) if meta["best"] else None
+    best = Best(meta["best"][0], meta["best"][1], tree["best"]) if meta["best"] else None
     return Status(meta["stage"], loop, meta["steps"], best, meta["seconds"]), meta["offset"]
 
 

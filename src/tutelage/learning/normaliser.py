@@ -15,7 +15,7 @@ class Normaliser(NamedTuple):
 
     mean: Float[Array, ""]
     square: Float[Array, ""]
-    count: Float[Array, ""]
+    batches: Float[Array, ""]
 
     @property
     def deviation(self) -> Float[Array, ""]:
@@ -29,8 +29,8 @@ def normaliser() -> Normaliser:
 
 def observe(seen: Normaliser, x: Float[Array, ...], where: Bool[Array, ...], rate: float = 0.1) -> Normaliser:
     """Take in a batch. The first 1/rate batches are averaged evenly (which is the debiasing), then exponentially."""
-    step = jnp.maximum(rate, 1 / (seen.count + 1))
+    step = jnp.maximum(rate, 1 / (seen.batches + 1))
     mean, square = masked_mean(x, where), masked_mean(jnp.square(x), where)
     return Normaliser(
-        seen.mean + step * (mean - seen.mean), seen.square + step * (square - seen.square), seen.count + 1
+        seen.mean + step * (mean - seen.mean), seen.square + step * (square - seen.square), seen.batches + 1
     )

@@ -26,8 +26,8 @@ class Core(NamedTuple):
 
     init: Callable[[PRNGKeyArray], Params]
     carry: Callable[[], Carry]
-    think: Callable[[Params, Carry, Float[Array, D]], tuple[Carry, Float[Array, H]]]
-    head: Callable[[Params, Float[Array, H], Bool[Array, A]], Float[Array, A]]
+    think: Callable[[Params, Carry, Float[Array, " D"]], tuple[Carry, Float[Array, " H"]]]
+    head: Callable[[Params, Float[Array, " H"], Bool[Array, " A"]], Float[Array, " A"]]
 
 
 class Net(NamedTuple):
@@ -63,7 +63,9 @@ def core(kind: str, inputs: int, width: int, n_actions: int) -> Core:
     if kind not in ("gru", "mlp"):
         raise unknown("core", kind, ("gru", "mlp"))
     recurrent = kind == "gru"
-    encode, middle, head = dense(width), nn.GRUCell(width) if recurrent else dense(width), dense(n_actions, 0.01)
+    encode: Any = dense(width)
+    middle: Any = nn.GRUCell(width) if recurrent else dense(width)
+    head: Any = dense(n_actions, 0.01)
 
     def init(key: PRNGKeyArray) -> Params:
         k_encode, k_middle, k_head = jax.random.split(key, 3)
@@ -105,7 +107,7 @@ def value_net(inputs: int, width: int) -> Net:
 
 def projector(inputs: int, outputs: int) -> Net:
     """A linear map (..., H) -> (..., K)."""
-    layer = dense(outputs, 1.0)
+    layer: Any = dense(outputs, 1.0)
     return Net(
         lambda key: layer.init(key, jnp.zeros(inputs))["params"], lambda params, x: layer.apply({"params": params}, x)
     )

@@ -29,8 +29,8 @@ class Agent(NamedTuple):
     n_actions: int
     init: Callable[[PRNGKeyArray], Params]
     carry: Callable[[], Carry]
-    think: Callable[[Params, Carry, Float[Array, D]], tuple[Carry, Float[Array, H]]]
-    head: Callable[[Params, Float[Array, H], Bool[Array, A]], Float[Array, A]]
+    think: Callable[[Params, Carry, Float[Array, " D"]], tuple[Carry, Float[Array, " H"]]]
+    head: Callable[[Params, Float[Array, " H"], Bool[Array, " A"]], Float[Array, " A"]]
 
 
 class Group(NamedTuple):
@@ -76,37 +76,39 @@ def team(groups: tuple[Group, ...]) -> Policy:
     The carry is a tuple of one entry (B, n_g, ...) per group, or `()` where no agent has memory.
     """
     index = [np.array(group.agents) for group in groups]
-    whole = len(groups) == 1
     recurrent = any(jax.tree.leaves(group.agent.carry()) for group in groups)
 
     def lift(function: Callable[..., Any], params: Params, *arrays: Any) -> Any:
         """Apply a function of one row to (B, n_g, ...) arrays. One flat axis: nested vmaps cost twice as much."""
         lead = jax.tree.leaves(arrays)[0].shape[:2]
-        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), arrays)
+        flat = jax.tree.map(lambda x: x.reshape(lead[0] * lead[1], *x.shape[2:]), arrays)
         out = jax.vmap(lambda *row: function(params, *row))(*flat)
         return jax.tree.map(lambda x: x.reshape(*lead, *x.shape[1:]), out)
+
+    def members(i: int, x: Array) -> Array:
+        return x if len(groups) == 1 else x[:, index[i]]
 
     def init(key: PRNGKeyArray) -> Params:
         return tuple(g.agent.init(k) for g, k in zip(groups, jax.random.split(key, len(groups)), strict=True))
 
+    def group_carry(group: Group, n: int) -> Carry:
+        shape = (n, len(group.agents))
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (*shape, *x.shape)), group.agent.carry())
+
     def carry(n: int) -> Carry:
         if not recurrent:
             return ()
-        return tuple(
-            jax.tree.map(lambda x, g=g: jnp.broadcast_to(x, (n, len(g.agents), *x.shape)), g.agent.carry())
-            for g in groups
-        )
+        return tuple(group_carry(g, n) for g in groups)
 
     def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
         memories, features, scores = [], [], []
         for i, group in enumerate(groups):
-            mine = (lambda x: x) if whole else (lambda x, i=i: x[:, index[i]])
-            rows = mine(group.view.read(timestep))
+            rows = members(i, group.view.read(timestep))
             memory = carry[i] if recurrent else ()
             memory, h = lift(group.agent.think, params[i], memory, rows)
             memories.append(memory)
             features.append(h)
-            scores.append(lift(group.agent.head, params[i], h, mine(timestep.avail)))
+            scores.append(lift(group.agent.head, params[i], h, members(i, timestep.avail)))
         return tuple(memories) if recurrent else (), Out(merge(groups, scores), tuple(features))
 
     return Policy(init, carry, step, groups)

@@ -107,9 +107,9 @@ def _tiers(size: str, text: str, n_agents: int) -> Tiers:
     named = sorted(i for members, _ in tiers for i in members)
     if named != list(range(n_agents)):
         raise BadInput(f"size = {size!r}: must name each of the agents 0..{n_agents - 1} once, names {named}")
-    for _, width in tiers:
-        if not 1 <= width <= WIDEST:
-            raise BadInput(f"size = {size!r}: the width {width} must be from 1 to {WIDEST}")
+    for _, wide in tiers:
+        if not 1 <= wide <= WIDEST:
+            raise BadInput(f"size = {size!r}: the width {wide} must be from 1 to {WIDEST}")
     return tuple(tiers)
 
 

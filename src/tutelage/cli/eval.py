@@ -1,0 +1,67 @@
+"""`tutelage eval RUN|ENV`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from tutelage.cli.parsing import parse
+
+
+@dataclass(frozen=True)
+class EvalArgs:
+    """What to evaluate."""
+
+    target: Positional[str]
+    """Run directory (or a parent of several seeds), or an environment."""
+    policy: str | None = None
+    """student, teacher, scripted[:NAME] or random; default student for a run, scripted for an environment."""
+    episodes: int = 320
+    """Greedy episodes."""
+    seed: int = 0
+    """Seed of the episodes."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Evaluate and print."""
+    args = parse(EvalArgs, "eval", argv, "Play episodes with a trained, scripted or random team.")
+    from tutelage.experiment.run import seeds_of
+    from tutelage.experiment.target import names_run
+
+    targets = [str(run) for run in seeds_of(Path(args.target))] if names_run(args.target) else [args.target]
+    results = [one(target, args) for target in targets]
+    if args.json:
+        print(json.dumps(results[0] if len(results) == 1 else {"runs": results}, indent=1))
+        return
+    for target, told in zip(targets, results, strict=True):
+        low, high = told["ci95"]
+        print(
+            f"{target} {told['policy']}: success {told['success_rate']:.3f} [{low:.3f}, {high:.3f}], return "
+            f"{told['return_mean']:.2f}, length {told['length_mean']:.1f}, {told['episodes']} episodes"
+        )
+
+
+def one(name: str, args: EvalArgs) -> dict[str, Any]:
+    """Evaluate one run or environment."""
+    from tutelage.experiment.evaluate import evaluate
+    from tutelage.experiment.target import choose_policy, open_target
+
+    target = open_target(name)
+    chosen = choose_policy(target, args.policy)
+    result = evaluate(target.env, chosen.policy, chosen.params, args.episodes, args.seed, chosen.act)
+    told = result.as_dict()
+    return {
+        "env": target.env_id,
+        "env_version": target.env.spec.version,
+        "method": target.run.record["method"] if target.run else None,
+        "policy": chosen.name,
+        "seed": args.seed,
+        **{k: told[k] for k in ("episodes", "success_rate", "ci95", "return_mean", "return_ci95", "length_mean")},
+    }

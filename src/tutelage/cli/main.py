@@ -1,0 +1,87 @@
+"""`tutelage VERB ...`: dispatch, exit codes, and errors as one line.
+
+0 done, 1 a fault, 2 bad input, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+from tutelage import __version__
+from tutelage.errors import BadInput, Fault, unknown
+
+VERBS = {
+    "demo": "an expert is trained and distilled on SMAX 2s3z, in about a minute",
+    "list": "methods, environments and presets",
+    "train": "train a method on an environment",
+    "resume": "go on with a run that was stopped or killed",
+    "eval": "play episodes with a trained, scripted or random team",
+    "cost": "FLOPs, parameters and latency of teacher and students",
+    "render": "a picture of an episode",
+    "sweep": "run the rows of a plan that are missing",
+    "report": "tables, curves and the marl-eval file from results",
+}
+
+
+def usage() -> str:
+    """The text of `tutelage --help`."""
+    rows = "\n".join(f"  {verb:8} {about}" for verb, about in VERBS.items())
+    return (
+        f"tutelage {__version__}: train a centralised teacher for a cooperative team and hand its skill to small\n"
+        "students that act alone.\n\n"
+        f"usage: tutelage VERB ...\n\n{rows}\n\n"
+        "examples:\n"
+        "  tutelage train kd_marl smax/3s_vs_5z\n"
+        "  tutelage eval runs/kd_marl-smax-3s_vs_5z-seed0\n"
+        "  tutelage VERB --help\n"
+    )
+
+
+def run(argv: list[str]) -> None:
+    """Run one command."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage(), end="")
+        return
+    if argv[0] in ("-V", "--version"):
+        print(__version__)
+        return
+    if argv[0] not in VERBS:
+        raise unknown("command", argv[0], VERBS)
+    import_module(f"tutelage.cli.{argv[0]}").main(argv[1:])
+
+
+def entry() -> None:
+    """The console script: turns errors into a line and an exit code."""
+    prepare()
+    sys.exit(guarded(sys.argv[1:]))
+
+
+def guarded(argv: list[str]) -> int:
+    """Run a command and return its exit code."""
+    try:
+        run(argv)
+    except BadInput as error:
+        return say(error, 2)
+    except Fault as error:
+        return say(error, 1)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+def say(error: Exception, code: int) -> int:
+    print(f"tutelage: {error}", file=sys.stderr)
+    return code
+
+
+def prepare() -> None:
+    """Keep compiled programs between commands: the second start is several times quicker."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(cache, "tutelage", "xla"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+    os.environ.setdefault("JAX_PLATFORMS", "")

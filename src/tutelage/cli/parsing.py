@@ -1,0 +1,46 @@
+"""Typed arguments through tyro, with errors of one line."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import tyro
+
+from tutelage.errors import BadInput
+
+T = TypeVar("T")
+
+
+def parse(cls: type[T], verb: str, argv: Sequence[str], about: str, default: Any = tyro.MISSING) -> T:
+    """Parse `argv` into a dataclass.
+
+    Raises:
+        BadInput: one line that says what was wrong.
+    """
+    said = io.StringIO()
+    extra = {} if default is tyro.MISSING else {"default": default}
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(cls, prog=f"tutelage {verb}", args=list(argv), description=about, **extra)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise BadInput(one_line(said.getvalue(), f"tutelage {verb} --help")) from None
+
+
+def one_line(box: str, help_command: str) -> str:
+    """The message inside tyro's box, with its suggestions, on one line."""
+    lines = [line.strip("│|").strip() for line in box.splitlines()]
+    lines = [line for line in lines if line and line[0] not in "╭╰─"]
+    message = []
+    for line in lines:
+        if line.startswith(("Perhaps", "Similar", "Argument helptext", "For full", "Full list")):
+            break
+        message.append(line)
+    names = re.findall(r"^(--[\w.-]+)", "\n".join(lines[len(message) :]), re.MULTILINE)
+    near = f"; did you mean {' or '.join(dict.fromkeys(names))}?" if names and "Unrecognized" in box else ""
+    return f"{' '.join(message).rstrip('.')}{near} (see `{help_command}`)"

@@ -1,0 +1,39 @@
+"""`tutelage report`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from tutelage.cli.parsing import parse
+
+
+@dataclass(frozen=True)
+class ReportArgs:
+    """What to write."""
+
+    results: Positional[Path] = Path("results")
+    """Folder that a sweep filled."""
+    into: Path | None = None
+    """Folder whose Markdown files have their tables rewritten and whose docs/figures get the curves; default: the
+    parent of `results`."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Rewrite tables and curves."""
+    args = parse(ReportArgs, "report", argv, "Make tables, curves and the marl-eval file from results.")
+    from tutelage.experiment.files import write_json
+    from tutelage.report.curves import draw_curves
+    from tutelage.report.results import marl_eval, read_results
+    from tutelage.report.tables import fill
+
+    rows = read_results(args.results)
+    into = args.into or args.results.resolve().parent
+    write_json(args.results / "marl_eval.json", marl_eval(rows))
+    draw_curves(rows, into / "docs" / "figures" / "curves.png")
+    for path in [into / "README.md", *sorted((into / "docs").rglob("*.md"))]:
+        if path.exists() and fill(path, rows):
+            print(f"rewrote {path}")

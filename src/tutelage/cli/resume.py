@@ -1,0 +1,30 @@
+"""`tutelage resume RUN`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from tutelage.cli.parsing import parse
+
+
+@dataclass(frozen=True)
+class ResumeArgs:
+    """Which run."""
+
+    run: Positional[Path]
+    """Run directory, or a parent of several seeds."""
+    quiet: bool = False
+    """No progress on standard error."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Go on where the run stood; the numbers are those of an uninterrupted run."""
+    args = parse(ResumeArgs, "resume", argv, "Go on with a run that was stopped or killed.")
+    from tutelage.experiment.train import resume
+
+    for run in resume(args.run, args.quiet):
+        print(f"{run.path}: success {run.test['success_rate']:.3f}, {run.test['episodes']} episodes")

@@ -1,0 +1,54 @@
+"""`tutelage sweep PLAN`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from tutelage.cli.parsing import parse
+from tutelage.errors import BadInput
+
+
+@dataclass(frozen=True)
+class SweepArgs:
+    """What to run."""
+
+    plan: Positional[Path]
+    """TOML file of rows."""
+    only: str = "*"
+    """Shell pattern of row names, e.g. 'kd_marl/*'."""
+    minutes: float | None = None
+    """Stop after so many minutes; the next call goes on where this one stopped."""
+    out: Path | None = None
+    """Where results go; default the plan's folder, with zoo/ and runs/ beside it."""
+    quiet: bool = False
+    """No progress on standard error."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the missing rows."""
+    args = parse(SweepArgs, "sweep", argv, "Run the rows of a plan that are missing, in order of priority.")
+    if args.minutes is not None and args.minutes <= 0:
+        raise BadInput(f"minutes = {args.minutes}: must be greater than 0")
+    from tutelage.experiment.sinks import Display
+    from tutelage.experiment.sweep import Places, sweep
+
+    results = args.out or args.plan.parent
+    root = results.parent if args.out is None else results
+    places = Places(results, root / "runs", root / "zoo")
+    done, left = sweep(args.plan, places, args.only, args.minutes, Display(args.quiet), latency)
+    print(f"{done} results made, {left} missing; results in {results}")
+
+
+def latency(row: Any, run: Any) -> dict[str, Any]:
+    """Measured latencies, for the rows whose runs are kept."""
+    if not row.zoo:
+        return {}
+    from tutelage.deploy.cost import cost_report
+
+    report = cost_report(run)
+    return {"cost_report": {k: report[k] for k in ("teacher", "students", "ratio")}}

@@ -1,0 +1,109 @@
+"""`tutelage train METHOD ENV`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, make_dataclass
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import OmitArgPrefixes
+
+from tutelage.cli.parsing import parse
+from tutelage.configs.experiment import FitConfig
+from tutelage.errors import BadInput
+from tutelage.registry import environment_options, environment_row, method_config, method_row, resolve
+
+
+@dataclass(frozen=True)
+class RunArgs:
+    """The run."""
+
+    preset: str | None = None
+    """Named settings of the method (`tutelage list`); options given beside it win."""
+    seed: int = 0
+    """First seed."""
+    seeds: int = 1
+    """How many seeds; with several, one sub-run per seed."""
+    out: Path | None = None
+    """Directory to create; default runs/METHOD-ENV-seedN."""
+    teacher: str | None = None
+    """Who teaches: a run directory, scripted:NAME, or module:factory. Default: the method's usual teacher is
+    trained first, as the run OUT/teacher."""
+    quiet: bool = False
+    """No progress on standard error."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Train and report where the runs are."""
+    method, env, rest = positionals(list(argv))
+    preset = option(rest, "--preset")
+    row = method_row(method)
+    # The types of the arguments depend on the method and the environment, so the class is made here.
+    parts: list[Any] = [
+        ("run", OmitArgPrefixes[RunArgs], field(default_factory=RunArgs)),
+        ("config", OmitArgPrefixes[resolve(row.config)], field(default=method_config(method, preset))),  # type: ignore[misc]
+        ("fit", OmitArgPrefixes[FitConfig], field(default_factory=FitConfig)),
+    ]
+    options = environment_options(env)
+    if dataclasses.fields(options):
+        parts.append(("env", type(options), field(default=options)))
+    if row.teacher is not None:
+        teacher = method_config(row.teacher)
+        parts.append(("teacher_config", type(teacher), field(default=teacher)))
+    arguments = make_dataclass("TrainArgs", parts, frozen=True)
+    arguments.__doc__ = f"{method}: {row.about}. {env}: {environment_row(env).about}."
+    args: Any = parse(arguments, f"train {method} {env}", rest, arguments.__doc__)
+    given: dict[str, Any] = {"env_options": changed(args.env, options)} if hasattr(args, "env") else {}
+    if row.teacher is not None:
+        given["teacher_config"] = changed(args.teacher_config, teacher)
+    from tutelage.experiment.train import train
+
+    runs = train(
+        method,
+        env,
+        out=args.run.out,
+        seed=args.run.seed,
+        seeds=args.run.seeds,
+        teacher=args.run.teacher,
+        fit=args.fit,
+        quiet=args.run.quiet,
+        **given,
+        **asdict(args.config),
+    )
+    for run in runs:
+        low, high = run.test["ci95"]
+        print(
+            f"{run.path}: success {run.test['success_rate']:.3f} [{low:.3f}, {high:.3f}], "
+            f"return {run.test['return_mean']:.2f}, {run.test['episodes']} episodes"
+        )
+
+
+def changed(value: Any, default: Any) -> dict[str, Any]:
+    """The fields that differ from their default."""
+    return {k: v for k, v in asdict(value).items() if v != getattr(default, k)}
+
+
+def positionals(argv: list[str]) -> tuple[str, str, list[str]]:
+    """Split METHOD and ENV off."""
+    if argv and argv[0] in ("-h", "--help"):
+        print(
+            "usage: tutelage train METHOD ENV [options]\n\n"
+            "Options depend on both: `tutelage train METHOD ENV --help`. Names: `tutelage list`."
+        )
+        raise SystemExit(0)
+    if len(argv) < 2 or argv[0].startswith("-") or argv[1].startswith("-"):
+        raise BadInput(f"train needs METHOD and ENV, got {json.dumps(argv[:2])}; names: tutelage list")
+    return argv[0], argv[1], argv[2:]
+
+
+def option(argv: list[str], name: str) -> str | None:
+    """The value of an option that must be known before the rest can be parsed."""
+    for i, word in enumerate(argv):
+        if word == name and i + 1 < len(argv):
+            return argv[i + 1]
+        if word.startswith(f"{name}="):
+            return word.partition("=")[2]
+    return None

@@ -1,0 +1,130 @@
+"""What a run's teacher and students cost: exact counts, and measured latency."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from tutelage.deploy.latency import measure_latency
+from tutelage.experiment.run import LoadedRun
+from tutelage.policies.agent import Group
+from tutelage.policies.cost import agent_cost
+
+CONVENTION = (
+    "per decision of one agent, actor only: 1 multiply-add (MAC) = 2 FLOPs, `flops` counts matrix products, "
+    "`flops_total` adds every other arithmetic operation on an element, latency is at batch 1 on one thread; team "
+    "figures are sums over agents, each with a copy of its weights (latency: medians in turn); ratios are "
+    "teacher team / student team"
+)
+"""How to read every figure."""
+
+Report = dict[str, Any]
+SUMMED = ("macs", "flops", "flops_total", "params", "bytes")
+
+
+def cost_report(run: LoadedRun, latency: bool = True) -> Report:
+    """Cost of every tier of a run, of its teams, and the ratio between them.
+
+    Args:
+        run: from `load`.
+        latency: measure it as well (starts a child process; some seconds).
+
+    Returns:
+        `teacher`: `{"tiers": [...], "team": {...}}`, or None where no teacher network is in the run;
+        `students`: one entry per tier: `agents`, `types`, `core`, `width`, `inputs`, `actions`, `macs`, `flops`,
+        `flops_total`, `params`, `bytes` and `latency_us` (`{"compiled": {"median", "p95"}, "numpy": ...}`, None if
+        not measured), all per agent;
+        `team`: the students' sums, None where the run has no student;
+        `ratio`: `flops`, `params`, `latency` (compiled), `latency_numpy`; None without both teams;
+        `convention`: how to read it.
+
+    Raises:
+        Fault: the latency could not be measured.
+    """
+    timed = measure_latency(run.path) if latency else {}
+    teacher, students = (tiers(run, role, timed.get(role)) for role in ("teacher", "student"))
+    teacher_team, team = team_totals(teacher), team_totals(students)
+    return {
+        "teacher": {"tiers": teacher, "team": teacher_team} if teacher else None,
+        "students": students,
+        "team": team,
+        "ratio": ratios(teacher_team, team),
+        "convention": CONVENTION,
+    }
+
+
+def tiers(run: LoadedRun, role: str, timed: list[Report] | None) -> list[Report]:
+    """One entry per group of agents; none for a role that is missing or not made of agents."""
+    if role not in run.frozen.roles:
+        return []
+    groups, params = run.frozen.roles[role].groups, run.frozen.params[role]
+    types = run.env.spec.agent_types
+    return [tier(group, params[i], types, timed[i] if timed else None) for i, group in enumerate(groups)]
+
+
+def tier(group: Group, params: Any, types: tuple[str, ...], timed: Report | None) -> Report:
+    """Figures of one agent of a group.
+
+    Args:
+        group: the agents.
+        params: of their network.
+        types: of all agents of the team.
+        timed: its latency.
+    """
+    cost = agent_cost(group.agent)
+    return {
+        "agents": list(group.agents),
+        "types": sorted({types[i] for i in group.agents}),
+        "core": group.agent.kind,
+        "width": group.agent.width,
+        "inputs": group.agent.inputs,
+        "actions": group.agent.n_actions,
+        "macs": cost.macs,
+        "flops": cost.products,
+        "flops_total": cost.flops,
+        "params": cost.params,
+        "bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(params)),
+        "latency_us": timed,
+    }
+
+
+def team_totals(rows: list[Report]) -> Report | None:
+    """Sums over agents; None for a team without tiers.
+
+    Agents deployed on separate computers each carry their weights, so shared ones count once per agent.
+    """
+    if not rows:
+        return None
+    count = [len(row["agents"]) for row in rows]
+    total = {name: sum(n * row[name] for n, row in zip(count, rows, strict=True)) for name in SUMMED}
+    return {"agents": sum(count), **total, "latency_us": team_latency(rows, count)}
+
+
+def team_latency(rows: list[Report], count: list[int]) -> Report | None:
+    """Sum of the agents' medians by implementation; None for what was not measured."""
+    if any(row["latency_us"] is None for row in rows):
+        return None
+    return {
+        name: sum(n * row["latency_us"][name]["median"] for n, row in zip(count, rows, strict=True))
+        if all(row["latency_us"][name] for row in rows)
+        else None
+        for name in ("compiled", "numpy")
+    }
+
+
+def ratios(teacher: Report | None, students: Report | None) -> Report | None:
+    """Teacher's total / students' total; None without both."""
+    if teacher is None or students is None:
+        return None
+    mine, theirs = teacher["latency_us"] or {}, students["latency_us"] or {}
+
+    def quotient(a: float | None, b: float | None) -> float | None:
+        return a / b if a is not None and b is not None else None
+
+    return {
+        "flops": teacher["flops"] / students["flops"],
+        "params": teacher["params"] / students["params"],
+        "latency": quotient(mine.get("compiled"), theirs.get("compiled")),
+        "latency_numpy": quotient(mine.get("numpy"), theirs.get("numpy")),
+    }

@@ -1,0 +1,188 @@
+"""How long one decision of one agent takes: batch 1, one thread, in a child process of its own.
+
+The number of threads is fixed when the libraries are loaded, so the measurement runs as
+`python -m tutelage.deploy.latency RUN` with the environment below, and prints JSON. This module imports jax only
+inside functions for the same reason.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tutelage.errors import BadInput, Fault
+
+ONE_THREAD = {
+    "JAX_PLATFORMS": "cpu",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+    **dict.fromkeys(
+        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"),
+        "1",
+    ),
+}
+"""Environment of the child."""
+ROUNDS, CALLS = 30, 200
+"""Rounds over everything that is timed, and calls of each in a round: machine noise hits teacher and student alike."""
+WARM_UP = 100
+"""Calls before the first round."""
+
+Call = Callable[[], int]
+
+
+def measure_latency(path: str | Path, rounds: int = ROUNDS, calls: int = CALLS) -> dict[str, Any]:
+    """Time every agent of a run in a single-threaded child process.
+
+    Args:
+        path: the run's directory.
+        rounds, calls: rounds over all agents, and calls of each agent in every round.
+
+    Returns:
+        `{role: [per tier {"compiled": {"median", "p95"}, "numpy": the same or None}]}` in microseconds per decision,
+        for the roles that are made of agents.
+
+    Raises:
+        BadInput: fewer than one round or call. Fault: the child failed.
+    """
+    if min(rounds, calls) < 1:
+        raise BadInput(f"rounds = {rounds}, calls = {calls}: must be at least 1")
+    # The child finds the same modules as this process: -P keeps its working directory from hiding any of them.
+    here = {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
+    command = [sys.executable, "-P", "-m", __name__, str(path), str(rounds), str(calls)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **here, **ONE_THREAD}, check=False
+    )
+    if done.returncode != 0:
+        why = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise Fault(f"measuring the latency of {path} failed (exit code {done.returncode}): {why}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def main(argv: Sequence[str]) -> None:
+    """The child: RUN ROUNDS CALLS."""
+    if hasattr(os, "sched_setaffinity"):  # Linux
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    import jax
+
+    # Programs of more than 1000 FLOPs would be handed to a thread of XLA's own: 16 us that small networks do not pay.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    from tutelage.experiment.run import load
+
+    run = load(argv[0])
+    rounds, calls = (int(n) for n in argv[1:])
+    told = time_agents(subjects(run), rounds, calls)
+    sys.stdout.write(json.dumps(told) + "\n")
+
+
+def subjects(run: Any) -> dict[str, list[dict[str, Call | None]]]:
+    """What is timed of a LoadedRun: per role and tier one decision `compiled` and one in `numpy`."""
+    return {
+        role: [
+            {"compiled": compiled_call(group.agent, params), "numpy": numpy_call(group.agent, params)}
+            for group, params in zip(policy.groups, run.frozen.params[role], strict=True)
+        ]
+        for role, policy in run.frozen.roles.items()
+        if policy.groups
+    }
+
+
+def compiled_call(agent: Any, params: Any) -> Call:
+    """One decision of the step compiled ahead of time with its weights as constants.
+
+    An observation in NumPy goes in, a Python number comes out, so dispatch and transfers count. The largest logit is
+    picked in NumPy: XLA's own argmax and a scalar result take longer than the rest of the step.
+    """
+    import jax
+
+    from tutelage.deploy.step import agent_step
+
+    carry, (x, avail) = agent.carry(), example(agent)
+    step = agent_step(agent)
+    run = jax.jit(lambda carry, x, avail: step(params, carry, x, avail)[::2]).lower(carry, x, avail).compile()
+
+    def call() -> int:
+        nonlocal carry
+        carry, logits = run(carry, x, avail)
+        return int(np.asarray(logits).argmax())
+
+    return call
+
+
+def numpy_call(agent: Any, params: Any) -> Call | None:
+    """One decision of the NumPy step; None for a network that has none."""
+    from tutelage.deploy.numpy_step import NUMPY_KINDS, numpy_carry, numpy_step
+
+    if agent.kind not in NUMPY_KINDS:
+        return None
+    step, carry = numpy_step(agent.kind, params), numpy_carry(agent.kind, params)
+    x, avail = example(agent)
+
+    def call() -> int:
+        nonlocal carry
+        carry, action, _ = step(carry, x, avail)
+        return action
+
+    return call
+
+
+def example(agent: Any) -> tuple[np.ndarray, np.ndarray]:
+    """An input row (D,) and a mask (A,) with every action available."""
+    row = np.random.default_rng(0).standard_normal(agent.inputs).astype(np.float32)
+    return row, np.ones(agent.n_actions, bool)
+
+
+def time_agents(
+    timed: dict[str, list[dict[str, Call | None]]], rounds: int, calls: int
+) -> dict[str, list[dict[str, dict[str, float] | None]]]:
+    """Time all calls in turn, `rounds` times `calls` each, every other round in reverse order.
+
+    Returns:
+        The same structure with median and 95th percentile in microseconds.
+    """
+    every = [call for tiers in timed.values() for tier in tiers for call in tier.values() if call is not None]
+    samples: list[tuple[Call, list[np.ndarray]]] = [(call, []) for call in every]
+    for call, _ in samples:
+        nanoseconds(call, WARM_UP)
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for i in range(rounds):
+            for call, taken in samples if i % 2 == 0 else reversed(samples):
+                nanoseconds(call, 3)  # caches are cold after the others
+                taken.append(nanoseconds(call, calls))
+    finally:
+        if collecting:
+            gc.enable()
+    told = iter([summary(np.concatenate(taken)) for _, taken in samples])
+    return {
+        role: [{name: next(told) if call is not None else None for name, call in tier.items()} for tier in tiers]
+        for role, tiers in timed.items()
+    }
+
+
+def nanoseconds(call: Call, n: int) -> np.ndarray:
+    """Duration of each of `n` calls, (n,)."""
+    clock, taken = time.perf_counter_ns, np.empty(n)
+    for i in range(n):
+        start = clock()
+        call()
+        taken[i] = clock() - start
+    return taken
+
+
+def summary(nanoseconds: np.ndarray) -> dict[str, float]:
+    """Median and 95th percentile in microseconds."""
+    median, p95 = np.percentile(nanoseconds, (50, 95)) / 1000
+    return {"median": round(float(median), 3), "p95": round(float(p95), 3)}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,276 @@
+"""Running the rows of a plan: what is missing, in order of priority, unattended, in slices, resumable.
+
+A plan is a TOML file of `[[row]]` tables:
+
+    name = "kd_marl/3s_vs_5z"      # results/kd_marl/3s_vs_5z/seed-0.json, ...
+    method = "kd_marl"
+    env = "smax/3s_vs_5z"
+    variant = "mlp, 28.6x"         # how tables call it
+    seeds = 10
+    priority = 1                   # lower first; within one priority seed by seed
+    minutes = 2                    # expected, per seed
+    teacher = "expert/3s_vs_5z"    # a row of the same plan, run first with the same seed; or scripted:NAME
+    zoo = true                     # keep the first seed's run under zoo/
+    config = {core = "mlp"}        # fields of the method's config
+    env_options = {}
+"""
+
+from __future__ import annotations
+
+import _thread
+import fnmatch
+import hashlib
+import json
+import shutil
+import threading
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from tutelage.configs.experiment import FitConfig
+from tutelage.envs.build import make
+from tutelage.errors import BadInput, Fault, unknown
+from tutelage.experiment.files import read_json, write_json
+from tutelage.experiment.fit import Interrupted
+from tutelage.experiment.run import LoadedRun
+from tutelage.experiment.sinks import Display
+from tutelage.experiment.train import Job, carry_on
+from tutelage.policies.cost import Cost, team_cost
+from tutelage.registry import method_config, method_row
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the plan; see the module's text."""
+
+    name: str
+    method: str
+    env: str
+    variant: str
+    seeds: int
+    priority: int
+    minutes: float
+    teacher: str | None = None
+    zoo: bool = False
+    preset: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    env_options: dict[str, Any] = field(default_factory=dict)
+
+
+Rows = dict[str, Row]
+
+
+def read_plan(path: Path) -> Rows:
+    """Read and check a plan.
+
+    Raises:
+        BadInput: not there, not TOML, or a row that cannot be run.
+    """
+    try:
+        content = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise BadInput(f"plan {path}: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"plan {path}: {error}") from None
+    known = {f.name for f in fields(Row)}
+    rows: Rows = {}
+    for i, table in enumerate(content.get("row", [])):
+        label = f"row {table.get('name', i)!r} of {path}"
+        for key in table:
+            if key not in known:
+                raise BadInput(f"{label}: {unknown('key', key, known)}")
+        try:
+            row = Row(**table)
+        except TypeError as error:
+            raise BadInput(f"{label}: {str(error).removeprefix('Row.__init__() ')}") from None
+        if row.name in rows:
+            raise BadInput(f"{label}: named twice")
+        try:
+            method_config(row.method, row.preset, **row.config)
+        except BadInput as error:
+            raise BadInput(f"{label}: {error}") from None
+        rows[row.name] = row
+    for row in rows.values():
+        if row.teacher and not row.teacher.startswith("scripted:") and row.teacher not in rows:
+            raise unknown(f"teacher of row {row.name!r}", row.teacher, rows)
+    return rows
+
+
+def fingerprint(row: Row, rows: Rows) -> str:
+    """Changes whenever the row's numbers would: its settings, its teacher's, the environment's version."""
+    told = {
+        "method": row.method,
+        "config": asdict(method_config(row.method, row.preset, **row.config)),
+        "env": row.env,
+        "env_options": row.env_options,
+        "env_version": make(row.env, **row.env_options).spec.version,
+        "fit": asdict(FitConfig()),
+        "teacher": fingerprint(rows[row.teacher], rows) if row.teacher in rows else row.teacher,
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a sweep keeps things: results to commit, runs to resume from, the zoo."""
+
+    results: Path
+    runs: Path
+    zoo: Path
+
+    def result(self, row: Row, seed: int) -> Path:
+        return self.results / row.name / f"seed-{seed}.json"
+
+    def run(self, row: Row, seed: int) -> Path:
+        return self.runs / row.name / f"seed-{seed}"
+
+    def zoo_of(self, row: Row) -> Path:
+        """zoo/METHOD/ENV-ID-WITH-DASHES, with the rest of the row's name where it has more than two parts."""
+        extra = "-".join(row.name.split("/")[2:])
+        name = row.env.replace("/", "-") + (f"-{extra}" if extra else "")
+        return self.zoo / row.name.split("/")[0] / name
+
+
+def is_current(path: Path, mark: str) -> bool:
+    """Whether a result exists and belongs to the row as it is now."""
+    if not path.exists():
+        return False
+    try:
+        return read_json(path).get("fingerprint") == mark
+    except Fault:
+        return False
+
+
+def todo(rows: Rows, places: Places, only: str) -> Iterator[tuple[Row, int]]:
+    """Missing (row, seed) pairs: by priority, then seed by seed, then as the plan lists them."""
+    marks = {name: fingerprint(row, rows) for name, row in rows.items()}
+    picked = [row for row in rows.values() if fnmatch.fnmatch(row.name, only)]
+    if not picked:
+        raise unknown("row", only, rows)
+    pairs = [(row.priority, seed, i) for i, row in enumerate(picked) for seed in range(row.seeds)]
+    for _, seed, i in sorted(pairs):
+        if not is_current(places.result(picked[i], seed), marks[picked[i].name]):
+            yield picked[i], seed
+
+
+def make_run(row: Row, seed: int, rows: Rows, places: Places, display: Display) -> LoadedRun:
+    """Train one row with one seed, after its teacher; go on where a kill left it."""
+    teacher = row.teacher
+    if teacher in rows:
+        assert teacher is not None
+        make_run(rows[teacher], seed, rows, places, display)
+        teacher = str(places.run(rows[teacher], seed))
+    usual = method_row(row.method).teacher
+    job = Job(
+        method=row.method,
+        env=row.env,
+        env_options=row.env_options,
+        config=asdict(method_config(row.method, row.preset, **row.config)),
+        fit=asdict(FitConfig()),
+        seed=seed,
+        seeds=1,
+        teacher=teacher,
+        teacher_config=asdict(method_config(usual)) if usual else {},
+    )
+    folder = places.run(row, seed)
+    mark = {"fingerprint": fingerprint(row, rows), **asdict(job)}
+    if folder.exists() and (not (folder / "row.json").exists() or read_json(folder / "row.json") != mark):
+        shutil.rmtree(folder)  # made by another plan
+    write_json(folder / "row.json", mark)
+    return carry_on(job, folder, display)[0]
+
+
+def result_of(row: Row, seed: int, run: LoadedRun, mark: str, seconds: float) -> dict[str, Any]:
+    """What is kept of a run: everything a table or curve needs."""
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    keep = ("total_steps", "seconds", "update", "success_rate", "return_mean")
+    teacher = run.record["teacher"]
+    return {
+        "row": row.name,
+        "method": row.method,
+        "env": row.env,
+        "env_version": run.record["env_version"],
+        "variant": row.variant,
+        "seed": seed,
+        "fingerprint": mark,
+        "config": run.record["config"],
+        "env_options": row.env_options,
+        "test": run.test,
+        "teacher": {"name": row.teacher, "test": teacher["test"]} if teacher else None,
+        "curve": [{k: line[k] for k in keep} for line in lines if line["kind"] == "evaluation"],
+        "cost": {role: as_dict(team_cost(p)) for role, p in run.frozen.roles.items() if p.groups},
+        "widths": [group.agent.width for group in run.policy(run.frozen.actor).groups],
+        "wall_seconds": round(seconds, 1),
+        "device": run.record["device"],
+        "versions": run.record["versions"],
+    }
+
+
+def as_dict(cost: Cost | None) -> dict[str, int] | None:
+    """A team's cost per joint decision."""
+    if cost is None:
+        return None
+    return {"macs": cost.macs, "flops": cost.products, "flops_total": cost.flops, "params": cost.params}
+
+
+def keep_in_zoo(run: LoadedRun, place: Path) -> None:
+    """Copy what `load` needs."""
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    for file in [run.path / "config.json", run.path / "eval.json", *run.path.glob("*.safetensors")]:
+        shutil.copy(file, place / file.name)
+
+
+def sweep(
+    plan: Path,
+    places: Places,
+    only: str = "*",
+    minutes: float | None = None,
+    display: Display | None = None,
+    extra: Callable[[Row, LoadedRun], dict[str, Any]] = lambda row, run: {},
+) -> tuple[int, int]:
+    """Run what is missing.
+
+    Args:
+        plan: the TOML file.
+        only: shell pattern of row names.
+        minutes: stop after so long (the run in progress is saved and resumed next time).
+        extra: more to keep in a result, e.g. measured latencies.
+
+    Returns:
+        How many results were made, and how many are still missing.
+
+    Raises:
+        BadInput: the plan cannot be run. Fault: a run broke.
+    """
+    rows, display = read_plan(plan), display or Display()
+    missing = list(todo(rows, places, only))
+    done = 0
+    timer = threading.Timer(minutes * 60, _thread.interrupt_main) if minutes else None
+    if timer:
+        timer.daemon = True
+        timer.start()
+    try:
+        for row, seed in missing:
+            left = sum(r.minutes for r, _ in missing[done:])
+            display.say(f"== {row.name} seed {seed} ({len(missing) - done} left, about {left:.0f} min)")
+            began = time.monotonic()
+            run = make_run(row, seed, rows, places, display)
+            result = result_of(row, seed, run, fingerprint(row, rows), time.monotonic() - began)
+            write_json(places.result(row, seed), result | extra(row, run))
+            if row.zoo and seed == 0:
+                keep_in_zoo(run, places.zoo_of(row))
+            done += 1
+            jax.clear_caches()
+    except (Interrupted, KeyboardInterrupt):
+        if timer is None or timer.is_alive():
+            raise
+    finally:
+        if timer:
+            timer.cancel()
+    return done, len(missing) - done

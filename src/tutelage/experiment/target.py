@@ -1,0 +1,83 @@
+"""What a user points at (a run or an environment) and who is to play in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from tutelage.envs.build import make
+from tutelage.errors import BadInput
+from tutelage.experiment.run import LoadedRun, load
+from tutelage.policies.acting import greedy, random_policy, sample
+from tutelage.registry import ENVIRONMENTS
+from tutelage.types import ActRule, Environment, Params, Policy
+
+
+class Target(NamedTuple):
+    """A run with its environment, or an environment alone.
+
+    Attributes:
+        name: as the user wrote it.
+        env_id: of the environment.
+        env: the environment.
+        run: the run, if it is one.
+    """
+
+    name: str
+    env_id: str
+    env: Environment
+    run: LoadedRun | None
+
+
+class Chosen(NamedTuple):
+    """Who plays.
+
+    Attributes:
+        name: `student`, `teacher`, `scripted[:NAME]` or `random`.
+        policy, params, act: how.
+    """
+
+    name: str
+    policy: Policy
+    params: Params
+    act: ActRule
+
+
+def names_run(name: str) -> bool:
+    """Whether a name is meant as a run directory: one exists, or it can be no environment."""
+    return Path(name).is_dir() or (name not in ENVIRONMENTS and ":" not in name)
+
+
+def open_target(name: str | Path) -> Target:
+    """Load a run (of a parent with several seeds, the first) or make an environment.
+
+    Raises:
+        BadInput: neither. Fault: a damaged run.
+    """
+    if names_run(str(name)):
+        run = load(name)
+        return Target(str(name), run.record["env"], run.env, run)
+    return Target(str(name), str(name), make(str(name)), None)
+
+
+def choose_policy(target: Target, name: str | None = None) -> Chosen:
+    """Who plays in a target.
+
+    Args:
+        target: from `open_target`.
+        name: `student`, `teacher`, `scripted[:NAME]` or `random`; None: the student of a run (its teacher where it
+            has no student), the scripted controller of an environment.
+
+    Raises:
+        BadInput: the target has no such policy.
+    """
+    run = target.run
+    name = name or ("scripted" if run is None else run.frozen.actor)
+    kind, _, controller = name.partition(":")
+    if kind == "random":
+        return Chosen(name, random_policy(), (), sample)
+    if kind == "scripted":
+        return Chosen(name, target.env.scripted(controller or "local"), (), greedy)
+    if run is None:
+        raise BadInput(f"policy = {name!r}: {target.name} is an environment; allowed are scripted[:NAME] and random")
+    return Chosen(name, run.policy(name), run.params(name), greedy)

@@ -1,0 +1,87 @@
+"""Reading what a sweep left, and the marl-eval file made from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tutelage.errors import BadInput
+from tutelage.experiment.files import read_json
+
+Result = dict[str, Any]
+
+
+class RowResults(NamedTuple):
+    """All seeds of a row, in order."""
+
+    name: str
+    seeds: list[Result]
+
+    @property
+    def method(self) -> str:
+        return self.seeds[0]["method"]
+
+    @property
+    def env(self) -> str:
+        return self.seeds[0]["env"]
+
+    @property
+    def variant(self) -> str:
+        return self.seeds[0]["variant"]
+
+    @property
+    def success(self) -> np.ndarray:
+        """Success rate of each seed's final test."""
+        return np.array([s["test"]["success_rate"] for s in self.seeds])
+
+    @property
+    def returns(self) -> np.ndarray:
+        return np.array([s["test"]["return_mean"] for s in self.seeds])
+
+    def of_seeds(self, other: RowResults) -> tuple[RowResults, RowResults]:
+        """This row and another on the seeds that both have."""
+        both = {s["seed"] for s in self.seeds} & {s["seed"] for s in other.seeds}
+        keep = lambda row: RowResults(row.name, [s for s in row.seeds if s["seed"] in both])
+        return keep(self), keep(other)
+
+
+def read_results(folder: Path) -> dict[str, RowResults]:
+    """Every row below `folder` that has results.
+
+    Raises:
+        BadInput: there are none.
+    """
+    rows: dict[str, list[Result]] = {}
+    for path in sorted(folder.rglob("seed-*.json")):
+        result = read_json(path)
+        rows.setdefault(result["row"], []).append(result)
+    if not rows:
+        raise BadInput(f"no results in {folder}: run `tutelage sweep PLAN` first")
+    return {name: RowResults(name, sorted(seeds, key=lambda s: s["seed"])) for name, seeds in sorted(rows.items())}
+
+
+def marl_eval(rows: dict[str, RowResults]) -> dict[str, Any]:
+    """All curves and final tests in marl-eval's layout: environment, task, algorithm, run, step.
+
+    Reference: Gorsane et al. 2022, the JSON of the marl-eval package.
+    """
+    data: dict[str, Any] = {}
+    for row in rows.values():
+        family, _, task = row.env.partition("/")
+        algorithm = row.name.replace(f"/{task}", "", 1)
+        runs = data.setdefault(family, {}).setdefault(task, {}).setdefault(algorithm, {})
+        for result in row.seeds:
+            run: dict[str, Any] = {}
+            for i, point in enumerate(result["curve"]):
+                run[f"step_{i}"] = {
+                    "step_count": point["total_steps"],
+                    "elapsed_time": point["seconds"],
+                    "win_rate": [point["success_rate"]],
+                    "return": [point["return_mean"]],
+                }
+            test = result["test"]
+            run["absolute_metrics"] = {"win_rate": [test["success_rate"]], "return": [test["return_mean"]]}
+            runs[f"seed_{result['seed']}"] = run
+    return data

@@ -1,0 +1,33 @@
+"""What every test shares: the compilation cache, and a few small runs that are trained once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+# Before jax is imported; subprocesses inherit it.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".cache" / "xla")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import pytest  # noqa: E402
+from helpers import QUICK, TINY  # noqa: E402
+
+import tutelage  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def memory_run(tmp_path_factory):
+    """A recurrent MAPPO team that solved probe/memory: the teacher of the distillation tests."""
+    out = tmp_path_factory.mktemp("teachers") / "memory"
+    settings = {**TINY, "core": "gru", "size": "width=8", "rollout": 12, "chunk": 12, "steps": 40_000, "lr": 1e-2}
+    return tutelage.train("mappo", "probe/memory", out=out, quiet=True, fit=QUICK, **settings)[0]
+
+
+@pytest.fixture(scope="session")
+def action_run(tmp_path_factory):
+    """A small feed-forward MAPPO team on probe/action."""
+    out = tmp_path_factory.mktemp("teachers") / "action"
+    return tutelage.train("mappo", "probe/action", out=out, quiet=True, fit=QUICK, **TINY)[0]

@@ -1,0 +1,168 @@
+"""Small parts that several test files use. Also importable by the package itself, as `helpers:NAME`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tutelage.configs.experiment import FitConfig
+from tutelage.data.collect import begin, play
+from tutelage.data.vector import batch
+from tutelage.experiment.fit import StageLoop, owned
+from tutelage.registry import method_config, method_row, resolve
+from tutelage.types import Block, Spec, TimeStep
+
+TINY = dict(
+    core="mlp", size="width=8", critic_width=8, envs=16, rollout=4, chunk=1, epochs=2, minibatches=2, steps=4096
+)
+"""Settings of PPO that compile and train in a few seconds."""
+QUICK = FitConfig(evaluations=2, eval_episodes=16, test_episodes=32)
+TIMING = ("seconds",)
+"""What may differ between two equal runs in a line of metrics.jsonl."""
+
+
+# ---- data ----------------------------------------------------------------------------------------------------------
+def make_spec(n_agents: int = 3, n_actions: int = 5, obs_width: int = 4, state_width: int = 6, **changes: Any) -> Spec:
+    """A spec of no particular environment."""
+    facts = dict(
+        max_steps=5,
+        time_limit="terminal",
+        agent_types=("unit",) * n_agents,
+        action_counts=(n_actions,) * n_agents,
+        obs_widths=(obs_width,) * n_agents,
+        layout=(Block("all", 0, obs_width),),
+        version="0",
+    )
+    return Spec(n_agents, n_actions, obs_width, state_width, **(facts | changes))
+
+
+def make_steps(spec: Spec, lead: tuple[int, ...], seed: int = 0) -> TimeStep:
+    """Random timesteps with leading axes `lead`; every agent has an available action, no episode begins or ends."""
+    rng = np.random.default_rng(seed)
+    n, a = spec.n_agents, spec.n_actions
+    avail = rng.random((*lead, n, a)) < 0.6
+    avail[..., 1] = True
+    return TimeStep(
+        obs=jnp.asarray(rng.normal(size=(*lead, n, spec.obs_width)), jnp.float32),
+        state=jnp.asarray(rng.normal(size=(*lead, spec.state_width)), jnp.float32),
+        avail=jnp.asarray(avail),
+        alive=jnp.ones((*lead, n), bool),
+        action=jnp.asarray(rng.integers(0, a, (*lead, n)), jnp.int32),
+        reward=jnp.asarray(rng.normal(size=lead), jnp.float32),
+        discount=jnp.ones(lead, jnp.float32),
+        first=jnp.zeros(lead, bool),
+        last=jnp.zeros(lead, bool),
+        success=jnp.zeros(lead, bool),
+    )
+
+
+def host(tree: Any) -> Any:
+    """A pytree as NumPy arrays, random keys as their data."""
+    is_key = lambda x: hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return jax.tree.map(lambda x: np.asarray(jax.random.key_data(x) if is_key(x) else x), tree)
+
+
+def assert_same(a: Any, b: Any) -> None:
+    """Bit for bit the same pytree."""
+    a, b = host(a), host(b)
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True):
+        assert x.dtype == y.dtype and x.shape == y.shape, jax.tree_util.keystr(path)
+        assert x.tobytes() == y.tobytes(), f"{jax.tree_util.keystr(path)} differs"
+
+
+def assert_close(a: Any, b: Any, tolerance: float = 1e-5) -> None:
+    """The same pytree up to rounding."""
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance), host(a), host(b))
+
+
+# ---- learning without the experiment layer ---------------------------------------------------------------------------
+def build(method: str, env: Any, teacher: Any = None, **settings: Any) -> Any:
+    """A method, ready to be fitted."""
+    return resolve(method_row(method).factory)(env, method_config(method, **settings), teacher)
+
+
+def run_stage(env: Any, method: Any, index: int = 0, state: Any = None, seed: int = 0, longest: int = 4096) -> Any:
+    """Run one stage to its end in chunks of `longest` updates; returns (train state, metrics of every update)."""
+    root = jax.random.key(seed)
+    state = method.init(jax.random.fold_in(root, 1)) if state is None else state
+    runner = StageLoop(env, method.stages[index], index, longest)
+    loop = owned(runner.begin(state, root))
+    runner.compile(loop, root)
+    parts = []
+    while not runner.over(loop):
+        loop, metrics = runner.run(loop, root, int(loop.update) + longest)
+        parts.append(metrics)
+    return loop.train_state, {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+
+
+def one_rollout(env: Any, behaviour: Any, state: Any, seed: int = 0) -> Any:
+    """A rollout of a behaviour from new episodes."""
+    vector = batch(env, behaviour.envs)
+    here = begin(vector, behaviour.policy, jax.random.key(seed))
+    return jax.jit(lambda s, h: play(vector, behaviour, s, 0.0, h, jax.random.key(seed + 1))[1])(state, here)
+
+
+# ---- runs ------------------------------------------------------------------------------------------------------------
+def lines_of(path: Path, timing: tuple[str, ...] = TIMING) -> list[dict[str, Any]]:
+    """metrics.jsonl of a run without what depends on the clock."""
+    records = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in r.items() if k not in timing} for r in records if r["kind"] != "compiled"]
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    """Two run directories hold the same numbers: every role bit for bit, metrics and test up to timing."""
+    roles = sorted(p.relative_to(a) for p in a.rglob("*.safetensors"))
+    assert roles and roles == sorted(p.relative_to(b) for p in b.rglob("*.safetensors"))
+    for role in roles:
+        assert (a / role).read_bytes() == (b / role).read_bytes(), f"{role} differs"
+    for folder in {role.parent for role in roles}:
+        assert lines_of(a / folder) == lines_of(b / folder)
+        tests = [json.loads((x / folder / "eval.json").read_text()) for x in (a, b)]
+        assert [{k: v for k, v in t.items() if k not in TIMING} for t in tests][0] == {
+            k: v for k, v in tests[1].items() if k not in TIMING
+        }
+
+
+class Silent:
+    """A recorder that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+        self.evaluations: list[dict[str, Any]] = []
+
+    def metrics(self, record: dict[str, Any]) -> None:
+        self.records.append(record)
+
+    def evaluation(self, record: dict[str, Any]) -> None:
+        self.evaluations.append(record)
+
+    def compiled(self, *_: Any) -> None: ...
+    def progress(self, *_: Any) -> None: ...
+    def checkpoint(self, *_: Any, **__: Any) -> None: ...
+
+    def interrupted(self) -> bool:
+        return False
+
+
+# ---- named by `module:factory` -------------------------------------------------------------------------------------
+def always_one(env: Any) -> Any:
+    """A user's teacher: every agent takes action 1."""
+    return lambda timestep: jnp.ones(timestep.alive.shape, jnp.int32)
+
+
+def not_a_teacher(env: Any) -> Any:
+    """A user's mistake."""
+    return 7
+
+
+def my_probe() -> Any:
+    """A user's environment."""
+    from tutelage import make
+
+    return make("probe/action")

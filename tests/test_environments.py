@@ -1,0 +1,265 @@
+"""What every registered environment must do. The largest battles are only traced; the others really play."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import assert_same
+
+from tutelage import BadInput, make
+from tutelage.registry import ENVIRONMENTS, environment_options
+from tutelage.types import TimeStep
+
+PLAYED = [name for name in ENVIRONMENTS if not name.startswith("smax/")] + ["smax/3m", "smax/smacv2_5_units"]
+TRACED = [name for name in ENVIRONMENTS if name not in PLAYED]
+SHORT, B = 8, 4
+"""Battles are cut short here, so that the time limit is reached in a few steps."""
+
+
+def build(name: str) -> Any:
+    return make(name, **({"max_steps": SHORT} if name.startswith("smax/") else {}))
+
+
+class Played(NamedTuple):
+    """B episodes: the timesteps (T+1, B), what `sense` says of each state, and what the script would do."""
+
+    steps: TimeStep
+    sensed: Any
+    scripted: np.ndarray
+    state: Any
+
+    def until_last(self) -> np.ndarray:
+        """(T+1, B): steps of the episode, its last one included (a step after `last` means nothing)."""
+        return np.cumsum(self.steps.last, 0) - self.steps.last == 0
+
+
+def trip(name: str) -> Played:
+    """Play to the limit: random available actions in even instances, scripted ones in odd instances."""
+    env = build(name)
+    policy = env.scripted()
+
+    def body(carry: Any, key: Any) -> Any:
+        state, ts, memory = carry
+        k_policy, k_random, k_step = jax.random.split(key, 3)
+        memory, out = policy.step((), memory, ts, k_policy)
+        scripted = out.scores.argmax(-1)
+        random = jnp.where(ts.avail, jax.random.uniform(k_random, ts.avail.shape), -1).argmax(-1)
+        action = jnp.where((jnp.arange(B) % 2 == 0)[:, None], random, scripted)
+        state, following = jax.vmap(env.step)(jax.random.split(k_step, B), state, action)
+        return (state, following, memory), (ts, scripted, jax.vmap(env.sense)(state), action)
+
+    @jax.jit
+    def play(key: Any) -> Any:
+        state, ts = jax.vmap(env.reset)(jax.random.split(key, B))
+        opening = jax.vmap(env.sense)(state)
+        start = (state, ts, policy.carry(B))
+        end, (steps, scripted, sensed, action) = jax.lax.scan(body, start, jax.random.split(key, env.spec.max_steps))
+        join = lambda head, tail: jax.tree.map(lambda x, y: jnp.concatenate([x, y]), head, tail)
+        one = lambda tree: jax.tree.map(lambda x: x[None], tree)
+        return join(steps, one(end[1])), join(one(opening), sensed), scripted, end[0], action
+
+    steps, sensed, scripted, state, action = jax.device_get(play(jax.random.key(0)))
+    np.testing.assert_array_equal(steps.action[1:], action, err_msg="a timestep holds the action that led to it")
+    return Played(steps, sensed, scripted, state)
+
+
+played = cache(trip)
+
+
+def shapes_of(spec: Any) -> TimeStep:
+    """The shape and type of every field of one timestep."""
+    n = spec.n_agents
+    return TimeStep(
+        obs=((n, spec.obs_width), "float32"),
+        state=((spec.state_width,), "float32"),
+        avail=((n, spec.n_actions), "bool"),
+        alive=((n,), "bool"),
+        action=((n,), "int32"),
+        reward=((), "float32"),
+        discount=((), "float32"),
+        first=((), "bool"),
+        last=((), "bool"),
+        success=((), "bool"),
+    )
+
+
+def assert_fits(spec: Any, timestep: Any, lead: tuple[int, ...] = ()) -> None:
+    for name, (shape, dtype), x in zip(TimeStep._fields, shapes_of(spec), timestep, strict=True):
+        assert (x.shape, str(x.dtype)) == ((*lead, *shape), dtype), name
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_reset_and_step_have_the_shapes_that_the_spec_promises(name):
+    env = build(name)
+    key = jax.random.key(0)
+    state, opening = jax.eval_shape(env.reset, key)
+    assert_fits(env.spec, opening)
+    state_too, following = jax.eval_shape(env.step, key, state, opening.action)
+    assert_fits(env.spec, following)
+    like = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+    assert like(state) == like(state_too), "a scan over steps needs a state of one shape"
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_the_spec_is_consistent(name):
+    spec = build(name).spec
+    n = spec.n_agents
+    assert len(spec.agent_types) == len(spec.action_counts) == len(spec.obs_widths) == n
+    assert max(spec.action_counts) == spec.n_actions and max(spec.obs_widths) == spec.obs_width
+    assert spec.time_limit in ("terminal", "truncation") and spec.version and spec.max_steps >= 1
+    stop = 0
+    for block in spec.layout:
+        assert block.start == stop < block.stop, "blocks follow one another"
+        stop = block.stop
+    assert stop == spec.obs_width
+    assert len({block.name for block in spec.layout}) == len(spec.layout)
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_the_local_script_fits_and_unknown_scripts_are_refused(name):
+    env = build(name)
+    policy = env.scripted("local")
+    key = jax.random.key(0)
+    ts = jax.eval_shape(jax.vmap(env.reset), jax.random.split(key, B))[1]
+    carry, out = jax.eval_shape(policy.step, (), policy.carry(B), ts, key)
+    assert out.scores.shape == (B, env.spec.n_agents, env.spec.n_actions)
+    like = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+    assert like(carry) == like(policy.carry(B))
+    with pytest.raises(BadInput, match="'loacl'.*local"):
+        env.scripted("loacl")
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_unknown_options_are_refused_by_name(name):
+    with pytest.raises(BadInput, match="nonsense"):
+        make(name, nonsense=1)
+
+
+@pytest.mark.parametrize("name", TRACED)
+def test_a_large_battle_opens_properly(name):
+    env = build(name)
+    state, ts = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), 2))
+    ts = jax.device_get(ts)
+    assert_fits(env.spec, ts, (2,))
+    assert_opening(ts)
+    assert ts.avail.any(-1).all() and ts.alive.all()
+    assert_picture(env.draw(jax.tree.map(lambda x: x[0], state)))
+
+
+def assert_opening(ts: TimeStep) -> None:
+    """The conventions of a first step."""
+    assert ts.first.all() and not ts.last.any() and not ts.success.any()
+    assert (ts.action == 0).all() and (ts.reward == 0).all() and (ts.discount == 1).all()
+
+
+def assert_picture(picture: np.ndarray) -> None:
+    assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
+    assert min(picture.shape[:2]) >= 64 and picture.std() > 0, "something is drawn"
+
+
+@pytest.mark.parametrize("name", PLAYED)
+def test_arrays_are_finite_and_fit_the_spec(name):
+    steps = played(name).steps
+    spec = build(name).spec
+    assert_fits(spec, steps, (spec.max_steps + 1, B))
+    for x in (steps.obs, steps.state, steps.reward):
+        assert np.isfinite(x).all()
+
+
+@pytest.mark.parametrize("name", PLAYED)
+def test_there_is_always_something_to_do_and_padding_is_empty(name):
+    steps, spec = played(name).steps, build(name).spec
+    assert steps.avail.any(-1).all()
+    for agent, (count, width) in enumerate(zip(spec.action_counts, spec.obs_widths, strict=True)):
+        assert not steps.avail[..., agent, count:].any()
+        assert (steps.obs[..., agent, width:] == 0).all()
+
+
+@pytest.mark.parametrize("name", PLAYED)
+def test_the_first_step_follows_the_conventions_and_no_other_is_first(name):
+    steps = played(name).steps
+    assert_opening(jax.tree.map(lambda x: x[0], steps))
+    assert not steps.first[1:].any()
+
+
+@pytest.mark.parametrize("name", PLAYED)
+def test_a_timestep_holds_what_the_state_alone_says(name):
+    trip = played(name)
+    for field, x in trip.sensed._asdict().items():
+        np.testing.assert_allclose(getattr(trip.steps, field), x, rtol=1e-5, atol=1e-6, err_msg=field)
+
+
+@pytest.mark.parametrize("name", PLAYED)
+def test_episodes_end_by_the_limit_with_the_discount_of_the_spec(name):
+    trip, spec = played(name), build(name).spec
+    steps, counts = trip.steps, trip.until_last()
+    last = steps.last & counts
+    assert (last.sum(0) == 1).all(), "every episode ends, once"
+    assert (counts.sum(0) <= spec.max_steps + 1).all()
+    assert (steps.discount[counts & ~last] == 1).all()
+    at_limit = last[spec.max_steps]
+    assert at_limit.any(), "some episode must reach the limit, or this test says nothing"
+    assert (steps.discount[spec.max_steps][at_limit] == (0 if spec.time_limit == "terminal" else 1)).all()
+    assert not (steps.success & ~last & counts).any(), "success is told at the end"
+
+
+@pytest.mark.parametrize("name", PLAYED)
+def test_the_local_script_plays_only_available_actions(name):
+    trip = played(name)
+    steps = trip.steps
+    taken = np.take_along_axis(steps.avail[:-1], trip.scripted[..., None], -1)[..., 0]
+    assert taken[trip.until_last()[:-1]].all()
+
+
+@pytest.mark.parametrize("name", PLAYED)
+def test_an_environment_is_a_function_of_its_keys(name):
+    assert_same(trip(name).steps, played(name).steps)
+    obs = played(name).state
+    assert jax.tree.leaves(obs), "there is a state"
+
+
+@pytest.mark.parametrize("name", [n for n in PLAYED if not n.startswith("probe/")])
+def test_resets_differ_between_keys(name):
+    obs = played(name).steps.obs[0]
+    assert (obs[0] != obs[1]).any()
+
+
+@pytest.mark.parametrize("name", PLAYED)
+def test_draw_gives_a_picture(name):
+    assert_picture(build(name).draw(jax.tree.map(lambda x: x[0], played(name).state)))
+
+
+def test_the_registry_names_existing_factories_and_configs():
+    for name in ENVIRONMENTS:
+        assert environment_options(name) is not None
+        assert ENVIRONMENTS[name].about
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("smax/3mm", "'smax/3mm'.*'smax/3m'"),
+        ("nothing", "'nothing'"),
+        ("helpers:no_such", "no 'no_such'"),
+        ("no_such_module:make", "no_such_module"),
+    ],
+)
+def test_unknown_environments_are_refused_by_name(name, message):
+    with pytest.raises(BadInput, match=message):
+        make(name)
+
+
+def test_a_users_own_factory_is_accepted():
+    assert make("helpers:my_probe").spec == make("probe/action").spec
+
+
+@pytest.mark.parametrize("value", [0, -5])
+@pytest.mark.parametrize("name", ["smax/3m", "mpe/simple_spread", "mpe/simple_reference"])
+def test_impossible_limits_are_refused(name, value):
+    with pytest.raises(BadInput, match=f"max_steps = {value}"):
+        make(name, max_steps=value)
