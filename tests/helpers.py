@@ -61,6 +61,13 @@ def make_steps(spec: Spec, lead: tuple[int, ...], seed: int = 0) -> TimeStep:
     )
 
 
+def random_params(policy: Any, seed: int = 0) -> Any:
+    """Parameters with the shapes that `init` gives but larger, all different, and without compiling anything."""
+    rng = np.random.default_rng(seed)
+    like = jax.eval_shape(policy.init, jax.random.key(0))
+    return jax.tree.map(lambda x: jnp.asarray(rng.normal(0, 0.5, x.shape), x.dtype), like)
+
+
 def host(tree: Any) -> Any:
     """A pytree as NumPy arrays, random keys as their data."""
     is_key = lambda x: hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)

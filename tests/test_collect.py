@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close, assert_same, make_spec, make_steps
+from helpers import assert_close, assert_same, make_spec, make_steps, random_params
 
 from tutelage import make
 from tutelage.data.collect import begin, collect, enter, play, rows, sequences, shuffles, unroll
@@ -25,17 +25,12 @@ ONE = (((0, 1), 5),)
 MIXED = (((1,), 6), ((0,), 3))  # two widths, in another order than the agents'
 
 
-def loud(params):
-    """Heads as large as the other layers: at their small initial gain every log-probability would be near log(1/A)."""
-    return jax.tree_util.tree_map_with_path(lambda path, x: 100 * x if "head" in str(path) else x, params)
-
-
 @cache
 def setup(kind: str, tiers, name: str = "probe/memory"):
     """Environments (episodes of three steps), a team and its parameters."""
     env = make(name)
     policy = group_actor(env.spec, kind, view("local"), tiers)
-    return batch(env, B), policy, loud(jax.jit(policy.init)(jax.random.key(5)))
+    return batch(env, B), policy, random_params(policy)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -80,7 +75,7 @@ def test_unroll_goes_on_from_any_recorded_memory(start):
 def test_unroll_over_two_stitched_episodes_is_each_alone(kind):
     spec = make_spec()
     policy = group_actor(spec, kind, view("local"), (((0, 2), 4), ((1,), 3)))
-    params = jax.jit(policy.init)(jax.random.key(0))
+    params = random_params(policy)
     opening = lambda n, seed: make_steps(spec, (n, B), seed)._replace(
         first=jnp.zeros((n, B), bool).at[0].set(True), last=jnp.zeros((n, B), bool).at[-1].set(True)
     )

@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-from functools import cache
 from types import SimpleNamespace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from played import B, played
 
 import tutelage
 from tutelage import make
 
 NAMES = ["mpe/simple_spread", "mpe/simple_reference"]
-B = 16
 
 
-@cache
 def episodes(name):
-    """Scripted episodes with the rewards that jaxmarl gives each agent beside ours."""
-    env = make(name)
-    policy = env.scripted()
-
-    def body(carry, key):
-        state, ts, memory = carry
-        memory, out = policy.step((), memory, ts, key)
-        action = out.scores.argmax(-1)
-        keys = jax.random.split(key, B)
-        joint = {agent: action[:, i] for i, agent in enumerate(env.game.agents)}
-        _, _, rewards, _, _ = jax.vmap(env.game.step_env)(keys, state, joint)
-        state, ts = jax.vmap(env.step)(keys, state, action)
-        return (state, ts, memory), (ts, state.p_pos, jnp.stack(list(rewards.values()), -1))
-
-    @jax.jit
-    def play(key):
-        state, ts = jax.vmap(env.reset)(jax.random.split(key, B))
-        end, rest = jax.lax.scan(body, (state, ts, policy.carry(B)), jax.random.split(key, 25))
-        return rest, end[0]
-
-    (steps, positions, rewards), state = jax.device_get(play(jax.random.key(0)))
-    return SimpleNamespace(env=env, steps=steps, positions=positions, rewards=rewards, state=state)
+    """Steps 1..25 of every episode, and the final positions of agents and landmarks."""
+    told = played(name)
+    steps = jax.tree.map(lambda x: x[1:], told.steps)
+    end = jax.tree.map(lambda x: x[-1], told.states)
+    return SimpleNamespace(steps=steps, end=end, rewards=np.stack(told.theirs[1], -1))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -67,9 +47,9 @@ def test_the_world_state_is_all_observations_side_by_side(name):
 
 def test_spread_succeeds_when_every_landmark_is_covered_at_the_end():
     e = episodes("mpe/simple_spread")
-    agents, landmarks = e.positions[..., :3, :], e.positions[..., 3:, :]
-    gap = np.linalg.norm(landmarks[..., :, None, :] - agents[..., None, :, :], axis=-1).min(-1)
-    expected = (gap[-1] < 0.1).all(-1)
+    agents, landmarks = e.end.p_pos[:, :3], e.end.p_pos[:, 3:]
+    gap = np.linalg.norm(landmarks[:, :, None] - agents[:, None], axis=-1).min(-1)
+    expected = (gap < 0.1).all(-1)
     np.testing.assert_array_equal(e.steps.success[-1], expected)
     assert 0 < expected.sum() < B, "both outcomes must occur, or this test says nothing"
     assert not e.steps.success[:-1].any()
@@ -77,8 +57,8 @@ def test_spread_succeeds_when_every_landmark_is_covered_at_the_end():
 
 def test_reference_succeeds_when_both_are_at_their_landmark_at_the_end():
     e = episodes("mpe/simple_reference")
-    goal = np.take_along_axis(e.positions[-1][:, 2:], e.state.goal[..., None], 1)
-    expected = (np.linalg.norm(e.positions[-1][:, :2] - goal, axis=-1) < 0.1).all(-1)
+    goal = np.take_along_axis(e.end.p_pos[:, 2:], e.end.goal[..., None], 1)
+    expected = (np.linalg.norm(e.end.p_pos[:, :2] - goal, axis=-1) < 0.1).all(-1)
     np.testing.assert_array_equal(e.steps.success[-1], expected)
     assert 0 < expected.sum() < B
 

@@ -18,6 +18,10 @@ class NonFinite(Fault):
     """A loss term stopped being a number."""
 
 
+class Interrupted(Exception):
+    """Training was stopped between two chunks; everything is saved. Exit code 130."""
+
+
 def unknown(kind: str, value: str, allowed: Iterable[str]) -> BadInput:
     """One line that names `value` and the nearest allowed names.
 

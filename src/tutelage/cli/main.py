@@ -10,7 +10,7 @@ import sys
 from importlib import import_module
 
 from tutelage import __version__
-from tutelage.errors import BadInput, Fault, unknown
+from tutelage.errors import BadInput, Fault, Interrupted, unknown
 
 VERBS = {
     "demo": "an expert is trained and distilled on SMAX 2s3z, in about a minute",
@@ -66,6 +66,8 @@ def guarded(argv: list[str]) -> int:
         return say(error, 2)
     except Fault as error:
         return say(error, 1)
+    except Interrupted as stop:
+        return say(stop, 130)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

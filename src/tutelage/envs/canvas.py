@@ -2,46 +2,80 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 SIZE = 384
 """Pixels per side."""
+FINE = 3
+"""Everything is drawn this many times larger and then reduced, which smooths the edges."""
+
+PAPER, INK, FAINT = "#f7f5ef", "#2b2a28", "#e6e1d5"
+BLUE, RED, GREEN, GREY = "#2f6fd6", "#cc4b37", "#3f9b57", "#b9b2a3"
+
+
+@cache
+def font(size: int) -> Any:
+    """Pillow's own font, so that pictures are the same everywhere."""
+    return ImageFont.load_default(size)
 
 
 class Canvas:
-    """A world `lo..hi` in both directions, y upwards."""
+    """A world `lo..hi` in both directions, y upwards. Sizes are in the world's units, line widths in pixels."""
 
-    def __init__(self, lo: float, hi: float, background: str = "#f4f1ea") -> None:
-        self.lo, self.scale = lo, SIZE / (hi - lo)
-        self.image = Image.new("RGB", (SIZE, SIZE), background)
-        self.pen = ImageDraw.Draw(self.image)
+    def __init__(self, lo: float, hi: float, background: str = PAPER) -> None:
+        self.lo, self.hi, self.scale = lo, hi, FINE * SIZE / (hi - lo)
+        self.image = Image.new("RGB", (FINE * SIZE, FINE * SIZE), background)
+        self.pen = ImageDraw.Draw(self.image, "RGBA")  # fills may be transparent: #rrggbbaa
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        return (x - self.lo) * self.scale, SIZE - (y - self.lo) * self.scale
+        """Where a point lies on the enlarged picture."""
+        return (x - self.lo) * self.scale, FINE * SIZE - (y - self.lo) * self.scale
+
+    def _box(self, x: float, y: float, radius: float) -> tuple[float, float, float, float]:
+        (px, py), r = self.at(x, y), radius * self.scale
+        return px - r, py - r, px + r, py + r
 
     def disc(
-        self, x: float, y: float, radius: float, fill: str | None, outline: str | None = None, width: int = 1
+        self, x: float, y: float, radius: float, fill: str | None, outline: str | None = None, width: float = 1
     ) -> None:
-        px, py = self.at(x, y)
-        r = radius * self.scale
-        self.pen.ellipse((px - r, py - r, px + r, py + r), fill=fill, outline=outline, width=width)
+        self.pen.ellipse(self._box(x, y, radius), fill=fill, outline=outline, width=round(FINE * width))
 
-    def line(self, a: tuple[float, float], b: tuple[float, float], fill: str, width: int = 2) -> None:
-        self.pen.line((self.at(*a), self.at(*b)), fill=fill, width=width)
+    def gauge(self, x: float, y: float, radius: float, share: float, fill: str, width: float = 3) -> None:
+        """A ring around (x, y) of which `share` in [0, 1] is filled, clockwise from the top."""
+        box, pixels = self._box(x, y, radius), round(FINE * width)
+        self.pen.arc(box, 0, 360, fill=FAINT, width=pixels)
+        if share > 0:
+            self.pen.arc(box, -90, -90 + 360 * min(1.0, share), fill=fill, width=pixels)
 
-    def bar(self, x: float, y: float, width: float, share: float, fill: str) -> None:
-        """A horizontal gauge centred at (x, y)."""
-        px, py = self.at(x - width / 2, y)
-        w = width * self.scale
-        self.pen.rectangle((px, py - 2, px + w, py + 2), fill="#d8d2c4")
-        self.pen.rectangle((px, py - 2, px + w * max(0.0, min(1.0, share)), py + 2), fill=fill)
+    def line(self, a: tuple[float, float], b: tuple[float, float], fill: str, width: float = 2) -> None:
+        self.pen.line((self.at(*a), self.at(*b)), fill=fill, width=round(FINE * width))
 
-    def text(self, x: float, y: float, words: str, fill: str = "#222222") -> None:
-        self.pen.text(self.at(x, y), words, fill=fill, anchor="mm")
+    def cross(self, x: float, y: float, radius: float, fill: str, width: float = 2) -> None:
+        self.line((x - radius, y - radius), (x + radius, y + radius), fill, width)
+        self.line((x - radius, y + radius), (x + radius, y - radius), fill, width)
+
+    def grid(self, every: float) -> None:
+        """Faint lines, so that distances can be compared."""
+        for at in np.arange(np.ceil(self.lo / every), np.floor(self.hi / every) + 1) * every:
+            self.line((at, self.lo), (at, self.hi), FAINT, 1)
+            self.line((self.lo, at), (self.hi, at), FAINT, 1)
+
+    def text(self, x: float, y: float, words: str, fill: str = INK, size: int = 12) -> None:
+        self.pen.text(self.at(x, y), words, fill=fill, anchor="mm", font=font(FINE * size))
 
     def caption(self, words: str) -> None:
-        self.pen.text((8, 6), words, fill="#222222")
+        self.pen.text((FINE * 8, FINE * 6), words, fill=INK, font=font(FINE * 12))
 
     def array(self) -> np.ndarray:
-        return np.asarray(self.image)
+        """The picture, uint8 (SIZE, SIZE, 3)."""
+        return np.asarray(self.image.reduce(FINE))
+
+
+def extent(places: np.ndarray, centre: float, least: float, most: float = np.inf, margin: float = 0.0) -> float:
+    """Half the side of the square around (`centre`, `centre`) that shows all places (n, 2), within limits."""
+    reach = float(np.abs(places - centre).max()) if len(places) else 0.0
+    return float(np.clip(reach + margin, least, most))

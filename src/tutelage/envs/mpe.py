@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.configs.envs import ReferenceOptions, SpreadOptions
-from tutelage.envs.canvas import Canvas
+from tutelage.envs.canvas import BLUE, GREEN, INK, RED, Canvas, extent
 from tutelage.envs.parts import controller, first_timestep, greedy_matching, next_timestep, pick_controller, steer
 from tutelage.envs.quiet import quiet_import
 from tutelage.types import Block, Carry, EnvState, Policy, Sensed, Spec, TimeStep
@@ -92,7 +92,9 @@ class Mpe:
 
     def _canvas(self, state: EnvState) -> tuple[Canvas, np.ndarray, np.ndarray]:
         n, places = self.spec.n_agents, np.asarray(state.p_pos)
-        canvas = Canvas(-1.6, 1.6)
+        half = extent(places, 0.0, least=1.2, margin=0.25)
+        canvas = Canvas(-half, half)
+        canvas.grid(0.5)
         canvas.caption(f"mpe/{self.name}   step {int(state.step)}")
         return canvas, places[:n], places[n:]
 
@@ -131,13 +133,14 @@ class Spread(Mpe):
         return {"local": lambda: controller(act)}
 
     def draw(self, state: EnvState) -> np.ndarray:
+        """Landmarks green, filled once an agent is near enough; agents blue, as large as they collide."""
         canvas, agents, landmarks = self._canvas(state)
         for x, y in landmarks:
-            canvas.disc(x, y, NEAR, None, "#3f9b57", 2)
-            canvas.disc(x, y, 0.03, "#3f9b57")
+            reached = np.linalg.norm(agents - (x, y), axis=-1).min() < NEAR
+            canvas.disc(x, y, NEAR, f"{GREEN}{'ff' if reached else '30'}", GREEN, 2)
         for i, (x, y) in enumerate(agents):
-            canvas.disc(x, y, 0.15, None, "#2f6fd6", 2)
-            canvas.text(x, y, str(i), "#2f6fd6")
+            canvas.disc(x, y, 0.15, f"{BLUE}66", BLUE, 2)
+            canvas.text(x, y, str(i), INK, 13)
         return canvas.array()
 
 
@@ -171,13 +174,17 @@ class Reference(Mpe):
         return {"local": lambda: controller(act)}
 
     def draw(self, state: EnvState) -> np.ndarray:
+        """Landmarks by number and colour; agents in the colour of the landmark they must find, with what they say."""
         canvas, agents, landmarks = self._canvas(state)
-        colours = ("#cc4b37", "#3f9b57", "#2f6fd6")
-        for (x, y), colour in zip(landmarks, colours, strict=True):
-            canvas.disc(x, y, NEAR, None, colour, 2)
-            canvas.disc(x, y, 0.03, colour)
+        colours = (RED, GREEN, BLUE)
         for i, (x, y) in enumerate(agents):
-            canvas.disc(x, y, 0.06, colours[int(state.goal[i])])
-            said = int(np.asarray(state.c[i]).argmax()) if np.asarray(state.c[i]).any() else "-"
-            canvas.text(x, y + 0.15, f"{i} says {said}")
+            canvas.line((x, y), tuple(landmarks[int(state.goal[i])]), f"{colours[int(state.goal[i])]}40", 2)
+        for i, ((x, y), colour) in enumerate(zip(landmarks, colours, strict=True)):
+            canvas.disc(x, y, NEAR, f"{colour}30", colour, 2)
+            canvas.text(x, y, str(i), colour, 13)
+        for i, (x, y) in enumerate(agents):
+            canvas.disc(x, y, 0.06, colours[int(state.goal[i])], INK, 1)
+            word = np.asarray(state.c[i])
+            said = f': "{int(word.argmax())}"' if word.any() else ""
+            canvas.text(x, y + (0.14, -0.14)[i], f"agent {i}{said}")
         return canvas.array()

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tutelage.configs.envs import SmaxOptions
-from tutelage.envs.canvas import Canvas
+from tutelage.envs.canvas import BLUE, GREEN, GREY, RED, Canvas, extent
 from tutelage.envs.parts import controller, first_timestep, next_timestep, pick_controller
 from tutelage.envs.quiet import quiet_import
 from tutelage.types import Block, Carry, EnvState, Policy, Sensed, Spec, TimeStep
@@ -139,24 +139,28 @@ class Smax:
         return controller(act, carry)
 
     def draw(self, state: EnvState) -> np.ndarray:
-        """Units as discs (allies blue, enemies red) with health bars and the shots of the last step."""
+        """Units as discs (allies blue, enemies red) inside their health, and the shots of the last step.
+
+        The view is centred on the map and wide enough for every living unit.
+        """
         rules, s = self.game._env, jax.device_get(state.state)
-        radius = np.asarray(rules.unit_type_radiuses)[s.unit_types]
+        radius = 1.15 * np.asarray(rules.unit_type_radiuses)[s.unit_types]
         full = np.asarray(rules.unit_type_health)[s.unit_types]
-        canvas = Canvas(0, MAP)
-        for i, alive in enumerate(s.unit_alive):
-            shot = int(s.prev_attack_actions[i])
-            if alive and shot >= MOVES:
-                victim = self.allies + shot - MOVES if i < self.allies else self.allies - 1 - (shot - MOVES)
-                a, b = s.unit_positions[i], s.unit_positions[victim]
-                canvas.line((a[0], a[1]), (b[0], b[1]), "#9db8e8" if i < self.allies else "#ecb0a4", 1)
-        for i, (x, y) in enumerate(s.unit_positions):
-            ally = i < self.allies
-            if not s.unit_alive[i]:
-                canvas.disc(x, y, 0.2, "#c9c3b6")
-                continue
-            canvas.disc(x, y, radius[i], "#2f6fd6" if ally else "#cc4b37")
-            canvas.text(x, y, rules.unit_type_shorthands[s.unit_types[i]], "#ffffff")
-            canvas.bar(x, y + radius[i] + 0.5, 1.6, s.unit_health[i] / full[i], "#3f9b57")
+        places = s.unit_positions
+        half = extent(places[s.unit_alive], MAP / 2, least=6.5, most=MAP / 2, margin=2.0)
+        canvas = Canvas(MAP / 2 - half, MAP / 2 + half)
+        canvas.grid(4)
+        for i in np.flatnonzero(~s.unit_alive):
+            canvas.cross(places[i, 0], places[i, 1], 0.22, GREY)
+        for i in np.flatnonzero(s.unit_alive):
+            shot, ally = int(s.prev_attack_actions[i]), i < self.allies
+            if shot >= MOVES:
+                victim = self.allies + shot - MOVES if ally else self.allies - 1 - (shot - MOVES)
+                canvas.line(tuple(places[i]), tuple(places[victim]), f"{BLUE if ally else RED}70", 2)
+        for i in np.flatnonzero(s.unit_alive):
+            x, y = places[i]
+            canvas.gauge(x, y, radius[i] + 0.16, s.unit_health[i] / full[i], GREEN, 3.5)
+            canvas.disc(x, y, radius[i], BLUE if i < self.allies else RED)
+            canvas.text(x, y, rules.unit_type_shorthands[s.unit_types[i]], "#ffffff", 13)
         canvas.caption(f"smax/{self.name}   step {int(s.step)}")
         return canvas.array()

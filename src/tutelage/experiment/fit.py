@@ -19,7 +19,7 @@ from jaxtyping import Array, PRNGKeyArray
 from tutelage.configs.experiment import FitConfig
 from tutelage.data.collect import Here, begin, play
 from tutelage.data.vector import batch
-from tutelage.errors import NonFinite
+from tutelage.errors import Interrupted, NonFinite
 from tutelage.experiment.evaluate import Evaluation, play_episodes, player, test_key
 from tutelage.types import Environment, Method, Metrics, Params, Rollout, Stage, TrainState
 
@@ -88,10 +88,6 @@ class Result(NamedTuple):
     steps: int
 
 
-class Interrupted(Exception):
-    """Training was stopped between two chunks; everything is saved."""
-
-
 def count(rollouts: dict[str, Rollout]) -> Metrics:
     """Steps, finished episodes, successes and reward of the gathered experience."""
     total: Metrics = {}
@@ -116,10 +112,14 @@ class StageLoop:
     def __init__(self, env: Environment, stage: Stage, index: int, longest: int) -> None:
         self.stage, self.index, self.longest = stage, index, longest
         self.vectors = {name: batch(env, b.envs) for name, b in stage.behaviours.items()}
+        self._update = jax.jit(self._one_update)  # jitted, so that it is traced once for shapes and loop
         self._compiled: Any = None
 
     def begin(self, train_state: TrainState, root: PRNGKeyArray) -> Loop:
-        """Start the stage with new episodes."""
+        """Start the stage with new episodes; the result is safe to donate."""
+        return owned(jax.jit(self._begin)(train_state, root))
+
+    def _begin(self, train_state: TrainState, root: PRNGKeyArray) -> Loop:
         key = jax.random.fold_in(jax.random.fold_in(root, self.index), 0x57A7)
         here = {
             name: begin(self.vectors[name], b.policy, jax.random.fold_in(key, i))
@@ -128,7 +128,7 @@ class StageLoop:
         zero = jnp.zeros((), jnp.int32)
         return Loop(train_state, here, zero, zero)
 
-    def _update(self, loop: Loop, root: PRNGKeyArray) -> tuple[Loop, Metrics]:
+    def _one_update(self, loop: Loop, root: PRNGKeyArray) -> tuple[Loop, Metrics]:
         key = jax.random.fold_in(jax.random.fold_in(root, self.index), loop.update)
         done = loop.steps if self.stage.unit == "steps" else loop.update
         progress = jnp.minimum(done / self.stage.budget, 1.0)
@@ -227,11 +227,11 @@ def fit(
         eval_every = log_every * max(1, round(updates / log_every / config.evaluations))
         runner = StageLoop(env, stage, index, log_every)
         if status is None:
-            state = method.init(jax.random.fold_in(root, 0x1417))
-            status = Status(index, owned(runner.begin(state, root)), 0, None, 0.0)
+            state = jax.jit(method.init)(jax.random.fold_in(root, 0x1417))
+            status = Status(index, runner.begin(state, root), 0, None, 0.0)
         elif status.stage < index:
             steps = status.steps + int(status.loop.steps)
-            begun = owned(runner.begin(status.loop.train_state, root))
+            begun = runner.begin(status.loop.train_state, root)
             status = status._replace(stage=index, loop=begun, steps=steps)
             recorder.checkpoint(status, wanted=True)
         recorder.compiled(stage, runner.compile(status.loop, root))

@@ -34,9 +34,8 @@ import jax
 
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
-from tutelage.errors import BadInput, Fault, unknown
+from tutelage.errors import BadInput, Fault, Interrupted, unknown
 from tutelage.experiment.files import read_json, write_json
-from tutelage.experiment.fit import Interrupted
 from tutelage.experiment.run import LoadedRun
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.train import Job, carry_on

@@ -13,7 +13,7 @@ import jax
 
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
-from tutelage.errors import BadInput, Fault
+from tutelage.errors import BadInput, Fault, Interrupted
 from tutelage.experiment.files import load_tree, read_json, read_meta, save_tree, write_json
 from tutelage.experiment.fit import Best, Result, StageLoop, Status, fit
 from tutelage.experiment.run import (
@@ -213,7 +213,19 @@ def resume_run(path: Path, display: Display) -> None:
 
 
 def carry_on(job: Job, folder: Path, display: Display) -> list[LoadedRun]:
-    """Do what is not done yet: every seed, each preceded by its own teacher where none was named."""
+    """Do what is not done yet: every seed, each preceded by its own teacher where none was named.
+
+    Raises:
+        Interrupted: stopped by Ctrl-C; says how to go on.
+    """
+    try:
+        return finish(job, folder, display)
+    except Interrupted:
+        raise Interrupted(f"stopped and saved; go on with `tutelage resume {folder}`") from None
+
+
+def finish(job: Job, folder: Path, display: Display) -> list[LoadedRun]:
+    """`carry_on` without its advice."""
     runs = []
     for index in range(job.seeds):
         seed = job.seed + index
@@ -224,7 +236,7 @@ def carry_on(job: Job, folder: Path, display: Display) -> list[LoadedRun]:
             teacher = None
             if method_row(job.method).teacher is not None:
                 if job.teacher is None:
-                    carry_on(job.teacher_job(seed), path / "teacher", display)
+                    finish(job.teacher_job(seed), path / "teacher", display)
                 name = job.teacher or str(path / "teacher")
                 teacher = find_teacher(name, job.env, make(job.env, **job.env_options), job.env_options, index)
             begin_run(job, seed, path, teacher, display)

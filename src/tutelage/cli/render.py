@@ -1,0 +1,37 @@
+"""`tutelage render RUN|ENV -o FILE`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from tutelage.cli.parsing import parse
+
+
+@dataclass(frozen=True)
+class RenderArgs:
+    """What to draw."""
+
+    target: Positional[str]
+    """Run directory (of a parent of several seeds, the first), or an environment."""
+    out: Annotated[Path, arg(aliases=("-o",))]
+    """File to write: .gif moves, .png is a strip of moments."""
+    policy: str | None = None
+    """student, teacher, scripted[:NAME] or random; default student for a run, scripted for an environment."""
+    seed: int = 0
+    """Seed of the episode."""
+    side_by_side: bool = False
+    """Teacher and student of a run, on the same seed."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Play, draw and say what was played."""
+    args = parse(RenderArgs, "render", argv, "A picture of one greedy episode.")
+    from tutelage.report.render import outcome, render, title
+
+    for episode in render(args.target, args.out, args.policy, args.seed, args.side_by_side):
+        print(f"{args.out}: {title(episode)}: {outcome(episode)}")

@@ -1,0 +1,194 @@
+"""Pictures of an episode: a moving one (.gif) or a strip of moments (.png)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array
+from PIL import Image, ImageDraw
+
+from tutelage.envs.canvas import GREEN, INK, RED, font
+from tutelage.errors import BadInput
+from tutelage.experiment.files import write_bytes
+from tutelage.experiment.target import Chosen, choose_policy, open_target
+from tutelage.types import Carry, Environment, EnvState, Params, TimeStep
+
+FORMATS = (".gif", ".png")
+FRAME_MS, LAST_MS = 120, 2000
+"""How long each frame of a moving picture is shown, and the last one, in milliseconds (GIF counts tens of them)."""
+MOMENTS = 6
+"""Frames in a strip."""
+HEADER, GAP = 30, 8
+"""Pixels above and between pictures."""
+
+
+class Played(NamedTuple):
+    """One episode.
+
+    Attributes:
+        name: who played.
+        network: the agents' networks, e.g. `gru 16`; empty for a controller.
+        frames: T+1 pictures, uint8 (height, width, 3) each.
+        returns: (T+1,) reward so far.
+        success: the environment's verdict.
+    """
+
+    name: str
+    network: str
+    frames: list[np.ndarray]
+    returns: list[float]
+    success: bool
+
+    @property
+    def length(self) -> int:
+        """Steps."""
+        return len(self.frames) - 1
+
+
+def render(
+    target: str | Path, out: str | Path, policy: str | None = None, seed: int = 0, side_by_side: bool = False
+) -> list[Played]:
+    """Play one greedy episode and write a picture of it, replacing the file if there is one.
+
+    Args:
+        target: run directory (of a parent with several seeds, the first) or environment.
+        out: file to write; `.gif` moves, `.png` shows a few moments.
+        policy: `student`, `teacher`, `scripted[:NAME]` or `random`; by default the student of a run, the scripted
+            controller of an environment.
+        seed: of the episode.
+        side_by_side: the teacher and the student of a run, on the same seed.
+
+    Returns:
+        What was played: one episode, or two.
+
+    Raises:
+        BadInput: another file type, or no such policy; nothing is played. Fault: the file cannot be written.
+    """
+    out = Path(out)
+    if out.suffix.lower() not in FORMATS:
+        raise BadInput(f"out = {out}: the file type must be {' or '.join(FORMATS)}")
+    if side_by_side and policy is not None:
+        raise BadInput(f"policy = {policy!r}: side by side shows teacher and student; leave it out")
+    opened = open_target(target)
+    chosen = [choose_policy(opened, name) for name in (("teacher", "student") if side_by_side else (policy,))]
+    played = [play(opened.env, who, seed) for who in chosen]
+    write_bytes(out, moving(played) if out.suffix.lower() == ".gif" else strip(played))
+    return played
+
+
+def play(env: Environment, who: Chosen, seed: int) -> Played:
+    """Play one episode, drawing every state.
+
+    Everyone who plays a seed meets the same start and the same luck.
+    """
+    key_reset, key_env, key_policy = jax.random.split(jax.random.key(seed), 3)
+
+    @jax.jit
+    def step(
+        params: Params, state: EnvState, timestep: TimeStep, carry: Carry, t: Array
+    ) -> tuple[EnvState, TimeStep, Carry]:
+        one = jax.tree.map(lambda x: x[None], timestep)
+        key_step, key_act = jax.random.split(jax.random.fold_in(key_policy, t))
+        carry, told = who.policy.step(params, carry, one, key_step)
+        action, _ = who.act(key_act, told, one)
+        return *env.step(jax.random.fold_in(key_env, t), state, action[0]), carry
+
+    state, timestep = jax.jit(env.reset)(key_reset)
+    carry: Any = who.policy.carry(1)
+    frames, returns = [env.draw(state)], [0.0]
+    while not timestep.last:
+        state, timestep, carry = step(who.params, state, timestep, carry, len(returns) - 1)
+        frames.append(env.draw(state))
+        returns.append(returns[-1] + float(timestep.reward))
+    return Played(who.name, networks(who), frames, returns, bool(timestep.success))
+
+
+def networks(who: Chosen) -> str:
+    """The kinds and widths of a team's networks, e.g. `gru 16 + 32`."""
+    kinds: dict[str, list[str]] = {}
+    for group in who.policy.groups:
+        kinds.setdefault(group.agent.kind, []).append(str(group.agent.width))
+    return ", ".join(f"{kind} {' + '.join(dict.fromkeys(widths))}" for kind, widths in kinds.items())
+
+
+def moving(played: Sequence[Played]) -> bytes:
+    """A GIF of episodes beside each other; one that ends earlier keeps its last picture."""
+    steps = max(episode.length for episode in played)
+    frames = [Image.fromarray(beside([panel(episode, t) for episode in played])) for t in range(steps + 1)]
+    palette = shared_palette(frames)
+    few = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    durations = [FRAME_MS] * steps + [LAST_MS]
+    file = io.BytesIO()
+    few[0].save(file, "GIF", save_all=True, append_images=few[1:], duration=durations, loop=0)
+    return file.getvalue()
+
+
+def shared_palette(frames: Sequence[Image.Image]) -> Image.Image:
+    """256 colours for all frames, taken from some of them: a palette per frame would flicker.
+
+    Of Pillow's methods this one stays closest to flat colours.
+    """
+    some = [np.asarray(frames[i]) for i in moments(len(frames) - 1)]
+    return Image.fromarray(np.concatenate(some)).quantize(256, Image.Quantize.FASTOCTREE)
+
+
+def strip(played: Sequence[Played]) -> bytes:
+    """A PNG with a row per episode: its outcome above evenly spaced moments, which all rows share."""
+    rows = []
+    shown = moments(max(episode.length for episode in played))
+    for episode in played:
+        pictures = beside([episode.frames[min(t, episode.length)] for t in shown])
+        rows.append(headed(pictures, title(episode), outcome(episode), verdict(episode)))
+    file = io.BytesIO()
+    Image.fromarray(np.concatenate(rows)).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def moments(last: int) -> list[int]:
+    """At most MOMENTS evenly spaced steps from 0 to `last`."""
+    return sorted({round(t) for t in np.linspace(0, last, MOMENTS)})
+
+
+def panel(episode: Played, t: int) -> np.ndarray:
+    """One picture of a moving one: who plays, and how it stands at step t."""
+    if t < episode.length:
+        return headed(episode.frames[t], title(episode), f"return {episode.returns[t]:.2f}", INK)
+    return headed(episode.frames[-1], title(episode), outcome(episode), verdict(episode))
+
+
+def title(episode: Played) -> str:
+    """Who plays."""
+    return f"{episode.name}  ({episode.network})" if episode.network else episode.name
+
+
+def outcome(episode: Played) -> str:
+    """How it ended."""
+    ended = "success" if episode.success else "no success"
+    return f"{ended}, {episode.length} steps, return {episode.returns[-1]:.2f}"
+
+
+def verdict(episode: Played) -> str:
+    """The outcome's colour."""
+    return GREEN if episode.success else RED
+
+
+def headed(picture: np.ndarray, left: str, right: str, colour: str) -> np.ndarray:
+    """A picture with a line of text above it: uint8 (height + HEADER, width, 3)."""
+    width = picture.shape[1]
+    bar = Image.new("RGB", (width, HEADER), "#ffffff")
+    pen = ImageDraw.Draw(bar)
+    pen.text((8, HEADER / 2), left, fill=INK, anchor="lm", font=font(14))
+    pen.text((width - 8, HEADER / 2), right, fill=colour, anchor="rm", font=font(14))
+    return np.concatenate([np.asarray(bar), picture])
+
+
+def beside(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Pictures of one height side by side with white between them."""
+    gap = np.full((pictures[0].shape[0], GAP, 3), 255, np.uint8)
+    parts = [part for picture in pictures for part in (gap, picture)]
+    return np.concatenate(parts[1:], 1)

@@ -1,0 +1,89 @@
+"""Episodes of an environment, played once per session and read by many tests."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tutelage import make
+from tutelage.types import TimeStep
+
+SHORT, B = 60, 16
+"""Battles are cut short, so that some reach the time limit."""
+
+
+@cache
+def build(name: str) -> Any:
+    """The environment of that name."""
+    return make(name, **({"max_steps": SHORT} if name.startswith("smax/") else {}))
+
+
+class Played(NamedTuple):
+    """B episodes.
+
+    Attributes:
+        steps: timesteps (T+1, B).
+        sensed: what `sense` says of each state.
+        scripted: (T, B, N) what the script would do.
+        states: the environment's states (T+1, B).
+        theirs: jaxmarl's own (observation, reward per agent, end) of the T steps; () elsewhere.
+    """
+
+    steps: TimeStep
+    sensed: Any
+    scripted: np.ndarray
+    states: Any
+    theirs: Any
+
+    def until_last(self) -> np.ndarray:
+        """(T+1, B): steps of the episode, its last one included (a step after `last` means nothing)."""
+        return np.cumsum(self.steps.last, 0) - self.steps.last == 0
+
+
+def jaxmarl_step(env: Any, key: Any, state: Any, action: Any) -> Any:
+    """What the game below our environment answers to the same key, state and action."""
+    if not hasattr(env, "game"):
+        return ()
+    joint = {agent: action[i] for i, agent in enumerate(env.game.agents)}
+    obs, _, reward, done, _ = env.game.step_env(key, state, joint)
+    return [obs[agent] for agent in env.game.agents], [reward[agent] for agent in env.game.agents], done["__all__"]
+
+
+def trip(name: str) -> Played:
+    """Play to the limit: random available actions in every fourth instance, scripted ones in the others."""
+    env = build(name)
+    policy = env.scripted()
+
+    def body(carry: Any, key: Any) -> Any:
+        state, ts, memory = carry
+        k_policy, k_random, k_step = jax.random.split(key, 3)
+        memory, out = policy.step((), memory, ts, k_policy)
+        scripted = out.scores.argmax(-1)
+        random = jnp.where(ts.avail, jax.random.uniform(k_random, ts.avail.shape), -1).argmax(-1)
+        action = jnp.where((jnp.arange(B) % 4 == 0)[:, None], random, scripted)
+        keys = jax.random.split(k_step, B)
+        theirs = jax.vmap(lambda *x: jaxmarl_step(env, *x))(keys, state, action)
+        after, following = jax.vmap(env.step)(keys, state, action)
+        return (after, following, memory), (ts, scripted, state, action, theirs)
+
+    @jax.jit
+    def play(key: Any) -> Any:
+        state, ts = jax.vmap(env.reset)(jax.random.split(key, B))
+        keys = jax.random.split(key, env.spec.max_steps)
+        end, (steps, scripted, states, action, theirs) = jax.lax.scan(body, (state, ts, policy.carry(B)), keys)
+        steps, states = (
+            jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), *pair)
+            for pair in ((steps, end[1]), (states, end[0]))
+        )
+        return Played(steps, jax.lax.map(jax.vmap(env.sense), states), scripted, states, theirs), action
+
+    told, action = jax.device_get(play(jax.random.key(0)))
+    np.testing.assert_array_equal(told.steps.action[1:], action, err_msg="a timestep holds the action that led to it")
+    return told
+
+
+played = cache(trip)

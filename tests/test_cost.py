@@ -1,0 +1,236 @@
+"""What agents cost: formulas against XLA, the NumPy step against the JAX step, reports, latency, the command."""
+
+from __future__ import annotations
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tutelage
+from helpers import QUICK, TINY
+from tutelage.cli.cost import numbers
+from tutelage.cli.main import guarded
+from tutelage.deploy.cost import cost_report
+from tutelage.deploy.latency import compiled_call, measure_latency, numpy_call, time_agents
+from tutelage.deploy.numpy_step import numpy_carry, numpy_step
+from tutelage.deploy.products import count_products, dot_macs
+from tutelage.deploy.step import agent_step
+from tutelage.errors import BadInput, Fault
+from tutelage.experiment.run import LoadedRun
+from tutelage.policies.agent import make_agent
+from tutelage.policies.cost import agent_cost
+
+SHAPES = [(3, 2, 3), (132, 14, 10), (140, 16, 11), (54, 64, 5), (132, 128, 10)]
+"""Inputs, width, actions."""
+
+
+@pytest.fixture(scope="module")
+def student_run(memory_run, tmp_path_factory):
+    """Two unequal students of an 8-GRU teacher: their sizes matter here, not their skill."""
+    return tutelage.train(
+        "kd_marl",
+        "probe/memory",
+        out=tmp_path_factory.mktemp("students") / "memory",
+        teacher=memory_run.path,
+        size="tiers=0:4;1:2",
+        episodes=32,
+        envs=16,
+        passes=1,
+        fit=QUICK,
+        quiet=True,
+    )[0]
+
+
+# ---- products --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", ["gru", "mlp"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_formula_equals_the_products_of_the_compiled_module(kind, shape):
+    agent = make_agent(kind, *shape)
+    counted = count_products(agent)
+    assert counted.source == "compiled"
+    assert counted.macs == agent_cost(agent).macs
+    assert counted.dots == {"gru": 8, "mlp": 3}[kind]
+
+
+@pytest.mark.parametrize("kind", ["gru", "mlp"])
+def test_products_of_width_one_are_read_before_xla_simplifies_them(kind):
+    agent = make_agent(kind, 7, 1, 3)
+    assert count_products(agent)[::2] == (agent_cost(agent).macs, "lowered")
+
+
+@pytest.mark.parametrize("kind", ["gru", "mlp"])
+@pytest.mark.parametrize("shape", SHAPES[:3])
+def test_formula_counts_every_parameter(kind, shape):
+    agent = make_agent(kind, *shape)
+    leaves = jax.tree.leaves(jax.eval_shape(agent.init, jax.random.key(0)))
+    assert sum(leaf.size for leaf in leaves) == agent_cost(agent).params
+
+
+def test_dots_are_read_from_fused_computations_and_with_types_beside_names():
+    text = """%fused (a: f32[3,5]) -> f32[2,5] {
+  %a = f32[3,5]{1,0} parameter(0)
+  %b = f32[2,3]{1,0} constant({...})
+  ROOT %dot.1 = f32[2,5]{1,0} dot(%b, %a), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+ENTRY %main (a: f32[4]) -> f32[6] {
+  %a = f32[4]{0} parameter(0)
+  ROOT %dot.2 = f32[6]{0} dot(f32[4]{0} %a, f32[4,6]{1,0} %w), lhs_contracting_dims={0}, rhs_contracting_dims={0}
+}"""
+    assert list(dot_macs(text)) == [2 * 3 * 5, 4 * 6]
+
+
+# ---- the NumPy step --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", ["gru", "mlp"])
+def test_numpy_step_equals_the_jax_step(kind):
+    agent = make_agent(kind, 9, 12, 5)
+    # Real weights: no bias is zero, no logit tiny.
+    params = jax.tree.map(
+        lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape), agent.init(jax.random.key(0))
+    )
+    jax_step, step = jax.jit(agent_step(agent)), numpy_step(kind, params)
+    rng, theirs, mine = np.random.default_rng(0), agent.carry(), numpy_carry(kind, params)
+    for _ in range(20):
+        x, avail = 3 * rng.normal(size=9).astype(np.float32), rng.random(5) < 0.5
+        avail[2] = True
+        theirs, expected, scores = jax_step(params, theirs, jnp.asarray(x), jnp.asarray(avail))
+        mine, action, logits = step(mine, x, avail)
+        assert action == int(expected) and avail[action]
+        assert logits.dtype == np.float32
+        np.testing.assert_allclose(logits, scores, atol=1e-5, rtol=1e-5)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), mine, theirs)
+
+
+def test_numpy_step_stays_finite_and_silent_on_huge_inputs():
+    agent = make_agent("gru", 4, 6, 3)
+    params = agent.init(jax.random.key(0))
+    _, _, logits = numpy_step("gru", params)(numpy_carry("gru", params), np.full(4, 1e6, np.float32), np.ones(3, bool))
+    assert np.isfinite(logits).all()
+
+
+def test_numpy_step_of_an_unknown_core_is_refused():
+    with pytest.raises(BadInput, match="'transformer'"):
+        numpy_step("transformer", {})
+
+
+# ---- reports ---------------------------------------------------------------------------------------------------------
+def test_report_has_the_figures_worked_out_by_hand(student_run):
+    report = cost_report(student_run, latency=False)
+    # 3 inputs (one shown, two for the number), 3 actions; a W-GRU has 3 W + 6 W W + 3 W products.
+    (teacher,) = report["teacher"]["tiers"]
+    assert teacher == {
+        "agents": [0, 1],
+        "types": ["probe"],
+        "core": "gru",
+        "width": 8,
+        "inputs": 3,
+        "actions": 3,
+        "macs": 432,
+        "flops": 864,
+        "flops_total": 864 + (8 + 3) + 8 + 15 * 8,
+        "params": 432 + (8 + 3) + 4 * 8,
+        "bytes": 4 * 475,
+        "latency_us": None,
+    }
+    assert [row["agents"] for row in report["students"]] == [[0], [1]]
+    assert [row["macs"] for row in report["students"]] == [120, 36]
+    assert [row["params"] for row in report["students"]] == [143, 49]
+    assert report["teacher"]["team"]["params"] == 2 * 475  # a copy for each agent
+    assert report["team"]["flops"] == 2 * 156
+    assert report["ratio"]["flops"] == pytest.approx(2 * 864 / 312)
+    assert report["ratio"]["params"] == pytest.approx(950 / 192)
+    assert report["ratio"]["latency"] is None and report["ratio"]["latency_numpy"] is None
+    assert "MAC" in report["convention"] and json.dumps(report)
+
+
+def test_without_a_teacher_there_is_no_ratio(memory_run):
+    report = cost_report(memory_run, latency=False)
+    assert report["teacher"] is None and report["ratio"] is None
+    assert len(report["students"]) == 1 and report["team"]["agents"] == 2
+
+
+def test_a_scripted_teacher_costs_nothing_that_could_be_compared(student_run):
+    scripted = {**student_run.frozen.roles, "teacher": student_run.env.scripted()}
+    params = {**student_run.frozen.params, "teacher": ()}
+    run = student_run._replace(frozen=student_run.frozen._replace(roles=scripted, params=params))
+    report = cost_report(run, latency=False)
+    assert report["teacher"] is None and report["ratio"] is None and len(report["students"]) == 2
+
+
+def test_a_central_actor_is_a_teacher_without_students(tmp_path):
+    settings = {**TINY, "steps": 64, "actor_view": "local+state"}
+    run = tutelage.train("mappo", "probe/action", out=tmp_path / "run", quiet=True, fit=QUICK, **settings)[0]
+    report = cost_report(run, latency=False)
+    assert report["students"] == [] and report["team"] is None and report["ratio"] is None
+    assert report["teacher"]["tiers"][0]["inputs"] == 5  # one shown, two for the number, two of the state
+
+
+# ---- latency ---------------------------------------------------------------------------------------------------------
+def test_latency_is_measured_in_a_child(student_run):
+    told = measure_latency(student_run.path, rounds=2, calls=5)
+    assert {role: len(tiers) for role, tiers in told.items()} == {"student": 2, "teacher": 1}
+    for tier in (*told["student"], *told["teacher"]):
+        for way in ("compiled", "numpy"):
+            assert 0 < tier[way]["median"] <= tier[way]["p95"] < 1e6
+
+
+def test_latency_of_teams_is_summed_and_divided(student_run, monkeypatch):
+    timed = lambda x: {"compiled": {"median": x, "p95": 2 * x}, "numpy": {"median": x / 2, "p95": x}}
+    fake = {"teacher": [timed(30.0)], "student": [timed(8.0), timed(4.0)]}
+    monkeypatch.setattr("tutelage.deploy.cost.measure_latency", lambda path: fake)
+    report = cost_report(student_run)
+    assert report["teacher"]["team"]["latency_us"] == {"compiled": 60.0, "numpy": 30.0}
+    assert report["students"][1]["latency_us"] == timed(4.0)
+    assert report["ratio"]["latency"] == pytest.approx(60 / 12)
+    assert report["ratio"]["latency_numpy"] == pytest.approx(30 / 6)
+
+
+def test_both_implementations_decide_the_same(memory_run):
+    (group,), (params,) = memory_run.policy().groups, memory_run.params()
+    compiled, plain = compiled_call(group.agent, params), numpy_call(group.agent, params)
+    assert plain is not None and [compiled() for _ in range(3)] == [plain() for _ in range(3)]
+
+
+def test_what_has_no_numpy_step_has_no_numpy_latency():
+    told = time_agents({"student": [{"compiled": lambda: 0, "numpy": None}]}, rounds=1, calls=3)
+    assert told["student"][0]["numpy"] is None and told["student"][0]["compiled"]["median"] >= 0
+
+
+def test_latency_failures_are_named(tmp_path):
+    with pytest.raises(BadInput, match="calls = 0"):
+        measure_latency(tmp_path, calls=0)
+    with pytest.raises(Fault, match="no run at"):
+        measure_latency(tmp_path / "nothing", rounds=1, calls=1)
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+def test_command_prints_json(student_run: LoadedRun, capsys):
+    assert guarded(["cost", str(student_run.path), "--json", "--no-latency"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert set(report) == {"teacher", "students", "team", "ratio", "convention"}
+    assert report == cost_report(student_run, latency=False)
+
+
+def test_command_prints_a_table(student_run, memory_run, capsys):
+    assert guarded(["cost", str(student_run.path), "--no-latency"]) == 0
+    table = capsys.readouterr().out
+    assert all(word in table for word in ("gru 8", "gru 4", "gru 2", "5.5x", "4.9x", "team of 2")) and "µs" not in table
+    assert guarded(["cost", str(memory_run.path), "--no-latency"]) == 0
+    assert "no ratio: the run has no teacher network" in capsys.readouterr().out
+
+
+def test_command_takes_the_first_of_several_seeds(student_run, tmp_path, capsys):
+    (tmp_path / "seed-0").symlink_to(student_run.path)
+    assert guarded(["cost", str(tmp_path), "--json", "--no-latency"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["students"]) == 2
+
+
+def test_command_refuses_what_is_no_run(tmp_path, capsys):
+    assert guarded(["cost", str(tmp_path)]) == 2
+    assert "is not a run" in capsys.readouterr().err
+
+
+def test_agent_numbers_are_shortened():
+    assert numbers([0, 1, 2, 5, 7, 8]) == "0-2,5,7-8"

@@ -1,0 +1,177 @@
+"""Pictures of episodes, and the choice of who plays in them."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tutelage
+from helpers import QUICK
+from tutelage.cli.main import guarded
+from tutelage.envs.canvas import GREEN, RED, extent
+from tutelage.errors import BadInput
+from tutelage.experiment.target import choose_policy, names_run, open_target
+from tutelage.report.render import (
+    FRAME_MS,
+    GAP,
+    HEADER,
+    LAST_MS,
+    Played,
+    moments,
+    moving,
+    networks,
+    play,
+    render,
+    strip,
+    verdict,
+)
+
+
+@pytest.fixture(scope="module")
+def student_run(memory_run, tmp_path_factory):
+    """A student of probe/memory beside its teacher; barely trained."""
+    out = tmp_path_factory.mktemp("students") / "memory"
+    sizes = dict(size="width=4", episodes=32, envs=16, passes=1)
+    return tutelage.train("kd_marl", "probe/memory", out=out, teacher=memory_run.path, fit=QUICK, quiet=True, **sizes)[
+        0
+    ]
+
+
+def episode(steps: int, name: str = "student", success: bool = True, side: int = 20) -> Played:
+    """Frames that become brighter."""
+    frames = [np.full((side, side, 3), 10 * t, np.uint8) for t in range(steps + 1)]
+    return Played(name, "", frames, [0.5 * t for t in range(steps + 1)], success)
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+def test_gif_moves_and_holds_its_last_frame(tmp_path):
+    (played,) = render("probe/memory", tmp_path / "a.gif")
+    assert (played.length, played.returns[-1], played.success) == (3, 1.0, True)
+    with Image.open(tmp_path / "a.gif") as picture:
+        assert picture.n_frames == 4 and picture.info["loop"] == 0
+        durations = []
+        for i in range(picture.n_frames):
+            picture.seek(i)
+            durations.append(picture.info["duration"])
+    assert durations == [FRAME_MS] * 3 + [LAST_MS]
+
+
+def test_png_is_a_strip_and_replaces_an_older_file(tmp_path):
+    out = tmp_path / "new folder" / "a.PNG"
+    out.parent.mkdir()
+    out.write_text("old")
+    render("probe/memory", out)
+    with Image.open(out) as picture:
+        assert picture.format == "PNG"
+        height = picture.height - HEADER
+        assert picture.width == 4 * height + 3 * GAP  # steps 0 to 3
+
+
+def test_side_by_side_puts_the_teacher_left_on_the_same_start(student_run, tmp_path):
+    played = render(student_run.path, tmp_path / "a.gif", seed=3, side_by_side=True)
+    assert [(p.name, p.network) for p in played] == [("teacher", "gru 8"), ("student", "gru 4")]
+    np.testing.assert_array_equal(played[0].frames[0], played[1].frames[0])
+    with Image.open(tmp_path / "a.gif") as picture:
+        side = played[0].frames[0].shape[1]
+        assert picture.size == (2 * side + GAP, side + HEADER)
+
+
+def test_the_shorter_episode_keeps_its_last_picture():
+    with Image.open(io.BytesIO(moving([episode(2), episode(5)]))) as picture:
+        assert picture.n_frames == 6
+        picture.seek(5)
+        last = np.asarray(picture.convert("RGB")).astype(int)
+    left, right = last[HEADER + 10, 10], last[HEADER + 10, 20 + GAP + 10]
+    assert abs(left - 20).max() <= 8 and abs(right - 50).max() <= 8
+    with Image.open(io.BytesIO(strip([episode(2), episode(5)]))) as picture:
+        assert picture.size == (6 * 20 + 5 * GAP, 2 * (20 + HEADER))
+
+
+def test_a_strip_shows_first_and_last():
+    assert moments(100) == [0, 20, 40, 60, 80, 100]
+    assert moments(1) == [0, 1]
+
+
+def test_same_seed_same_pictures_and_seeds_differ():
+    target = open_target("mpe/simple_spread")
+    who = choose_policy(target)
+    first, again = (play(target.env, who, 1) for _ in range(2))
+    np.testing.assert_array_equal(np.stack(first.frames), np.stack(again.frames))
+    assert (play(target.env, who, 2).frames[0] != first.frames[0]).any()
+
+
+def test_the_outcome_has_a_colour():
+    assert verdict(episode(1)) == GREEN and verdict(episode(1, success=False)) == RED
+
+
+# ---- refusals --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["a.jpg", "a", "a.gif.txt"])
+def test_another_file_type_is_refused_before_anything_is_played(name, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("tutelage.report.render.open_target", lambda target: pytest.fail("played"))
+    assert guarded(["render", "probe/memory", "-o", str(tmp_path / name)]) == 2
+    error = capsys.readouterr().err
+    assert ".gif or .png" in error and error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_write_failure_is_a_fault(tmp_path, capsys):
+    (tmp_path / "a.png").mkdir()
+    assert guarded(["render", "probe/value", "-o", str(tmp_path / "a.png")]) == 1
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_side_by_side_needs_both_and_nobody_else(memory_run, tmp_path):
+    with pytest.raises(BadInput, match="no policy 'teacher'"):
+        render(memory_run.path, tmp_path / "a.gif", side_by_side=True)
+    with pytest.raises(BadInput, match="is an environment"):
+        render("probe/memory", tmp_path / "a.gif", side_by_side=True)
+    with pytest.raises(BadInput, match="policy = 'random'"):
+        render(memory_run.path, tmp_path / "a.gif", policy="random", side_by_side=True)
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+def test_command_plays_the_student_by_default(student_run, tmp_path, capsys):
+    out = tmp_path / "a.png"
+    assert guarded(["render", str(student_run.path), "-o", str(out)]) == 0
+    assert "student  (gru 4)" in capsys.readouterr().out and out.exists()
+
+
+@pytest.mark.parametrize("policy", ["teacher", "scripted", "scripted:local", "random"])
+def test_command_plays_others(student_run, policy, tmp_path, capsys):
+    out = tmp_path / "a.gif"
+    assert guarded(["render", str(student_run.path), "--out", str(out), "--policy", policy, "--seed", "4"]) == 0
+    assert policy in capsys.readouterr().out and out.exists()
+
+
+# ---- who plays -------------------------------------------------------------------------------------------------------
+def test_a_name_is_a_run_unless_it_can_only_be_an_environment(student_run):
+    assert names_run(str(student_run.path)) and names_run("runs/nothing-there")
+    assert not names_run("probe/memory") and not names_run("my.module:factory")
+
+
+def test_defaults_and_refusals_of_policies(student_run):
+    run, env = open_target(student_run.path), open_target("probe/memory")
+    assert choose_policy(run).name == "student" and choose_policy(env).name == "scripted"
+    assert run.env_id == env.env_id == "probe/memory"
+    with pytest.raises(BadInput, match="it has: student, teacher"):
+        choose_policy(run, "expert")
+    with pytest.raises(BadInput, match="allowed are scripted"):
+        choose_policy(env, "student")
+    with pytest.raises(BadInput, match="scripted controller"):
+        choose_policy(env, "scripted:best")
+
+
+def test_networks_are_named_by_kind_and_width(student_run):
+    target = open_target(student_run.path)
+    assert networks(choose_policy(target)) == "gru 4" and networks(choose_policy(target, "scripted")) == ""
+
+
+# ---- drawing ---------------------------------------------------------------------------------------------------------
+def test_a_view_is_as_wide_as_needed_within_limits():
+    places = np.array([[3.0, 0.0], [0.0, -5.0]])
+    assert extent(places, 0.0, least=1.0, margin=1.0) == 6.0
+    assert extent(places, 0.0, least=1.0, most=4.0) == 4.0
+    assert extent(places[:0], 16.0, least=6.5) == 6.5
