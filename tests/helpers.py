@@ -97,7 +97,7 @@ def build(method: str, env: Any, teacher: Any = None, **settings: Any) -> Any:
 def run_stage(env: Any, method: Any, index: int = 0, state: Any = None, seed: int = 0, longest: int = 4096) -> Any:
     """Run one stage to its end in chunks of `longest` updates; returns (train state, metrics of every update)."""
     root = jax.random.key(seed)
-    state = method.init(jax.random.fold_in(root, 1)) if state is None else state
+    state = jax.jit(method.init)(jax.random.fold_in(root, 1)) if state is None else state
     runner = StageLoop(env, method.stages[index], index, longest)
     loop = owned(runner.begin(state, root))
     runner.compile(loop, root)

@@ -51,4 +51,4 @@ def latency(row: Any, run: Any) -> dict[str, Any]:
     from tutelage.deploy.cost import cost_report
 
     report = cost_report(run)
-    return {"cost_report": {k: report[k] for k in ("teacher", "students", "ratio")}}
+    return {"cost_report": {k: report[k] for k in ("teacher", "students", "team", "ratio")}}

@@ -96,12 +96,12 @@ class Smax:
     def _world(self, state: EnvState) -> Float[Array, " S"]:
         """Health, position, cooldown and type of every living unit, scaled to about [0, 1], then t / limit.
 
-        jaxmarl's own vector is raw: positions 0..32, cooldowns in seconds, integer types.
+        jaxmarl's own vector is raw: positions 0..32, cooldowns in seconds that go on falling below 0, integer types.
         """
         units = self.allies + self.enemies
         unit = self.game.get_world_state(state)[: OWN * units].reshape(units, OWN)
         types = unit[:, 4:]
-        cooldown = unit[:, 3] / jnp.maximum(types @ self.cooldowns, 0.1)
+        cooldown = jnp.clip(unit[:, 3] / jnp.maximum(types @ self.cooldowns, 0.1), 0.0, 1.0)
         unit = jnp.concatenate([unit[:, :1], unit[:, 1:3] / MAP, cooldown[:, None], types], 1)
         return jnp.append(unit.reshape(-1), state.state.step / self.spec.max_steps)
 

@@ -45,7 +45,8 @@ class Chosen(NamedTuple):
 
 def names_run(name: str) -> bool:
     """Whether a name is meant as a run directory: one exists, or it can be no environment."""
-    return Path(name).is_dir() or (name not in ENVIRONMENTS and ":" not in name)
+    families = {env_id.partition("/")[0] for env_id in ENVIRONMENTS}
+    return Path(name).is_dir() or (name.partition("/")[0] not in families and ":" not in name)
 
 
 def open_target(name: str | Path) -> Target:

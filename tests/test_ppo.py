@@ -1,0 +1,189 @@
+"""IPPO and MAPPO: known optima of the probe environments, and what must not count in an update."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import TINY, assert_close, build, one_rollout, run_stage
+
+from tutelage import BadInput, evaluate, make
+from tutelage.data.collect import unroll
+from tutelage.policies.cost import layer_cost
+
+LEARNS = {**TINY, "critic_width": 16, "envs": 32, "epochs": 4, "lr": 1e-2, "steps": 12_000}
+
+
+def learned(method_name, name, **settings):
+    """Train on a probe; returns timesteps of new episodes, the critic's values and the actor's greedy actions there."""
+    env = make(f"probe/{name}")
+    method = build(method_name, env, **{**LEARNS, **settings})
+    state, metrics = run_stage(env, method)
+    assert all(np.isfinite(x).all() for x in metrics.values())
+    rollout = one_rollout(env, method.stages[0].behaviours["actor"], state)
+    params, steps = method.params(state), rollout.steps
+
+    @jax.jit
+    def read(params, steps):
+        actor, critic = method.roles["student"], method.roles["critic"]
+        value = unroll(critic, params["critic"], (), steps, steps.first).value
+        return value, unroll(actor, params["student"], actor.carry(32), steps, steps.first).scores.argmax(-1)
+
+    value, action = jax.device_get(read(params, steps))
+    return jax.device_get(steps), value, action
+
+
+# MAPPO values a team, IPPO each agent; values of ending steps mean nothing.
+@pytest.mark.parametrize("method", ["mappo", "ippo"])
+def test_the_critic_sees_the_observation(method):
+    steps, value, _ = learned(method, "observation")
+    sign = steps.obs[..., 0] if method == "ippo" else steps.obs[..., 0, 0]
+    assert value.shape == sign.shape
+    assert set(np.unique(sign[steps.first])) == {-1, 1}
+    np.testing.assert_allclose(value[steps.first], sign[steps.first], atol=0.15)
+
+
+@pytest.mark.parametrize("method", ["mappo", "ippo"])
+def test_the_critic_discounts_a_delayed_reward(method):
+    steps, value, _ = learned(method, "delayed", gamma=0.5)
+    np.testing.assert_allclose(value[steps.first], 0.5, atol=0.05)
+    np.testing.assert_allclose(value[~steps.first & ~steps.last], 1.0, atol=0.1)
+
+
+def test_the_critic_learns_a_constant():
+    steps, value, _ = learned("mappo", "value")
+    np.testing.assert_allclose(value[steps.first], 1.0, atol=0.05)
+
+
+@pytest.mark.parametrize("method", ["mappo", "ippo"])
+def test_the_actors_find_the_paid_action(method):
+    steps, _, action = learned(method, "action")
+    assert (action[steps.first] == 1).all()
+
+
+def test_the_team_finds_the_best_joint_action():
+    steps, value, action = learned("mappo", "coordination")
+    assert (action[steps.first] == 0).all()
+    np.testing.assert_allclose(value[steps.first], 1.0, atol=0.1)
+
+
+def test_a_recurrent_team_remembers(memory_run):
+    assert memory_run.test["success_rate"] == 1
+
+
+def test_a_feed_forward_team_cannot_remember():
+    env = make("probe/memory")
+    method = build("mappo", env, **{**LEARNS, "steps": 20_000})
+    state, _ = run_stage(env, method)
+    result = evaluate(env, method.roles["student"], method.params(state)["student"], 256)
+    assert result.success_rate <= 0.6
+
+
+# ---- what does not count -------------------------------------------------------------------------------------------
+def with_deaths(rollout):
+    """Let agent 1 die at the second step of every other episode's environment, and stay dead to its end."""
+    steps = jax.tree.map(np.array, rollout.steps)
+    for b in range(0, steps.last.shape[1], 2):
+        for t in range(len(steps.last)):
+            steps.alive[t, b, 1] = steps.first[t, b]
+    return rollout._replace(steps=steps)
+
+
+def poisoned(rollout, dead_observations: bool):
+    """Garbage wherever nothing counts: at ending steps, and of dead agents."""
+    steps, log_prob = jax.tree.map(np.array, rollout.steps), np.array(rollout.log_prob)
+    over, dead = steps.last, ~steps.alive
+    steps.obs[over] = 50.0
+    steps.alive[over] = True
+    if dead_observations:
+        steps.obs[dead & ~over[..., None]] = -50.0
+    nothing = dead[:-1] | over[:-1, :, None]
+    log_prob[nothing] = -30.0
+    steps.action[1:][nothing] = 2
+    steps.reward[1:][over[:-1]] = 1e4
+    return rollout._replace(steps=steps, log_prob=log_prob)
+
+
+@pytest.mark.parametrize(("method", "core"), [("mappo", "gru"), ("ippo", "mlp")])
+def test_ending_steps_and_the_dead_change_no_update(method, core):
+    """IPPO's critic reads the observations of the dead on purpose: the team goes on earning after a member died."""
+    env = make("probe/memory")
+    built = build(method, env, **{**TINY, "core": core, "rollout": 8, "chunk": 4, "epochs": 1})
+    state = jax.jit(built.init)(jax.random.key(0))
+    rollout = with_deaths(one_rollout(env, built.stages[0].behaviours["actor"], state))
+    assert rollout.steps.last[:-1].any() and not rollout.steps.alive.all()
+    update = jax.jit(lambda state, rollout: built.stages[0].update(state, {"actor": rollout}, jax.random.key(1), 0.0))
+    clean, metrics = update(state, rollout)
+    bad, metrics_too = update(state, poisoned(rollout, dead_observations=method == "mappo"))
+    assert_close(metrics, metrics_too)
+    assert_close(clean, bad, 1e-6)
+    moved = max(np.abs(np.asarray(x - y)).max() for x, y in zip(
+        *(jax.tree.leaves(s.actor.params) for s in (state, clean)), strict=True))  # fmt: skip
+    assert moved > 1e-4, "an update that changes nothing proves nothing"
+
+
+def test_the_living_are_judged_by_the_advantages_of_the_living():
+    """Copies of dead entries must not shift the normalised advantages: an update with dead agents equals one in
+    which their reward-free duplicates never existed."""
+    env = make("probe/action")
+    built = build("ippo", env, **{**TINY, "epochs": 1, "minibatches": 1, "entropy": 0.0})
+    state = jax.jit(built.init)(jax.random.key(0))
+    rollout = one_rollout(env, built.stages[0].behaviours["actor"], state)
+    steps = jax.tree.map(np.array, rollout.steps)
+    steps.alive[..., 1] = False
+    told = jax.jit(lambda r: built.stages[0].update(state, {"actor": r}, jax.random.key(1), 0.0)[1])
+    policy_loss = told(rollout._replace(steps=steps))["policy"]
+    # on its own data the ratio is 1, so the loss is minus the mean of the normalised advantages that count: 0
+    assert abs(float(policy_loss)) < 1e-5
+
+
+# ---- settings ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        (dict(core="lstm"), "'lstm'"),
+        (dict(steps=0), "steps = 0"),
+        (dict(lr=-1.0), r"lr = -1\.0"),
+        (dict(gamma=1.5), r"gamma = 1\.5"),
+        (dict(rollout=10, chunk=4), "chunk = 4"),
+        (dict(envs=3, rollout=1, chunk=1, minibatches=2), "minibatches = 2"),
+        (dict(actor_view="everything"), "'everything'"),
+        (dict(size="width=0"), "width=0"),
+        (dict(learning_rate=1.0), "'learning_rate'"),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(settings, names):
+    with pytest.raises(BadInput, match=names):
+        build("mappo", make("probe/action"), **settings)
+
+
+def test_a_teacher_is_refused():
+    with pytest.raises(BadInput, match="teacher"):
+        build("mappo", make("probe/action"), teacher="anything")
+
+
+@pytest.mark.parametrize(("view", "role"), [("local", "student"), ("local-no-id", "student"), ("local+state", "teacher")])
+def test_only_a_team_that_can_act_alone_is_called_student(view, role):
+    method = build("mappo", make("probe/action"), actor_view=view)
+    assert set(method.roles) == {role, "critic"}
+
+
+def test_the_published_preset_is_the_published_size():
+    from tutelage.registry import method_config
+
+    config = method_config("mappo", "published")
+    assert (config.size, config.critic_width, config.rollout, config.entropy) == ("width=128", 128, 128, 0.0)
+    assert layer_cost("gru", 80, 128, 10).macs > 28.6 * layer_cost("gru", 80, 16, 10).macs
+
+
+def test_the_learning_rate_falls_to_zero_over_the_budget():
+    env = make("probe/action")
+    built = build("mappo", env, **{**TINY, "epochs": 1})
+    state = jax.jit(built.init)(jax.random.key(0))
+    rollout = one_rollout(env, built.stages[0].behaviours["actor"], state)
+    update = jax.jit(lambda p: built.stages[0].update(state, {"actor": rollout}, jax.random.key(1), p)[0].actor.params)
+    change = lambda p: max(float(jnp.abs(x - y).max()) for x, y in zip(
+        jax.tree.leaves(update(p)), jax.tree.leaves(state.actor.params), strict=True))  # fmt: skip
+    assert change(0.0) > 0 and change(1.0) == 0
+    np.testing.assert_allclose(change(0.5) / change(0.0), 0.5, rtol=0.3)
