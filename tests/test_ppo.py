@@ -124,8 +124,7 @@ def test_ending_steps_and_the_dead_change_no_update(method, core):
 
 
 def test_the_living_are_judged_by_the_advantages_of_the_living():
-    """Copies of dead entries must not shift the normalised advantages: an update with dead agents equals one in
-    which their reward-free duplicates never existed."""
+    """Advantages are normalised over those that count: with agent 1 dead throughout, agent 0's have mean 0."""
     env = make("probe/action")
     built = build("ippo", env, **{**TINY, "epochs": 1, "minibatches": 1, "entropy": 0.0})
     state = jax.jit(built.init)(jax.random.key(0))
@@ -134,7 +133,7 @@ def test_the_living_are_judged_by_the_advantages_of_the_living():
     steps.alive[..., 1] = False
     told = jax.jit(lambda r: built.stages[0].update(state, {"actor": r}, jax.random.key(1), 0.0)[1])
     policy_loss = told(rollout._replace(steps=steps))["policy"]
-    # on its own data the ratio is 1, so the loss is minus the mean of the normalised advantages that count: 0
+    # on its own data the ratio is 1, so the loss is minus the mean of the advantages that count
     assert abs(float(policy_loss)) < 1e-5
 
 

@@ -6,8 +6,8 @@ Adding one = one file, one config, one row. `module:factory` is accepted whereve
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, get_type_hints
 
 from tutelage.errors import BadInput, unknown
 
@@ -145,10 +145,15 @@ def resolve(dotted: str) -> Any:
 
 
 def method_row(name: str) -> MethodRow:
-    """The entry of a method; raises BadInput naming the nearest ones."""
-    if name not in METHODS:
+    """The entry of a method, or of a user's `module:factory`; raises BadInput naming the nearest ones."""
+    if name in METHODS:
+        return METHODS[name]
+    if ":" not in name:
         raise unknown("method", name, METHODS)
-    return METHODS[name]
+    config = get_type_hints(resolve(name)).get("config")
+    if not is_dataclass(config):
+        raise BadInput(f"method {name!r}: its parameter `config` must be annotated with a dataclass")
+    return MethodRow(name, f"{config.__module__}:{config.__qualname__}", "yours")
 
 
 def method_config(name: str, preset: str | None = None, **changes: Any) -> Any:

@@ -86,4 +86,4 @@ def prepare() -> None:
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(cache, "tutelage", "xla"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
-    os.environ.setdefault("JAX_PLATFORMS", "")
+    sys.path.append(os.getcwd())  # so that a user's own module:factory is found

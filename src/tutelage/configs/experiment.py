@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from tutelage.configs.checks import check_positive
+from tutelage.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -23,4 +25,6 @@ class FitConfig:
     """Also write TensorBoard files (needs the `track` extra)."""
 
     def __post_init__(self) -> None:
+        if self.tensorboard and find_spec("tensorboardX") is None:
+            raise BadInput("tensorboard = True needs the package tensorboardX: pip install 'tutelage[track]'")
         check_positive(self, "evaluations", "eval_episodes", "test_episodes", "checkpoint_seconds")

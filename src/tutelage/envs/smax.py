@@ -69,7 +69,7 @@ class Smax:
             action_counts=(MOVES + self.enemies,) * self.allies,
             obs_widths=(width,) * self.allies,
             layout=(*layout, Block("own", width - OWN, width)),
-            version="jaxmarl-0.2.0",
+            version="jaxmarl-0.2.0/2",
         )
 
     def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
@@ -82,7 +82,9 @@ class Smax:
         sensed = self.sense(state)
         won = sensed.alive.any() & ~state.state.unit_alive[self.allies :].any()
         team_reward = reward[self.game.agents[0]]  # the same for every ally
-        return state, next_timestep(sensed, action, team_reward, done["__all__"], won, terminal=True)
+        # jaxmarl asks for its limit before it counts the step, and so plays one step too many.
+        last = done["__all__"] | (state.state.step >= self.spec.max_steps)
+        return state, next_timestep(sensed, action, team_reward, last, won, terminal=True)
 
     def sense(self, state: EnvState) -> Sensed:
         stack = lambda by_agent: jnp.stack([by_agent[agent] for agent in self.game.agents])

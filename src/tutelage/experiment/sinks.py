@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
-from tutelage.errors import BadInput, Fault
+from tutelage.errors import Fault
 
 
 class Sink(Protocol):
@@ -51,12 +51,8 @@ class TensorBoard:
     """Scalars by environment step. Needs the `track` extra."""
 
     def __init__(self, folder: Path) -> None:
-        try:
-            from tensorboardX import SummaryWriter
-        except ModuleNotFoundError as error:
-            raise BadInput(
-                "tensorboard = True needs the package tensorboardX: pip install 'tutelage[track]'"
-            ) from error
+        from tensorboardX import SummaryWriter
+
         self.writer = SummaryWriter(str(folder))
 
     def write(self, kind: str, record: dict[str, Any]) -> None:

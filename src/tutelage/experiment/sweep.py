@@ -2,14 +2,14 @@
 
 A plan is a TOML file of `[[row]]` tables:
 
-    name = "kd_marl/3s_vs_5z"      # results/kd_marl/3s_vs_5z/seed-0.json, ...
+    name = "kd_marl/3s_vs_5z"      # METHOD/MAP[/WHAT]: results/kd_marl/3s_vs_5z/seed-0.json, ...
     method = "kd_marl"
     env = "smax/3s_vs_5z"
     variant = "mlp, 28.6x"         # how tables call it
     seeds = 10
     priority = 1                   # lower first; within one priority seed by seed
     minutes = 2                    # expected, per seed
-    teacher = "expert/3s_vs_5z"    # a row of the same plan, run first with the same seed; or scripted:NAME
+    teacher = "mappo/3s_vs_5z"     # a row of the same plan, run first with the same seed; or scripted:NAME
     zoo = true                     # keep the first seed's run under zoo/
     config = {core = "mlp"}        # fields of the method's config
     env_options = {}
@@ -95,7 +95,7 @@ def read_plan(path: Path) -> Rows:
             raise BadInput(f"{label}: {error}") from None
         rows[row.name] = row
     for row in rows.values():
-        if row.teacher and not row.teacher.startswith("scripted:") and row.teacher not in rows:
+        if row.teacher and ":" not in row.teacher and row.teacher not in rows:
             raise unknown(f"teacher of row {row.name!r}", row.teacher, rows)
     return rows
 

@@ -185,9 +185,9 @@ def begin_run(job: Job, seed: int, path: Path, teacher: tuple[Frozen, Record] | 
         display.say(note)
     fit_config = FitConfig(**job.fit)
     record = make_record(job.method, job.env, env, job.env_options, config, fit_config, seed, told)
-    write_json(path / "config.json", record)
     for role, params in frozen_roles(frozen).items() if frozen else ():
         save_role(path, role, params)
+    write_json(path / "config.json", record)  # last: a directory with it can be resumed
     run_fit(path, env, method, fit_config, seed, display)
 
 
@@ -259,7 +259,10 @@ def resume(path: str | Path, quiet: bool = False) -> list[LoadedRun]:
             raise Fault(f"{path}/plan.json is damaged: {error}") from None
         return carry_on(job, path, display)
     for run in seeds_of(path):
-        resume_run(run, display)
+        try:
+            resume_run(run, display)
+        except Interrupted:
+            raise Interrupted(f"stopped and saved; go on with `tutelage resume {path}`") from None
     return [load(run) for run in seeds_of(path)]
 
 

@@ -1,6 +1,6 @@
 """Masked losses. `where` picks the entries that count; a masked entry changes neither value nor gradient.
 
-Logits of unavailable actions are expected to be a large negative number already (see `networks.actor.mask_logits`).
+Logits of unavailable actions are expected to be a large negative number already (see `networks.cores.mask_logits`).
 """
 
 from __future__ import annotations

@@ -136,6 +136,10 @@ def kd_marl(env: Environment, config: KdMarlConfig, teacher: Frozen | None = Non
     student = build_student(spec, config, expert)
     critic = teacher.roles.get("critic") if weight["adv"] else None
     needs_features = bool(weight["rel"] or weight["role"])
+    if needs_features and not expert.groups:
+        raise BadInput(
+            "rel, role: this teacher's features cannot be read agent by agent (it has no groups); set both to 0"
+        )
     width = max((group.agent.width for group in expert.groups), default=0)
     projectors: list[Net] = [projector(g.agent.width, width) for g in student.groups] if needs_features else []
     tx = clipped_adam(config.grad_clip)

@@ -40,7 +40,7 @@ class Cost(NamedTuple):
         return Cost(self.macs + other.macs, self.elementwise + other.elementwise, self.params + other.params)
 
     def times(self, n: int) -> Cost:
-        return Cost(self.macs * n, self.elementwise * n, self.params)
+        return Cost(self.macs * n, self.elementwise * n, self.params * n)
 
 
 def layer_cost(kind: str, inputs: int, width: int, n_actions: int) -> Cost:
@@ -66,7 +66,7 @@ def agent_cost(agent: Agent) -> Cost:
 
 
 def group_cost(group: Group) -> Cost:
-    """Cost of one decision of every agent in the group; parameters are shared, so counted once."""
+    """Cost of one decision of every agent in the group; each carries a copy of the weights."""
     return agent_cost(group.agent).times(len(group.agents))
 
 

@@ -34,6 +34,8 @@ def draw_curves(rows: Rows, path: Path) -> None:
     from matplotlib import pyplot as plt
 
     envs = tasks(rows)
+    if not envs:
+        return
     columns = min(2, len(envs))
     lines = math.ceil(len(envs) / columns)
     figure, axes = plt.subplots(lines, columns, figsize=(5 * columns, 3.2 * lines), squeeze=False, sharey=True)

@@ -76,7 +76,7 @@ def headline(rows: Rows) -> str:
                 *[f"{o.success.mean():.3f} ({len(o.seeds)})" if o else "-" for o in others],
             ]
         )
-    header = ["environment", "seeds", "expert (128-GRU)", "student", "retention", "fewer FLOPs", "fewer parameters"]
+    header = ["environment", "seeds", "expert", "student", "retention", "fewer FLOPs", "fewer parameters"]
     header += ["faster (compiled / NumPy)", "same size from scratch: MAPPO", "IPPO", "KL only", "BC only"]
     return markdown(header, body)
 
