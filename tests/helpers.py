@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from tutelage.configs.experiment import FitConfig
+from tutelage.configs.ppo import PpoConfig
 from tutelage.data.collect import begin, play
 from tutelage.data.vector import batch
-from tutelage.experiment.fit import StageLoop, owned
+from tutelage.experiment import train as training
+from tutelage.experiment.fit import StageLoop
 from tutelage.registry import method_config, method_row, resolve
-from tutelage.types import Block, Spec, TimeStep
+from tutelage.types import Block, Method, Out, Policy, Spec, Stage, TimeStep
 
 TINY = dict(
     core="mlp", size="width=8", critic_width=8, envs=16, rollout=4, chunk=1, epochs=2, minibatches=2, steps=4096
 )
 """Settings of PPO that compile and train in a few seconds."""
 QUICK = FitConfig(evaluations=2, eval_episodes=16, test_episodes=32)
-TIMING = ("seconds",)
-"""What may differ between two equal runs in a line of metrics.jsonl."""
 
 
 # ---- data ----------------------------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ def assert_close(a: Any, b: Any, tolerance: float = 1e-5) -> None:
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance), host(a), host(b))
 
 
-# ---- learning without the experiment layer ---------------------------------------------------------------------------
+# ---- learning without the experiment layer -------------------------------------------------------------------------
 def build(method: str, env: Any, teacher: Any = None, **settings: Any) -> Any:
     """A method, ready to be fitted."""
     return resolve(method_row(method).factory)(env, method_config(method, **settings), teacher)
@@ -99,7 +99,7 @@ def run_stage(env: Any, method: Any, index: int = 0, state: Any = None, seed: in
     root = jax.random.key(seed)
     state = jax.jit(method.init)(jax.random.fold_in(root, 1)) if state is None else state
     runner = StageLoop(env, method.stages[index], index, longest)
-    loop = owned(runner.begin(state, root))
+    loop = runner.begin(state, root)
     runner.compile(loop, root)
     parts = []
     while not runner.over(loop):
@@ -115,11 +115,11 @@ def one_rollout(env: Any, behaviour: Any, state: Any, seed: int = 0) -> Any:
     return jax.jit(lambda s, h: play(vector, behaviour, s, 0.0, h, jax.random.key(seed + 1))[1])(state, here)
 
 
-# ---- runs ------------------------------------------------------------------------------------------------------------
-def lines_of(path: Path, timing: tuple[str, ...] = TIMING) -> list[dict[str, Any]]:
+# ---- runs ----------------------------------------------------------------------------------------------------------
+def lines_of(path: Path) -> list[dict[str, Any]]:
     """metrics.jsonl of a run without what depends on the clock."""
     records = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in r.items() if k not in timing} for r in records if r["kind"] != "compiled"]
+    return [{k: v for k, v in r.items() if k != "seconds"} for r in records if r["kind"] != "compiled"]
 
 
 def assert_same_run(a: Path, b: Path) -> None:
@@ -130,10 +130,8 @@ def assert_same_run(a: Path, b: Path) -> None:
         assert (a / role).read_bytes() == (b / role).read_bytes(), f"{role} differs"
     for folder in {role.parent for role in roles}:
         assert lines_of(a / folder) == lines_of(b / folder)
-        tests = [json.loads((x / folder / "eval.json").read_text()) for x in (a, b)]
-        assert [{k: v for k, v in t.items() if k not in TIMING} for t in tests][0] == {
-            k: v for k, v in tests[1].items() if k not in TIMING
-        }
+        told = [json.loads((x / folder / "eval.json").read_text()) for x in (a, b)]
+        assert {**told[0], "seconds": 0} == {**told[1], "seconds": 0}
 
 
 class Silent:
@@ -157,6 +155,24 @@ class Silent:
         return False
 
 
+class Killed(BaseException):
+    """Stands for `kill -9`: nothing in the package may catch it."""
+
+
+def kill_at(monkeypatch: Any, save: int, after: int) -> None:
+    """Save at the `save`-th occasion and die `after` occasions later: what was done in between is lost."""
+    original = training.RunRecorder.checkpoint
+    calls = iter(range(1, 10_000))
+
+    def checkpoint(self: Any, status: Any, wanted: bool) -> None:
+        n = next(calls)
+        if n == save + after:
+            raise Killed
+        original(self, status, wanted or n == save)
+
+    monkeypatch.setattr(training.RunRecorder, "checkpoint", checkpoint)
+
+
 # ---- named by `module:factory` -------------------------------------------------------------------------------------
 def always_one(env: Any) -> Any:
     """A user's teacher: every agent takes action 1."""
@@ -173,3 +189,44 @@ def my_probe() -> Any:
     from tutelage import make
 
     return make("probe/action")
+
+
+class Count(NamedTuple):
+    """The train state of `counting`."""
+
+    n: Any
+
+
+def counting(env: Any, config: PpoConfig, teacher: Any = None) -> Method:
+    """A user's method without learning: after each update another number; the team is good after the third only."""
+
+    def step(params: Any, carry: Any, ts: TimeStep, key: Any) -> Any:
+        action = jnp.where(params["n"] == 3, 1, 0)
+        return carry, Out(jnp.where(jnp.arange(ts.avail.shape[-1]) == action, 0.0, -1e9) + jnp.zeros(ts.avail.shape))
+
+    policy = Policy(lambda key: {"n": jnp.zeros((), jnp.int32)}, lambda n: (), step)
+
+    def update(state: Count, rollouts: Any, key: Any, progress: Any) -> Any:
+        return Count(state.n + 1), {"n": state.n + 1, "drawn": jax.random.uniform(key), "progress": progress}
+
+    stage = Stage("count", {}, update, 6, unit="updates")
+    return Method(
+        lambda key: Count(jnp.zeros((), jnp.int32)), (stage,), {"student": policy}, lambda s: {"student": {"n": s.n}}
+    )
+
+
+BREAKS = {"on": True}
+"""Whether `breaking` breaks."""
+
+
+def breaking(env: Any, config: PpoConfig, teacher: Any = None) -> Method:
+    """MAPPO with a loss that is not a number from the middle of training on."""
+    method = resolve(method_row("mappo").factory)(env, config, None)
+    stage = method.stages[0]
+
+    def update(state: Any, rollouts: Any, key: Any, progress: Any) -> Any:
+        state, metrics = stage.update(state, rollouts, key, progress)
+        bad = BREAKS["on"] & (progress >= 0.5)
+        return state, metrics | {"policy": jnp.where(bad, jnp.nan, metrics["policy"])}
+
+    return method._replace(stages=(stage._replace(update=update),))

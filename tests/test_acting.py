@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import make_spec, make_steps
 
+from helpers import make_spec, make_steps
 from tutelage.policies.acting import greedy, random_policy, sample, tempered
 from tutelage.types import Out
 

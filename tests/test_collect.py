@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close, assert_same, make_spec, make_steps, random_params
 
+from helpers import assert_close, assert_same, make_spec, make_steps, random_params
 from tutelage import make
 from tutelage.data.collect import begin, collect, enter, play, rows, sequences, shuffles, unroll
 from tutelage.data.trees import choose

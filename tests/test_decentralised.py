@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close, assert_same, make_spec, make_steps, random_params
 
+from helpers import assert_close, assert_same, make_spec, make_steps, random_params
 from tutelage.policies.agent import group_actor
 from tutelage.policies.views import VIEWS, view
 
@@ -43,7 +43,9 @@ def run(policy, params, steps):
 
 
 @pytest.mark.parametrize("kind", ["gru", "mlp"])
-@pytest.mark.parametrize(("seen", "tiers"), [("local", name) for name in TIERS] + [(n, "interleaved") for n in LOCAL[1:]])
+@pytest.mark.parametrize(
+    ("seen", "tiers"), [("local", name) for name in TIERS] + [(n, "interleaved") for n in LOCAL[1:]]
+)
 def test_what_an_agent_cannot_see_changes_nothing_of_its_output(seen, kind, tiers):
     policy = group_actor(SPEC, kind, view(seen), TIERS[tiers])
     params = random_params(policy, 1)

@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+
 from helpers import assert_same
 from played import B, build, played, trip
-
 from tutelage import BadInput, make
 from tutelage.registry import ENVIRONMENTS, environment_options
 from tutelage.types import TimeStep
@@ -78,7 +78,7 @@ def test_the_local_script_fits_and_unknown_scripts_are_refused(name):
     assert out.scores.shape == (B, env.spec.n_agents, env.spec.n_actions)
     like = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
     assert like(carry) == like(policy.carry(B))
-    with pytest.raises(BadInput, match="'loacl'.*local"):
+    with pytest.raises(BadInput, match=r"'loacl'.*local"):
         env.scripted("loacl")
 
 

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import QUICK, Silent, assert_close, assert_same, build, host, make_spec, one_rollout, run_stage
 
 import tutelage
+from helpers import QUICK, Silent, assert_close, assert_same, build, host, make_spec, one_rollout, run_stage
 from tutelage import BadInput, make
 from tutelage.configs.kd_marl import KdMarlConfig
 from tutelage.experiment.fit import fit
@@ -47,7 +47,7 @@ def distil(update, state):
 
 # ---- the objective -------------------------------------------------------------------------------------------------
 def test_a_copy_of_the_teacher_has_nothing_to_learn(memory_run):
-    method, frozen, state = gathered(memory_run.path)
+    _, frozen, state = gathered(memory_run.path)
     copy = state.student.params | {
         "net": frozen.params["student"],
         "projectors": [{"kernel": jnp.eye(8), "bias": jnp.zeros(8)}],
@@ -172,9 +172,9 @@ def distilled(memory_run, tmp_path_factory):
     """A student of the recurrent teacher, through the public call."""
     out = tmp_path_factory.mktemp("kd") / "run"
     settings = {**SMALL, "episodes": 256, "passes": 20, "lr": 1e-2, "size": "width=6"}
-    return tutelage.train(
-        "kd_marl", "probe/memory", teacher=memory_run.path, out=out, quiet=True, fit=FIT, **settings
-    )[0]
+    return tutelage.train("kd_marl", "probe/memory", teacher=memory_run.path, out=out, quiet=True, fit=FIT, **settings)[
+        0
+    ]
 
 
 def test_a_small_student_learns_from_a_run(distilled, memory_run):

@@ -159,7 +159,7 @@ def test_the_clipped_surrogate_takes_the_worse_of_both(ratio, advantage, loss):
     np.testing.assert_allclose(got, loss, rtol=1e-6)
 
 
-# ---- relation and alignment --------------------------------------------------------------------------------------
+# ---- relation and alignment ----------------------------------------------------------------------------------------
 def everyone() -> jax.Array:
     return jnp.ones(LEAD, bool)
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from played import B, played
 
 import tutelage
+from played import B, played
 from tutelage import make
 
 NAMES = ["mpe/simple_spread", "mpe/simple_reference"]

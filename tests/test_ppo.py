@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import TINY, assert_close, build, one_rollout, run_stage
 
+from helpers import TINY, assert_close, build, one_rollout, run_stage
 from tutelage import BadInput, evaluate, make
 from tutelage.data.collect import unroll
 from tutelage.policies.cost import layer_cost
@@ -162,7 +162,9 @@ def test_a_teacher_is_refused():
         build("mappo", make("probe/action"), teacher="anything")
 
 
-@pytest.mark.parametrize(("view", "role"), [("local", "student"), ("local-no-id", "student"), ("local+state", "teacher")])
+@pytest.mark.parametrize(
+    ("view", "role"), [("local", "student"), ("local-no-id", "student"), ("local+state", "teacher")]
+)
 def test_only_a_team_that_can_act_alone_is_called_student(view, role):
     method = build("mappo", make("probe/action"), actor_view=view)
     assert set(method.roles) == {role, "critic"}

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import make_spec
 
+from helpers import make_spec
 from tutelage import BadInput
 from tutelage.policies.agent import group_actor, make_agent
 from tutelage.policies.cost import agent_cost, layer_cost, team_cost

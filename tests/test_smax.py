@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from played import SHORT, played
 
 import tutelage
+from played import SHORT, played
 from tutelage import make
 
 LIMIT, ALLIES = SHORT, 5
@@ -27,9 +27,10 @@ def battles():
 
 
 def test_observation_reward_and_end_are_jaxmarls_own():
+    """Except that jaxmarl looks at the clock before it counts the step, and so plays one too many."""
     b = battles()
     obs, reward, done = b.theirs
-    np.testing.assert_array_equal(b.steps.last[b.counts], done[b.counts])
+    np.testing.assert_array_equal(b.steps.last[b.counts], (done | (b.raw.step >= LIMIT))[b.counts])
     for agent in range(ALLIES):
         np.testing.assert_array_equal(b.steps.obs[b.counts][:, agent], obs[agent][b.counts])
         np.testing.assert_array_equal(b.steps.reward[b.counts], reward[agent][b.counts])

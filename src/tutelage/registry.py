@@ -150,8 +150,8 @@ def method_row(name: str) -> MethodRow:
         return METHODS[name]
     if ":" not in name:
         raise unknown("method", name, METHODS)
-    config = get_type_hints(resolve(name)).get("config")
-    if not is_dataclass(config):
+    config: Any = get_type_hints(resolve(name)).get("config")
+    if not isinstance(config, type) or not is_dataclass(config):
         raise BadInput(f"method {name!r}: its parameter `config` must be annotated with a dataclass")
     return MethodRow(name, f"{config.__module__}:{config.__qualname__}", "yours")
 

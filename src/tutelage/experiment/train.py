@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ import jax
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, Interrupted
-from tutelage.experiment.files import load_tree, read_json, read_meta, save_tree, write_json
-from tutelage.experiment.fit import Best, Result, StageLoop, Status, fit
+from tutelage.experiment.files import read_json, write_json
+from tutelage.experiment.fit import Result, fit
+from tutelage.experiment.recorder import RunRecorder, load_status
 from tutelage.experiment.run import (
     LoadedRun,
     Record,
@@ -29,10 +29,10 @@ from tutelage.experiment.run import (
     save_role,
     seeds_of,
 )
-from tutelage.experiment.sinks import Display, JsonLines, Sink, TensorBoard
+from tutelage.experiment.sinks import Display
 from tutelage.experiment.teacher import find_teacher
 from tutelage.registry import method_config, method_row, resolve
-from tutelage.types import Environment, Frozen, Method, Stage
+from tutelage.types import Environment, Frozen, Method
 
 
 @dataclass(frozen=True)
@@ -57,99 +57,6 @@ class Job:
         name = method_row(self.method).teacher
         assert name is not None
         return replace(self, method=name, config=self.teacher_config, seed=seed, seeds=1, teacher=None)
-
-
-class RunRecorder:
-    """Writes a run directory while `fit` goes on."""
-
-    def __init__(self, path: Path, config: FitConfig, display: Display, keep: int | None = None) -> None:
-        self.path, self.config, self.display = path, config, display
-        self.lines = JsonLines(path / "metrics.jsonl", keep)
-        self.sinks: list[Sink] = [self.lines]
-        if config.tensorboard:
-            self.sinks.append(TensorBoard(path / "tensorboard"))
-        self.saved = time.monotonic()
-        self.stopped = False
-        self.stage_written = -1
-        self.fixed: tuple[str, ...] = ()
-
-    def metrics(self, record: dict[str, Any]) -> None:
-        for sink in self.sinks:
-            sink.write("metrics", record)
-
-    def evaluation(self, record: dict[str, Any]) -> None:
-        for sink in self.sinks:
-            sink.write("evaluation", record)
-        told = f"success {record['success_rate']:.2f}, return {record['return_mean']:.2f}"
-        self.display.say(f"  {record['stage']}, {record['total_steps']:,} steps: {told}")
-
-    def compiled(self, stage: Stage, seconds: float) -> None:
-        self.fixed = stage.fixed
-        self.lines.write("compiled", {"stage": stage.name, "seconds": round(seconds, 2)})
-
-    def progress(self, stage: Stage, done: int, steps_per_second: float) -> None:
-        self.display.progress(stage.name, done, stage.budget, stage.unit, steps_per_second)
-
-    def checkpoint(self, status: Status, wanted: bool) -> None:
-        if wanted or time.monotonic() - self.saved >= self.config.checkpoint_seconds:
-            save_status(self.path, status, self.fixed, self.lines.offset, self.stage_written != status.stage)
-            self.stage_written = status.stage
-            self.saved = time.monotonic()
-
-    def interrupted(self) -> bool:
-        return self.stopped
-
-    def stop(self, *_: Any) -> None:
-        if self.stopped:
-            raise KeyboardInterrupt
-        self.stopped = True
-        self.display.say("stopping after this chunk ...")
-
-    def close(self) -> None:
-        for sink in self.sinks:
-            sink.close()
-        self.display.close()
-
-
-def save_status(path: Path, status: Status, fixed: tuple[str, ...], offset: int, first: bool) -> None:
-    """Write where training stands. State fields that the stage does not change go to a file of their own, once."""
-    state = status.loop.train_state
-    if fixed and first:
-        save_tree(path / f"checkpoint-stage{status.stage}.safetensors", {k: getattr(state, k) for k in fixed})
-    moving = state._replace(**dict.fromkeys(fixed, ())) if fixed else state
-    best = status.best
-    meta = {
-        "stage": status.stage,
-        "fixed": list(fixed),
-        "steps": status.steps,
-        "seconds": status.seconds,
-        "offset": offset,
-        "best": [best.success_rate, best.return_mean] if best else None,
-    }
-    tree = {"loop": status.loop._replace(train_state=moving), "best": best.params if best else ()}
-    save_tree(path / "checkpoint.safetensors", tree, meta)
-
-
-def load_status(path: Path, env: Environment, method: Method) -> tuple[Status, int]:
-    """Read where training stood, and how much of metrics.jsonl belongs to it."""
-    meta = read_meta(path / "checkpoint.safetensors")
-    stage = method.stages[meta["stage"]]
-    fixed = tuple(meta["fixed"])
-    key = jax.random.key(0)
-    state = jax.eval_shape(method.init, key)
-    runner = StageLoop(env, stage, meta["stage"], 1)
-    loop = jax.eval_shape(runner.begin, state, key)
-    moving = state._replace(**dict.fromkeys(fixed, ())) if fixed else state
-    params = jax.eval_shape(method.params, state) if meta["best"] else ()
-    template = {"loop": loop._replace(train_state=moving), "best": params}
-    tree, _ = load_tree(path / "checkpoint.safetensors", template)
-    loop = tree["loop"]
-    if fixed:
-        like = {k: getattr(state, k) for k in fixed}
-        kept, _ = load_tree(path / f"checkpoint-stage{meta['stage']}.safetensors", like)
-        loop = loop._replace(train_state=loop.train_state._replace(**kept))
-    best = Best(meta["best"][0], meta["best"][1], tree["best"]) if meta["best"] else None
-    return Status(meta["stage"], loop, meta["steps"], best, meta["seconds"]), meta["offset"]
 
 
 def run_fit(

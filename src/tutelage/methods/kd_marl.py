@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -57,6 +58,8 @@ from tutelage.types import (
 
 DEFAULTS = {"adv": 0.5, "kl": 1.0, "ce": 0.5, "rel": 0.1, "role": 0.1}
 NEEDS = {"adv": ("logits", "critic"), "kl": ("logits",), "ce": (), "rel": ("features",), "role": ("features",)}
+
+Rollouts = Mapping[str, Rollout]
 
 
 class Labelled(NamedTuple):
@@ -123,6 +126,175 @@ def build_student(spec: Spec, config: KdMarlConfig, teacher: Policy) -> Policy:
     return group_actor(spec, config.core, seen, tiers)
 
 
+@dataclass(frozen=True)
+class Parts:
+    """Who is in a distillation, and how it is set up.
+
+    Attributes:
+        config: the settings.
+        expert, critic: the teacher's actor, and its critic where the advantage term needs it.
+        student: the team that learns.
+        weight: of every term.
+        projectors: one linear map per student group onto the expert's feature width; none where no term reads
+            features. They are not part of the student.
+        steps, rollouts: length of a gathered sequence, and how often `config.envs` of them are gathered.
+    """
+
+    config: KdMarlConfig
+    expert: Policy
+    critic: Policy | None
+    student: Policy
+    weight: dict[str, float]
+    projectors: tuple[Net, ...]
+    steps: int
+    rollouts: int
+
+
+def assemble(env: Environment, config: KdMarlConfig, teacher: Frozen, weight: dict[str, float]) -> Parts:
+    """Build students and projectors for a teacher; raises BadInput where its features cannot be read."""
+    expert = teacher.roles[teacher.actor]
+    student = build_student(env.spec, config, expert)
+    needs_features = bool(weight["rel"] or weight["role"])
+    if needs_features and not expert.groups:
+        raise BadInput("rel, role: this teacher has no features agent by agent (no groups); set both to 0")
+    steps = env.spec.max_steps
+    expected = config.episodes * float(teacher.provenance.get("length_mean", steps))
+    width = feature_width(expert)
+    return Parts(
+        config=config,
+        expert=expert,
+        critic=teacher.roles.get("critic") if weight["adv"] else None,
+        student=student,
+        weight=weight,
+        projectors=tuple(projector(g.agent.width, width) for g in student.groups) if needs_features else (),
+        steps=steps,
+        rollouts=max(1, round(expected / (config.envs * steps))),
+    )
+
+
+def feature_width(expert: Policy) -> int:
+    """The widest group's."""
+    return max((group.agent.width for group in expert.groups), default=0)
+
+
+# ---- gather ------------------------------------------------------------------------------------------------------
+
+
+def gathering(parts: Parts) -> Behaviour:
+    """The expert plays new episodes, a share of the environments at a higher temperature."""
+    config, width = parts.config, feature_width(parts.expert)
+    hot = round(config.tempered * config.envs)
+    heat = jnp.where(jnp.arange(config.envs) < hot, config.hot, 1.0)
+
+    def record(timestep: TimeStep, carry: Any, out: Out) -> tuple[Any, Any]:
+        """Logits (B, N, A) and features (B, N, H), narrower groups padded; () where no term reads them."""
+        if not parts.projectors:
+            return out.scores, ()
+        padded = [jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, width - x.shape[-1])]) for x in out.features]
+        return out.scores, merge(parts.expert.groups, padded)
+
+    return Behaviour(
+        parts.expert,
+        plays=lambda state, progress: (state.teacher["teacher"], tempered(heat)),
+        envs=config.envs,
+        steps=parts.steps,
+        fresh=True,
+        record=record,
+    )
+
+
+def label(parts: Parts, teacher: Params, rollout: Rollout) -> Labelled:
+    """Everything the objective needs to know of a rollout, computed once."""
+    config, steps = parts.config, rollout.steps
+    inputs = jax.tree.map(lambda x: x[:-1], steps)
+    logits, features = rollout.out
+    alive = rollout.valid[..., None] & inputs.alive
+    advantage = jnp.zeros(alive.shape)
+    if parts.critic is not None:
+        value = unroll(parts.critic, teacher["critic"], (), steps, steps.first).value
+        assert value is not None
+        raw = gae(steps.reward[1:], steps.discount[1:], value, rollout.valid, config.gamma, config.lam)
+        advantage = normalise(jnp.broadcast_to(expand_like(raw, alive), alive.shape), alive, limit=5.0)
+    inputs = inputs._replace(state=inputs.state[..., :0])
+    return Labelled(inputs, steps.action[1:], rollout.log_prob, logits, features, advantage, alive)
+
+
+def empty_memory(parts: Parts, env: Environment, teacher: Params) -> Labelled:
+    """Shapes of what will be gathered; raises BadInput where it would not fit into `memory_gb`."""
+    config, behaviour = parts.config, gathering(parts)
+    vector = batch(env, config.envs)
+
+    def one(teacher: Params, key: PRNGKeyArray) -> Labelled:
+        here = begin_episodes(vector, parts.expert, key)
+        state = KdState(Learner((), ()), teacher, None, None)  # type: ignore[arg-type]
+        return label(parts, teacher, play(vector, behaviour, state, 0.0, here, key)[1])
+
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((x.shape[0], parts.rollouts * x.shape[1], *x.shape[2:]), x.dtype),
+        jax.eval_shape(one, teacher, jax.random.key(0)),
+    )
+    size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(shapes))
+    if size > config.memory_gb * 1e9:
+        raise BadInput(
+            f"episodes = {config.episodes}: their data would take {size / 1e9:.1f} GB, "
+            f"allowed are memory_gb = {config.memory_gb:g}"
+        )
+    return shapes
+
+
+# ---- distil ------------------------------------------------------------------------------------------------------
+
+
+def terms(parts: Parts, params: Params, data: Labelled) -> dict[str, Array]:
+    """Every term of the objective that has a weight, unweighted."""
+    student, weight, config = parts.student, parts.weight, parts.config
+    carry = student.carry(data.action.shape[1])
+    out = unroll(student, params["net"], carry, data.inputs, data.inputs.first)
+    logits, alive = out.scores, data.alive
+    assert logits is not None
+    told = {"entropy": entropy(logits, alive)}
+    if weight["adv"]:
+        log_prob = log_prob_of(logits, data.action)
+        told["adv"] = clipped_surrogate(log_prob, data.log_prob, data.advantage, alive, config.clip)
+    if weight["kl"]:
+        told["kl"] = kl_divergence(data.logits, logits, data.inputs.avail, alive, config.temperature)
+    if weight["ce"]:
+        told["ce"] = cross_entropy(logits, data.logits.argmax(-1), alive)
+    if parts.projectors:
+        projected = zip(parts.projectors, params["projectors"], out.features, strict=True)
+        features = merge(student.groups, [p.apply(w, h) for p, w, h in projected])
+        if weight["rel"]:
+            told["rel"] = relation_loss(data.features, features, alive)
+        if weight["role"]:
+            told["role"] = alignment_loss(data.features, features, alive)
+    return told
+
+
+def objective(parts: Parts, params: Params, data: Labelled) -> tuple[Array, Metrics]:
+    """The weighted sum of the terms, less the entropy bonus."""
+    told = terms(parts, params, data)
+    total = sum((w * told[name] for name, w in parts.weight.items() if w), jnp.zeros(()))
+    return total - parts.config.entropy * told["entropy"], told
+
+
+def one_pass(parts: Parts, state: KdState, key: PRNGKeyArray, progress: Array) -> tuple[KdState, Metrics]:
+    """One pass over everything gathered, in shuffled minibatches of sequences."""
+    config = parts.config
+    total = parts.rollouts * config.envs
+    size = min(config.batch, total)
+    count = total // size
+    lr = config.lr * (1 - progress) if config.anneal else config.lr
+    tx = clipped_adam(config.grad_clip)
+
+    def minibatch(students: Learner, index: Array) -> tuple[Learner, Metrics]:
+        data = rows(state.memory, index)
+        return descend(tx, students, lambda params: objective(parts, params, data), lr)
+
+    index = shuffles(key, 1, total)[0, : count * size].reshape(count, size)
+    students, metrics = jax.lax.scan(minibatch, state.student, index)
+    return state._replace(student=students), jax.tree.map(jnp.mean, metrics)
+
+
 def kd_marl(env: Environment, config: KdMarlConfig, teacher: Frozen | None = None) -> Method:
     """Distil `teacher`.
 
@@ -131,150 +303,37 @@ def kd_marl(env: Environment, config: KdMarlConfig, teacher: Frozen | None = Non
     """
     if teacher is None:
         raise BadInput("kd_marl needs a teacher: a run, scripted:NAME or module:factory")
-    spec, expert = env.spec, teacher.roles[teacher.actor]
     weight, notes = weights(config, teacher.provides)
-    student = build_student(spec, config, expert)
-    critic = teacher.roles.get("critic") if weight["adv"] else None
-    needs_features = bool(weight["rel"] or weight["role"])
-    if needs_features and not expert.groups:
-        raise BadInput(
-            "rel, role: this teacher's features cannot be read agent by agent (it has no groups); set both to 0"
-        )
-    width = max((group.agent.width for group in expert.groups), default=0)
-    projectors: list[Net] = [projector(g.agent.width, width) for g in student.groups] if needs_features else []
-    tx = clipped_adam(config.grad_clip)
-
-    def expert_features(parts: tuple[Array, ...]) -> Any:
-        """(..., N, H), narrower groups padded with zeros; () where no term reads them."""
-        if not needs_features:
-            return ()
-        padded = [jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, width - x.shape[-1])]) for x in parts]
-        return merge(expert.groups, padded)
-
-    # ---- gather ------------------------------------------------------------------------------------------------
-    length = spec.max_steps
-    expected = config.episodes * float(teacher.provenance.get("length_mean", length))
-    rollouts = max(1, round(expected / (config.envs * length)))
-    hot = round(config.tempered * config.envs)
-    heat = jnp.where(jnp.arange(config.envs) < hot, config.hot, 1.0)
-    behaviour = Behaviour(
-        expert,
-        plays=lambda state, progress: (state.teacher["teacher"], tempered(heat)),
-        envs=config.envs,
-        steps=length,
-        fresh=True,
-        record=lambda timestep, carry, out: (out.scores, expert_features(out.features)),
-    )
-
-    def label(params: Params, rollout: Rollout) -> Labelled:
-        steps, inputs = rollout.steps, jax.tree.map(lambda x: x[:-1], rollout.steps)
-        logits, features = rollout.out
-        alive = rollout.valid[..., None] & inputs.alive
-        advantage = jnp.zeros(alive.shape)
-        if critic is not None:
-            value = unroll(critic, params["critic"], (), steps, steps.first).value
-            assert value is not None
-            raw = gae(steps.reward[1:], steps.discount[1:], value, rollout.valid, config.gamma, config.lam)
-            advantage = normalise(jnp.broadcast_to(expand_like(raw, alive), alive.shape), alive, limit=5.0)
-        inputs = inputs._replace(state=inputs.state[..., :0])
-        return Labelled(inputs, steps.action[1:], rollout.log_prob, logits, features, advantage, alive)
-
-    def shapes(params: Params) -> Labelled:
-        """What one rollout leaves behind, without playing it."""
-        vector = batch(env, config.envs)
-
-        def one(params: Params, key: PRNGKeyArray) -> Labelled:
-            here = begin_episodes(vector, expert, key)
-            state = KdState(Learner((), ()), params, None, None)  # type: ignore[arg-type]
-            return label(params, play(vector, behaviour, state, 0.0, here, key)[1])
-
-        return jax.eval_shape(one, params, jax.random.key(0))
-
-    frozen = {"teacher": teacher.params[teacher.actor]} | (
-        {"critic": teacher.params["critic"]} if "critic" in teacher.roles else {}
-    )
-    one_rollout = shapes(frozen)
-    size = rollouts * sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(one_rollout))
-    if size > config.memory_gb * 1e9:
-        raise BadInput(
-            f"episodes = {config.episodes}: their data would take {size / 1e9:.1f} GB, "
-            f"allowed are memory_gb = {config.memory_gb:g}"
-        )
+    parts = assemble(env, config, teacher, weight)
+    roles = {"student": parts.student, "teacher": parts.expert}
+    frozen = {"teacher": teacher.params[teacher.actor]}
+    if "critic" in teacher.roles:
+        roles["critic"], frozen["critic"] = teacher.roles["critic"], teacher.params["critic"]
+    shapes = empty_memory(parts, env, frozen)
 
     def init(key: PRNGKeyArray) -> KdState:
-        key_net, key_projectors = jax.random.split(key)
-        keys = jax.random.split(key_projectors, max(1, len(projectors)))
-        params = {
-            "net": student.init(key_net),
-            "projectors": [p.init(k) for p, k in zip(projectors, keys, strict=False)],
-        }
-        memory = jax.tree.map(
-            lambda x: jnp.zeros((x.shape[0], rollouts * x.shape[1], *x.shape[2:]), x.dtype), one_rollout
-        )
-        return KdState(learner(tx, params), frozen, memory, jnp.zeros((), jnp.int32))
+        key_net, *keys = jax.random.split(key, 1 + len(parts.projectors))
+        projectors = [p.init(k) for p, k in zip(parts.projectors, keys, strict=True)]
+        params = {"net": parts.student.init(key_net), "projectors": projectors}
+        memory = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return KdState(learner(clipped_adam(config.grad_clip), params), frozen, memory, jnp.zeros((), jnp.int32))
 
-    def gather(
-        state: KdState, played: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
-    ) -> tuple[KdState, Metrics]:
-        new = label(state.teacher, played["expert"])
-        at = state.filled * config.envs
+    def gather(state: KdState, played: Rollouts, key: PRNGKeyArray, progress: Array) -> tuple[KdState, Metrics]:
+        new, at = label(parts, state.teacher, played["expert"]), state.filled * config.envs
         memory = jax.tree.map(lambda m, x: jax.lax.dynamic_update_slice_in_dim(m, x, at, 1), state.memory, new)
         return state._replace(memory=memory, filled=state.filled + 1), {}
 
-    # ---- distil ------------------------------------------------------------------------------------------------
-    def terms(params: Params, data: Labelled) -> dict[str, Array]:
-        """Every term of the objective that has a weight, unweighted."""
-        n = data.action.shape[1]
-        out: Out = unroll(student, params["net"], student.carry(n), data.inputs, data.inputs.first)
-        logits, alive = out.scores, data.alive
-        assert logits is not None
-        told = {"entropy": entropy(logits, alive)}
-        if weight["adv"]:
-            log_prob = log_prob_of(logits, data.action)
-            told["adv"] = clipped_surrogate(log_prob, data.log_prob, data.advantage, alive, config.clip)
-        if weight["kl"]:
-            told["kl"] = kl_divergence(data.logits, logits, data.inputs.avail, alive, config.temperature)
-        if weight["ce"]:
-            told["ce"] = cross_entropy(logits, data.logits.argmax(-1), alive)
-        if needs_features:
-            parts = [p.apply(w, h) for p, w, h in zip(projectors, params["projectors"], out.features, strict=True)]
-            features = merge(student.groups, parts)
-            if weight["rel"]:
-                told["rel"] = relation_loss(data.features, features, alive)
-            if weight["role"]:
-                told["role"] = alignment_loss(data.features, features, alive)
-        return told
+    def distil(state: KdState, played: Rollouts, key: PRNGKeyArray, progress: Array) -> tuple[KdState, Metrics]:
+        return one_pass(parts, state, key, progress)
 
-    def loss(params: Params, data: Labelled) -> tuple[Array, Metrics]:
-        told = terms(params, data)
-        total = sum((w * told[name] for name, w in weight.items() if w), jnp.zeros(()))
-        return total - config.entropy * told["entropy"], told
-
-    def distil(
-        state: KdState, played: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
-    ) -> tuple[KdState, Metrics]:
-        """One pass over everything gathered."""
-        total = rollouts * config.envs
-        size = min(config.batch, total)
-        count = total // size
-        lr = config.lr * (1 - progress) if config.anneal else config.lr
-
-        def minibatch(students: Learner, index: Array) -> tuple[Learner, Metrics]:
-            data = rows(state.memory, index)
-            return descend(tx, students, lambda p: loss(p, data), lr)
-
-        index = shuffles(key, 1, total)[0, : count * size].reshape(count, size)
-        students, metrics = jax.lax.scan(minibatch, state.student, index)
-        return state._replace(student=students), jax.tree.map(jnp.mean, metrics)
-
+    behaviours = {"expert": gathering(parts)}
     return Method(
         init=init,
         stages=(
-            Stage("gather", {"expert": behaviour}, gather, rollouts, unit="updates", evaluated=False),
+            Stage("gather", behaviours, gather, parts.rollouts, unit="updates", evaluated=False),
             Stage("distil", {}, distil, config.passes, unit="updates", fixed=("teacher", "memory", "filled")),
         ),
-        roles={"student": student, "teacher": expert}
-        | ({"critic": teacher.roles["critic"]} if "critic" in frozen else {}),
+        roles=roles,
         params=lambda state: {"student": state.student.params["net"], **state.teacher},
         notes=notes,
     )

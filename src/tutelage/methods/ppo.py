@@ -7,6 +7,7 @@ Reference: Schulman et al. 2017 (PPO), de Witt et al. 2020 (IPPO), Yu et al. 202
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +19,7 @@ from tutelage.configs.ppo import PpoConfig
 from tutelage.data.collect import rows, sequences, shuffles, unroll
 from tutelage.errors import BadInput
 from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of, masked_mean, normalise
-from tutelage.learning.normaliser import Normaliser, normaliser, observe
+from tutelage.learning.normaliser import Normaliser, observe
 from tutelage.learning.optim import Learner, clipped_adam, descend, learner
 from tutelage.learning.returns import expand_like, gae
 from tutelage.policies.acting import sample
@@ -82,90 +83,113 @@ def build_actor(spec: Spec, config: PpoConfig) -> Policy:
     return group_actor(spec, config.core, seen, tiers)
 
 
+@dataclass(frozen=True)
+class Parts:
+    """Who learns, and how: settings, the team of actors, and the critic."""
+
+    config: PpoConfig
+    actor: Policy
+    critic: Policy
+
+
+def value_of(parts: Parts, net: Params, returns: Normaliser, steps: TimeStep) -> Array:
+    """Values (T, B) or (T, B, N) in raw reward units."""
+    value = unroll(parts.critic, {"net": net, "returns": returns}, (), steps, steps.first).value
+    assert value is not None
+    return value
+
+
+def prepare(parts: Parts, state: PpoState, rollout: Rollout) -> tuple[Normaliser, Batch]:
+    """Advantages and targets of a rollout, cut into sequences; and the returns' scale with this rollout taken in."""
+    config, steps = parts.config, rollout.steps
+    inputs = jax.tree.map(lambda x: x[:-1], steps)
+    value = value_of(parts, state.critic.params, state.returns, steps)
+    advantage = gae(steps.reward[1:], steps.discount[1:], value, rollout.valid, config.gamma, config.lam)
+    target = advantage + value[:-1]
+    alive = rollout.valid[..., None] & inputs.alive
+    batch = Batch(
+        inputs=inputs,
+        carry=rollout.out,
+        action=steps.action[1:],
+        log_prob=rollout.log_prob,
+        advantage=normalise(jnp.broadcast_to(expand_like(advantage, alive), alive.shape), alive),
+        target=target,
+        value=value[:-1],
+        alive=alive,
+        valid=jnp.broadcast_to(expand_like(rollout.valid, target), target.shape),
+    )
+    returns = observe(state.returns, target, batch.valid)
+    return returns, sequences(batch, config.chunk)
+
+
+def actor_loss(parts: Parts, params: Params, batch: Batch) -> tuple[Array, Metrics]:
+    """Clipped surrogate less the entropy bonus, over living agents."""
+    carry = jax.tree.map(lambda x: x[0], batch.carry)
+    logits = unroll(parts.actor, params, carry, batch.inputs, batch.inputs.first).scores
+    assert logits is not None
+    log_prob = log_prob_of(logits, batch.action)
+    policy = clipped_surrogate(log_prob, batch.log_prob, batch.advantage, batch.alive, parts.config.clip)
+    spread = entropy(logits, batch.alive)
+    moved = masked_mean(batch.log_prob - log_prob, batch.alive)
+    return policy - parts.config.entropy * spread, {"policy": policy, "entropy": spread, "approx_kl": moved}
+
+
+def critic_loss(parts: Parts, params: Params, returns: Normaliser, batch: Batch) -> tuple[Array, Metrics]:
+    """Squared (or Huber) error in units of the returns' deviation; dead agents count, the team goes on earning."""
+    config, scale = parts.config, returns.deviation
+    value = value_of(parts, params, returns, batch.inputs)
+
+    def loss(value: Array) -> Array:
+        error = (value - batch.target) / scale
+        return optax.losses.huber_loss(error, delta=10.0) if config.value_loss == "huber" else 0.5 * error**2
+
+    each = loss(value)
+    if config.value_clip:
+        limit = config.value_clip * scale
+        each = jnp.maximum(each, loss(batch.value + jnp.clip(value - batch.value, -limit, limit)))
+    value_loss = masked_mean(each, batch.valid)
+    return value_loss, {"value": value_loss}
+
+
+def improve(
+    parts: Parts, state: PpoState, rollout: Rollout, key: PRNGKeyArray, progress: Array
+) -> tuple[PpoState, Metrics]:
+    """A few shuffled passes of actor and critic over one rollout."""
+    config, tx = parts.config, clipped_adam(parts.config.grad_clip)
+    returns, batch = prepare(parts, state, rollout)
+    lr = config.lr * (1 - progress) if config.anneal else config.lr
+    count = config.envs * config.rollout // config.chunk
+
+    def minibatch(state: PpoState, index: Array) -> tuple[PpoState, Metrics]:
+        part = rows(batch, index)
+        actor, told = descend(tx, state.actor, lambda p: actor_loss(parts, p, part), lr)
+        critic, told_too = descend(tx, state.critic, lambda p: critic_loss(parts, p, returns, part), lr)
+        return PpoState(actor, critic, returns), told | told_too
+
+    index = shuffles(key, config.epochs, count).reshape(config.epochs * config.minibatches, -1)
+    state, metrics = jax.lax.scan(minibatch, state._replace(returns=returns), index)
+    return state, jax.tree.map(jnp.mean, metrics)
+
+
 def ppo(spec: Spec, config: PpoConfig, critic_view: View, teacher: Frozen | None) -> Method:
     """PPO with the given view for the critic."""
     if teacher is not None:
         raise BadInput("teacher: PPO learns by itself; distil with kd_marl, kl or bc")
-    actor = build_actor(spec, config)
-    critic = critic_policy(spec, critic_view, config.critic_width)
+    parts = Parts(config, build_actor(spec, config), critic_policy(spec, critic_view, config.critic_width))
     tx = clipped_adam(config.grad_clip)
 
     def init(key: PRNGKeyArray) -> PpoState:
         key_actor, key_critic = jax.random.split(key)
-        start = critic.init(key_critic)
-        return PpoState(learner(tx, actor.init(key_actor)), learner(tx, start["net"]), normaliser())
-
-    def value_of(net: Params, returns: Normaliser, steps: TimeStep) -> Array:
-        value = unroll(critic, {"net": net, "returns": returns}, (), steps, steps.first).value
-        assert value is not None
-        return value
-
-    def prepare(state: PpoState, rollout: Rollout) -> tuple[Normaliser, Batch]:
-        """Advantages and targets of a rollout, cut into sequences."""
-        steps, inputs = rollout.steps, jax.tree.map(lambda x: x[:-1], rollout.steps)
-        value = value_of(state.critic.params, state.returns, steps)
-        advantage = gae(steps.reward[1:], steps.discount[1:], value, rollout.valid, config.gamma, config.lam)
-        target = advantage + value[:-1]
-        alive = rollout.valid[..., None] & inputs.alive
-        batch = Batch(
-            inputs=inputs,
-            carry=rollout.out,
-            action=steps.action[1:],
-            log_prob=rollout.log_prob,
-            advantage=normalise(jnp.broadcast_to(expand_like(advantage, alive), alive.shape), alive),
-            target=target,
-            value=value[:-1],
-            alive=alive,
-            valid=jnp.broadcast_to(expand_like(rollout.valid, target), target.shape),
-        )
-        returns = observe(state.returns, target, batch.valid)
-        return returns, sequences(batch, config.chunk)
-
-    def actor_loss(params: Params, batch: Batch) -> tuple[Array, Metrics]:
-        carry = jax.tree.map(lambda x: x[0], batch.carry)
-        logits = unroll(actor, params, carry, batch.inputs, batch.inputs.first).scores
-        assert logits is not None
-        log_prob = log_prob_of(logits, batch.action)
-        policy = clipped_surrogate(log_prob, batch.log_prob, batch.advantage, batch.alive, config.clip)
-        spread = entropy(logits, batch.alive)
-        moved = masked_mean(batch.log_prob - log_prob, batch.alive)
-        return policy - config.entropy * spread, {"policy": policy, "entropy": spread, "approx_kl": moved}
-
-    def critic_loss(params: Params, returns: Normaliser, batch: Batch) -> tuple[Array, Metrics]:
-        value = value_of(params, returns, batch.inputs)
-        scale = returns.deviation
-
-        def loss(value: Array) -> Array:
-            error = (value - batch.target) / scale
-            return optax.losses.huber_loss(error, delta=10.0) if config.value_loss == "huber" else 0.5 * error**2
-
-        each = loss(value)
-        if config.value_clip:
-            limit = config.value_clip * scale
-            each = jnp.maximum(each, loss(batch.value + jnp.clip(value - batch.value, -limit, limit)))
-        value_loss = masked_mean(each, batch.valid)
-        return value_loss, {"value": value_loss}
+        start = parts.critic.init(key_critic)
+        return PpoState(learner(tx, parts.actor.init(key_actor)), learner(tx, start["net"]), start["returns"])
 
     def update(
         state: PpoState, rollouts: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
     ) -> tuple[PpoState, Metrics]:
-        returns, batch = prepare(state, rollouts["actor"])
-        state = state._replace(returns=returns)
-        lr = config.lr * (1 - progress) if config.anneal else config.lr
-        count = config.envs * config.rollout // config.chunk
-
-        def minibatch(state: PpoState, index: Array) -> tuple[PpoState, Metrics]:
-            part = rows(batch, index)
-            new_actor, told = descend(tx, state.actor, lambda p: actor_loss(p, part), lr)
-            new_critic, told_too = descend(tx, state.critic, lambda p: critic_loss(p, returns, part), lr)
-            return PpoState(new_actor, new_critic, returns), told | told_too
-
-        index = shuffles(key, config.epochs, count).reshape(config.epochs * config.minibatches, -1)
-        state, metrics = jax.lax.scan(minibatch, state, index)
-        return state, jax.tree.map(jnp.mean, metrics)
+        return improve(parts, state, rollouts["actor"], key, progress)
 
     behaviour = Behaviour(
-        actor,
+        parts.actor,
         plays=lambda state, progress: (state.actor.params, sample),
         envs=config.envs,
         steps=config.rollout,
@@ -175,7 +199,7 @@ def ppo(spec: Spec, config: PpoConfig, critic_view: View, teacher: Frozen | None
     return Method(
         init=init,
         stages=(Stage("train", {"actor": behaviour}, update, config.steps),),
-        roles={role: actor, "critic": critic},
+        roles={role: parts.actor, "critic": parts.critic},
         params=lambda state: {
             role: state.actor.params,
             "critic": {"net": state.critic.params, "returns": state.returns},

@@ -1,0 +1,196 @@
+"""The training loop: numbers depend on the seed alone, and the best student is the one that succeeds."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tutelage
+from helpers import BREAKS, QUICK, TINY, Silent, assert_same, build, counting, lines_of, run_stage
+from tutelage import BadInput, FitConfig, evaluate, make
+from tutelage.errors import Interrupted, NonFinite
+from tutelage.experiment.fit import StageLoop, fit, nominal_updates
+from tutelage.experiment.stats import wilson
+from tutelage.policies.acting import random_policy, sample
+from tutelage.registry import method_config
+
+GRU = {**TINY, "core": "gru", "size": "width=4", "rollout": 5, "chunk": 5, "steps": 1000}
+"""Rollouts of five steps over episodes of three: chunks and rollouts end in the middle of episodes."""
+
+
+def fitted(seed=0, config=QUICK, **settings):
+    env = make("probe/memory")
+    recorder = Silent()
+    result = fit(env, build("mappo", env, **{**GRU, **settings}), config, seed, recorder)
+    told = [{k: v for k, v in r.items() if k != "seconds"} for r in recorder.records]
+    return result, told, recorder.evaluations
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others():
+    (result, told, _), (again, told_again, _), (other, told_other, _) = fitted(0), fitted(0), fitted(1)
+    assert_same(result.params, again.params)
+    assert told == told_again and result.test == again.test
+    assert told != told_other
+    different = [
+        (np.asarray(x) != np.asarray(y)).any()
+        for x, y in zip(jax.tree.leaves(result.params), jax.tree.leaves(other.params), strict=True)
+    ]
+    assert any(different)
+
+
+def test_chunk_lengths_change_no_number():
+    env = make("probe/memory")
+    method = build("mappo", env, **GRU)
+    runs = [run_stage(env, method, longest=n) for n in (1, 3, 64)]
+    for state, metrics in runs[1:]:
+        assert_same(state, runs[0][0])
+        assert_same(metrics, runs[0][1])
+
+
+def test_shorter_chunks_of_one_compilation_change_no_number():
+    env = make("probe/memory")
+    stage = build("mappo", env, **GRU).stages[0]
+    method, root = build("mappo", env, **GRU), jax.random.key(0)
+    runner = StageLoop(env, stage, 0, 8)
+    loops = []
+    for stops in ((8,), (1, 2, 5, 6, 8)):
+        loop = runner.begin(jax.jit(method.init)(root), root)
+        runner.compile(loop, root)
+        for until in stops:
+            loop, rows = runner.run(loop, root, until)
+            assert int(loop.update) == until and all(len(x) for x in rows.values())
+        loops.append(loop)
+    assert_same(*loops)
+
+
+def test_evaluating_more_often_changes_no_number_of_training():
+    (_, told, few), (_, told_too, many) = fitted(config=QUICK), fitted(config=FitConfig(7, 8, 8))
+    assert told == told_too and len(few) < len(many)
+
+
+def test_a_rollout_of_every_update_is_counted_once():
+    result, told, _ = fitted()
+    steps = [r["steps"] for r in told]
+    # 16 environments, 5 steps an update, every fourth of which only opens an episode
+    assert all(0.6 * 80 <= s <= 80 for s in steps)
+    assert np.cumsum(steps).tolist() == [r["total_steps"] for r in told]
+    assert result.steps == told[-1]["total_steps"] >= GRU["steps"] > told[-2]["total_steps"]
+
+
+def test_the_environment_decides_what_is_learned_not_the_log():
+    """Successes and reward in the log are those of the rollouts: on this probe every episode pays exactly 1."""
+    env = make("probe/value")
+    _, metrics = run_stage(env, build("mappo", env, **TINY))
+    np.testing.assert_array_equal(metrics["reward"], metrics["episodes"])
+    np.testing.assert_array_equal(metrics["successes"], metrics["episodes"])
+    assert (metrics["episodes"] == 16 * 2).all() and (metrics["steps"] == 16 * 2).all()
+
+
+# ---- the best student ----------------------------------------------------------------------------------------------
+def test_the_best_student_is_kept_by_its_evaluation():
+    env = make("probe/action")
+    recorder = Silent()
+    result = fit(env, counting(env, method_config("mappo")), FitConfig(6, 8, 16), 0, recorder)
+    assert [e["success_rate"] for e in recorder.evaluations] == [0, 0, 1, 0, 0, 0]
+    assert int(result.params["student"]["n"]) == 3, "not the last one"
+    assert result.test.success_rate == 1 and result.test.episodes == 16
+
+
+def test_updates_are_numbered_and_draw_their_own_random_numbers():
+    env = make("probe/action")
+    recorder = Silent()
+    fit(env, counting(env, method_config("mappo")), FitConfig(1, 8, 8), 0, recorder)
+    assert [r["update"] for r in recorder.records] == [r["n"] for r in recorder.records] == [1, 2, 3, 4, 5, 6]
+    np.testing.assert_allclose([r["progress"] for r in recorder.records], np.arange(6) / 6, rtol=1e-6)
+    assert len({r["drawn"] for r in recorder.records}) == 6
+
+
+def test_a_budget_in_steps_is_at_least_that_many_updates():
+    env = make("probe/action")
+    stage = build("mappo", env, **TINY).stages[0]
+    assert nominal_updates(stage) == 4096 // (16 * 4)
+
+
+# ---- interruption and failure --------------------------------------------------------------------------------------
+class Impatient(Silent):
+    """Asks to stop after the second chunk."""
+
+    def __init__(self):
+        super().__init__()
+        self.saved = []
+
+    def checkpoint(self, status, wanted):
+        self.saved.append((int(status.loop.update), wanted))
+
+    def interrupted(self):
+        return len(self.records) == 2
+
+
+def test_a_stop_is_saved_first():
+    env = make("probe/action")
+    recorder = Impatient()
+    with pytest.raises(Interrupted):
+        fit(env, counting(env, method_config("mappo")), QUICK, 0, recorder)
+    assert recorder.saved[-1] == (2, True)
+
+
+def test_a_loss_that_is_no_number_is_named_and_the_last_checkpoint_stays_good(tmp_path, monkeypatch):
+    monkeypatch.setitem(BREAKS, "on", True)
+    out = tmp_path / "run"
+    with pytest.raises(NonFinite, match=r"policy became nan in update \d+ of stage train") as failure:
+        tutelage.train(
+            "helpers:breaking", "probe/action", out=out, quiet=True,
+            fit=FitConfig(2, 8, 8, checkpoint_seconds=1e-9), **TINY,
+        )  # fmt: skip
+    update = int(str(failure.value).split("update ")[1].split()[0])
+    before = lines_of(out)
+    assert before[-1]["update"] == update - 1
+    with pytest.raises(BadInput, match="never been evaluated"):
+        tutelage.load(out)
+    monkeypatch.setitem(BREAKS, "on", False)
+    (run,) = tutelage.resume(out, quiet=True)
+    after = lines_of(out)
+    assert after[: len(before)] == before and after[-1]["total_steps"] >= TINY["steps"]
+    assert 0 <= run.test["success_rate"] <= 1
+
+
+# ---- evaluate ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("episodes", [1, 5, 33, 70])
+def test_exactly_the_asked_number_of_episodes_is_played(episodes):
+    env = make("probe/memory")
+    result = evaluate(env, env.scripted(), (), episodes)
+    assert result.episodes == episodes and result.success_rate == 1 and result.length_mean == 3
+    assert result.ci95 == wilson(episodes, episodes)
+
+
+def test_every_episode_is_counted_once_and_by_its_own_reward():
+    env = make("probe/observation")  # pays +1 or -1 by chance
+    result = evaluate(env, env.scripted(), (), 64)
+    np.testing.assert_allclose(result.return_mean, 2 * result.success_rate - 1)
+    assert 0.25 < result.success_rate < 0.75
+    assert result.return_ci95[0] < result.return_mean < result.return_ci95[1]
+
+
+def test_evaluations_repeat_under_a_seed_and_differ_between_seeds():
+    env = make("probe/action")
+    results = [evaluate(env, random_policy(), (), 200, seed, sample) for seed in (0, 0, 1)]
+    assert results[0] == results[1] != results[2]
+
+
+@pytest.mark.parametrize("episodes", [0, -3])
+def test_no_episodes_are_refused(episodes):
+    env = make("probe/action")
+    with pytest.raises(BadInput, match=f"episodes = {episodes}"):
+        evaluate(env, env.scripted(), (), episodes)
+
+
+def test_the_memory_is_fresh_at_every_episode_of_an_evaluation():
+    """A controller that remembers how often it acted: it succeeds only if its memory starts at zero."""
+    from tutelage.envs.parts import controller
+
+    env = make("probe/action")
+    act = lambda carry, ts, key: (carry + 1, jnp.where(carry == 0, 1, 0)[:, None] * jnp.ones((1, 2), jnp.int32))
+    policy = controller(act, lambda n: jnp.zeros(n, jnp.int32))
+    assert evaluate(env, policy, (), 96).success_rate == 1
