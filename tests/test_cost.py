@@ -36,7 +36,7 @@ def student_run(memory_run, tmp_path_factory):
         out=tmp_path_factory.mktemp("students") / "memory",
         teacher=memory_run.path,
         size="tiers=0:4;1:2",
-        episodes=32,
+        gather=96,
         envs=16,
         passes=1,
         fit=QUICK,

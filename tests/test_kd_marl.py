@@ -21,7 +21,7 @@ from tutelage.policies.cost import agent_cost
 from tutelage.policies.views import view
 from tutelage.registry import method_config
 
-SMALL = dict(episodes=64, envs=32, batch=16, passes=4)
+SMALL = dict(gather=192, envs=32, batch=16, passes=4)
 EVERYTHING = frozenset({"logits", "features", "critic"})
 FIT = QUICK
 
@@ -279,7 +279,7 @@ def test_the_kl_method_refuses_an_action_only_teacher():
 
 def test_too_much_data_is_refused_before_it_is_gathered(memory_run):
     with pytest.raises(BadInput, match=r"episodes = 1000000.*memory_gb = 0\.01"):
-        build("kd_marl", memory_run.env, teacher_of(memory_run), episodes=1_000_000, memory_gb=0.01)
+        build("kd_marl", memory_run.env, teacher_of(memory_run), gather=3_000_000, memory_gb=0.01)
 
 
 # ---- the students --------------------------------------------------------------------------------------------------
@@ -299,7 +299,7 @@ def test_a_ratio_is_solved_against_the_teachers_actor():
     ("settings", "names"),
     [
         (dict(student_view="local+state"), r"'local\+state'"),
-        (dict(episodes=0), "episodes = 0"),
+        (dict(gather=0), "gather = 0"),
         (dict(kl=-1.0), r"kl = -1\.0"),
         (dict(tempered=2.0), r"tempered = 2\.0"),
         (dict(size="ratio=1e9"), "ratio=1e9"),

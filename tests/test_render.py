@@ -34,7 +34,7 @@ from tutelage.report.render import (
 def student_run(memory_run, tmp_path_factory):
     """A student of probe/memory beside its teacher; barely trained."""
     out = tmp_path_factory.mktemp("students") / "memory"
-    sizes = dict(size="width=4", episodes=32, envs=16, passes=1)
+    sizes = dict(size="width=4", gather=96, envs=16, passes=1)
     return tutelage.train("kd_marl", "probe/memory", out=out, teacher=memory_run.path, fit=QUICK, quiet=True, **sizes)[
         0
     ]

@@ -16,7 +16,7 @@ from helpers import QUICK, TINY, Killed, assert_same_run, kill_at, lines_of
 from tutelage import BadInput, FitConfig
 
 PPO = {**TINY, "core": "gru", "size": "width=4", "rollout": 5, "chunk": 5, "steps": 1000}
-KD = dict(core="gru", size="width=4", episodes=64, envs=16, batch=16, passes=6)
+KD = dict(core="gru", size="width=4", gather=192, envs=16, batch=16, passes=6)
 
 
 def killed_and_resumed(out, monkeypatch, save, after, train):

@@ -11,8 +11,8 @@ from typing import Any
 from tutelage.cli.parsing import parse
 
 ENV = "smax/2s3z"
-EXPERT: dict[str, Any] = {"core": "mlp", "size": "width=128", "critic_width": 64, "chunk": 1, "steps": 400_000}
-STUDENT: dict[str, Any] = {"core": "mlp", "episodes": 1024, "passes": 15}
+EXPERT: dict[str, Any] = {"core": "mlp", "size": "width=128", "critic_width": 64, "chunk": 1, "steps": 300_000}
+STUDENT: dict[str, Any] = {"core": "mlp", "gather": 75_000, "passes": 15}
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,8 @@ class KdMarlConfig:
     """Discount of the teacher's advantages."""
     lam: float = 0.95
     """Lambda of the teacher's advantages."""
-    episodes: int = 2048
-    """Teacher episodes gathered (an average: whole rollouts are kept)."""
+    gather: int = 150_000
+    """Environment steps of the teacher's play to learn from (rounded to whole rollouts)."""
     tempered: float = 0.2
     """Share of environments in which the teacher samples at `hot`, so that recovery states exist."""
     hot: float = 1.5
@@ -55,7 +55,7 @@ class KdMarlConfig:
     """Environments played side by side while gathering."""
     passes: int = 20
     """Passes over the gathered data."""
-    batch: int = 32
+    batch: int = 16
     """Sequences per gradient step (of at most one episode's length each)."""
     lr: float = 6e-3
     """Learning rate (Adam)."""
@@ -68,9 +68,7 @@ class KdMarlConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        check_positive(
-            self, "temperature", "episodes", "hot", "envs", "passes", "batch", "lr", "grad_clip", "memory_gb"
-        )
+        check_positive(self, "temperature", "gather", "hot", "envs", "passes", "batch", "lr", "grad_clip", "memory_gb")
         check_unit(self, "gamma", "lam", "clip", "tempered")
         for name in ("adv", "kl", "ce", "rel", "role", "entropy"):
             value = getattr(self, name)

@@ -49,10 +49,8 @@ class Evaluation:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
 
-def player(
-    env: Environment, policy: Policy, n: int, act: ActRule = greedy
-) -> Callable[[Params, PRNGKeyArray], Episodes]:
-    """A compiled function (params, key) -> Episodes that plays `n` whole episodes side by side."""
+def player(env: Environment, policy: Policy, n: int, act: ActRule = greedy) -> Any:
+    """A jitted function (params, key) -> Episodes that plays `n` whole episodes side by side."""
     vector = batch(env, n)
 
     def play(params: Params, key: PRNGKeyArray) -> Episodes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -20,7 +20,7 @@ from tutelage.configs.experiment import FitConfig
 from tutelage.data.collect import Here, begin, play
 from tutelage.data.vector import batch
 from tutelage.errors import Interrupted, NonFinite
-from tutelage.experiment.evaluate import Evaluation, play_episodes, player, test_key
+from tutelage.experiment.evaluate import Episodes, Evaluation, play_episodes, player, test_key
 from tutelage.types import Environment, Method, Metrics, Params, Rollout, Stage, TrainState
 
 
@@ -283,7 +283,15 @@ class Evaluator:
 
     def __init__(self, env: Environment, method: Method, role: str, config: FitConfig, seed: int) -> None:
         self.role, self.config, self.seed = role, config, seed
-        self.play: Callable[..., Any] = player(env, method.roles[role], config.eval_episodes)
+        shapes = jax.eval_shape(lambda key: method.params(method.init(key))[role], jax.random.key(0))
+        play = player(env, method.roles[role], config.eval_episodes)
+        # Compiled beside the first stage: the compiler leaves the second core free.
+        threads = ThreadPoolExecutor(1)
+        self._compiling = threads.submit(lambda: play.lower(shapes, jax.random.key(0)).compile())
+        threads.shutdown(wait=False)
+
+    def play(self, params: Params, key: PRNGKeyArray) -> Episodes:
+        return self._compiling.result()(params, key)
 
     def __call__(self, status: Status, method: Method, recorder: Recorder) -> Status:
         update = int(status.loop.update)

@@ -158,7 +158,6 @@ def assemble(env: Environment, config: KdMarlConfig, teacher: Frozen, weight: di
     if needs_features and not expert.groups:
         raise BadInput("rel, role: this teacher has no features agent by agent (no groups); set both to 0")
     steps = env.spec.max_steps
-    expected = config.episodes * float(teacher.provenance.get("length_mean", steps))
     width = feature_width(expert)
     return Parts(
         config=config,
@@ -168,7 +167,7 @@ def assemble(env: Environment, config: KdMarlConfig, teacher: Frozen, weight: di
         weight=weight,
         projectors=tuple(projector(g.agent.width, width) for g in student.groups) if needs_features else (),
         steps=steps,
-        rollouts=max(1, round(expected / (config.envs * steps))),
+        rollouts=max(1, round(config.gather / (config.envs * steps))),
     )
 
 
@@ -236,7 +235,7 @@ def empty_memory(parts: Parts, env: Environment, teacher: Params) -> Labelled:
     size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(shapes))
     if size > config.memory_gb * 1e9:
         raise BadInput(
-            f"episodes = {config.episodes}: their data would take {size / 1e9:.1f} GB, "
+            f"gather = {config.gather}: the data would take {size / 1e9:.1f} GB, "
             f"allowed are memory_gb = {config.memory_gb:g}"
         )
     return shapes

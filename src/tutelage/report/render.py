@@ -16,7 +16,7 @@ from tutelage.envs.canvas import GREEN, INK, RED, font
 from tutelage.errors import BadInput
 from tutelage.experiment.files import write_bytes
 from tutelage.experiment.target import Chosen, choose_policy, open_target
-from tutelage.types import Carry, Environment, EnvState, Params, TimeStep
+from tutelage.types import Carry, Environment, Params, TimeStep
 
 FORMATS = (".gif", ".png")
 FRAME_MS, LAST_MS = 120, 2000
@@ -76,33 +76,35 @@ def render(
         raise BadInput(f"policy = {policy!r}: side by side shows teacher and student; leave it out")
     opened = open_target(target)
     chosen = [choose_policy(opened, name) for name in (("teacher", "student") if side_by_side else (policy,))]
-    played = [play(opened.env, who, seed) for who in chosen]
+    env_step = jax.jit(opened.env.step)
+    played = [play(opened.env, who, seed, env_step) for who in chosen]
     write_bytes(out, moving(played) if out.suffix.lower() == ".gif" else strip(played))
     return played
 
 
-def play(env: Environment, who: Chosen, seed: int) -> Played:
+def play(env: Environment, who: Chosen, seed: int, env_step: Any = None) -> Played:
     """Play one episode, drawing every state.
 
-    Everyone who plays a seed meets the same start and the same luck.
+    Everyone who plays a seed meets the same start and the same luck. `env_step`: `jax.jit(env.step)`, to be compiled
+    once for several episodes.
     """
+    env_step = env_step or jax.jit(env.step)
     key_reset, key_env, key_policy = jax.random.split(jax.random.key(seed), 3)
 
     @jax.jit
-    def step(
-        params: Params, state: EnvState, timestep: TimeStep, carry: Carry, t: Array
-    ) -> tuple[EnvState, TimeStep, Carry]:
+    def decide(params: Params, timestep: TimeStep, carry: Carry, t: Array) -> tuple[Array, Carry]:
         one = jax.tree.map(lambda x: x[None], timestep)
         key_step, key_act = jax.random.split(jax.random.fold_in(key_policy, t))
         carry, told = who.policy.step(params, carry, one, key_step)
-        action, _ = who.act(key_act, told, one)
-        return *env.step(jax.random.fold_in(key_env, t), state, action[0]), carry
+        return who.act(key_act, told, one)[0][0], carry
 
     state, timestep = jax.jit(env.reset)(key_reset)
     carry: Any = who.policy.carry(1)
     frames, returns = [env.draw(state)], [0.0]
     while not timestep.last:
-        state, timestep, carry = step(who.params, state, timestep, carry, len(returns) - 1)
+        t = len(returns) - 1
+        action, carry = decide(who.params, timestep, carry, t)
+        state, timestep = env_step(jax.random.fold_in(key_env, t), state, action)
         frames.append(env.draw(state))
         returns.append(returns[-1] + float(timestep.reward))
     return Played(who.name, networks(who), frames, returns, bool(timestep.success))
