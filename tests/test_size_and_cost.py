@@ -56,15 +56,16 @@ def test_cost_formulas_equal_the_network_itself(kind, inputs, width, actions):
     assert 0 < cost.elementwise < 40 * width + 2 * actions
 
 
-def test_a_team_costs_the_sum_of_its_agents_and_stores_shared_weights_once():
+def test_a_team_costs_the_sum_of_its_agents_each_with_a_copy_of_its_weights():
     tiers = (((0, 2, 4), 8), ((1, 3), 16))
     policy = group_actor(SPEC, "gru", view("local"), tiers)
     total = team_cost(policy)
     each = {width: layer_cost("gru", view("local").width(SPEC), width, SPEC.n_actions) for width in (8, 16)}
     assert total.macs == 3 * each[8].macs + 2 * each[16].macs
     assert total.elementwise == 3 * each[8].elementwise + 2 * each[16].elementwise
+    assert total.params == 3 * each[8].params + 2 * each[16].params
     params = jax.eval_shape(policy.init, jax.random.key(0))
-    assert total.params == each[8].params + each[16].params == sum(x.size for x in jax.tree.leaves(params))
+    assert each[8].params + each[16].params == sum(x.size for x in jax.tree.leaves(params))
 
 
 def test_a_policy_without_networks_has_no_cost():

@@ -35,12 +35,13 @@ def parse(cls: type[T], verb: str, argv: Sequence[str], about: str, default: Any
 def one_line(box: str, help_command: str) -> str:
     """The message inside tyro's box, with its suggestions, on one line."""
     lines = [line.strip("│|").strip() for line in box.splitlines()]
-    lines = [line for line in lines if line and line[0] not in "╭╰─"]
+    # Titles and rules go; on terminals without Unicode they are made of + and -.
+    lines = [line for line in lines if re.search(r"\w", line) and not re.match(r"[╭+]", line)]
     message = []
     for line in lines:
         if line.startswith(("Perhaps", "Similar", "Argument helptext", "For full", "Full list")):
             break
         message.append(line)
-    names = re.findall(r"^(--[\w.-]+)", "\n".join(lines[len(message) :]), re.MULTILINE)
+    names = re.findall(r"^(--[a-z][\w.-]*)", "\n".join(lines[len(message) :]), re.MULTILINE)
     near = f"; did you mean {' or '.join(dict.fromkeys(names))}?" if names and "Unrecognized" in box else ""
     return f"{' '.join(message).rstrip('.')}{near} (see `{help_command}`)"

@@ -68,6 +68,7 @@ class Status(NamedTuple):
 class Recorder(Protocol):
     """What `fit` tells about itself."""
 
+    def begin(self, stage: Stage) -> None: ...
     def metrics(self, record: dict[str, Any]) -> None: ...
     def evaluation(self, record: dict[str, Any]) -> None: ...
     def compiled(self, stage: Stage, seconds: float) -> None: ...
@@ -226,6 +227,7 @@ def fit(
         log_every = max(1, updates // 200)
         eval_every = log_every * max(1, round(updates / log_every / config.evaluations))
         runner = StageLoop(env, stage, index, log_every)
+        recorder.begin(stage)
         if status is None:
             state = jax.jit(method.init)(jax.random.fold_in(root, 0x1417))
             status = Status(index, runner.begin(state, root), 0, None, 0.0)

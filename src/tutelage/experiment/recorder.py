@@ -29,6 +29,9 @@ class RunRecorder:
         self.stage_written = -1
         self.fixed: tuple[str, ...] = ()
 
+    def begin(self, stage: Stage) -> None:
+        self.fixed = stage.fixed
+
     def metrics(self, record: dict[str, Any]) -> None:
         for sink in self.sinks:
             sink.write("metrics", record)
@@ -40,7 +43,6 @@ class RunRecorder:
         self.display.say(f"  {record['stage']}, {record['total_steps']:,} steps: {told}")
 
     def compiled(self, stage: Stage, seconds: float) -> None:
-        self.fixed = stage.fixed
         self.lines.write("compiled", {"stage": stage.name, "seconds": round(seconds, 2)})
 
     def progress(self, stage: Stage, done: int, steps_per_second: float) -> None:

@@ -30,6 +30,7 @@ from tutelage.registry import method_config, method_row, resolve
 from tutelage.types import Carry, Environment, Frozen, Method, Params, Policy, TimeStep
 
 FORMAT = 1
+KEYS = {"method", "env", "env_options", "env_version", "config", "fit", "seed", "teacher", "versions", "device"}
 Record = dict[str, Any]
 """The content of config.json."""
 
@@ -173,7 +174,7 @@ def read_record(path: Path) -> Record:
     if not (path / "config.json").exists():
         raise BadInput(f"{path} is not a run: it has no config.json")
     record = read_json(path / "config.json")
-    if not isinstance(record, dict) or record.get("format") != FORMAT or "method" not in record:
+    if not isinstance(record, dict) or record.get("format") != FORMAT or not KEYS <= record.keys():
         raise Fault(f"{path}/config.json is not of a tutelage run (format {FORMAT})")
     return record
 
