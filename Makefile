@@ -17,7 +17,7 @@ demo: install
 	$(BIN)/tutelage demo --out runs/demo
 
 test: install lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 lint: install
 	$(BIN)/ruff check .

@@ -81,7 +81,7 @@ def test_the_gathered_log_probs_are_those_of_what_acted(memory_run):
 def test_what_is_gathered_is_whole_and_counts_only_what_happened(memory_run):
     method, _, state = gathered(memory_run.path)
     data = state.memory
-    assert data.action.shape[1] == SMALL["episodes"] and int(state.filled) == method.stages[0].budget
+    assert data.action.shape[1] == SMALL["gather"] // 3 and int(state.filled) == method.stages[0].budget
     assert data.inputs.first[0].all() and data.alive.all()  # three steps each, from the first on
     assert data.inputs.state.shape[-1] == 0, "students' inputs hold no world state"
     advantage = np.asarray(data.advantage)
@@ -171,7 +171,7 @@ def test_the_teacher_is_only_read_and_teaches_twice_alike(memory_run):
 def distilled(memory_run, tmp_path_factory):
     """A student of the recurrent teacher, through the public call."""
     out = tmp_path_factory.mktemp("kd") / "run"
-    settings = {**SMALL, "episodes": 256, "passes": 20, "lr": 1e-2, "size": "width=6"}
+    settings = {**SMALL, "gather": 768, "passes": 20, "lr": 1e-2, "size": "width=6"}
     return tutelage.train("kd_marl", "probe/memory", teacher=memory_run.path, out=out, quiet=True, fit=FIT, **settings)[
         0
     ]
@@ -278,7 +278,7 @@ def test_the_kl_method_refuses_an_action_only_teacher():
 
 
 def test_too_much_data_is_refused_before_it_is_gathered(memory_run):
-    with pytest.raises(BadInput, match=r"episodes = 1000000.*memory_gb = 0\.01"):
+    with pytest.raises(BadInput, match=r"gather = 3000000.*memory_gb = 0\.01"):
         build("kd_marl", memory_run.env, teacher_of(memory_run), gather=3_000_000, memory_gb=0.01)
 
 
