@@ -31,13 +31,13 @@ def learned(method_name, name, **settings):
         return value, unroll(actor, params["student"], actor.carry(32), steps, steps.first).scores.argmax(-1)
 
     value, action = jax.device_get(read(params, steps))
-    return jax.device_get(steps), value, action
+    return jax.device_get(steps), value, action, metrics
 
 
 # MAPPO values a team, IPPO each agent; values of ending steps mean nothing.
 @pytest.mark.parametrize("method", ["mappo", "ippo"])
 def test_the_critic_sees_the_observation(method):
-    steps, value, _ = learned(method, "observation")
+    steps, value, _, _ = learned(method, "observation")
     sign = steps.obs[..., 0] if method == "ippo" else steps.obs[..., 0, 0]
     assert value.shape == sign.shape
     assert set(np.unique(sign[steps.first])) == {-1, 1}
@@ -46,24 +46,27 @@ def test_the_critic_sees_the_observation(method):
 
 @pytest.mark.parametrize("method", ["mappo", "ippo"])
 def test_the_critic_discounts_a_delayed_reward(method):
-    steps, value, _ = learned(method, "delayed", gamma=0.5)
+    steps, value, _, _ = learned(method, "delayed", gamma=0.5)
     np.testing.assert_allclose(value[steps.first], 0.5, atol=0.05)
     np.testing.assert_allclose(value[~steps.first & ~steps.last], 1.0, atol=0.1)
 
 
-def test_the_critic_learns_a_constant():
-    steps, value, _ = learned("mappo", "value")
+def test_the_critic_learns_a_constant_and_the_log_counts_every_episode():
+    steps, value, _, metrics = learned("mappo", "value")
     np.testing.assert_allclose(value[steps.first], 1.0, atol=0.05)
+    # one step an episode, which pays 1 and succeeds; every second of four steps only opens the next
+    for name in ("steps", "episodes", "successes", "reward"):
+        assert (metrics[name] == 32 * 2).all(), name
 
 
 @pytest.mark.parametrize("method", ["mappo", "ippo"])
 def test_the_actors_find_the_paid_action(method):
-    steps, _, action = learned(method, "action")
+    steps, _, action, _ = learned(method, "action")
     assert (action[steps.first] == 1).all()
 
 
 def test_the_team_finds_the_best_joint_action():
-    steps, value, action = learned("mappo", "coordination")
+    steps, value, action, _ = learned("mappo", "coordination")
     assert (action[steps.first] == 0).all()
     np.testing.assert_allclose(value[steps.first], 1.0, atol=0.1)
 

@@ -13,7 +13,7 @@ import pytest
 
 import tutelage
 from helpers import QUICK, TINY, Killed, assert_same_run, kill_at, lines_of
-from tutelage import BadInput, FitConfig
+from tutelage import BadInput
 
 PPO = {**TINY, "core": "gru", "size": "width=4", "rollout": 5, "chunk": 5, "steps": 1000}
 KD = dict(core="gru", size="width=4", gather=192, envs=16, batch=16, passes=6)
@@ -40,7 +40,7 @@ def ppo_run(tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize(("save", "after"), [(0, 1), (1, 1), (4, 3), (11, 2)])
+@pytest.mark.parametrize(("save", "after"), [(0, 1), (4, 3), (11, 2)])
 def test_a_killed_ppo_run_ends_as_if_it_had_not_been_killed(ppo_run, tmp_path, monkeypatch, save, after):
     run = killed_and_resumed(tmp_path / "run", monkeypatch, save, after, train_ppo)
     assert_same_run(run.path, ppo_run)
@@ -75,8 +75,8 @@ def kd_run(train_kd, tmp_path_factory):
 # Occasions to save: 1-4 after each gathered rollout, 5 at the start of the second stage, 6-11 after each pass.
 @pytest.mark.parametrize(
     ("save", "after"),
-    [(0, 1), (2, 1), (4, 1), (5, 1), (6, 1), (8, 2), (10, 1)],
-    ids=["at once", "gathering", "gathered", "before the passes", "first pass", "lost a pass", "last pass"],
+    [(4, 1), (5, 1), (8, 2), (10, 1)],
+    ids=["gathered", "before the passes", "lost a pass", "last pass"],
 )
 def test_a_killed_distillation_ends_as_if_it_had_not_been_killed(kd_run, train_kd, tmp_path, monkeypatch, save, after):
     run = killed_and_resumed(tmp_path / "run", monkeypatch, save, after, train_kd)
@@ -112,7 +112,7 @@ def both_run(tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize(("save", "after"), [(5, 1), (15, 2), (40, 1)])
+@pytest.mark.parametrize(("save", "after"), [(15, 2), (40, 1)])
 def test_teacher_and_students_are_resumed_in_turn(both_run, tmp_path, monkeypatch, save, after):
     assert (both_run / "teacher" / "eval.json").exists()
     run = killed_and_resumed(tmp_path / "run", monkeypatch, save, after, train_both)
@@ -153,7 +153,7 @@ def test_what_is_no_run_cannot_be_resumed(tmp_path):
         tutelage.resume(tmp_path, quiet=True)
 
 
-# ---- real processes ------------------------------------------------------------------------------------------------
+# ---- real processes, with programs compiled as they are shipped ----------------------------------------------------
 COMMAND = Path(sys.executable).with_name("tutelage")
 LONG = [
     "train", "mappo", "probe/memory", "--steps", "60000", "--core", "gru", "--size", "width=4", "--critic-width", "8",
@@ -162,9 +162,23 @@ LONG = [
 ]  # fmt: skip
 
 
-def started(out, lines: int):
+def start(*argv):
+    """A command in a process of its own."""
+    shipped = {**os.environ, "XLA_FLAGS": ""}
+    return subprocess.Popen([COMMAND, *argv], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=shipped)
+
+
+def finished(*argv):
+    """What a command printed that must succeed."""
+    process = start(*argv)
+    told, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    return told
+
+
+def in_the_middle(out, lines=20):
     """A training in a process of its own, as soon as it has logged so many lines."""
-    process = subprocess.Popen([COMMAND, *LONG, out], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = start(*LONG, out)
     limit = time.monotonic() + 120
     log = out / "metrics.jsonl"
     while not (log.exists() and (out / "checkpoint.safetensors").exists() and log.read_bytes().count(b"\n") > lines):
@@ -176,33 +190,30 @@ def started(out, lines: int):
 
 @pytest.fixture(scope="module")
 def long_run(tmp_path_factory):
-    """The training of `LONG`, never disturbed."""
+    """A training that is not disturbed."""
     out = tmp_path_factory.mktemp("long") / "run"
-    settings = {**PPO, "steps": 60_000, "size": "width=4"}
-    fit = FitConfig(2, 8, 16, checkpoint_seconds=0.001)
-    tutelage.train("mappo", "probe/memory", out=out, quiet=True, fit=fit, **settings)
+    finished(*LONG, out)
     return out
 
 
 def test_kill_9_and_resume_from_the_command_line(tmp_path, long_run):
     out = tmp_path / "run"
-    process = started(out, lines=20)
+    process = in_the_middle(out)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL and not (out / "eval.json").exists()
-    done = subprocess.run([COMMAND, "resume", out, "--quiet"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert str(out) in done.stdout and "success" in done.stdout
+    told = finished("resume", out, "--quiet")
+    assert str(out) in told and "success" in told
     assert_same_run(out, long_run)
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, long_run):
     out = tmp_path / "run"
-    process = started(out, lines=20)
+    process = in_the_middle(out)
     os.kill(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert f"tutelage resume {out}" in said and "Traceback" not in said
     assert not (out / "eval.json").exists()
-    tutelage.resume(out, quiet=True)
+    finished("resume", out, "--quiet")
     assert_same_run(out, long_run)

@@ -174,7 +174,7 @@ def read_record(path: Path) -> Record:
     if not (path / "config.json").exists():
         raise BadInput(f"{path} is not a run: it has no config.json")
     record = read_json(path / "config.json")
-    if not isinstance(record, dict) or record.get("format") != FORMAT or not KEYS <= record.keys():
+    if not isinstance(record, dict) or record.get("format") != FORMAT or not record.keys() >= KEYS:
         raise Fault(f"{path}/config.json is not of a tutelage run (format {FORMAT})")
     return record
 

@@ -14,6 +14,8 @@ from tutelage.registry import ENVIRONMENTS, METHODS
 from tutelage.report.results import RowResults
 
 Rows = dict[str, RowResults]
+ENOUGH = 3
+"""Seeds below which no verdict is given."""
 
 
 def markdown(header: list[str], body: list[list[str]]) -> str:
@@ -69,7 +71,7 @@ def headline(rows: Rows) -> str:
                 str(len(student.seeds)),
                 interval(expert.success),
                 interval(student.success),
-                f"**{ratio:.3f}** [{low:.3f}, {high:.3f}]",
+                f"**{ratio:.3f}**" + (f" [{low:.3f}, {high:.3f}]" if len(student.seeds) > 1 else ""),
                 f"{factor:.1f}x" if factor else "",
                 f"{cost['params']:.1f}x" if cost else "",
                 f"{cost['latency']:.2f}x / {cost['latency_numpy']:.2f}x" if cost else "",
@@ -91,7 +93,10 @@ def verdict(rows: Rows) -> str:
             continue
         s, c = student.of_seeds(scratch)
         gap = s.success - c.success
-        low, high = bootstrap(gap, lambda x: float(np.mean(x))) if len(gap) > 1 else (gap[0], gap[0])
+        if len(gap) < ENOUGH:
+            told.append(f"- `{env}`: no verdict from {len(gap)} seed{'s' * (len(gap) > 1)}")
+            continue
+        low, high = bootstrap(gap, lambda x: float(np.mean(x)))
         words = "distillation helps" if low > 0 else "from scratch is better" if high < 0 else "no difference shown"
         told.append(
             f"- `{env}`: {words}; student minus same size from scratch {gap.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
