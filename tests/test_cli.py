@@ -117,7 +117,7 @@ def test_quiet_is_quiet(run, tmp_path):
 def test_the_default_directory_is_named_after_the_run(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run("train", "bc", "probe/action", "--teacher", "scripted:local", "--quiet", "--core", "mlp", "--size",
-               "width=4", "--episodes", 32, "--envs", 16, "--passes", 2, *FIT)[0] == 0  # fmt: skip
+               "width=4", "--gather", 32, "--envs", 16, "--passes", 2, *FIT)[0] == 0  # fmt: skip
     assert (tmp_path / "runs" / "bc-probe-action-seed0" / "eval.json").exists()
 
 
