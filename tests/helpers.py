@@ -14,6 +14,8 @@ from tutelage.configs.experiment import FitConfig
 from tutelage.configs.ppo import PpoConfig
 from tutelage.data.collect import begin, play
 from tutelage.data.vector import batch
+from tutelage.envs.parts import next_timestep
+from tutelage.envs.probe import Probe
 from tutelage.experiment import train as training
 from tutelage.experiment.fit import StageLoop
 from tutelage.registry import method_config, method_row, resolve
@@ -172,6 +174,18 @@ def kill_at(monkeypatch: Any, save: int, after: int) -> None:
         original(self, status, wanted or n == save)
 
     monkeypatch.setattr(training.RunRecorder, "checkpoint", checkpoint)
+
+
+class Uneven(Probe):
+    """Episodes of one step or of three, as the cue says; every step pays 1. Succeeds if it is long."""
+
+    def __init__(self) -> None:
+        super().__init__("memory")
+
+    def step(self, key: Any, state: Any, action: Any) -> Any:
+        state = state._replace(t=state.t + 1)
+        last = state.t >= 1 + 2 * state.cue
+        return state, next_timestep(self.sense(state), action, jnp.ones(()), last, last & (state.cue == 1), True)
 
 
 # ---- named by `module:factory` -------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tutelage
-from helpers import BREAKS, QUICK, TINY, Silent, assert_same, build, counting, lines_of
+from helpers import BREAKS, QUICK, TINY, Silent, Uneven, assert_same, build, counting, lines_of, run_stage
 from tutelage import BadInput, FitConfig, evaluate, make
 from tutelage.errors import Interrupted, NonFinite
 from tutelage.experiment.fit import StageLoop, fit, nominal_updates
@@ -158,6 +158,25 @@ def test_every_episode_is_counted_once_and_by_its_own_reward():
     np.testing.assert_allclose(result.return_mean, 2 * result.success_rate - 1)
     assert 0.25 < result.success_rate < 0.75
     assert result.return_ci95[0] < result.return_mean < result.return_ci95[1]
+
+
+def test_nothing_is_counted_after_an_episodes_end():
+    """Short episodes are over while long ones go on in the same batch."""
+    env = Uneven()
+    result = evaluate(env, env.scripted(), (), 96)
+    assert 0.3 < result.success_rate < 0.7
+    np.testing.assert_allclose(result.length_mean, 1 + 2 * result.success_rate)
+    assert result.return_mean == result.length_mean
+
+
+def test_training_counts_the_steps_of_uneven_episodes_and_not_their_resets():
+    env = Uneven()
+    _, metrics = run_stage(env, build("mappo", env, **{**TINY, "rollout": 8}))
+    np.testing.assert_array_equal(metrics["reward"], metrics["steps"])  # every real step pays 1
+    # steps taken = those of finished episodes, and at most two more in each environment
+    finished = np.cumsum(metrics["episodes"] + 2 * metrics["successes"])
+    unfinished = np.cumsum(metrics["steps"]) - finished
+    assert (unfinished >= 0).all() and (unfinished <= 2 * TINY["envs"]).all()
 
 
 def test_evaluations_repeat_under_a_seed_and_differ_between_seeds():

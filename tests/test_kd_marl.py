@@ -125,6 +125,8 @@ def test_the_dead_teach_nothing(memory_run):
     assert_close(told, told_too)
     assert_close(clean.student.params, bad.student.params)
     assert set(told) == {"adv", "kl", "ce", "rel", "role", "entropy"}
+    judged = np.asarray(clean.memory.advantage)[np.asarray(clean.memory.alive)]
+    np.testing.assert_allclose([judged.mean(), judged.std()], [0, 1], atol=1e-3)  # over the living alone
 
 
 def test_unavailable_actions_and_padding_teach_nothing(memory_run):

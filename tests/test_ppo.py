@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from helpers import TINY, assert_close, build, one_rollout, run_stage
+from helpers import TINY, assert_close, build, make_spec, make_steps, one_rollout, random_params, run_stage
 from tutelage import BadInput, evaluate, make
 from tutelage.data.collect import unroll
+from tutelage.learning.normaliser import Normaliser
+from tutelage.methods import ppo
 from tutelage.policies.cost import layer_cost
+from tutelage.policies.critic import critic_policy
+from tutelage.policies.views import view
+from tutelage.registry import method_config
 
 LEARNS = {**TINY, "critic_width": 16, "envs": 32, "epochs": 4, "lr": 1e-2, "steps": 12_000}
 
@@ -140,6 +147,73 @@ def test_the_living_are_judged_by_the_advantages_of_the_living():
     assert abs(float(policy_loss)) < 1e-5
 
 
+# ---- the losses -----------------------------------------------------------------------------------------------------
+def prepared(seed=3, **settings):
+    """Parts, state and batch of a recurrent update; sequences begin in the middle of episodes."""
+    env = make("probe/memory")
+    built = build("mappo", env, **{**TINY, "core": "gru", "rollout": 8, "chunk": 2, **settings})
+    actor, critic = built.roles["student"], built.roles["critic"]
+    state = jax.jit(built.init)(jax.random.key(0))
+    state = state._replace(actor=state.actor._replace(params=random_params(actor, seed)))
+    rollout = one_rollout(env, built.stages[0].behaviours["actor"], state)
+    parts = ppo.Parts(method_config("mappo", **{**TINY, "chunk": 2, "rollout": 8, **settings}), actor, critic)
+    return parts, state, *jax.jit(lambda s, r: ppo.prepare(parts, s, r))(state, rollout)
+
+
+@pytest.mark.parametrize("entropy", [0.0, 0.3])
+def test_on_its_own_data_the_ratio_is_1_and_the_bonus_is_subtracted(entropy):
+    """Sequences begin with the memory that was recorded there, or the log-probabilities would differ."""
+    parts, state, _, batch = prepared(entropy=entropy)
+    assert np.abs(jax.tree.leaves(batch.carry)[0][0]).max() > 0.01
+    loss, told = jax.jit(lambda p: ppo.actor_loss(parts, p, batch))(state.actor.params)
+    np.testing.assert_allclose([told["approx_kl"], told["policy"]], 0, atol=1e-5)
+    np.testing.assert_allclose(loss, -entropy * told["entropy"], atol=1e-5)
+    assert told["entropy"] > 0.1
+
+
+def test_values_are_learned_in_units_of_their_deviation_and_huber_is_linear_far_away():
+    parts, state, returns, batch = prepared()
+    far = Normaliser(jnp.array(200.0), jnp.array(200.0**2 + 2**2), jnp.array(1.0))  # every error is about 100
+    loss = lambda kind, scale: float(
+        ppo.critic_loss(
+            ppo.Parts(dataclasses.replace(parts.config, value_loss=kind), parts.actor, parts.critic),
+            state.critic.params, scale, batch,
+        )[0]
+    )  # fmt: skip
+    np.testing.assert_allclose(loss("mse", far), 0.5 * 100**2, rtol=0.05)
+    np.testing.assert_allclose(loss("huber", far), 10 * 100 - 50, rtol=0.05)
+    np.testing.assert_allclose(loss("huber", returns), loss("mse", returns), rtol=1e-5)
+
+
+def test_a_clipped_value_is_judged_by_the_worse_of_both():
+    parts, state, returns, batch = prepared()
+    loss = lambda clip, scale: float(
+        ppo.critic_loss(
+            ppo.Parts(dataclasses.replace(parts.config, value_clip=clip), parts.actor, parts.critic),
+            state.critic.params, scale, batch,
+        )[0]
+    )  # fmt: skip
+    shift = batch.target.mean() - batch.value.mean()
+    closer = Normaliser(shift, jnp.square(shift) + jnp.square(returns.deviation), returns.batches)
+    assert loss(1e-6, closer) > loss(0.0, closer), "progress beyond the clip range does not pay"
+    assert loss(1e6, closer) == loss(0.0, closer)
+
+
+@pytest.mark.parametrize("seen", ["state", "local"])
+def test_a_critic_speaks_in_raw_units(seen):
+    spec = make_spec()
+    critic = critic_policy(spec, view(seen), 4)
+    params = random_params(critic)
+    steps = make_steps(spec, (7,))
+    value = lambda mean, deviation: critic.step(
+        params | {"returns": Normaliser(jnp.array(mean), jnp.array(mean**2 + deviation**2), jnp.array(1.0))},
+        (), steps, jax.random.key(0),
+    )[1].value  # fmt: skip
+    unit = value(0.0, 1.0)
+    assert unit.shape == ((7,) if seen == "state" else (7, spec.n_agents)) and np.std(unit) > 0.01
+    np.testing.assert_allclose(value(5.0, 3.0), 5 + 3 * unit, rtol=1e-4, atol=1e-4)
+
+
 # ---- settings ------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("settings", "names"),
@@ -174,8 +248,6 @@ def test_only_a_team_that_can_act_alone_is_called_student(view, role):
 
 
 def test_the_published_preset_is_the_published_size():
-    from tutelage.registry import method_config
-
     config = method_config("mappo", "published")
     assert (config.size, config.critic_width, config.rollout, config.entropy) == ("width=128", 128, 128, 0.0)
     assert layer_cost("gru", 80, 128, 10).macs > 28.6 * layer_cost("gru", 80, 16, 10).macs
