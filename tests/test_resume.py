@@ -13,7 +13,7 @@ import pytest
 
 import tutelage
 from helpers import QUICK, TINY, Killed, assert_same_run, kill_at, lines_of
-from tutelage import BadInput
+from tutelage import BadInput, FitConfig
 
 PPO = {**TINY, "core": "gru", "size": "width=4", "rollout": 5, "chunk": 5, "steps": 1000}
 KD = dict(core="gru", size="width=4", gather=192, envs=16, batch=16, passes=6)
@@ -117,6 +117,13 @@ def test_teacher_and_students_are_resumed_in_turn(both_run, tmp_path, monkeypatc
     assert (both_run / "teacher" / "eval.json").exists()
     run = killed_and_resumed(tmp_path / "run", monkeypatch, save, after, train_both)
     assert_same_run(run.path, both_run)
+
+
+def test_the_best_student_survives_a_kill(tmp_path, monkeypatch):
+    """The third of six updates is the best one; the kill comes after it."""
+    train = lambda out: tutelage.train("helpers:counting", "probe/action", out=out, quiet=True, fit=FitConfig(6, 8, 8))
+    run = killed_and_resumed(tmp_path / "run", monkeypatch, 4, 1, train)
+    assert int(run.params()["n"]) == 3 and run.test["success_rate"] == 1
 
 
 def test_several_seeds_are_resumed_in_turn(tmp_path, monkeypatch):

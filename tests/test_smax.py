@@ -6,6 +6,7 @@ from functools import cache
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -53,6 +54,21 @@ def test_success_means_every_enemy_dead_and_an_ally_alive():
     enemies, allies = b.raw.unit_alive[..., 5:].any(-1), b.raw.unit_alive[..., :5].any(-1)
     np.testing.assert_array_equal(b.steps.success[b.counts], (~enemies & allies)[b.counts])
     assert (b.steps.reward[b.steps.success & b.last] >= 1).all(), "a win pays 1"
+
+
+def test_killing_each_other_is_no_success():
+    """Three battles at their end: everybody dead, only enemies dead, only allies dead."""
+    env = make("smax/3m")
+    alive = np.array([[0, 0, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1]], bool)
+
+    def end(key, alive):
+        state, ts = env.reset(key)
+        raw = state.state
+        raw = raw.replace(unit_alive=alive, unit_health=raw.unit_health * alive)
+        return env.step(key, state.replace(state=raw), jnp.full(ts.action.shape, 4))[1]
+
+    ts = jax.jit(jax.vmap(end))(jax.random.split(jax.random.key(0), 3), alive)
+    assert ts.success.tolist() == [False, True, False] and ts.last.all() and (np.asarray(ts.discount) == 0).all()
 
 
 def test_running_out_of_time_is_a_terminal_loss():
