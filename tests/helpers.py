@@ -101,7 +101,7 @@ def run_stage(env: Any, method: Any, index: int = 0, state: Any = None, seed: in
     root = jax.random.key(seed)
     state = jax.jit(method.init)(jax.random.fold_in(root, 1)) if state is None else state
     runner = StageLoop(env, method.stages[index], index, longest)
-    loop = runner.begin(state, root)
+    loop = runner.start(state, root)
     runner.compile(loop, root)
     parts = []
     while not runner.over(loop):

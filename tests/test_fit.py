@@ -48,9 +48,9 @@ def test_chunk_lengths_change_no_number():
     ends = []
     for longest, stops in ((4, ((4, 8), (1, 2, 5, 6, 8))), (9, ((8,),))):
         runner = StageLoop(env, method.stages[0], 0, longest)
-        runner.compile(runner.begin(init(root), root), root)
+        runner.compile(runner.start(init(root), root), root)
         for schedule in stops:
-            loop, told = runner.begin(init(root), root), []
+            loop, told = runner.start(init(root), root), []
             for until in schedule:
                 loop, rows = runner.run(loop, root, until)
                 assert int(loop.update) == until

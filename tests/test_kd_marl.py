@@ -281,7 +281,9 @@ def test_the_kl_method_refuses_an_action_only_teacher():
 
 def test_too_much_data_is_refused_before_it_is_gathered(memory_run):
     with pytest.raises(BadInput, match=r"gather = 3000000.*memory_gb = 0\.01"):
-        build("kd_marl", memory_run.env, teacher_of(memory_run), gather=3_000_000, memory_gb=0.01)
+        build("kd_marl", memory_run.env, teacher_of(memory_run), gather=3_000_000, memory_gb=0.01).init(
+            jax.random.key(0)
+        )
 
 
 # ---- the students --------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from jaxtyping import Array, PRNGKeyArray
 from tutelage.data.collect import begin, enter
 from tutelage.data.vector import batch
 from tutelage.errors import BadInput
+from tutelage.experiment.once import jit_once
 from tutelage.experiment.stats import mean_interval, wilson
 from tutelage.policies.acting import greedy
 from tutelage.types import ActRule, Environment, Params, Policy
@@ -77,7 +78,7 @@ def player(env: Environment, policy: Policy, n: int, act: ActRule = greedy) -> A
         start = (here, nothing, jnp.zeros(n, bool), jnp.zeros((), jnp.int32))
         return jax.lax.while_loop(going, step, start)[1]
 
-    return jax.jit(play)
+    return jit_once(play)
 
 
 def play_episodes(

@@ -21,6 +21,7 @@ from tutelage.data.collect import Here, begin, play
 from tutelage.data.vector import batch
 from tutelage.errors import Interrupted, NonFinite
 from tutelage.experiment.evaluate import Episodes, Evaluation, play_episodes, player, test_key
+from tutelage.experiment.once import jit_once
 from tutelage.types import Environment, Method, Metrics, Params, Rollout, Stage, TrainState
 
 
@@ -116,11 +117,12 @@ class StageLoop:
         self._update = jax.jit(self._one_update)  # jitted, so that it is traced once for shapes and loop
         self._compiled: Any = None
 
-    def begin(self, train_state: TrainState, root: PRNGKeyArray) -> Loop:
-        """Start the stage with new episodes; the result is safe to donate."""
-        return owned(jax.jit(self._begin)(train_state, root))
+    def start(self, train_state: TrainState, root: PRNGKeyArray) -> Loop:
+        """Begin the stage; the result is safe to donate."""
+        return owned(jit_once(self.begin)(train_state, root))
 
-    def _begin(self, train_state: TrainState, root: PRNGKeyArray) -> Loop:
+    def begin(self, train_state: TrainState, root: PRNGKeyArray) -> Loop:
+        """New episodes and nothing done yet."""
         key = jax.random.fold_in(jax.random.fold_in(root, self.index), 0x57A7)
         here = {
             name: begin(self.vectors[name], b.policy, jax.random.fold_in(key, i))
@@ -229,11 +231,11 @@ def fit(
         runner = StageLoop(env, stage, index, log_every)
         recorder.begin(stage)
         if status is None:
-            state = jax.jit(method.init)(jax.random.fold_in(root, 0x1417))
-            status = Status(index, runner.begin(state, root), 0, None, 0.0)
+            state = jit_once(method.init)(jax.random.fold_in(root, 0x1417))
+            status = Status(index, runner.start(state, root), 0, None, 0.0)
         elif status.stage < index:
             steps = status.steps + int(status.loop.steps)
-            begun = runner.begin(status.loop.train_state, root)
+            begun = runner.start(status.loop.train_state, root)
             status = status._replace(stage=index, loop=begun, steps=steps)
             recorder.checkpoint(status, wanted=True)
         recorder.compiled(stage, runner.compile(status.loop, root))
@@ -242,7 +244,7 @@ def fit(
             finished = runner.over(status.loop)
             if stage.evaluated and (int(status.loop.update) % eval_every == 0 or finished):
                 status = evaluator(status, method, recorder)
-            recorder.checkpoint(status, wanted=finished)
+            recorder.checkpoint(status, wanted=False)
             if recorder.interrupted():
                 recorder.checkpoint(status, wanted=True)
                 raise Interrupted

@@ -174,7 +174,7 @@ def resume(path: str | Path, quiet: bool = False) -> list[LoadedRun]:
 
 
 def check(job: Job) -> None:
-    """Refuse what is impossible before hours are spent: the method is built, with a teacher of the right shape."""
+    """Refuse what is impossible before hours are spent: the method is begun, with a teacher of the right shape."""
     row, env = method_row(job.method), make(job.env, **job.env_options)
     frozen = None
     if row.teacher is not None and job.teacher is not None:
@@ -184,7 +184,7 @@ def check(job: Job) -> None:
         draft = resolve(method_row(teacher.method).factory)(env, teacher.method_config(), None)
         params = {role: jax.eval_shape(p.init, jax.random.key(0)) for role, p in draft.roles.items()}
         frozen = Frozen(draft.roles, params, frozenset({"logits", "features", "critic"}), {})
-    resolve(row.factory)(env, job.method_config(), frozen)
+    jax.eval_shape(resolve(row.factory)(env, job.method_config(), frozen).init, jax.random.key(0))
 
 
 def train(

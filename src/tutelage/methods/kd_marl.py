@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -298,7 +299,7 @@ def kd_marl(env: Environment, config: KdMarlConfig, teacher: Frozen | None = Non
     """Distil `teacher`.
 
     Raises:
-        BadInput: no teacher, a term it cannot feed, or gathered data that would not fit into `memory_gb`.
+        BadInput: no teacher, or a term it cannot feed. From `init`: gathered data would not fit into `memory_gb`.
     """
     if teacher is None:
         raise BadInput("kd_marl needs a teacher: a run, scripted:NAME or module:factory")
@@ -308,13 +309,13 @@ def kd_marl(env: Environment, config: KdMarlConfig, teacher: Frozen | None = Non
     frozen = {"teacher": teacher.params[teacher.actor]}
     if "critic" in teacher.roles:
         roles["critic"], frozen["critic"] = teacher.roles["critic"], teacher.params["critic"]
-    shapes = empty_memory(parts, env, frozen)
+    shapes = cache(lambda: empty_memory(parts, env, frozen))  # only training needs them, and tracing takes a second
 
     def init(key: PRNGKeyArray) -> KdState:
         key_net, *keys = jax.random.split(key, 1 + len(parts.projectors))
         projectors = [p.init(k) for p, k in zip(parts.projectors, keys, strict=True)]
         params = {"net": parts.student.init(key_net), "projectors": projectors}
-        memory = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        memory = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes())
         return KdState(learner(clipped_adam(config.grad_clip), params), frozen, memory, jnp.zeros((), jnp.int32))
 
     def gather(state: KdState, played: Rollouts, key: PRNGKeyArray, progress: Array) -> tuple[KdState, Metrics]:

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from tutelage.envs.canvas import GREEN, INK, RED, font
 from tutelage.errors import BadInput
 from tutelage.experiment.files import write_bytes
+from tutelage.experiment.once import jit_once
 from tutelage.experiment.target import Chosen, choose_policy, open_target
 from tutelage.types import Carry, Environment, Params, TimeStep
 
@@ -76,29 +77,28 @@ def render(
         raise BadInput(f"policy = {policy!r}: side by side shows teacher and student; leave it out")
     opened = open_target(target)
     chosen = [choose_policy(opened, name) for name in (("teacher", "student") if side_by_side else (policy,))]
-    env_step = jax.jit(opened.env.step)
-    played = [play(opened.env, who, seed, env_step) for who in chosen]
+    compiled = jit_once(opened.env.reset), jit_once(opened.env.step)
+    played = [play(opened.env, who, seed, *compiled) for who in chosen]
     write_bytes(out, moving(played) if out.suffix.lower() == ".gif" else strip(played))
     return played
 
 
-def play(env: Environment, who: Chosen, seed: int, env_step: Any = None) -> Played:
+def play(env: Environment, who: Chosen, seed: int, env_reset: Any, env_step: Any) -> Played:
     """Play one episode, drawing every state.
 
-    Everyone who plays a seed meets the same start and the same luck. `env_step`: `jax.jit(env.step)`, to be compiled
-    once for several episodes.
+    Everyone who plays a seed meets the same start and the same luck. `env_reset`, `env_step`: the environment's,
+    jitted, so that several episodes share them.
     """
-    env_step = env_step or jax.jit(env.step)
     key_reset, key_env, key_policy = jax.random.split(jax.random.key(seed), 3)
 
-    @jax.jit
+    @jit_once
     def decide(params: Params, timestep: TimeStep, carry: Carry, t: Array) -> tuple[Array, Carry]:
         one = jax.tree.map(lambda x: x[None], timestep)
         key_step, key_act = jax.random.split(jax.random.fold_in(key_policy, t))
         carry, told = who.policy.step(params, carry, one, key_step)
         return who.act(key_act, told, one)[0][0], carry
 
-    state, timestep = jax.jit(env.reset)(key_reset)
+    state, timestep = env_reset(key_reset)
     carry: Any = who.policy.carry(1)
     frames, returns = [env.draw(state)], [0.0]
     while not timestep.last:
