@@ -1,7 +1,7 @@
-"""Training speed on smax/3s_vs_5z, measured in one go: `make bench`.
+"""Speed of the battle engine, and of training on 3s_vs_5z, measured in one go: `make bench`.
 
 Each part runs in a child process of its own, so that peak memory and compile time are its own. Rates are stated
-beside jaxmarl's raw `step_env` in the same batch, measured before and after, because machines differ and change.
+beside jaxmarl's raw step in the same batch, measured before and after, because machines differ and change.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ WINDOW = 81_920
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 ANCHOR = 80_000
 """Raw jaxmarl steps/s of the machine that the targets were stated for."""
-ENV, B, T = "smax/3s_vs_5z", 128, 32
+B, T = 128, 32
+ENVS = ("smax-jaxmarl/3s_vs_5z", "smax/3s_vs_5z")
+MAPS = ("3s_vs_5z", "3s5z", "MMM2")
+"""Where the engine is compared with jaxmarl. jaxmarl has no medivacs: it plays MMM2 with marines in their place."""
 SETTINGS = {
     "mlp": {"core": "mlp", "size": "width=64", "critic_width": 64, "chunk": 1},
     "gru": {"core": "gru", "size": "width=64", "critic_width": 64, "chunk": 16},
@@ -45,14 +48,16 @@ def rate(step, carry, rounds: int = 12) -> dict[str, float]:
     return {"median": round(B * T / float(np.median(seconds))), "best": round(B * T / min(seconds))}
 
 
-def raw() -> dict[str, float]:
+def raw(name: str = "3s_vs_5z") -> dict[str, float]:
     """jaxmarl alone: auto-resetting `step`, random available actions, B side by side."""
     import jax
     import jax.numpy as jnp
+    from jaxmarl.environments.smax import HeuristicEnemySMAX, map_name_to_scenario
+    from jaxmarl.environments.smax.smax_env import Scenario
 
-    import tutelage
-
-    game = tutelage.make(ENV).game
+    mmm2 = Scenario(jnp.array([0] * 7 + [1] * 2 + [0] + [0] * 8 + [1] * 3 + [0], jnp.uint8), 10, 12, False, False)
+    scenario = mmm2 if name == "MMM2" else map_name_to_scenario(name)
+    game = HeuristicEnemySMAX(scenario=scenario, see_enemy_actions=True, attack_mode="closest")
 
     def play(state, key):
         def body(state, key):
@@ -68,10 +73,48 @@ def raw() -> dict[str, float]:
     return rate(play, jax.vmap(game.reset)(jax.random.split(jax.random.key(0), B))[1])
 
 
-def profile(core: str) -> dict[str, dict[str, float]]:
-    """Where time goes: the environment alone, playing with the policy, and the update alone."""
+def alone(env_id: str) -> dict[str, float]:
+    """An environment of ours alone: random available actions, B side by side, new episodes where one ended."""
+    import jax
+
+    import tutelage
+    from tutelage.data.vector import batch
+
+    vector = batch(tutelage.make(env_id), B)
+    return rate(random_play(vector), vector.reset(jax.random.key(0)))
+
+
+def random_play(vector):
+    """T steps of random available actions."""
     import jax
     import jax.numpy as jnp
+
+    def play(carry, key):
+        def body(carry, key):
+            key_step, key_act = jax.random.split(key)
+            env_state, ts = carry
+            action = jnp.where(ts.avail, jax.random.uniform(key_act, ts.avail.shape), -1).argmax(-1)
+            carry = vector.step(key_step, env_state, ts, action)
+            return carry, (carry[1].reward, carry[1].obs.sum((1, 2)))
+
+        return jax.lax.scan(body, carry, jax.random.split(key, T))[0]
+
+    return play
+
+
+def engine() -> dict[str, dict[str, object]]:
+    """The engine against jaxmarl's step, in turn, three times each; the median of the ratios counts."""
+    told = {}
+    for name in MAPS:
+        pairs = [(child("raw", name)["median"], child("alone", f"smax/{name}")["median"]) for _ in range(3)]
+        ratios = sorted(ours / theirs for theirs, ours in pairs)
+        told[name] = {"jaxmarl": pairs[1][0], "engine": pairs[1][1], "ratios": [round(r, 2) for r in ratios]}
+    return told
+
+
+def profile(env_id: str, core: str) -> dict[str, dict[str, float]]:
+    """Where time goes: the environment alone, playing with the policy, and the update alone."""
+    import jax
 
     import tutelage
     from tutelage.data.collect import begin, play
@@ -79,31 +122,21 @@ def profile(core: str) -> dict[str, dict[str, float]]:
     from tutelage.methods.ppo import mappo
     from tutelage.registry import method_config
 
-    env = tutelage.make(ENV)
+    env = tutelage.make(env_id)
     method = mappo(env, method_config("mappo", **SETTINGS[core]))
     behaviour, update = method.stages[0].behaviours["actor"], method.stages[0].update
     vector, state = batch(env, B), method.init(jax.random.key(0))
 
-    def environment(carry, key):
-        def body(carry, key):
-            key_step, key_act = jax.random.split(key)
-            env_state, ts = carry
-            action = jnp.where(ts.avail, jax.random.uniform(key_act, ts.avail.shape), -1).argmax(-1)
-            carry = vector.step(key_step, env_state, ts, action)
-            return carry, (carry[1].obs.sum(), carry[1].state.sum())
-
-        return jax.lax.scan(body, carry, jax.random.split(key, T))[0]
-
     here = begin(vector, behaviour.policy, jax.random.key(1))
     rollout = jax.jit(lambda h, k: play(vector, behaviour, state, 0.0, h, k)[1])(here, jax.random.key(2))
     return {
-        "environment": rate(environment, vector.reset(jax.random.key(0))),
+        "environment": rate(random_play(vector), vector.reset(jax.random.key(0))),
         "playing": rate(lambda h, k: play(vector, behaviour, state, 0.0, h, k)[0], here),
         "update": rate(lambda s, k: update(s, {"actor": rollout}, k, 0.0)[0], state),
     }
 
 
-def train(core: str, steps: int, seed: int) -> dict[str, object]:
+def train(env_id: str, core: str, steps: str, seed: str) -> dict[str, object]:
     """MAPPO from the first step: rate, cores used, seconds to each level, compile time, peak memory."""
     import tutelage
 
@@ -111,7 +144,7 @@ def train(core: str, steps: int, seed: int) -> dict[str, object]:
         out = Path(folder) / "run"
         began, cpu = time.perf_counter(), time.process_time()
         fit = tutelage.FitConfig(evaluations=1)
-        run = tutelage.train("mappo", ENV, out=out, seed=seed, steps=steps, fit=fit, quiet=True, **SETTINGS[core])[0]
+        run = tutelage.train("mappo", env_id, out=out, seed=int(seed), steps=int(steps), fit=fit, quiet=True, **SETTINGS[core])[0]
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     rows = [line for line in lines if line["kind"] == "metrics"]
@@ -123,7 +156,7 @@ def train(core: str, steps: int, seed: int) -> dict[str, object]:
         "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
         "greedy": run.test["success_rate"],
         "steps": rows[-1]["total_steps"],
-        "seed": seed,
+        "seed": int(seed),
     }
 
 
@@ -143,7 +176,7 @@ def reached(rows: list[dict], level: float) -> float | None:
 
 
 def child(part: str, *args: object) -> dict:
-    """Run one part in a process of its own, twice where the compilation cache matters."""
+    """Run one part in a process of its own."""
     command = [sys.executable, __file__, "--part", part, *map(str, args)]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
     if done.returncode:
@@ -160,7 +193,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.part:
         name, *rest = args.part
-        known = {"raw": raw, "profile": profile, "train": lambda c, n, s: train(c, int(n), int(s))}
+        known = {"raw": raw, "alone": alone, "profile": profile, "train": train}
         print(json.dumps(known[name](*rest)))
         return
     with tempfile.TemporaryDirectory() as cache:
@@ -168,12 +201,16 @@ def main() -> None:
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
         told: dict[str, object] = {
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "engine": engine(),
             "raw_before": child("raw"),
         }
-        for core in SETTINGS:
-            told[core] = {
-                "profile": child("profile", core),
-                "trainings": [child("train", core, args.steps, seed) for seed in range(args.seeds)],
+        for env_id in ENVS:
+            told[env_id] = {
+                core: {
+                    "profile": child("profile", env_id, core),
+                    "trainings": [child("train", env_id, core, args.steps, seed) for seed in range(args.seeds)],
+                }
+                for core in SETTINGS
             }
         told["raw_after"] = child("raw")
     told["scale"] = round(max(told["raw_before"]["best"], told["raw_after"]["best"]) / ANCHOR, 3)  # type: ignore[index]

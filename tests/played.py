@@ -12,14 +12,15 @@ import numpy as np
 from tutelage import make
 from tutelage.types import TimeStep
 
-SHORT, B = 60, 16
+SHORT, SHORTER, B = 60, 30, 16
 """Battles are cut short, so that some reach the time limit."""
 
 
 @cache
 def build(name: str) -> Any:
     """The environment of that name."""
-    return make(name, **({"max_steps": SHORT} if name.startswith("smax/") else {}))
+    short = SHORTER if name == "smax/MMM2" else SHORT  # where one side soon wins
+    return make(name, **({"max_steps": short} if name.startswith("smax") else {}))
 
 
 class Played(NamedTuple):

@@ -14,8 +14,9 @@ from tutelage import BadInput, make
 from tutelage.registry import ENVIRONMENTS, environment_options
 from tutelage.types import TimeStep
 
-PLAYED = [name for name in ENVIRONMENTS if not name.startswith("smax/")] + ["smax/2s3z"]
-OPENED = ["smax/3s_vs_5z", "smax/smacv2_5_units", "smax/27m_vs_30m"]
+PLAYED = [name for name in ENVIRONMENTS if not name.startswith("smax")] + [
+    "smax/2s3z", "smax/MMM2", "smax/2s_vs_1sc", "smax-jaxmarl/2s3z"]  # fmt: skip
+OPENED = ["smax/3s_vs_5z", "smax/smacv2_5_units", "smax/27m_vs_30m", "smax-jaxmarl/3m"]
 """The other battles are only traced: their code is the same."""
 
 

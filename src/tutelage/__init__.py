@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tutelage.configs.experiment import FitConfig
+    from tutelage.envs.battle.env import smax
+    from tutelage.envs.battle.units import Map, Unit
     from tutelage.envs.build import make
     from tutelage.errors import BadInput, Fault
     from tutelage.experiment.evaluate import Evaluation, evaluate
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "FitConfig": "configs.experiment",
+    "smax": "envs.battle.env",
+    "Map": "envs.battle.units",
+    "Unit": "envs.battle.units",
     "make": "envs.build",
     "BadInput": "errors",
     "Fault": "errors",
@@ -45,16 +50,19 @@ __all__ = [
     "FitConfig",
     "Frozen",
     "LoadedRun",
+    "Map",
     "Out",
     "Policy",
     "Rollout",
     "Sensed",
     "Spec",
     "TimeStep",
+    "Unit",
     "evaluate",
     "load",
     "make",
     "resume",
+    "smax",
     "train",
 ]
 

@@ -81,7 +81,7 @@ METHODS: dict[str, MethodRow] = {
     ),
 }
 
-_SMAX_MAPS = {
+_NATIVE_MAPS = {
     "3m": "3 marines each",
     "2s3z": "2 stalkers and 3 zealots each",
     "25m": "25 marines each",
@@ -97,6 +97,10 @@ _SMAX_MAPS = {
     "smacv2_10_units": "10 random units each, random starts",
     "smacv2_20_units": "20 random units each, random starts",
 }
+_MORE_MAPS = {
+    "MMM2": "7 marines, 2 marauders, a medivac against 8, 3 and one",
+    "2s_vs_1sc": "2 shielded stalkers against a spine crawler",
+}
 _MPE = {
     "simple_spread": "agents cover landmarks without colliding",
     "simple_reference": "two agents tell each other which landmark to go to",
@@ -110,10 +114,18 @@ _PROBES = {
     "coordination": "a climbing game with one best joint action",
 }
 
+_SMAX_OPTIONS = "tutelage.configs.envs:SmaxOptions"
+
 ENVIRONMENTS: dict[str, EnvironmentRow] = {
     **{
-        f"smax/{name}": EnvironmentRow("tutelage.envs.smax:make", "tutelage.configs.envs:SmaxOptions", about)
-        for name, about in _SMAX_MAPS.items()
+        f"smax/{name}": EnvironmentRow("tutelage.envs.battle.env:make", _SMAX_OPTIONS, about)
+        for name, about in {**_NATIVE_MAPS, **_MORE_MAPS}.items()
+    },
+    **{
+        f"smax-jaxmarl/{name}": EnvironmentRow(
+            "tutelage.envs.smax_jaxmarl:make", _SMAX_OPTIONS, f"{about}; jaxmarl's own step (the reference, slower)"
+        )
+        for name, about in _NATIVE_MAPS.items()
     },
     "mpe/simple_spread": EnvironmentRow(
         "tutelage.envs.mpe:make", "tutelage.configs.envs:SpreadOptions", _MPE["simple_spread"]

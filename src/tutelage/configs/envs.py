@@ -11,15 +11,16 @@ from tutelage.configs.checks import check_positive, check_unit
 class SmaxOptions:
     """Options of SMAX battles."""
 
-    max_steps: int = 100
-    """Steps after which a battle counts as lost."""
+    max_steps: int | None = None
+    """Steps after which a battle counts as lost; the map's own (100, MMM2 180) unless given."""
     see_enemy_actions: bool = True
     """Whether observations show what visible enemies did last."""
     walls_cause_death: bool = True
     """Whether units that touch the border die."""
 
     def __post_init__(self) -> None:
-        check_positive(self, "max_steps")
+        if self.max_steps is not None:
+            check_positive(self, "max_steps")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Battles: the own engine behind `smax/...`, with units and maps as data."""

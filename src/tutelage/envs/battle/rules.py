@@ -1,0 +1,326 @@
+"""What happens in a battle: moving, shooting, healing, pushing, dying. B battles at once, the battle axis *last*.
+
+All arrays are (U, B) per unit, allies first, or (N, M, B) between N allies and M enemies; the last axis is the long
+one, so that every operation is a loop over neighbouring numbers. Rules and numbers of SMAX (jaxmarl 0.2.0), which
+`step_env` reproduces tick by tick; healers, shields, armour, flying and immovable units are additions.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from tutelage.envs.battle.units import MAP_SIZE, NATIVE, Map, Unit
+
+TICKS, TICK = 8, 1 / 16
+"""Ticks per environment step, and seconds per tick."""
+MOVES = 5
+"""Actions 0-3 move up, right, down, left; 4 stops; 5 and up attack an enemy (a healer: heal a team mate)."""
+HEALING, HEALTH_PER_ENERGY = 9.0, 3.0
+"""Health restored per second, and per unit of energy."""
+ENERGY, START_ENERGY, ENERGY_BACK, ENERGY_TO_BEGIN = 200.0, 50.0, 0.5625, 5.0
+"""Energy at most, at the start, regained per second, and needed to begin healing another unit."""
+SHIELD_BACK, SHIELD_REST = 2.0, 10.0
+"""Shield regained per second, once nothing has hit it for so many seconds."""
+
+
+class Battle(NamedTuple):
+    """B battles.
+
+    Attributes:
+        x, y, health: (U, B).
+        cooldown: (U, B) seconds until the next attack, falling below 0; of healers their energy.
+        shield, unhurt: (U, B) shield points, and seconds since the last hit; () on maps without shields.
+        patient: (U, B) index of the unit that a healer healed last, -1 for none; () on maps without healers.
+        move_x, move_y: (U, B) direction of the last action.
+        attack: (U, B) last action if it was an attack or heal, else 0.
+        kind: (U, B) type numbers; () on maps where they are fixed.
+        goal_x, goal_y: (U, B) where the script goes while it sees nobody: opposite its start.
+        target: (U, B) whom the script attacked last, as an index into the other team, -1 for nobody.
+        time: (B,) steps so far.
+    """
+
+    x: Array
+    y: Array
+    health: Array
+    cooldown: Array
+    shield: Any
+    unhurt: Any
+    patient: Any
+    move_x: Array
+    move_y: Array
+    attack: Array
+    kind: Any
+    goal_x: Array
+    goal_y: Array
+    target: Array
+    time: Array
+
+
+class Traits(NamedTuple):
+    """Numbers of every unit: (U, 1) where the map fixes its kinds, (U, B) where it draws them."""
+
+    health: Array
+    shield: Array
+    speed: Array
+    damage: Array
+    range: Array
+    sight: Array
+    radius: Array
+    period: Array
+
+
+class Orders(NamedTuple):
+    """What everybody does during a step.
+
+    Attributes:
+        dx, dy: (U, B) displacement per tick.
+        strikes, struck: (N, M, B) 1 where ally n attacks enemy m, enemy m attacks ally n; else 0.
+        heals: (U, U, B) row heals column; () on maps without healers.
+    """
+
+    dx: Array
+    dy: Array
+    strikes: Float[Array, "N M B"]
+    struck: Float[Array, "N M B"]
+    heals: Any
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules on one map."""
+
+    map: Map
+    walls_cause_death: bool = True
+
+    @cached_property
+    def allies(self) -> int:
+        return sum(self.map.allies.values())
+
+    @cached_property
+    def units(self) -> list[Unit]:
+        return [self.map.kinds[name] for name in self.map.roster]
+
+    def flag(self, name: str) -> np.ndarray:
+        """(U,) a yes-or-no property of every unit."""
+        if self.map.draws_units:  # of units without flags
+            return np.full(len(self.units), name == "hits_air")
+        return np.array([bool(getattr(unit, name)) for unit in self.units])
+
+    @cached_property
+    def healer(self) -> np.ndarray:
+        return self.flag("heals")
+
+    @cached_property
+    def shielded(self) -> bool:
+        return bool(self.flag("shield").any())
+
+    @cached_property
+    def shots(self) -> int:
+        """How many attacks of a unit fit into a step at most; every one has a random cooldown after it."""
+        shortest = min(unit.period for unit in (NATIVE.values() if self.map.draws_units else self.units)) - TICK
+        return next(shots for shots in (1, 2, 4, TICKS) if shots == TICKS or shortest > (TICKS // shots - 1) * TICK)
+
+    @cached_property
+    def enemies(self) -> int:
+        return len(self.units) - self.allies
+
+    @cached_property
+    def can_hit(self) -> np.ndarray:
+        """(U, U): the row may attack the column, were it an enemy in range."""
+        return ~self.healer[:, None] & (self.flag("hits_air")[:, None] | ~self.flag("flies")[None])
+
+    @cached_property
+    def can_heal(self) -> np.ndarray:
+        """(U, U): the row may heal the column, were it in range: a team mate that is no healer."""
+        ally = np.arange(len(self.units)) < self.allies
+        return self.healer[:, None] & ~self.healer[None] & (ally[:, None] == ally[None])
+
+    @cached_property
+    def push(self) -> np.ndarray:
+        """(U, U, 1): by which share of their overlap the row is pushed out of the column."""
+        fixed, flies = ~self.flag("speed"), self.flag("flies")
+        if self.map.draws_units:
+            fixed = flies
+        share = np.where(fixed[:, None], 0.0, np.where(fixed[None], 1.0, 0.5))
+        return np.where(flies[:, None] == flies[None], share, 0.0)[..., None].astype(np.float32)
+
+    def traits(self, kind: Any) -> Traits:
+        """The numbers of every unit."""
+        if not self.map.draws_units:
+            column = lambda name: jnp.array([[getattr(unit, name)] for unit in self.units], jnp.float32)
+            return Traits(*(column(name) for name in Traits._fields))
+
+        def drawn(name: str) -> Array:
+            values = [getattr(unit, name) for unit in NATIVE.values()]
+            return sum((jnp.where(kind == k, v, 0.0) for k, v in enumerate(values)), jnp.zeros(()))
+
+        return Traits(*(drawn(name) for name in Traits._fields))
+
+    def damages(self, traits: Traits) -> tuple[Array, Array]:
+        """What one attack takes: (N, M | 1, B | 1) ally on enemy, enemy on ally."""
+        n = self.allies
+        if self.map.draws_units:
+            return traits.damage[:n, None], traits.damage[None, n:]
+        per = np.array([[self._damage(a, b) for b in self.units] for a in self.units], np.float32)[..., None]
+        return jnp.asarray(per[:n, n:]), jnp.asarray(per[n:, :n].swapaxes(0, 1))
+
+    @staticmethod
+    def _damage(attacker: Unit, victim: Unit) -> float:
+        return max(0.0, attacker.damage + attacker.bonus * victim.armoured - victim.armour)
+
+
+def distances(x: Array, y: Array, rows: slice, columns: slice) -> tuple[Array, Array, Array]:
+    """From rows to columns: differences x, y, and the distance."""
+    dx, dy = x[columns][None] - x[rows][:, None], y[columns][None] - y[rows][:, None]
+    return dx, dy, jnp.sqrt(dx * dx + dy * dy)
+
+
+def add_up(pairs: Array, axis: int) -> Array:
+    """The sum over a short axis, term by term over what is in memory: several times faster on a CPU than the
+    reduction that the compiler makes, which computes every pair anew for each sum."""
+    pairs = jax.lax.optimization_barrier(pairs)
+    return functools.reduce(jnp.add, [pairs[(slice(None),) * axis + (i,)] for i in range(pairs.shape[axis])])
+
+
+def aside(x: Array, alive: Array) -> Array:
+    """(U, B) x with the dead far outside, each elsewhere: nobody is near them, which spares a mask on every pair."""
+    away = 1e6 * (1 + np.arange(x.shape[0], dtype=np.float32))[:, None]
+    return jnp.where(alive, x, away)
+
+
+def push_apart(rules: Rules, x: Array, y: Array, alive: Array, radius: Array) -> tuple[Array, Array]:
+    """Living units that overlap move out of each other, once."""
+    dx, dy, distance = distances(aside(x, alive), y, slice(None), slice(None))
+    apart = distance + jnp.eye(x.shape[0])[..., None] + 1e-6
+    weight = jax.nn.relu((radius[:, None] + radius[None]) / apart - 1.0) * rules.push
+    return x - add_up(dx * weight, 1), y - add_up(dy * weight, 1)
+
+
+def step_vectors(action: Int[Array, "U B"]) -> tuple[Array, Array]:
+    """Unit vectors of moves, zero for everything else."""
+    x = jnp.where(action == 1, 1.0, jnp.where(action == 3, -1.0, 0.0))
+    y = jnp.where(action == 0, 1.0, jnp.where(action == 2, -1.0, 0.0))
+    return x, y
+
+
+def give_orders(rules: Rules, traits: Traits, action: Int[Array, "U B"]) -> Orders:
+    """Resolve actions once per step: ally k attacks enemy a - 5; the enemy side counts backwards."""
+    n, m = rules.allies, rules.enemies
+    x, y = step_vectors(action)
+    speed = traits.speed * TICK
+    named = action - MOVES
+    strikes = (named[:n, None] == jnp.arange(m)[None, :, None]) & rules.can_hit[:n, n:, None]
+    struck = (named[None, n:] == jnp.arange(n)[::-1][:, None, None]) & rules.can_hit[n:, :n].swapaxes(0, 1)[..., None]
+    heals: Any = ()
+    if rules.healer.any():
+        place = jnp.concatenate([jnp.arange(n), jnp.arange(m)[::-1]])  # in the own team's counting
+        heals = (named[:, None] == place[None, :, None]) & rules.can_heal[..., None]
+    return Orders(x * speed, y * speed, strikes.astype(jnp.float32), struck.astype(jnp.float32), heals)
+
+
+def tick(rules: Rules, traits: Traits, orders: Orders, state: Battle, noise: Float[Array, "U B"]) -> Battle:
+    """One sixteenth of a second: everybody acts on what was there before."""
+    n = rules.allies
+    alive = state.health > 0
+    reach = jnp.where(alive & (state.cooldown <= 0), traits.range, 0.0)
+    distance = distances(aside(state.x, alive), state.y, slice(0, n), slice(n, None))[2]
+    strikes = jnp.where(distance < reach[:n, None], orders.strikes, 0.0)
+    struck = jnp.where(distance < reach[None, n:], orders.struck, 0.0)
+    on_enemies, on_allies = rules.damages(traits)
+    damage = jnp.concatenate([add_up(struck * on_allies, 1), add_up(strikes * on_enemies, 0)])
+    fired = jnp.concatenate([add_up(strikes, 1), add_up(struck, 0)]) > 0
+    # The difference to the new cooldown is added, as in jaxmarl, so that both round alike.
+    wait = jnp.where(fired, traits.period + (3 * noise - 1) * TICK - state.cooldown, -TICK)
+    following = state._replace(
+        x=jnp.where(alive, jnp.clip(state.x + orders.dx, 0.0, MAP_SIZE), state.x),
+        y=jnp.where(alive, jnp.clip(state.y + orders.dy, 0.0, MAP_SIZE), state.y),
+        cooldown=state.cooldown + wait,
+    )
+    healed: Any = 0.0
+    if rules.healer.any():
+        healed, energy, patient = heal(rules, traits, orders, state, alive)
+        cooldown = jnp.where(rules.healer[:, None], energy, following.cooldown)
+        following = following._replace(cooldown=cooldown, patient=patient)
+    if rules.shielded:
+        hit = damage > 0
+        kept = jnp.maximum(state.shield - damage, 0.0)
+        damage = damage - (state.shield - kept)
+        unhurt = jnp.where(hit, 0.0, state.unhurt + TICK)
+        back = jnp.where(alive & (unhurt > SHIELD_REST), SHIELD_BACK * TICK, 0.0)
+        following = following._replace(shield=jnp.minimum(kept + back, traits.shield), unhurt=unhurt)
+    health = jnp.clip(state.health - damage + healed, 0.0, traits.health)
+    return settle(rules, traits, following._replace(health=health))
+
+
+def settle(rules: Rules, traits: Traits, state: Battle) -> Battle:
+    """The border kills, the dead lie still, the living make room."""
+    health = state.health
+    if rules.walls_cause_death:
+        inside = (state.x > 0) & (state.y > 0) & (state.x < MAP_SIZE) & (state.y < MAP_SIZE)
+        health = jnp.where(inside, health, 0.0)
+    x, y = push_apart(rules, state.x, state.y, health > 0, traits.radius)
+    return state._replace(x=x, y=y, health=health)
+
+
+def heal(rules: Rules, traits: Traits, orders: Orders, state: Battle, alive: Array) -> tuple[Array, Array, Array]:
+    """What healers restore in a tick: (U, B) health; their energy after it; and whom they are healing."""
+    distance = distances(state.x, state.y, slice(None), slice(None))[2]
+    missing = traits.health - state.health
+    energy, at_hand = state.cooldown, alive[:, None] & alive[None] & (distance < traits.range[:, None])
+    same = state.patient[:, None] == jnp.arange(len(rules.units))[None, :, None]
+    enough = (energy >= ENERGY_TO_BEGIN)[:, None] | (same & (energy > 0)[:, None])
+    works = orders.heals & at_hand & enough & (missing > 0)[None]
+    amount = jnp.minimum(HEALING * TICK, energy * HEALTH_PER_ENERGY)
+    given = jnp.where(works, amount[:, None], 0.0)
+    spent = given.sum(1) / HEALTH_PER_ENERGY
+    energy = jnp.where(alive, jnp.minimum(energy + ENERGY_BACK * TICK - spent, ENERGY), energy)
+    patient = jnp.where(works.any(1), works.argmax(1), jnp.where(orders.heals.any(1), state.patient, -1))
+    return given.sum(0), energy, patient
+
+
+def advance(rules: Rules, state: Battle, action: Int[Array, "U B"], noise: Float[Array, "K U B"]) -> Battle:
+    """One environment step: the same orders for all ticks.
+
+    Args:
+        noise: uniform in [0, 1), a row for every `TICKS / K` ticks; with K = `rules.shots` no unit attacks twice in
+            so short a time, so that all its cooldowns are independent.
+    """
+    noise = jnp.repeat(noise, TICKS // noise.shape[0], axis=0)
+    traits = rules.traits(state.kind)
+    orders = give_orders(rules, traits, action)
+    state = jax.lax.scan(lambda s, u: (tick(rules, traits, orders, s, u), None), state, noise)[0]
+    move_x, move_y = step_vectors(action)
+    attack = jnp.where(action >= MOVES, action, 0)
+    return state._replace(move_x=move_x, move_y=move_y, attack=attack, time=state.time + 1)
+
+
+class Outcome(NamedTuple):
+    """How a step went, (B,) each."""
+
+    reward: Array
+    last: Array
+    won: Array
+
+
+def judge(rules: Rules, before: Battle, after: Battle, limit: int) -> Outcome:
+    """Reward: the share of their hit points that the enemies lost on balance, never below 0, and 1 for a win.
+
+    A team without a living fighter is beaten; if both are, nobody won. Running out of time is a loss.
+    """
+    n, traits = rules.allies, rules.traits(after.kind)
+    left = lambda s: (s.health + s.shield if rules.shielded else s.health)[n:]
+    full = (traits.health + traits.shield)[n:] if rules.shielded else traits.health[n:]
+    lost = ((left(before) - left(after)) / full).sum(0) / rules.enemies
+    fights = (after.health > 0) & ~rules.healer[:, None]
+    allies, enemies = fights[:n].any(0), fights[n:].any(0)
+    won = allies & ~enemies
+    last = ~allies | ~enemies | (after.time >= limit)
+    return Outcome(jnp.maximum(lost, 0.0) + won, last, won)

@@ -1,0 +1,109 @@
+"""What the allies' agents see, may do, and what the world state holds. The battle axis is first in what leaves here.
+
+The columns are SMAX's, in its order; maps with other units have more type bits, maps with shields a shield column.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from tutelage.envs.battle.rules import ENERGY, MOVES, Battle, Rules, Traits, distances
+from tutelage.envs.battle.units import MAP_SIZE
+from tutelage.types import Sensed
+
+UNIT, OWN = 7, 4
+"""Columns before the type bits: of another unit (health, relative x and y, last move x and y, last attack, cooldown)
+and of the own unit (health, x, y, cooldown)."""
+
+
+def bits(rules: Rules) -> int:
+    """Columns that say what a unit is: its type, and its shield where units have one."""
+    return len(rules.map.types) + rules.shielded
+
+
+def n_actions(rules: Rules) -> int:
+    """Five moves, then an enemy each; on maps with healers as many as the larger team needs."""
+    return MOVES + (max(rules.allies, rules.enemies) if rules.healer.any() else rules.enemies)
+
+
+def is_a(rules: Rules, state: Battle) -> Array:
+    """(U, bits, B): type bits, and the share of the shield that is left."""
+    types = rules.map.types
+    if rules.map.draws_units:
+        return (state.kind[:, None] == jnp.arange(len(types))[None, :, None]).astype(jnp.float32)
+    one = np.array([[name == t for t in types] for name in rules.map.roster], np.float32)[..., None]
+    bits = jnp.broadcast_to(one, (*one.shape[:2], state.x.shape[-1]))
+    if not rules.shielded:
+        return bits
+    full = rules.traits(state.kind).shield
+    share = jnp.where(full > 0, state.shield / jnp.maximum(full, 1.0), 0.0)
+    return jnp.concatenate([bits, share[:, None]], 1)
+
+
+def load(rules: Rules, state: Battle, traits: Traits) -> Array:
+    """(U, B) how much of the cooldown is still to come; of healers the share of their energy."""
+    left = jnp.clip(state.cooldown / traits.period, 0.0, 1.0)
+    return jnp.where(rules.healer[:, None], state.cooldown / ENERGY, left) if rules.healer.any() else left
+
+
+def sense(rules: Rules, state: Battle, limit: int, see_enemy_actions: bool) -> Sensed:
+    """Observations, world state, available actions and who is alive, of B battles."""
+    traits, alive = rules.traits(state.kind), state.health > 0
+    n = rules.allies
+    health, cooldown, kind = state.health / traits.health, load(rules, state, traits), is_a(rules, state)
+    apart = distances(state.x, state.y, slice(0, n), slice(None))
+    columns = [health, state.x / MAP_SIZE, state.y / MAP_SIZE, cooldown, *kind.swapaxes(0, 1)]
+    own = jnp.stack([jnp.where(alive, column, 0.0) for column in columns], 1)
+    shared = health, cooldown, kind
+    others = other_units(rules, state, traits.sight[:n, None], apart, shared, see_enemy_actions)
+    world = jnp.concatenate([own.reshape(-1, own.shape[-1]), state.time[None] / limit])
+    first = lambda x: jnp.moveaxis(x, -1, 0)
+    return Sensed(
+        obs=first(jnp.concatenate([others, own[:n]], 1)),
+        state=first(world),
+        avail=first(available(rules, traits, alive, apart[2])),
+        alive=first(alive[:n]),
+    )
+
+
+def other_units(
+    rules: Rules,
+    state: Battle,
+    sight: Array,
+    apart: tuple[Array, Array, Array],
+    shared: tuple[Array, Array, Array],
+    see_enemy_actions: bool,
+) -> Array:
+    """(N, (U - 1) * columns, B) what every ally sees of every other unit, in order; zeros where it sees nothing."""
+    n, units = rules.allies, len(rules.units)
+    (dx, dy, distance), (health, cooldown, kind), alive = apart, shared, state.health > 0
+    shown = np.array([[True]] * n + [[see_enemy_actions]] * rules.enemies)
+    acts = (jnp.where(shown, x, 0.0) for x in (state.move_x, state.move_y, state.attack / highest_action(rules)))
+    columns = [health, dx / sight, dy / sight, *acts, cooldown, *kind.swapaxes(0, 1)]
+    seen = alive[:n, None] & alive[None] & (distance < sight)
+    # Masked column by column: masking the stacked block takes the compiler several times longer.
+    block = jnp.stack([jnp.where(seen, column, 0.0) for column in columns], 2)
+    others = jnp.stack([jnp.concatenate([block[i, :i], block[i, i + 1 :]]) for i in range(n)])
+    return others.reshape(n, (units - 1) * len(columns), -1)
+
+
+def highest_action(rules: Rules) -> np.ndarray:
+    """(U, 1): what the last action of a unit is divided by."""
+    ours = n_actions(rules) - 1
+    theirs = ours if rules.healer.any() else MOVES + rules.allies - 1
+    return np.array([[ours]] * rules.allies + [[theirs]] * rules.enemies, np.float32)
+
+
+def available(rules: Rules, traits: Traits, alive: Array, distance: Array) -> Array:
+    """(N, A, B): the living may move, everybody may stop, and act on whom they can reach."""
+    n, last = rules.allies, n_actions(rules)
+    reach = alive[:n, None] & alive[None] & (distance < traits.range[:n, None])
+    moves = jnp.broadcast_to(alive[:n, None], (n, MOVES - 1, alive.shape[-1]))
+    acts = reach[:, n:] & rules.can_hit[:n, n:, None]
+    if rules.healer.any():
+        wide = last - MOVES
+        pad = lambda x: jnp.pad(x, ((0, 0), (0, wide - x.shape[1]), (0, 0)))
+        acts = pad(acts) | pad(reach[:, :n] & rules.can_heal[:n, :n, None])
+    return jnp.concatenate([moves, jnp.ones_like(moves[:, :1]), acts], 1)
