@@ -143,8 +143,8 @@ def train(env_id: str, core: str, steps: str, seed: str) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         began, cpu = time.perf_counter(), time.process_time()
-        fit = tutelage.FitConfig(evaluations=1)
-        run = tutelage.train("mappo", env_id, out=out, seed=int(seed), steps=int(steps), fit=fit, quiet=True, **SETTINGS[core])[0]
+        settings = {**SETTINGS[core], "steps": int(steps), "fit": tutelage.FitConfig(evaluations=1)}
+        run = tutelage.train("mappo", env_id, out=out, seed=int(seed), quiet=True, **settings)[0]
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     rows = [line for line in lines if line["kind"] == "metrics"]
