@@ -49,9 +49,10 @@ def jaxmarl_step(env: Any, key: Any, state: Any, action: Any) -> Any:
     """What the game below our environment answers to the same key, state and action."""
     if not hasattr(env, "game"):
         return ()
-    joint = {agent: action[i] for i, agent in enumerate(env.game.agents)}
+    agents = getattr(env, "agents", env.game.agents)
+    joint = env.joint(state, action) if hasattr(env, "joint") else {a: action[i] for i, a in enumerate(agents)}
     obs, _, reward, done, _ = env.game.step_env(key, state, joint)
-    return [obs[agent] for agent in env.game.agents], [reward[agent] for agent in env.game.agents], done["__all__"]
+    return [obs[agent] for agent in agents], [reward[agent] for agent in agents], done["__all__"]
 
 
 def trip(name: str) -> Played:

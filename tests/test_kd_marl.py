@@ -13,9 +13,10 @@ import tutelage
 from helpers import QUICK, Silent, assert_close, assert_same, build, host, make_spec, one_rollout, run_stage
 from tutelage import BadInput, make
 from tutelage.configs.kd_marl import KdMarlConfig
+from tutelage.data.collect import unroll
 from tutelage.experiment.fit import fit
 from tutelage.experiment.teacher import find_teacher
-from tutelage.methods.kd_marl import DEFAULTS, build_student, weights
+from tutelage.methods.kd_parts import DEFAULTS, build_student, weights
 from tutelage.policies.agent import group_actor
 from tutelage.policies.cost import agent_cost
 from tutelage.policies.views import view
@@ -145,12 +146,12 @@ def test_unavailable_actions_and_padding_teach_nothing(memory_run):
     assert_same(clean.student.params, bad.student.params)
 
 
-@pytest.mark.parametrize("method", ["kl", "bc", "kd_marl"])
+@pytest.mark.parametrize("method", ["kl", "bc", "kd_marl", "dagger_kl"])
 def test_only_the_terms_with_a_weight_are_computed(memory_run, method):
     built = build(method, memory_run.env, teacher_of(memory_run), **SMALL)
     state = jax.eval_shape(built.init, jax.random.key(0))
     told = jax.eval_shape(lambda s: built.stages[1].update(s, {}, jax.random.key(0), 0.0)[1], state)
-    expected = {"kl": {"kl"}, "bc": {"ce"}, "kd_marl": set(DEFAULTS)}[method]
+    expected = {"kl": {"kl"}, "bc": {"ce"}, "kd_marl": set(DEFAULTS), "dagger_kl": {"kl"}}[method]
     assert set(told) == expected | {"entropy"}
 
 
@@ -328,3 +329,92 @@ def test_unequal_students_of_one_team_all_learn(memory_run):
             (np.asarray(x) != np.asarray(y)).any()
             for x, y in zip(*(jax.tree.leaves(p[group]) for p in (first, method.params(state)["student"])), strict=True)
         )
+
+
+# ---- DAgger, prototypes, advantage weights ---------------------------------------------------------------------------
+DAGGER = {**SMALL, "data": "dagger", "core": "gru", "size": "width=6"}
+
+
+def test_with_beta_1_dagger_gathers_what_the_expert_does(memory_run):
+    """The expert acts alone, so what was done has the expert's own probability."""
+    method = build("kd_marl", memory_run.env, teacher_of(memory_run), **DAGGER, beta=1.0)
+    state, _ = run_stage(memory_run.env, method)
+    data = state.memory
+    log_p = np.asarray(jax.nn.log_softmax(data.logits))
+    taken = np.take_along_axis(log_p, np.asarray(data.action)[..., None], -1)[..., 0]
+    np.testing.assert_allclose(data.log_prob, taken, atol=1e-5)
+    assert int(state.filled) == method.stages[0].budget and data.alive.all()
+
+
+def test_with_beta_0_the_students_act_from_the_second_round_on(memory_run):
+    """Fixed students (no learning rate): what was done has their probability, the labels are the expert's."""
+    frozen = teacher_of(memory_run)
+    method = build("kd_marl", memory_run.env, frozen, **DAGGER, beta=0.0, lr=1e-12)
+    state, _ = run_stage(memory_run.env, method)
+    data, n = state.memory, SMALL["envs"]
+    assert int(state.filled) >= 2
+
+    def log_probs(policy, params):
+        carry = policy.carry(data.action.shape[1])
+        scores = unroll(policy, params, carry, data.inputs, data.inputs.first).scores
+        return jnp.take_along_axis(jax.nn.log_softmax(scores), data.action[..., None], -1)[..., 0], scores
+
+    student, _ = jax.jit(log_probs, static_argnums=0)(method.roles["student"], state.student.params["net"])
+    expert, logits = jax.jit(log_probs, static_argnums=0)(frozen.roles["student"], frozen.params["student"])
+    np.testing.assert_allclose(data.logits, logits, atol=1e-4)
+    np.testing.assert_allclose(data.log_prob[:, :n], expert[:, :n], atol=1e-4, err_msg="round 0 is the expert's")
+    np.testing.assert_allclose(data.log_prob[:, n:], student[:, n:], atol=1e-4)
+    assert np.abs(student - expert).max() > 0.05
+
+
+def test_dagger_spends_as_many_gradient_steps_as_offline(memory_run):
+    frozen, counts = teacher_of(memory_run), {}
+    for data in ("offline", "dagger"):
+        method = build("kd_marl", memory_run.env, frozen, **{**SMALL, "passes": 8}, data=data, size="width=6")
+        state, _ = run_stage(memory_run.env, method)
+        state, _ = run_stage(memory_run.env, method, 1, state)
+        counts[data] = int(state.student.opt[1].count)
+    assert counts["dagger"] == counts["offline"]
+
+
+def test_students_learn_by_dagger(tmp_path, memory_run):
+    settings = {**SMALL, "gather": 768, "passes": 20, "lr": 1e-2, "size": "width=6"}
+    run = tutelage.train(
+        "dagger_kl", "probe/memory", teacher=memory_run.path, out=tmp_path / "run", quiet=True, fit=FIT, **settings
+    )[0]
+    assert run.test["success_rate"] >= 0.9
+
+
+def test_dagger_has_no_advantages_of_the_students_unless_lambda_is_1(memory_run):
+    frozen = teacher_of(memory_run)
+    method = build("kd_marl", memory_run.env, frozen, **DAGGER)
+    assert any("adv set to 0" in note for note in method.notes)
+    with pytest.raises(BadInput, match=r"adv = 0\.5.*lam = 1"):
+        build("kd_marl", memory_run.env, frozen, **DAGGER, adv=0.5)
+    method = build("kd_marl", memory_run.env, frozen, **DAGGER, lam=1.0)
+    told = run_stage(memory_run.env, method)[1]
+    assert "adv" in told and not method.notes
+
+
+@pytest.mark.parametrize("settings", [dict(adv_form="awr"), dict(role_form="prototype", prototypes=3)])
+@pytest.mark.parametrize("data", ["offline", "dagger"])
+def test_other_forms_of_a_term_learn(memory_run, settings, data):
+    method = build(
+        "kd_marl", memory_run.env, teacher_of(memory_run),
+        **{**SMALL, "gather": 384, "passes": 30, "lr": 2e-2, "size": "width=6", "data": data, **settings},
+    )  # fmt: skip
+    state, _ = run_stage(memory_run.env, method)
+    state, told = run_stage(memory_run.env, method, 1, state)
+    name = "adv" if "adv_form" in settings else "role"
+    if name in told:
+        assert told[name][-1] < told[name][0]
+    assert told["kl"][-1] < told["kl"][0]
+
+
+def test_prototypes_are_the_teachers_features_of_the_first_round(memory_run):
+    method = build("kd_marl", memory_run.env, teacher_of(memory_run), **SMALL, size="width=6", role_form="prototype")
+    state, _ = run_stage(memory_run.env, method)
+    first = np.asarray(state.memory.features)[:, : SMALL["envs"]].reshape(-1, 8)
+    first = first / np.linalg.norm(first, axis=-1, keepdims=True)
+    near = (first @ np.asarray(state.prototypes).T).max(-1)
+    assert state.prototypes.shape == (8, 8) and near.min() > 0.8 and near.mean() > 0.95

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tutelage.learning import losses
+from tutelage.learning.clusters import kmeans
 from tutelage.learning.normaliser import normaliser, observe
 from tutelage.learning.optim import clipped_adam, descend, learner
 
@@ -207,6 +208,55 @@ def test_alignment_is_zero_for_a_copy_two_for_the_opposite_and_does_not_move_the
     np.testing.assert_allclose(losses.alignment_loss(f, -f, everyone()), 2, atol=1e-5)
     to_teacher = jax.grad(losses.alignment_loss)(f, jnp.asarray(draw(1, "features")), everyone())
     assert (np.asarray(to_teacher) == 0).all()
+
+
+# ---- advantage weights and prototypes ------------------------------------------------------------------------------
+def test_advantage_weights_have_mean_1_and_a_ceiling():
+    log_p, where = jnp.asarray([-1.0, -2.0, -3.0, -7.0]), jnp.asarray([True, True, True, False])
+    advantage = jnp.asarray([0.0, np.log(3.0), 100.0, -5.0])
+    weight = np.array([1, 3, 20]) / 8  # e^100 is cut at 20; the mean of 1, 3 and 20 is 8
+    got = losses.advantage_weighted(log_p, advantage, where, 1.0)
+    np.testing.assert_allclose(got, (weight * [1, 2, 3]).mean(), rtol=1e-5)
+
+
+def test_without_advantages_advantage_weighting_is_cloning():
+    log_p, where = jnp.asarray([-1.0, -2.0, -9.0]), jnp.asarray([True, True, False])
+    np.testing.assert_allclose(losses.advantage_weighted(log_p, 0 * log_p, where, 0.5), 1.5, rtol=1e-6)
+
+
+def test_a_small_beta_looks_at_the_best_alone():
+    log_p, where = jnp.asarray([-1.0, -2.0]), jnp.ones(2, bool)
+    got = losses.advantage_weighted(log_p, jnp.asarray([-1.0, 0.0]), where, 0.01)
+    np.testing.assert_allclose(got, 2.0, rtol=1e-4)  # weights 0 and 2
+
+
+def test_the_prototype_loss_is_zero_for_a_copy_and_known_for_opposites():
+    centres = jnp.eye(2)
+    teacher, student = jnp.asarray([[3.0, 0.0], [0.0, 1.0]]), jnp.asarray([[5.0, 0.0], [2.0, 0.0]])
+    both = jnp.ones(2, bool)
+    np.testing.assert_allclose(losses.prototype_loss(teacher, 7 * teacher, centres, both), 0, atol=1e-5)
+    # The second pair is at opposite prototypes: assignments (p, 1-p) and (1-p, p) with p = sigmoid(1 / 0.1).
+    p = 1 / (1 + np.exp(-10.0))
+    expected = (2 * p - 1) * np.log(p / (1 - p)) / 2
+    np.testing.assert_allclose(losses.prototype_loss(teacher, student, centres, both), expected, rtol=1e-3)
+    np.testing.assert_allclose(losses.prototype_loss(teacher, student, centres, jnp.array([1, 0], bool)), 0, atol=1e-5)
+    to_teacher = jax.grad(losses.prototype_loss)(teacher, student, centres, both)
+    assert (np.asarray(to_teacher) == 0).all()
+
+
+def test_kmeans_finds_separate_directions_and_ignores_masked_rows():
+    rng = np.random.default_rng(0)
+    truth = np.eye(4)[:3]
+    rows = np.concatenate([np.repeat(truth, 50, 0), -np.ones((50, 4))]) * rng.uniform(0.5, 20, (200, 1))
+    rows = rows + 0.01 * rng.normal(size=rows.shape)
+    centres = kmeans(jnp.asarray(rows, jnp.float32), jnp.arange(200) < 150, 3, jax.random.key(0))
+    np.testing.assert_allclose(np.sort((centres @ truth.T).max(0)), 1, atol=0.01)
+    np.testing.assert_allclose(np.linalg.norm(centres, axis=-1), 1, atol=1e-3)
+
+
+def test_kmeans_with_fewer_rows_than_centres_stays_finite():
+    centres = kmeans(jnp.ones((2, 3)), jnp.ones(2, bool), 5, jax.random.key(0))
+    assert np.isfinite(centres).all()
 
 
 # ---- normaliser and gradient steps ---------------------------------------------------------------------------------

@@ -214,6 +214,31 @@ def test_a_critic_speaks_in_raw_units(seen):
     np.testing.assert_allclose(value(5.0, 3.0), 5 + 3 * unit, rtol=1e-4, atol=1e-4)
 
 
+def test_a_critic_per_agent_sees_state_observation_and_number_and_of_the_dead_the_number_alone():
+    spec = make_spec()
+    steps = make_steps(spec, (7,))
+    steps = steps._replace(alive=jnp.asarray(np.random.default_rng(0).random((7, spec.n_agents)) < 0.5))
+    row, alive = np.asarray(view("state per agent").read(steps)), np.asarray(steps.alive)
+    state, obs, number = np.split(row, [spec.state_width, spec.state_width + spec.obs_width], -1)
+    np.testing.assert_array_equal(number, np.broadcast_to(np.eye(spec.n_agents), number.shape))
+    np.testing.assert_array_equal(obs, np.where(alive[..., None], steps.obs, 0))
+    np.testing.assert_array_equal(state, np.where(alive[..., None], np.asarray(steps.state)[:, None], 0))
+
+
+def test_mappo_learns_with_a_critic_per_agent_and_ippo_refuses_one():
+    env = make("probe/action")
+    method = build("mappo", env, critic="per_agent", steps=6000, size="width=8", critic_width=8, envs=32, rollout=8,
+                   chunk=8, lr=1e-2)  # fmt: skip
+    state, told = run_stage(env, method)
+    value = method.roles["critic"].step(
+        method.params(state)["critic"], (), make_steps(env.spec, (3,)), jax.random.key(0)
+    )[1].value  # fmt: skip
+    assert value.shape == (3, env.spec.n_agents)
+    assert told["successes"][-5:].sum() > 0.9 * told["episodes"][-5:].sum()
+    with pytest.raises(BadInput, match="critic = 'per_agent'"):
+        build("ippo", env, critic="per_agent")
+
+
 # ---- settings ------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("settings", "names"),

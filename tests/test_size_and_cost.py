@@ -13,13 +13,13 @@ from helpers import make_spec
 from tutelage import BadInput
 from tutelage.policies.agent import group_actor, make_agent
 from tutelage.policies.cost import agent_cost, layer_cost, team_cost
-from tutelage.policies.size import Shape, by_type, solve
+from tutelage.policies.size import Shape, reference_macs, solve, split
 from tutelage.policies.views import view
 
 SPEC = make_spec(n_agents=5)
 ALL = (0, 1, 2, 3, 4)
-SHAPES = {kind: Shape(kind, 30, 9) for kind in ("gru", "mlp")}
-REFERENCE = layer_cost("gru", 30, 128, 9)
+SHAPES = {kind: Shape(kind, (30,) * 5, 9, (1.0,) * 5) for kind in ("gru", "mlp")}
+REFERENCE = reference_macs(5, 30, 9)
 
 
 # ---- cost ----------------------------------------------------------------------------------------------------------
@@ -77,13 +77,13 @@ def test_a_policy_without_networks_has_no_cost():
 # ---- size ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("width", [1, 16, 1024])
 def test_a_width_is_taken_as_it_is(width):
-    assert solve(f"width={width}", SHAPES["gru"], SPEC) == ((ALL, width),)
+    assert solve(f"width={width}", SHAPES["gru"], REFERENCE) == ((ALL, width),)
 
 
 WITHIN = {
-    "ratio": lambda cost, x: cost.macs * x <= REFERENCE.macs,
-    "flops": lambda cost, x: cost.products <= x,
-    "params": lambda cost, x: cost.params <= x,
+    "ratio": lambda cost, x: cost.macs * x <= REFERENCE,
+    "flops": lambda cost, x: cost.products <= 5 * x,
+    "params": lambda cost, x: cost.params <= 5 * x,
 }
 
 
@@ -94,19 +94,20 @@ WITHIN = {
 )
 def test_a_budget_gives_the_widest_network_within_it(budget, amount, kind):
     shape = SHAPES[kind]
-    ((agents, width),) = solve(f"{budget}={amount}", shape, SPEC)
+    ((agents, width),) = solve(f"{budget}={amount}", shape, REFERENCE)
     assert agents == ALL
     assert WITHIN[budget](shape.cost(width), amount) and not WITHIN[budget](shape.cost(width + 1), amount)
 
 
 def test_ratio_1_of_the_same_network_is_the_reference():
-    assert solve("ratio=1", SHAPES["gru"], SPEC) == ((ALL, 128),)
-    assert solve("ratio=1", SHAPES["mlp"], SPEC, SHAPES["mlp"].cost(20).macs) == ((ALL, 20),)
+    assert 5 * layer_cost("gru", 30, 128, 9).macs == REFERENCE
+    assert solve("ratio=1", SHAPES["gru"], REFERENCE) == ((ALL, 128),)
+    assert solve("ratio=1", SHAPES["mlp"], SHAPES["mlp"].cost(20).macs) == ((ALL, 20),)
 
 
 def test_a_ratio_refers_to_the_teacher_that_is_given():
-    macs = layer_cost("gru", 200, 64, 9).macs
-    ((_, width),) = solve("ratio=10", SHAPES["gru"], SPEC, macs)
+    macs = 5 * layer_cost("gru", 200, 64, 9).macs
+    ((_, width),) = solve("ratio=10", SHAPES["gru"], macs)
     assert SHAPES["gru"].cost(width).macs * 10 <= macs < SHAPES["gru"].cost(width + 1).macs * 10
 
 
@@ -119,7 +120,7 @@ def test_a_ratio_refers_to_the_teacher_that_is_given():
     ],
 )
 def test_tiers_are_read_as_written(size, tiers):
-    assert solve(size, SHAPES["gru"], SPEC) == tiers
+    assert solve(size, SHAPES["gru"], REFERENCE) == tiers
 
 
 @pytest.mark.parametrize(
@@ -150,21 +151,21 @@ def test_tiers_are_read_as_written(size, tiers):
 )
 def test_impossible_sizes_are_refused_by_name(size, names):
     with pytest.raises(BadInput, match=names) as refusal:
-        solve(size, SHAPES["gru"], SPEC)
+        solve(size, SHAPES["gru"], REFERENCE)
     assert f"size = {size!r}" in str(refusal.value) and "\n" not in str(refusal.value)
 
 
 def test_a_refused_budget_says_what_the_smallest_network_has():
-    least = SHAPES["gru"].cost(1)
+    least = layer_cost("gru", 30, 1, 9)
     with pytest.raises(BadInput, match=f"{least.params} parameters"):
-        solve("params=10", SHAPES["gru"], SPEC)
-    with pytest.raises(BadInput, match=f"ratio {REFERENCE.macs / least.macs:.1f}"):
-        solve("ratio=100000", SHAPES["gru"], SPEC)
+        solve("params=10", SHAPES["gru"], REFERENCE)
+    with pytest.raises(BadInput, match=f"ratio {REFERENCE / 5 / least.macs:.1f}"):
+        solve("ratio=100000", SHAPES["gru"], REFERENCE)
 
 
 def test_tiers_split_by_type_keep_width_and_separate_types():
     types = ("stalker", "stalker", "zealot", "zealot", "zealot")
-    assert by_type(((ALL, 16),), types) == (((0, 1), 16), ((2, 3, 4), 16))
-    split = by_type((((0, 2), 8), ((1, 3, 4), 16)), types)
-    assert sorted(split) == [((0,), 8), ((1,), 16), ((2,), 8), ((3, 4), 16)]
-    assert by_type(((ALL, 16),), ("same",) * 5) == ((ALL, 16),)
+    assert split(((ALL, 16),), types) == (((0, 1), 16), ((2, 3, 4), 16))
+    both = split((((0, 2), 8), ((1, 3, 4), 16)), types)
+    assert sorted(both) == [((0,), 8), ((1,), 16), ((2,), 8), ((3, 4), 16)]
+    assert split(((ALL, 16),), ("same",) * 5) == ((ALL, 16),)

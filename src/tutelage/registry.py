@@ -44,6 +44,7 @@ _PPO_PUBLISHED = dict(size="width=128", critic_width=128, rollout=128, entropy=0
 _PPO_FAST = dict(core="mlp", size="width=64", critic_width=64, chunk=1)
 _KD = "tutelage.methods.kd_marl:kd_marl"
 _KD_CONFIG = "tutelage.configs.kd_marl:KdMarlConfig"
+_KD_PUBLISHED = dict(temperature=2.0, lr=5e-4, anneal=False, gather=200_000)
 _ONLY = dict(adv=0.0, kl=0.0, ce=0.0, rel=0.0, role=0.0, entropy=0.0)
 
 METHODS: dict[str, MethodRow] = {
@@ -64,6 +65,7 @@ METHODS: dict[str, MethodRow] = {
         _KD_CONFIG,
         "a frozen expert distilled into small students: advantage, KL, CE, relation and role terms",
         teacher="mappo",
+        presets={"published": _KD_PUBLISHED},
     ),
     "kl": MethodRow(
         _KD,
@@ -78,6 +80,13 @@ METHODS: dict[str, MethodRow] = {
         "behaviour cloning: students copy the expert's action (CE term alone)",
         teacher="mappo",
         presets={"default": {**_ONLY, "ce": 1.0}},
+    ),
+    "dagger_kl": MethodRow(
+        _KD,
+        _KD_CONFIG,
+        "students act, the expert labels the states they reach, and they match its action distribution",
+        teacher="mappo",
+        presets={"default": {**_ONLY, "kl": 1.0, "data": "dagger"}},
     ),
 }
 
@@ -102,8 +111,10 @@ _MORE_MAPS = {
     "2s_vs_1sc": "2 shielded stalkers against a spine crawler",
 }
 _MPE = {
-    "simple_spread": "agents cover landmarks without colliding",
-    "simple_reference": "two agents tell each other which landmark to go to",
+    "simple_spread": ("SpreadOptions", "agents cover landmarks without colliding"),
+    "simple_reference": ("MpeOptions", "two agents tell each other which landmark to go to"),
+    "simple_speaker_listener": ("MpeOptions", "one knows the landmark and speaks, the other goes"),
+    "simple_tag": ("TagOptions", "three predators hunt a faster prey"),
 }
 _PROBES = {
     "value": "one step, constant reward: does the critic learn a constant?",
@@ -127,12 +138,10 @@ ENVIRONMENTS: dict[str, EnvironmentRow] = {
         )
         for name, about in _NATIVE_MAPS.items()
     },
-    "mpe/simple_spread": EnvironmentRow(
-        "tutelage.envs.mpe:make", "tutelage.configs.envs:SpreadOptions", _MPE["simple_spread"]
-    ),
-    "mpe/simple_reference": EnvironmentRow(
-        "tutelage.envs.mpe:make", "tutelage.configs.envs:ReferenceOptions", _MPE["simple_reference"]
-    ),
+    **{
+        f"mpe/{name}": EnvironmentRow("tutelage.envs.mpe.build:make", f"tutelage.configs.envs:{options}", about)
+        for name, (options, about) in _MPE.items()
+    },
     **{
         f"probe/{name}": EnvironmentRow("tutelage.envs.probe:make", "tutelage.configs.envs:ProbeOptions", about)
         for name, about in _PROBES.items()

@@ -59,11 +59,18 @@ class Sensed(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A named run of observation columns, e.g. one visible unit: `obs[start:stop]`."""
+    """A named run of observation columns: `obs[start:stop]`.
+
+    Attributes:
+        name: begins with the group it belongs to: `enemy 3`, `own velocity`. The group `own` is the agent itself.
+        place: first of the two columns with the relative position, where the block shows an entity; else None.
+            An entity that is not seen is all zeros.
+    """
 
     name: str
     start: int
     stop: int
+    place: int | None = None
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import field, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from tutelage.errors import BadInput, unknown
+
+
+def later(default: Any) -> Any:
+    """A field that joined a config after results were published; its default is what those were made with.
+
+    At that value it leaves the fingerprint of a result as it was.
+    """
+    return field(default=default, metadata={"was": default})
+
+
+def lasting(config: Any) -> dict[str, Any]:
+    """The settings that a fingerprint is made of: all but later fields at what they were before they existed."""
+    values = {f.name: (getattr(config, f.name), f.metadata) for f in fields(config)}
+    return {name: value for name, (value, about) in values.items() if "was" not in about or value != about["was"]}
 
 
 def check_choices(config: Any) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from tutelage.configs.checks import check_positive, check_unit
+from tutelage.configs.checks import check_choices, check_positive, check_unit
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,27 @@ class SpreadOptions:
 
 
 @dataclass(frozen=True)
-class ReferenceOptions:
-    """Options of mpe/simple_reference."""
+class MpeOptions:
+    """Options of mpe/simple_reference and mpe/simple_speaker_listener."""
 
     max_steps: int = 25
     """Steps after which an episode is cut off."""
 
     def __post_init__(self) -> None:
+        check_positive(self, "max_steps")
+
+
+@dataclass(frozen=True)
+class TagOptions:
+    """Options of mpe/simple_tag."""
+
+    prey: Literal["scripted", "learns"] = "scripted"
+    """Whether the prey follows a script, or is one of the agents that learn."""
+    max_steps: int = 25
+    """Steps after which an episode is cut off."""
+
+    def __post_init__(self) -> None:
+        check_choices(self)
         check_positive(self, "max_steps")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.configs.checks import check_choices, check_positive, check_unit
+from tutelage.configs.checks import check_choices, check_positive, check_unit, later
 from tutelage.errors import BadInput
 
 
@@ -21,10 +21,18 @@ class KdMarlConfig:
     size: str = "ratio=28.6"
     """Student size: ratio=R (R times fewer FLOPs than the teacher's actor; than a 128-GRU where it has no network),
     flops=F or params=P per agent, width=W, or tiers=0,1:16;2-4:32."""
+    capacity: str = later("equal")
+    """How wide agents are relative to each other: equal; inputs, in proportion to what each reads; or by agent type,
+    stalker=2,zealot=1. Budgets hold for the team."""
     share: Literal["type", "team"] = "type"
     """Who shares weights: agents of one width and one agent type, or every agent of one width."""
     student_view: Literal["local", "local-no-id"] = "local"
     """What a student reads: its observation and its number, or the observation alone."""
+    sight: str = later("full")
+    """What agents see of their observation: full, radius=R, nearest=K, drop=GROUP,GROUP, joined by +; or for some,
+    0-1:radius=0.5;2-4:full."""
+    hidden: Literal["compact", "zero"] = later("compact")
+    """Columns hidden by `sight` are left out where it is known beforehand which these are, or always zero."""
     adv: float | None = None
     """Weight of the teacher-guided advantage term (default 0.5)."""
     kl: float | None = None
@@ -35,6 +43,14 @@ class KdMarlConfig:
     """Weight of the structural relation term between agents' features (default 0.1)."""
     role: float | None = None
     """Weight of the role alignment term (default 0.1)."""
+    adv_form: Literal["clip", "awr"] = later("clip")
+    """Advantage term: clipped probability ratio, or log-likelihood weighted by the exponential of the advantage."""
+    awr_beta: float = later(1.0)
+    """Temperature of those weights."""
+    role_form: Literal["align", "prototype"] = later("align")
+    """Role term: cosine to the teacher's features, or KL between soft assignments to their k-means prototypes."""
+    prototypes: int = later(8)
+    """How many prototypes."""
     entropy: float = 0.001
     """Weight of the students' entropy bonus."""
     temperature: float = 1.0
@@ -51,10 +67,15 @@ class KdMarlConfig:
     """Share of environments in which the teacher samples at `hot`, so that recovery states exist."""
     hot: float = 1.5
     """Sampling temperature in those environments."""
+    data: Literal["offline", "dagger"] = later("offline")
+    """Whose states are learned from: the teacher's alone, or those that the learning students reach (labelled by the
+    teacher)."""
+    beta: float = later(0.5)
+    """DAgger: the teacher acts with probability beta^round, the students otherwise."""
     envs: int = 256
     """Environments played side by side while gathering."""
     passes: int = 20
-    """Passes over the gathered data."""
+    """Passes over the gathered data (under DAgger half as many, and as many steps again between the rounds)."""
     batch: int = 16
     """Sequences per gradient step (of at most one episode's length each)."""
     lr: float = 6e-3
@@ -69,7 +90,10 @@ class KdMarlConfig:
     def __post_init__(self) -> None:
         check_choices(self)
         check_positive(self, "temperature", "gather", "hot", "envs", "passes", "batch", "lr", "grad_clip", "memory_gb")
-        check_unit(self, "gamma", "lam", "clip", "tempered")
+        check_positive(self, "awr_beta", "prototypes")
+        check_unit(self, "gamma", "lam", "clip", "tempered", "beta")
+        if self.data == "dagger" and self.adv and self.lam != 1:
+            raise BadInput(f"adv = {self.adv!r} with data = 'dagger' needs lam = 1: the critic is the teacher's")
         for name in ("adv", "kl", "ce", "rel", "role", "entropy"):
             value = getattr(self, name)
             if value is not None and value < 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.configs.checks import check_choices, check_positive, check_unit
+from tutelage.configs.checks import check_choices, check_positive, check_unit, later
 from tutelage.errors import BadInput
 
 
@@ -20,10 +20,20 @@ class PpoConfig:
     size: str = "width=128"
     """Actor size: width=W, ratio=R (R times fewer FLOPs than a 128-GRU), flops=F or params=P per agent, or
     tiers=0,1:16;2-4:32."""
+    capacity: str = later("equal")
+    """How wide agents are relative to each other: equal; inputs, in proportion to what each reads; or by agent type,
+    stalker=2,zealot=1. Budgets hold for the team."""
     share: Literal["team", "type"] = "team"
     """Who shares weights: every agent of one width, or only those of one agent type as well."""
     actor_view: Literal["local", "local-no-id", "local+state"] = "local"
     """What an agent reads: its observation and its number, the observation alone, or the world state as well."""
+    sight: str = later("full")
+    """What agents see of their observation: full, radius=R, nearest=K, drop=GROUP,GROUP, joined by +; or for some,
+    0-1:radius=0.5;2-4:full."""
+    hidden: Literal["compact", "zero"] = later("compact")
+    """Columns hidden by `sight` are left out where it is known beforehand which these are, or always zero."""
+    critic: Literal["team", "per_agent"] = later("team")
+    """MAPPO's critic: one value for the team from the world state, or one per agent from its observation as well."""
     critic_width: int = 128
     """Width of the critic's two layers."""
     envs: int = 128

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from tutelage.errors import unknown
-from tutelage.types import Carry, Out, Policy, Sensed, TimeStep
+from tutelage.types import Block, Carry, Out, Policy, Sensed, TimeStep
 
 BLOCKED = -1e9
 """Score of an action that is not taken or not available."""
@@ -95,3 +95,17 @@ def greedy_matching(distance: Float[Array, "n m"]) -> Int[Array, " n"]:
 
     (_, match), _ = jax.lax.scan(take, (distance, distance.argmin(1)), length=min(distance.shape))
     return match
+
+
+def several(name: str, n: int, width: int, place: int = 0) -> tuple[tuple[str, int, int], ...]:
+    """Runs for `blocks`: n entities whose relative position begins at column `place` of `width`."""
+    return tuple((f"{name} {i}", width, place) for i in range(n))
+
+
+def blocks(*runs: tuple[str, int] | tuple[str, int, int]) -> tuple[Block, ...]:
+    """Lay named runs of columns side by side: (name, width), or (name, width, place) of an entity."""
+    laid, start = [], 0
+    for name, width, *place in runs:
+        laid.append(Block(name, start, start + width, start + place[0] if place else None))
+        start += width
+    return tuple(laid)

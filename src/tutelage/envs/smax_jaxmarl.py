@@ -18,10 +18,11 @@ from tutelage.configs.envs import SmaxOptions
 from tutelage.envs.battle.controllers import attack_closest
 from tutelage.envs.battle.picture import View, picture
 from tutelage.envs.battle.rules import MOVES, Rules
+from tutelage.envs.battle.senses import PLACE
 from tutelage.envs.battle.units import MAP_SIZE, MAPS
-from tutelage.envs.parts import first_timestep, next_timestep, pick_controller
+from tutelage.envs.parts import blocks, first_timestep, next_timestep, pick_controller, several
 from tutelage.envs.quiet import quiet_import
-from tutelage.types import Block, EnvState, Policy, Sensed, Spec, TimeStep
+from tutelage.types import EnvState, Policy, Sensed, Spec, TimeStep
 
 with quiet_import():
     from jaxmarl.environments.smax import HeuristicEnemySMAX, map_name_to_scenario
@@ -55,9 +56,9 @@ class SmaxJaxmarl:
         self.rules = Rules(MAPS[name], options.walls_cause_death)
         random_types = bool(map_name_to_scenario(name).smacv2_unit_type_generation)
         types = np.asarray(map_name_to_scenario(name).unit_types)[: self.allies]
-        others = [f"ally {i}" for i in range(self.allies - 1)] + [f"enemy {i}" for i in range(self.enemies)]
-        layout = tuple(Block(n, UNIT * i, UNIT * (i + 1)) for i, n in enumerate(others))
-        width = UNIT * (units - 1) + OWN
+        others = several("ally", self.allies - 1, UNIT, PLACE), several("enemy", self.enemies, UNIT, PLACE)
+        layout = blocks(*others[0], *others[1], ("own", OWN))
+        width = layout[-1].stop
         self.spec = Spec(
             n_agents=self.allies,
             n_actions=MOVES + self.enemies,
@@ -68,7 +69,7 @@ class SmaxJaxmarl:
             agent_types=tuple("random" if random_types else rules.unit_type_names[t] for t in types),
             action_counts=(MOVES + self.enemies,) * self.allies,
             obs_widths=(width,) * self.allies,
-            layout=(*layout, Block("own", width - OWN, width)),
+            layout=layout,
             version="jaxmarl-0.2.0/2",
         )
 

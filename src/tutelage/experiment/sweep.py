@@ -32,6 +32,7 @@ from typing import Any
 
 import jax
 
+from tutelage.configs.checks import lasting
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, Interrupted, unknown
@@ -104,7 +105,7 @@ def fingerprint(row: Row, rows: Rows) -> str:
     """Changes whenever the row's numbers would: its settings, its teacher's, the environment's version."""
     told = {
         "method": row.method,
-        "config": asdict(method_config(row.method, row.preset, **row.config)),
+        "config": lasting(method_config(row.method, row.preset, **row.config)),
         "env": row.env,
         "env_options": row.env_options,
         "env_version": make(row.env, **row.env_options).spec.version,

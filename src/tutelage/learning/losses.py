@@ -85,6 +85,19 @@ def unit(x: Float[Array, "... H"]) -> Float[Array, "... H"]:
     return x / jnp.sqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-6)
 
 
+def advantage_weighted(
+    log_prob: Float[Array, ...], advantage: Float[Array, ...], where: Bool[Array, ...], beta: float
+) -> Float[Array, ""]:
+    """- mean w log pi(a), w = min(exp(A / beta), 20) scaled to mean 1 over the picked entries.
+
+    Reference:
+        Peng et al. 2019 (advantage-weighted regression), equation 8; the scaling is ours.
+    """
+    weight = jnp.minimum(jnp.exp(advantage / beta), 20.0)
+    weight = weight / jnp.maximum(masked_mean(weight, where), 1e-8)
+    return -masked_mean(weight * jnp.where(where, log_prob, 0.0), where)
+
+
 def relation_loss(
     teacher: Float[Array, "... N H"], student: Float[Array, "... N K"], where: Bool[Array, "... N"]
 ) -> Float[Array, ""]:
@@ -110,3 +123,19 @@ def alignment_loss(
 ) -> Float[Array, ""]:
     """Mean of 1 - cos(student, teacher): each agent takes the role its teacher plays. Our reconstruction."""
     return masked_mean(1 - (unit(student) * unit(jax.lax.stop_gradient(teacher))).sum(-1), where)
+
+
+def prototype_loss(
+    teacher: Float[Array, "... H"],
+    student: Float[Array, "... H"],
+    prototypes: Float[Array, "K H"],
+    where: Bool[Array, ...],
+    temperature: float = 0.1,
+) -> Float[Array, ""]:
+    """Mean KL between teacher's and student's soft assignments to prototypes: softmax(cosine / temperature).
+
+    Our reconstruction of role alignment by roles instead of by features.
+    """
+    both, centres = (jax.lax.stop_gradient(teacher), student), unit(prototypes)
+    log_t, log_s = (jax.nn.log_softmax(unit(x) @ centres.T / temperature) for x in both)
+    return masked_mean((jnp.exp(log_t) * (log_t - log_s)).sum(-1), where)

@@ -23,9 +23,8 @@ from tutelage.learning.normaliser import Normaliser, observe
 from tutelage.learning.optim import Learner, clipped_adam, descend, learner
 from tutelage.learning.returns import expand_like, gae
 from tutelage.policies.acting import sample
-from tutelage.policies.agent import group_actor
+from tutelage.policies.build import build_team
 from tutelage.policies.critic import critic_policy
-from tutelage.policies.size import Shape, by_type, solve
 from tutelage.policies.views import View, view
 from tutelage.types import (
     Behaviour,
@@ -65,22 +64,15 @@ class Batch(NamedTuple):
 
 
 def mappo(env: Environment, config: PpoConfig, teacher: Frozen | None = None) -> Method:
-    """Multi-agent PPO: one team value from the world state."""
-    return ppo(env.spec, config, view("state"), teacher)
+    """Multi-agent PPO: one team value from the world state, or one per agent from state and observation."""
+    return ppo(env.spec, config, view("state" if config.critic == "team" else "state per agent"), teacher)
 
 
 def ippo(env: Environment, config: PpoConfig, teacher: Frozen | None = None) -> Method:
     """Independent PPO: one value per agent from its own observation."""
+    if config.critic != "team":
+        raise BadInput(f"critic = {config.critic!r}: an ippo critic reads what its agent observes; use mappo")
     return ppo(env.spec, config, view("local"), teacher)
-
-
-def build_actor(spec: Spec, config: PpoConfig) -> Policy:
-    """The team of actors that the config describes."""
-    seen = view(config.actor_view)
-    tiers = solve(config.size, Shape(config.core, seen.width(spec), spec.n_actions), spec)
-    if config.share == "type":
-        tiers = by_type(tiers, spec.agent_types)
-    return group_actor(spec, config.core, seen, tiers)
 
 
 @dataclass(frozen=True)
@@ -175,7 +167,8 @@ def ppo(spec: Spec, config: PpoConfig, critic_view: View, teacher: Frozen | None
     """PPO with the given view for the critic."""
     if teacher is not None:
         raise BadInput("teacher: PPO learns by itself; distil with kd_marl, kl or bc")
-    parts = Parts(config, build_actor(spec, config), critic_policy(spec, critic_view, config.critic_width))
+    actor = build_team(spec, config, view(config.actor_view))
+    parts = Parts(config, actor, critic_policy(spec, critic_view, config.critic_width))
     tx = clipped_adam(config.grad_clip)
 
     def init(key: PRNGKeyArray) -> PpoState:

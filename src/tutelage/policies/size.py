@@ -1,13 +1,13 @@
-"""How wide the agents are: `width=`, `ratio=`, `flops=`, `params=` or `tiers=`."""
+"""How wide the agents are: `width=`, `ratio=`, `flops=`, `params=` or `tiers=`, in equal or unequal shares."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
-from tutelage.errors import BadInput
+from tutelage.errors import BadInput, unknown
 from tutelage.policies.cost import Cost, layer_cost
-from tutelage.types import Spec
+from tutelage.policies.sight import numbers
 
 REFERENCE = 128
 """Width of the GRU that a ratio refers to where there is no teacher network: the headline expert."""
@@ -18,27 +18,41 @@ Tiers = tuple[tuple[tuple[int, ...], int], ...]
 
 @dataclass(frozen=True)
 class Shape:
-    """What a size is solved for: the network's kind, its input width and its actions."""
+    """The team that a size is solved for.
+
+    Attributes:
+        kind: of network.
+        inputs: columns that each agent reads.
+        n_actions: A.
+        shares: how wide the agents are relative to each other.
+    """
 
     kind: str
-    inputs: int
+    inputs: tuple[int, ...]
     n_actions: int
+    shares: tuple[float, ...]
 
-    def cost(self, width: int) -> Cost:
-        return layer_cost(self.kind, self.inputs, width, self.n_actions)
+    def widths(self, widest: int) -> tuple[int, ...]:
+        """The agents' widths where the widest one's is given."""
+        return tuple(max(1, round(widest * share / max(self.shares))) for share in self.shares)
+
+    def cost(self, widest: int) -> Cost:
+        """Of one decision of the team."""
+        total = Cost(0, 0, 0)
+        for inputs, width in zip(self.inputs, self.widths(widest), strict=True):
+            total = total + layer_cost(self.kind, inputs, width, self.n_actions)
+        return total
 
 
-def solve(size: str, shape: Shape, spec: Spec, teacher_macs: int | None = None) -> Tiers:
+def solve(size: str, shape: Shape, reference: int) -> Tiers:
     """Turn a size into tiers.
 
     Args:
-        size: `width=W`; `ratio=R`, the widest network with at most 1/R of the reference's matrix products;
-            `flops=F` or `params=P` per agent, the widest within it; `tiers=AGENTS:WIDTH;...` with agents as
-            `0,1` or `2-4`.
-        shape: of the network.
-        spec: of the environment.
-        teacher_macs: multiply-adds per agent and decision that `ratio` refers to; None: a 128-GRU's on the same
-            inputs.
+        size: `width=W` of the widest agents; `ratio=R`, the widest team with at most 1/R of the reference's matrix
+            products; `flops=F` or `params=P` per agent on average, the widest team within it;
+            `tiers=AGENTS:WIDTH;...` with agents as `0,1` or `2-4`.
+        shape: of the team.
+        reference: multiply-adds per joint decision that `ratio` refers to.
 
     Returns:
         ((agent numbers, width), ...) covering every agent once.
@@ -47,13 +61,15 @@ def solve(size: str, shape: Shape, spec: Spec, teacher_macs: int | None = None) 
         BadInput: not of that form, or no width meets it.
     """
     kind, _, value = size.partition("=")
-    everyone = tuple(range(spec.n_agents))
+    n = len(shape.inputs)
     if kind == "tiers":
-        return _tiers(size, value, spec.n_agents)
+        if len(set(shape.shares)) > 1:
+            raise BadInput(f"size = {size!r}: tiers name every width; leave capacity at equal")
+        return _tiers(size, value, n)
     limits: dict[str, Callable[[float], Callable[[Cost], bool]]] = {
-        "ratio": lambda x: lambda cost: (teacher_macs or _reference(shape)) >= x * cost.macs,
-        "flops": lambda x: lambda cost: cost.products <= x,
-        "params": lambda x: lambda cost: cost.params <= x,
+        "ratio": lambda x: lambda cost: reference >= x * cost.macs,
+        "flops": lambda x: lambda cost: cost.products <= x * n,
+        "params": lambda x: lambda cost: cost.params <= x * n,
     }
     if kind != "width" and kind not in limits:
         raise BadInput(f"size = {size!r}: allowed are width=W, ratio=R, flops=F, params=P, tiers=0,1:16;2-4:32")
@@ -61,35 +77,70 @@ def solve(size: str, shape: Shape, spec: Spec, teacher_macs: int | None = None) 
     if kind == "width":
         if number != int(number) or not 1 <= number <= WIDEST:
             raise BadInput(f"size = {size!r}: the width must be a whole number from 1 to {WIDEST}")
-        return ((everyone, int(number)),)
+        return _grouped(shape.widths(int(number)))
     fits = limits[kind](number)
     widths = [w for w in range(1, WIDEST + 1) if fits(shape.cost(w))]
     if not widths:
         least = shape.cost(1)
-        reach = f"{(teacher_macs or _reference(shape)) / least.macs:.1f}" if kind == "ratio" else ""
         smallest = {
-            "ratio": f"ratio {reach}",
-            "flops": f"{least.products} FLOPs",
-            "params": f"{least.params} parameters",
+            "ratio": f"ratio {reference / least.macs:.1f}",
+            "flops": f"{least.products / n:g} FLOPs",
+            "params": f"{least.params / n:g} parameters",
         }
-        raise BadInput(
-            f"size = {size!r}: cannot be met; a {shape.kind} of width 1 on {shape.inputs} inputs has {smallest[kind]}"
-        )
-    return ((everyone, max(widths)),)
+        inputs = " or ".join(str(i) for i in sorted(set(shape.inputs)))
+        least_team = f"a {shape.kind} of width 1 on {inputs} inputs has {smallest[kind]}"
+        raise BadInput(f"size = {size!r}: cannot be met; {least_team}")
+    return _grouped(shape.widths(max(widths)))
 
 
-def _reference(shape: Shape) -> int:
-    return layer_cost("gru", shape.inputs, REFERENCE, shape.n_actions).macs
+def reference_macs(n_agents: int, inputs: int, n_actions: int) -> int:
+    """What a ratio refers to without a teacher: a team of 128-GRUs."""
+    return n_agents * layer_cost("gru", inputs, REFERENCE, n_actions).macs
 
 
-def _number(size: str, text: str) -> float:
+def shares(capacity: str, types: Sequence[str], inputs: Sequence[int]) -> tuple[float, ...]:
+    """How wide agents are relative to each other.
+
+    Args:
+        capacity: `equal`; `inputs`, in proportion to what each reads; or `TYPE=SHARE,TYPE=SHARE` by agent type.
+        types, inputs: of each agent.
+
+    Raises:
+        BadInput: not of that form, an unknown type, or one without a share.
+    """
+    if capacity == "equal":
+        return (1.0,) * len(types)
+    if capacity == "inputs":
+        return tuple(float(x) for x in inputs)
+    told = {}
+    for part in capacity.split(","):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise BadInput(f"capacity = {capacity!r}: allowed are equal, inputs, or TYPE=SHARE,TYPE=SHARE")
+        if name not in types:
+            raise unknown("capacity: agent type", name, set(types))
+        told[name] = _number(capacity, value, "capacity")
+    for name in types:
+        if name not in told:
+            raise BadInput(f"capacity = {capacity!r}: no share for agent type {name!r}")
+    return tuple(told[name] for name in types)
+
+
+def _number(text: str, value: str, field: str = "size") -> float:
     try:
-        number = float(text)
+        number = float(value)
     except ValueError:
-        raise BadInput(f"size = {size!r}: {text!r} is not a number") from None
+        raise BadInput(f"{field} = {text!r}: {value!r} is not a number") from None
     if not 0 < number < float("inf"):
-        raise BadInput(f"size = {size!r}: must be greater than 0")
+        raise BadInput(f"{field} = {text!r}: must be greater than 0")
     return number
+
+
+def _grouped(widths: tuple[int, ...]) -> Tiers:
+    tiers: dict[int, list[int]] = {}
+    for agent, width in enumerate(widths):
+        tiers.setdefault(width, []).append(agent)
+    return tuple((tuple(agents), width) for width, agents in tiers.items())
 
 
 def _tiers(size: str, text: str, n_agents: int) -> Tiers:
@@ -97,12 +148,8 @@ def _tiers(size: str, text: str, n_agents: int) -> Tiers:
     for part in text.split(";"):
         agents, _, width = part.partition(":")
         try:
-            members: list[int] = []
-            for piece in agents.split(","):
-                low, _, high = piece.partition("-")
-                members += range(int(low), int(high or low) + 1)
-            tiers.append((tuple(members), int(width)))
-        except ValueError:
+            tiers.append((tuple(numbers(agents, size)), int(width)))
+        except (ValueError, BadInput):
             raise BadInput(f"size = {size!r}: {part!r} is not of the form 0,1:16 or 2-4:32") from None
     named = sorted(i for members, _ in tiers for i in members)
     if named != list(range(n_agents)):
@@ -113,10 +160,10 @@ def _tiers(size: str, text: str, n_agents: int) -> Tiers:
     return tuple(tiers)
 
 
-def by_type(tiers: Tiers, types: tuple[str, ...]) -> Tiers:
-    """Split every tier by agent type, so that only agents of one tier and one type share weights."""
-    split: dict[tuple[int, str], list[int]] = {}
+def split(tiers: Tiers, labels: Sequence[Hashable]) -> Tiers:
+    """Split every tier by the agents' labels, so that only agents of one tier and one label share weights."""
+    parts: dict[tuple[int, Hashable], list[int]] = {}
     for tier, (agents, _) in enumerate(tiers):
         for i in agents:
-            split.setdefault((tier, types[i]), []).append(i)
-    return tuple((tuple(agents), tiers[tier][1]) for (tier, _), agents in split.items())
+            parts.setdefault((tier, labels[i]), []).append(i)
+    return tuple((tuple(agents), tiers[tier][1]) for (tier, _), agents in parts.items())

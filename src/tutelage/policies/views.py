@@ -39,6 +39,15 @@ def _with_state(timestep: TimeStep) -> Array:
     return jnp.concatenate([local, jnp.broadcast_to(state, (*local.shape[:-1], state.shape[-1]))], -1)
 
 
+def _of_each(timestep: TimeStep) -> Array:
+    """What is left of a dead agent is its number."""
+    n, alive = timestep.obs.shape[-2], timestep.alive[..., None]
+    state = timestep.state[..., None, :]
+    seen = [jnp.broadcast_to(state, (*timestep.obs.shape[:-1], state.shape[-1])), timestep.obs]
+    number = jnp.broadcast_to(jnp.eye(n, dtype=timestep.obs.dtype), (*timestep.obs.shape[:-1], n))
+    return jnp.concatenate([jnp.where(alive, x, 0.0) for x in seen] + [number], -1)
+
+
 VIEWS: dict[str, View] = {
     view.name: view
     for view in (
@@ -46,10 +55,12 @@ VIEWS: dict[str, View] = {
         View("local-no-id", lambda s: s.obs_width, lambda ts: ts.obs, True),
         View("local+state", lambda s: s.obs_width + s.n_agents + s.state_width, _with_state, False),
         View("state", lambda s: s.state_width, lambda ts: ts.state, False),
+        View("state per agent", lambda s: s.state_width + s.obs_width + s.n_agents, _of_each, False),
     )
 }
 """`local`: own observation and one-hot agent number; `local-no-id`: observation alone; `local+state`: both and the
-world state; `state`: the world state once for the team."""
+world state; `state`: the world state once for the team; `state per agent`: as `local+state`, zero for the dead but for
+their number."""
 
 
 def view(name: str) -> View:

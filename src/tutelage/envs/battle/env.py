@@ -15,11 +15,11 @@ from tutelage.envs.battle.controllers import attack_closest
 from tutelage.envs.battle.picture import View, picture
 from tutelage.envs.battle.rules import Battle, Outcome, Rules, advance, judge
 from tutelage.envs.battle.script import enemy_actions
-from tutelage.envs.battle.senses import OWN, UNIT, bits, n_actions, sense
+from tutelage.envs.battle.senses import OWN, PLACE, UNIT, bits, n_actions, sense
 from tutelage.envs.battle.starts import begin, numbers
 from tutelage.envs.battle.units import MAPS, Map
-from tutelage.envs.parts import first_timestep, next_timestep, pick_controller
-from tutelage.types import Block, EnvState, Policy, Sensed, Spec, TimeStep, VectorEnv
+from tutelage.envs.parts import blocks, first_timestep, next_timestep, pick_controller, several
+from tutelage.types import EnvState, Policy, Sensed, Spec, TimeStep, VectorEnv
 
 VERSION = "battle/1"
 
@@ -132,9 +132,8 @@ def describe(rules: Rules, limit: int) -> Spec:
     """The static facts."""
     n, m, columns = rules.allies, rules.enemies, bits(rules)
     unit, own, actions = UNIT + columns, OWN + columns, n_actions(rules)
-    others = [f"ally {i}" for i in range(n - 1)] + [f"enemy {i}" for i in range(m)]
-    layout = tuple(Block(name, unit * i, unit * (i + 1)) for i, name in enumerate(others))
-    width = unit * len(others) + own
+    layout = blocks(*several("ally", n - 1, unit, PLACE), *several("enemy", m, unit, PLACE), ("own", own))
+    width = layout[-1].stop
     return Spec(
         n_agents=n,
         n_actions=actions,
@@ -145,6 +144,6 @@ def describe(rules: Rules, limit: int) -> Spec:
         agent_types=("random",) * n if rules.map.draws_units else rules.map.roster[:n],
         action_counts=(actions,) * n,
         obs_widths=(width,) * n,
-        layout=(*layout, Block("own", width - own, width)),
+        layout=layout,
         version=VERSION,
     )

@@ -16,6 +16,8 @@ from tutelage.types import Sensed
 UNIT, OWN = 7, 4
 """Columns before the type bits: of another unit (health, relative x and y, last move x and y, last attack, cooldown)
 and of the own unit (health, x, y, cooldown)."""
+PLACE = 1
+"""Where the relative position begins in the columns of another unit."""
 
 
 def bits(rules: Rules) -> int:

@@ -1,0 +1,1 @@
+"""Multi-Particle Environments through the `jaxmarl` package."""

@@ -1,0 +1,96 @@
+"""What the particle environments share.
+
+jaxmarl gives no action masks, no world state (here: all observations side by side) and no success flag, and it ends
+an episode one step late (its step 25 is not yet `done`); the limit is kept here, as a truncation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
+
+from tutelage.envs.canvas import Canvas, extent
+from tutelage.envs.parts import first_timestep, next_timestep, pick_controller
+from tutelage.types import Block, EnvState, Policy, Sensed, Spec, TimeStep
+
+NEAR = 0.1
+"""Distance within which a landmark counts as reached."""
+
+
+class Mpe:
+    """What the particle environments share. Subclasses say what success means and how to draw it."""
+
+    name: str
+    game: Any
+
+    def __init__(self, game: Any, layout: tuple[Block, ...], max_steps: int, types: tuple[str, ...] = ()) -> None:
+        """`layout`: the widest agent's columns. `types`: of the agents that learn, the first ones; () for all alike."""
+        self.game = game
+        self.agents = game.agents[: len(types) or None]
+        n = len(self.agents)
+        widths = tuple(game.observation_space(agent).shape[0] for agent in self.agents)
+        counts = tuple(int(game.action_space(agent).n) for agent in self.agents)
+        self.spec = Spec(
+            n_agents=n,
+            n_actions=max(counts),
+            obs_width=max(widths),
+            state_width=sum(widths),
+            max_steps=max_steps,
+            time_limit="truncation",
+            agent_types=types or ("agent",) * n,
+            action_counts=counts,
+            obs_widths=widths,
+            layout=layout,
+            version="jaxmarl-0.2.0",
+        )
+
+    def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
+        _, state = self.game.reset(key)
+        return state, first_timestep(self.sense(state))
+
+    def step(self, key: PRNGKeyArray, state: EnvState, action: Int[Array, " N"]) -> tuple[EnvState, TimeStep]:
+        _, state, reward, _, _ = self.game.step_env(key, state, self.joint(state, action))
+        state = self._remember(state)
+        team_reward = jnp.stack([reward[agent] for agent in self.agents]).mean()
+        last = state.step >= self.spec.max_steps
+        success = last & self._success(state)
+        return state, next_timestep(self.sense(state), action, team_reward, last, success, terminal=False)
+
+    def sense(self, state: EnvState) -> Sensed:
+        spec, obs = self.spec, self.game.get_obs(state)
+        each = [obs[agent] for agent in self.agents]
+        return Sensed(
+            obs=jnp.stack([jnp.pad(x, (0, spec.obs_width - x.shape[0])) for x in each]),
+            state=jnp.concatenate(each),
+            avail=jnp.arange(spec.n_actions) < jnp.asarray(spec.action_counts)[:, None],
+            alive=jnp.ones(spec.n_agents, bool),
+        )
+
+    def joint(self, state: EnvState, action: Int[Array, " N"]) -> dict[str, Array]:
+        """jaxmarl's joint action: the learners' and, in a subclass, that of whoever follows a script."""
+        return {agent: action[i] for i, agent in enumerate(self.agents)}
+
+    def _remember(self, state: EnvState) -> EnvState:
+        """What success needs to know of earlier steps."""
+        return state
+
+    def _success(self, state: EnvState) -> Bool[Array, ""]:
+        raise NotImplementedError
+
+    def _controllers(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def scripted(self, name: str = "local") -> Policy:
+        """`local`: see the subclass."""
+        return pick_controller(f"mpe/{self.name}", name, self._controllers())
+
+    def _canvas(self, state: EnvState) -> tuple[Canvas, np.ndarray, np.ndarray]:
+        n, places = self.game.num_agents, np.asarray(state.p_pos)
+        half = extent(places, 0.0, least=1.2, margin=0.25)
+        canvas = Canvas(-half, half)
+        canvas.grid(0.5)
+        canvas.caption(f"mpe/{self.name}   step {int(state.step)}")
+        return canvas, places[:n], places[n:]

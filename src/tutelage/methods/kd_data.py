@@ -1,0 +1,174 @@
+"""What a distillation learns from: experience, labelled once by the frozen expert, in one block of memory."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from tutelage.data.collect import begin as begin_episodes
+from tutelage.data.collect import play, unroll
+from tutelage.data.vector import batch
+from tutelage.errors import BadInput
+from tutelage.learning.clusters import kmeans
+from tutelage.learning.losses import normalise
+from tutelage.learning.optim import Learner
+from tutelage.learning.returns import expand_like, gae
+from tutelage.methods.kd_parts import Parts, feature_width
+from tutelage.policies.acting import sample, tempered
+from tutelage.policies.agent import merge
+from tutelage.types import Behaviour, Carry, Environment, Out, Params, Policy, Rollout, TimeStep
+
+
+class Labelled(NamedTuple):
+    """Experience with the expert's labels, leaves (T, sequences, ...).
+
+    Attributes:
+        inputs: what students read (the world state is dropped).
+        action, log_prob: what was done and its probability under who did it.
+        logits, features: the expert's; features () where no term reads them.
+        advantage: by the expert's critic, normalised and clipped; 0 without one.
+        alive: which decisions count.
+    """
+
+    inputs: TimeStep
+    action: Array
+    log_prob: Array
+    logits: Array
+    features: Any
+    advantage: Array
+    alive: Array
+
+
+class KdState(NamedTuple):
+    """The students with their projectors, the frozen teacher, and what was seen.
+
+    Attributes:
+        memory: room for everything that will be gathered.
+        filled: rollouts gathered so far.
+        prototypes: (K, H) of the teacher's features, fitted to the first rollout; () where no term reads them.
+    """
+
+    student: Learner
+    teacher: Params
+    memory: Labelled
+    filled: Array
+    prototypes: Any
+
+
+def recorded(parts: Parts, logits: Any, features: tuple[Array, ...]) -> tuple[Any, Any]:
+    """Logits (B, N, A) and features (B, N, H), narrower groups padded; () where no term reads them."""
+    if not parts.projectors:
+        return logits, ()
+    width = feature_width(parts.expert)
+    padded = [jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, width - x.shape[-1])]) for x in features]
+    return logits, merge(parts.expert.groups, padded)
+
+
+def expert_plays(parts: Parts) -> Behaviour:
+    """The expert plays new episodes, a share of the environments at a higher temperature."""
+    config = parts.config
+    hot = round(config.tempered * config.envs)
+    heat = jnp.where(jnp.arange(config.envs) < hot, config.hot, 1.0)
+    return Behaviour(
+        parts.expert,
+        plays=lambda state, progress: (state.teacher["teacher"], tempered(heat)),
+        envs=config.envs,
+        steps=parts.steps,
+        fresh=True,
+        record=lambda timestep, carry, out: recorded(parts, out.scores, out.features),
+    )
+
+
+def students_play(parts: Parts) -> Behaviour:
+    """DAgger: every agent follows the expert with probability beta^round at every step, its student otherwise."""
+    config = parts.config
+    return Behaviour(
+        mixture(parts.expert, parts.student),
+        plays=lambda state, progress: (
+            (state.teacher["teacher"], state.student.params["net"], config.beta ** state.filled.astype(jnp.float32)),
+            sample,
+        ),
+        envs=config.envs,
+        steps=parts.steps,
+        fresh=True,
+        record=lambda timestep, carry, out: recorded(parts, out.features[0], out.features[1:]),
+    )
+
+
+def mixture(expert: Policy, student: Policy) -> Policy:
+    """Both at once: log-probabilities of `share` x expert + (1 - share) x student.
+
+    Parameters are (expert's, student's, share); the features begin with the expert's logits.
+    """
+
+    def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
+        of_expert, of_student, share = params
+        mine, told = expert.step(of_expert, carry[0], timestep, key)
+        theirs, guessed = student.step(of_student, carry[1], timestep, key)
+        assert told.scores is not None and guessed.scores is not None
+        chance = share * jax.nn.softmax(told.scores) + (1 - share) * jax.nn.softmax(guessed.scores)
+        scores = jnp.where(timestep.avail, jnp.log(jnp.maximum(chance, 1e-30)), -1e9)
+        return (mine, theirs), Out(scores, (told.scores, *told.features))
+
+    init = lambda key: (expert.init(key), student.init(key), jnp.ones(()))
+    return Policy(init, lambda n: (expert.carry(n), student.carry(n)), step)
+
+
+def label(parts: Parts, teacher: Params, rollout: Rollout) -> Labelled:
+    """Everything the objective needs to know of a rollout, computed once."""
+    config, steps = parts.config, rollout.steps
+    inputs = jax.tree.map(lambda x: x[:-1], steps)
+    logits, features = rollout.out
+    alive = rollout.valid[..., None] & inputs.alive
+    advantage = jnp.zeros(alive.shape)
+    if parts.critic is not None:
+        value = unroll(parts.critic, teacher["critic"], (), steps, steps.first).value
+        assert value is not None
+        raw = gae(steps.reward[1:], steps.discount[1:], value, rollout.valid, config.gamma, config.lam)
+        advantage = normalise(jnp.broadcast_to(expand_like(raw, alive), alive.shape), alive, limit=5.0)
+    inputs = inputs._replace(state=inputs.state[..., :0])
+    return Labelled(inputs, steps.action[1:], rollout.log_prob, logits, features, advantage, alive)
+
+
+def remember(parts: Parts, state: KdState, rollout: Rollout, key: PRNGKeyArray) -> KdState:
+    """Label a rollout and put it behind what is already there."""
+    new, at = label(parts, state.teacher, rollout), state.filled * parts.config.envs
+    memory = jax.tree.map(lambda m, x: jax.lax.dynamic_update_slice_in_dim(m, x, at, 1), state.memory, new)
+    if parts.roles_by_prototype:
+        fit = lambda: prototypes(parts, new.features, new.alive, key)
+        state = state._replace(prototypes=jax.lax.cond(state.filled == 0, fit, lambda: state.prototypes))
+    return state._replace(memory=memory, filled=state.filled + 1)
+
+
+def prototypes(
+    parts: Parts, features: Float[Array, "T B N H"], alive: Float[Array, "T B N"], key: PRNGKeyArray
+) -> Float[Array, "K H"]:
+    """Centres of the teacher's features."""
+    return kmeans(features.reshape(-1, features.shape[-1]), alive.reshape(-1), parts.config.prototypes, key)
+
+
+def empty_memory(parts: Parts, env: Environment, teacher: Params) -> Labelled:
+    """Shapes of what will be gathered; raises BadInput where it would not fit into `memory_gb`."""
+    config, behaviour = parts.config, expert_plays(parts)
+    vector = batch(env, config.envs)
+
+    def one(teacher: Params, key: PRNGKeyArray) -> Labelled:
+        here = begin_episodes(vector, parts.expert, key)
+        state = KdState(Learner((), ()), teacher, None, None, ())  # type: ignore[arg-type]
+        return label(parts, teacher, play(vector, behaviour, state, 0.0, here, key)[1])
+
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((x.shape[0], parts.rollouts * x.shape[1], *x.shape[2:]), x.dtype),
+        jax.eval_shape(one, teacher, jax.random.key(0)),
+    )
+    size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(shapes))
+    if size > config.memory_gb * 1e9:
+        raise BadInput(
+            f"gather = {config.gather}: the data would take {size / 1e9:.1f} GB, "
+            f"allowed are memory_gb = {config.memory_gb:g}"
+        )
+    return shapes

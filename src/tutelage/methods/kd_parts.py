@@ -1,0 +1,110 @@
+"""Who is in a distillation, and how it is set up: students, teacher, weights of the terms, projectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tutelage.configs.kd_marl import KdMarlConfig
+from tutelage.errors import BadInput
+from tutelage.networks.cores import Net, projector
+from tutelage.policies.build import build_team
+from tutelage.policies.cost import team_cost
+from tutelage.policies.views import view
+from tutelage.types import Environment, Frozen, Policy, Spec
+
+DEFAULTS = {"adv": 0.5, "kl": 1.0, "ce": 0.5, "rel": 0.1, "role": 0.1}
+NEEDS = {"adv": ("logits", "critic"), "kl": ("logits",), "ce": (), "rel": ("features",), "role": ("features",)}
+
+
+def weights(config: KdMarlConfig, provides: frozenset[str]) -> tuple[dict[str, float], tuple[str, ...]]:
+    """The weight of every term, and notes on those that this teacher cannot feed, or that its data do not allow.
+
+    Raises:
+        BadInput: a term was asked for that the teacher cannot feed, or no term is left.
+    """
+    chosen, dropped, notes = {}, [], []
+    for name, default in DEFAULTS.items():
+        asked: float | None = getattr(config, name)
+        missing = [need for need in NEEDS[name] if need not in provides]
+        if missing and asked:
+            raise BadInput(f"{name} = {asked}: this teacher provides no {' and no '.join(missing)}; leave it at 0")
+        if missing and asked is None:
+            dropped.append(name)
+        if name == "ce" and asked is None and not provides:
+            default = 1.0
+        if name == "adv" and asked is None and not missing and config.data == "dagger" and config.lam != 1:
+            notes.append("data = dagger: adv set to 0, as the critic is the teacher's own (lam = 1 allows it)")
+            default = 0.0
+        chosen[name] = default if asked is None and not missing else (asked or 0.0)
+    if not any(chosen.values()):
+        raise BadInput("all terms have weight 0: set at least one of adv, kl, ce, rel, role")
+    if dropped:
+        lacks = " or ".join(sorted({"logits", "features", "critic"} - provides))
+        notes.append(f"this teacher has no {lacks}: {', '.join(dropped)} set to 0")
+    return chosen, tuple(notes)
+
+
+def build_student(spec: Spec, config: KdMarlConfig, teacher: Policy) -> Policy:
+    """The team of students that the config describes; a ratio is solved against the teacher's team."""
+    cost = team_cost(teacher)
+    return build_team(spec, config, view(config.student_view), cost.macs if cost else None)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Who is in a distillation, and how it is set up.
+
+    Attributes:
+        config: the settings.
+        expert, critic: the teacher's actor, and its critic where the advantage term needs it.
+        student: the team that learns.
+        weight: of every term.
+        projectors: one linear map per student group onto the expert's feature width; none where no term reads
+            features. They are not part of the student.
+        steps, rollouts: length of a gathered sequence, and how often `config.envs` of them are gathered.
+    """
+
+    config: KdMarlConfig
+    expert: Policy
+    critic: Policy | None
+    student: Policy
+    weight: dict[str, float]
+    projectors: tuple[Net, ...]
+    steps: int
+    rollouts: int
+
+    @property
+    def sequences(self) -> int:
+        """How many sequences are gathered in all."""
+        return self.rollouts * self.config.envs
+
+    @property
+    def roles_by_prototype(self) -> bool:
+        """Whether prototypes are needed."""
+        return bool(self.weight["role"]) and self.config.role_form == "prototype"
+
+
+def assemble(env: Environment, config: KdMarlConfig, teacher: Frozen, weight: dict[str, float]) -> Parts:
+    """Build students and projectors for a teacher; raises BadInput where its features cannot be read."""
+    expert = teacher.roles[teacher.actor]
+    student = build_student(env.spec, config, expert)
+    needs_features = bool(weight["rel"] or weight["role"])
+    if needs_features and not expert.groups:
+        raise BadInput("rel, role: this teacher has no features agent by agent (no groups); set both to 0")
+    steps = env.spec.max_steps
+    width = feature_width(expert)
+    return Parts(
+        config=config,
+        expert=expert,
+        critic=teacher.roles.get("critic") if weight["adv"] else None,
+        student=student,
+        weight=weight,
+        projectors=tuple(projector(g.agent.width, width) for g in student.groups) if needs_features else (),
+        steps=steps,
+        rollouts=max(1, round(config.gather / (config.envs * steps))),
+    )
+
+
+def feature_width(expert: Policy) -> int:
+    """The widest group's."""
+    return max((group.agent.width for group in expert.groups), default=0)

@@ -1,0 +1,63 @@
+"""From a config to a team of agents: who sees what, who is how wide, who shares weights."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from tutelage.errors import BadInput
+from tutelage.policies.agent import Group, make_agent, team
+from tutelage.policies.sight import FULL, restrict, sights
+from tutelage.policies.size import Shape, reference_macs, shares, solve, split
+from tutelage.policies.views import View
+from tutelage.types import Policy, Spec
+
+
+class TeamConfig(Protocol):
+    """The settings of a team, as the methods' configs hold them."""
+
+    @property
+    def core(self) -> str: ...
+    @property
+    def size(self) -> str: ...
+    @property
+    def capacity(self) -> str: ...
+    @property
+    def share(self) -> str: ...
+    @property
+    def sight(self) -> str: ...
+    @property
+    def hidden(self) -> str: ...
+
+
+def build_team(spec: Spec, config: TeamConfig, seen: View, reference: int | None = None) -> Policy:
+    """The team that a config describes.
+
+    Args:
+        seen: what an agent of unrestricted sight reads.
+        reference: multiply-adds per joint decision that a ratio refers to; None: of a team of 128-GRUs.
+
+    Raises:
+        BadInput: a size, sight or capacity that this environment cannot have.
+    """
+    each = sights(config.sight, spec)
+    for agent, sight in enumerate(each):
+        if sight != FULL and spec.obs_widths[agent] != spec.obs_width:
+            raise BadInput(f"sight = {config.sight!r}: agent {agent} observes columns of its own, which have no layout")
+    views = {sight: restrict(seen, sight, spec, config.hidden == "compact") for sight in each}
+    told = {sight: restrict(seen, sight, spec, compact=True).width(spec) for sight in each}
+    shape = Shape(
+        config.core,
+        tuple(views[sight].width(spec) for sight in each),
+        spec.n_actions,
+        shares(config.capacity, spec.agent_types, [told[sight] for sight in each]),
+    )
+    if reference is None:
+        reference = reference_macs(spec.n_agents, seen.width(spec), spec.n_actions)
+    types = spec.agent_types if config.share == "type" else ("",) * spec.n_agents
+    tiers = split(solve(config.size, shape, reference), list(zip(each, types, strict=True)))
+
+    def group(agents: tuple[int, ...], width: int) -> Group:
+        one = agents[0]
+        return Group(agents, make_agent(config.core, shape.inputs[one], width, spec.n_actions), views[each[one]])
+
+    return team(tuple(group(*tier) for tier in tiers))

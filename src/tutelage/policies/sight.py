@@ -1,0 +1,174 @@
+"""Students that see less than the environment shows: `radius=R`, `nearest=K`, `drop=GROUP`, for all or for some.
+
+Columns are told apart by the environment's layout: a block belongs to the group that its name begins with, and a block
+with a `place` is an entity somewhere. An agent's own features, its moves and its action mask stay; so on SMAX the
+mask still reveals the enemies in shooting range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from tutelage.errors import BadInput, unknown
+from tutelage.policies.views import View
+from tutelage.types import Block, Spec, TimeStep
+
+ALLOWED = "full, radius=R, nearest=K, drop=GROUP,GROUP, or several joined by +"
+OWN = "own"
+"""The group that nobody can be denied."""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What is left to see.
+
+    Attributes:
+        radius: entities farther away than this are hidden, in the units of the observation's relative positions (on
+            SMAX shares of the agent's own sight range). 0: every entity is.
+        nearest: only the K nearest entities of each group are shown.
+        drop: groups of columns that are hidden.
+    """
+
+    radius: float | None = None
+    nearest: int | None = None
+    drop: tuple[str, ...] = ()
+
+
+FULL = Sight()
+
+
+def parse_sight(rule: str, spec: Spec) -> Sight:
+    """Read one rule.
+
+    Raises:
+        BadInput: not a rule, or the environment has no such group.
+    """
+    sight = FULL
+    for part in rule.split("+"):
+        name, _, value = part.partition("=")
+        try:
+            if name == "radius" and 0 <= float(value) < float("inf"):
+                sight = Sight(float(value), sight.nearest, sight.drop)
+            elif name == "nearest" and int(value) >= 1:
+                sight = Sight(sight.radius, int(value), sight.drop)
+            elif name == "drop" and value:
+                sight = Sight(sight.radius, sight.nearest, tuple(value.split(",")))
+            elif part != "full":
+                raise ValueError
+        except ValueError:
+            raise BadInput(f"sight = {rule!r}: allowed are {ALLOWED}; R at least 0, K at least 1") from None
+    names = [name for name in groups(spec) if name != OWN]
+    for name in sight.drop:
+        if name not in names:
+            raise unknown("sight: group", name, names)
+    if (sight.radius is not None or sight.nearest is not None) and not any(b.place is not None for b in spec.layout):
+        raise BadInput(f"sight = {rule!r}: this environment's observations show no entities")
+    return sight
+
+
+def sights(text: str, spec: Spec) -> tuple[Sight, ...]:
+    """One sight per agent, from `RULE` for all or `AGENTS:RULE;AGENTS:RULE` (agents as `0,1` or `2-4`).
+
+    Raises:
+        BadInput: not of that form, or an agent is named twice or not at all.
+    """
+    if ":" not in text:
+        return (parse_sight(text, spec),) * spec.n_agents
+    told: dict[int, Sight] = {}
+    named = []
+    for part in text.split(";"):
+        agents, _, rule = part.partition(":")
+        members = list(numbers(agents, f"sight = {text!r}"))
+        named += members
+        told |= dict.fromkeys(members, parse_sight(rule, spec))
+    if sorted(named) != list(range(spec.n_agents)):
+        raise BadInput(f"sight = {text!r}: must name each of the agents 0..{spec.n_agents - 1} once, names {named}")
+    return tuple(told[i] for i in range(spec.n_agents))
+
+
+def numbers(text: str, label: str) -> Iterator[int]:
+    """Agents written as `0,1` or `2-4`.
+
+    Raises:
+        BadInput: anything else.
+    """
+    for piece in text.split(","):
+        low, _, high = piece.partition("-")
+        try:
+            yield from range(int(low), int(high or low) + 1)
+        except ValueError:
+            raise BadInput(f"{label}: {text!r} does not name agents; write 0,1 or 2-4") from None
+
+
+def groups(spec: Spec) -> dict[str, list[Block]]:
+    """Blocks by the first word of their names, in the layout's order."""
+    told: dict[str, list[Block]] = {}
+    for block in spec.layout:
+        told.setdefault(block.name.split()[0], []).append(block)
+    return told
+
+
+def restrict(base: View, sight: Sight, spec: Spec, compact: bool) -> View:
+    """A view whose observation part is restricted.
+
+    Args:
+        base: a view that begins with the observation's columns.
+        compact: leave hidden columns out where it is known beforehand which these are (dropped groups, radius 0, and
+            all but K slots, which are then sorted by distance and say by a one-hot which entity they show). Otherwise
+            hidden columns are zero.
+    """
+    if sight == FULL:
+        return base
+
+    def read(timestep: TimeStep) -> Array:
+        row = base.read(timestep)
+        seen, rest = row[..., : spec.obs_width], row[..., spec.obs_width :]
+        return jnp.concatenate([restricted(seen, sight, spec, compact), rest], -1)
+
+    narrow = partial(restricted, sight=sight, spec=spec, compact=compact)
+    width = jax.eval_shape(narrow, jax.ShapeDtypeStruct((spec.obs_width,), jnp.float32)).shape[-1]
+    return View(base.name, lambda s: width + base.width(s) - s.obs_width, read, base.decentralised)
+
+
+def restricted(obs: Float[Array, "... D"], sight: Sight, spec: Spec, compact: bool) -> Float[Array, "... E"]:
+    """Apply a sight to observations; E = D unless `compact`."""
+    parts = []
+    for name, blocks in groups(spec).items():
+        columns = [obs[..., block.start : block.stop] for block in blocks]
+        entities = all(block.place is not None for block in blocks)
+        if name in sight.drop or (entities and sight.radius == 0):
+            parts += [] if compact else [jnp.zeros_like(x) for x in columns]
+        elif entities:
+            parts.append(entities_within(jnp.stack(columns, -2), blocks[0], sight, compact))
+        else:
+            parts += columns
+    return jnp.concatenate(parts, -1) if parts else obs[..., :0]
+
+
+def entities_within(shown: Float[Array, "... n C"], block: Block, sight: Sight, compact: bool) -> Float[Array, "... E"]:
+    """The entities of one group, those hidden as zeros or left out; `block` says where their place is.
+
+    What the environment itself does not show is a row of zeros, and never among the nearest.
+    """
+    assert block.place is not None
+    at, n = block.place - block.start, shown.shape[-2]
+    distance = jnp.linalg.norm(shown[..., at : at + 2], axis=-1)
+    distance = jnp.where((shown != 0).any(-1), distance, jnp.inf)
+    if sight.radius is not None:
+        distance = jnp.where(distance <= sight.radius, distance, jnp.inf)
+    shown = jnp.where(jnp.isfinite(distance)[..., None], shown, 0.0)
+    if sight.nearest is not None and sight.nearest < n:
+        order = distance.argsort(-1)
+        if compact:
+            index = order[..., : sight.nearest]
+            which = jnp.where(jnp.isfinite(distance)[..., None], jnp.eye(n), 0.0)
+            shown = jnp.take_along_axis(jnp.concatenate([shown, which], -1), index[..., None], -2)
+        else:
+            shown = jnp.where((order.argsort(-1) < sight.nearest)[..., None], shown, 0.0)
+    return shown.reshape(*shown.shape[:-2], -1)
