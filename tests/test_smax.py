@@ -14,8 +14,8 @@ from oracle import STEPS, B, compare
 from tutelage import BadInput, Map, Unit, make, smax
 from tutelage.data.vector import batch
 from tutelage.envs.battle.env import Smax
-from tutelage.envs.battle.rules import TICK, TICKS
-from tutelage.envs.battle.units import MAPS
+from tutelage.envs.battle.rules import TICKS
+from tutelage.envs.battle.units import MAPS, TICK
 
 STOP, UP, RIGHT, DOWN, ACT = 4, 0, 1, 2, 5
 ROUNDING = 1e-4
@@ -136,7 +136,7 @@ def test_a_healer_needs_some_energy_to_begin_but_not_to_go_on():
     t.set(health=[20, 20, 150, 150, 150], cooldown=[0, 0, 3.0, 50, 0])
     t.play(STOP, STOP, ACT + 0, STOP)
     assert t.state.health[0] == 20, "4 points are too few to begin"
-    t.set(patient=[-1, -1, 0, -1, -1])
+    t.set(patient=[0, -1])  # of the two medivacs
     t.play(STOP, STOP, ACT + 0, STOP)
     assert t.state.health[0] > 24, "but enough to go on with the same"
     t.play(STOP, STOP, ACT + 1, STOP)

@@ -17,16 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from tutelage.envs.battle.units import MAP_SIZE, NATIVE, Map, Unit
+from tutelage.envs.battle.healing import heal, rows
+from tutelage.envs.battle.units import MAP_SIZE, NATIVE, TICK, Map, Unit
 
-TICKS, TICK = 8, 1 / 16
-"""Ticks per environment step, and seconds per tick."""
+TICKS = 8
+"""Ticks per environment step."""
 MOVES = 5
 """Actions 0-3 move up, right, down, left; 4 stops; 5 and up attack an enemy (a healer: heal a team mate)."""
-HEALING, HEALTH_PER_ENERGY = 9.0, 3.0
-"""Health restored per second, and per unit of energy."""
-ENERGY, START_ENERGY, ENERGY_BACK, ENERGY_TO_BEGIN = 200.0, 50.0, 0.5625, 5.0
-"""Energy at most, at the start, regained per second, and needed to begin healing another unit."""
 SHIELD_BACK, SHIELD_REST = 2.0, 10.0
 """Shield regained per second, once nothing has hit it for so many seconds."""
 
@@ -38,7 +35,7 @@ class Battle(NamedTuple):
         x, y, health: (U, B).
         cooldown: (U, B) seconds until the next attack, falling below 0; of healers their energy.
         shield, unhurt: (U, B) shield points, and seconds since the last hit; () on maps without shields.
-        patient: (U, B) index of the unit that a healer healed last, -1 for none; () on maps without healers.
+        patient: (H, B) unit that each healer healed last, -1 for none; () on maps without healers.
         move_x, move_y: (U, B) direction of the last action.
         attack: (U, B) last action if it was an attack or heal, else 0.
         kind: (U, B) type numbers; () on maps where they are fixed.
@@ -83,7 +80,7 @@ class Orders(NamedTuple):
     Attributes:
         dx, dy: (U, B) displacement per tick.
         strikes, struck: (N, M, B) 1 where ally n attacks enemy m, enemy m attacks ally n; else 0.
-        heals: (U, U, B) row heals column; () on maps without healers.
+        heals: (H, U, B) which unit each healer heals; () on maps without healers.
     """
 
     dx: Array
@@ -117,6 +114,11 @@ class Rules:
     @cached_property
     def healer(self) -> np.ndarray:
         return self.flag("heals")
+
+    @cached_property
+    def healers(self) -> list[int]:
+        """The H units that heal."""
+        return np.flatnonzero(self.healer).tolist()
 
     @cached_property
     def shielded(self) -> bool:
@@ -222,7 +224,7 @@ def give_orders(rules: Rules, traits: Traits, action: Int[Array, "U B"]) -> Orde
     heals: Any = ()
     if rules.healer.any():
         place = jnp.concatenate([jnp.arange(n), jnp.arange(m)[::-1]])  # in the own team's counting
-        heals = (named[:, None] == place[None, :, None]) & rules.can_heal[..., None]
+        heals = (rows(named, rules.healers)[:, None] == place[None, :, None]) & rules.can_heal[rules.healers][..., None]
     return Orders(x * speed, y * speed, strikes.astype(jnp.float32), struck.astype(jnp.float32), heals)
 
 
@@ -246,9 +248,11 @@ def tick(rules: Rules, traits: Traits, orders: Orders, state: Battle, noise: Flo
     )
     healed: Any = 0.0
     if rules.healer.any():
-        healed, energy, patient = heal(rules, traits, orders, state, alive)
-        cooldown = jnp.where(rules.healer[:, None], energy, following.cooldown)
-        following = following._replace(cooldown=cooldown, patient=patient)
+        healed, energy, patient = heal(rules.healers, traits, orders.heals, state, alive)
+        for i, unit in enumerate(rules.healers):
+            cooldown = jnp.where(np.arange(len(rules.units))[:, None] == unit, energy[i], following.cooldown)
+            following = following._replace(cooldown=cooldown)
+        following = following._replace(patient=patient)
     if rules.shielded:
         hit = damage > 0
         kept = jnp.maximum(state.shield - damage, 0.0)
@@ -268,22 +272,6 @@ def settle(rules: Rules, traits: Traits, state: Battle) -> Battle:
         health = jnp.where(inside, health, 0.0)
     x, y = push_apart(rules, state.x, state.y, health > 0, traits.radius)
     return state._replace(x=x, y=y, health=health)
-
-
-def heal(rules: Rules, traits: Traits, orders: Orders, state: Battle, alive: Array) -> tuple[Array, Array, Array]:
-    """What healers restore in a tick: (U, B) health; their energy after it; and whom they are healing."""
-    distance = distances(state.x, state.y, slice(None), slice(None))[2]
-    missing = traits.health - state.health
-    energy, at_hand = state.cooldown, alive[:, None] & alive[None] & (distance < traits.range[:, None])
-    same = state.patient[:, None] == jnp.arange(len(rules.units))[None, :, None]
-    enough = (energy >= ENERGY_TO_BEGIN)[:, None] | (same & (energy > 0)[:, None])
-    works = orders.heals & at_hand & enough & (missing > 0)[None]
-    amount = jnp.minimum(HEALING * TICK, energy * HEALTH_PER_ENERGY)
-    given = jnp.where(works, amount[:, None], 0.0)
-    spent = given.sum(1) / HEALTH_PER_ENERGY
-    energy = jnp.where(alive, jnp.minimum(energy + ENERGY_BACK * TICK - spent, ENERGY), energy)
-    patient = jnp.where(works.any(1), works.argmax(1), jnp.where(orders.heals.any(1), state.patient, -1))
-    return given.sum(0), energy, patient
 
 
 def advance(rules: Rules, state: Battle, action: Int[Array, "U B"], noise: Float[Array, "K U B"]) -> Battle:

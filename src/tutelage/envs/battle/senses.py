@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from tutelage.envs.battle.rules import ENERGY, MOVES, Battle, Rules, Traits, distances
+from tutelage.envs.battle.healing import ENERGY
+from tutelage.envs.battle.rules import MOVES, Battle, Rules, Traits, distances
 from tutelage.envs.battle.units import MAP_SIZE
 from tutelage.types import Sensed
 

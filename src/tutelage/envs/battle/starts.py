@@ -7,7 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tutelage.envs.battle.rules import START_ENERGY, Battle, Rules, push_apart
+from tutelage.envs.battle.healing import START_ENERGY
+from tutelage.envs.battle.rules import Battle, Rules, push_apart
 from tutelage.envs.battle.units import MAP_SIZE, NATIVE
 
 SPREAD = 2.0
@@ -44,7 +45,7 @@ def begin(rules: Rules, luck: Float[Array, "K B"]) -> Battle:
         cooldown=zero + energy,
         shield=zero + traits.shield if rules.shielded else (),
         unhurt=zero if rules.shielded else (),
-        patient=jnp.full(x.shape, -1) if rules.healer.any() else (),
+        patient=jnp.full((len(rules.healers), x.shape[-1]), -1) if rules.healers else (),
         move_x=zero,
         move_y=zero,
         attack=jnp.zeros(x.shape, jnp.int32),

@@ -12,6 +12,8 @@ from tutelage.errors import BadInput, unknown
 
 MAP_SIZE = 32.0
 """Side of the square battlefield."""
+TICK = 1 / 16
+"""Seconds that pass at a time."""
 
 
 @dataclass(frozen=True)
