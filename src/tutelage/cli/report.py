@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> None:
     """Rewrite tables and curves."""
     args = parse(ReportArgs, "report", argv, "Make tables, curves and the marl-eval file from results.")
     from tutelage.experiment.files import write_json
-    from tutelage.report.curves import draw_curves
+    from tutelage.report.curves import draw_curves, draw_front
     from tutelage.report.results import marl_eval, read_results
     from tutelage.report.tables import fill
 
@@ -34,6 +34,7 @@ def main(argv: Sequence[str]) -> None:
     into = args.into or args.results.resolve().parent
     write_json(args.results / "marl_eval.json", marl_eval(rows))
     draw_curves(rows, into / "docs" / "figures" / "curves.png")
+    draw_front(rows, into / "docs" / "figures" / "front.png")
     for path in [into / "README.md", *sorted((into / "docs").rglob("*.md"))]:
         if path.exists() and fill(path, rows):
             print(f"rewrote {path}")

@@ -1,118 +1,32 @@
-"""Running the rows of a plan: what is missing, in order of priority, unattended, in slices, resumable.
-
-A plan is a TOML file of `[[row]]` tables:
-
-    name = "kd_marl/3s_vs_5z"      # METHOD/MAP[/WHAT]: results/kd_marl/3s_vs_5z/seed-0.json, ...
-    method = "kd_marl"
-    env = "smax/3s_vs_5z"
-    variant = "mlp, 28.6x"         # how tables call it
-    seeds = 10
-    priority = 1                   # lower first; within one priority seed by seed
-    minutes = 2                    # expected, per seed
-    teacher = "mappo/3s_vs_5z"     # a row of the same plan, run first with the same seed; or scripted:NAME
-    zoo = true                     # keep the first seed's run under zoo/
-    config = {core = "mlp"}        # fields of the method's config
-    env_options = {}
-"""
+"""Running the rows of a plan: what is missing, in order of priority, unattended, in slices, resumable."""
 
 from __future__ import annotations
 
 import _thread
 import fnmatch
-import hashlib
 import json
 import shutil
 import threading
 import time
-import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from tutelage.configs.checks import lasting
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
-from tutelage.errors import BadInput, Fault, Interrupted, unknown
+from tutelage.errors import Fault, Interrupted, unknown
+from tutelage.experiment.evaluate import evaluate
 from tutelage.experiment.files import read_json, write_json
-from tutelage.experiment.run import LoadedRun
+from tutelage.experiment.plan import FLOORS, Row, Rows, fingerprint, read_plan
+from tutelage.experiment.run import LoadedRun, device
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.train import Job, carry_on
+from tutelage.policies.acting import greedy, random_policy, sample
 from tutelage.policies.cost import Cost, team_cost
 from tutelage.registry import method_config, method_row
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the plan; see the module's text."""
-
-    name: str
-    method: str
-    env: str
-    variant: str
-    seeds: int
-    priority: int
-    minutes: float
-    teacher: str | None = None
-    zoo: bool = False
-    preset: str | None = None
-    config: dict[str, Any] = field(default_factory=dict)
-    env_options: dict[str, Any] = field(default_factory=dict)
-
-
-Rows = dict[str, Row]
-
-
-def read_plan(path: Path) -> Rows:
-    """Read and check a plan.
-
-    Raises:
-        BadInput: not there, not TOML, or a row that cannot be run.
-    """
-    try:
-        content = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise BadInput(f"plan {path}: {error.strerror}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"plan {path}: {error}") from None
-    known = {f.name for f in fields(Row)}
-    rows: Rows = {}
-    for i, table in enumerate(content.get("row", [])):
-        label = f"row {table.get('name', i)!r} of {path}"
-        for key in table:
-            if key not in known:
-                raise BadInput(f"{label}: {unknown('key', key, known)}")
-        try:
-            row = Row(**table)
-        except TypeError as error:
-            raise BadInput(f"{label}: {str(error).removeprefix('Row.__init__() ')}") from None
-        if row.name in rows:
-            raise BadInput(f"{label}: named twice")
-        try:
-            method_config(row.method, row.preset, **row.config)
-        except BadInput as error:
-            raise BadInput(f"{label}: {error}") from None
-        rows[row.name] = row
-    for row in rows.values():
-        if row.teacher and ":" not in row.teacher and row.teacher not in rows:
-            raise unknown(f"teacher of row {row.name!r}", row.teacher, rows)
-    return rows
-
-
-def fingerprint(row: Row, rows: Rows) -> str:
-    """Changes whenever the row's numbers would: its settings, its teacher's, the environment's version."""
-    told = {
-        "method": row.method,
-        "config": lasting(method_config(row.method, row.preset, **row.config)),
-        "env": row.env,
-        "env_options": row.env_options,
-        "env_version": make(row.env, **row.env_options).spec.version,
-        "fit": asdict(FitConfig()),
-        "teacher": fingerprint(rows[row.teacher], rows) if row.teacher in rows else row.teacher,
-    }
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -211,6 +125,31 @@ def result_of(row: Row, seed: int, run: LoadedRun, mark: str, seconds: float) ->
     }
 
 
+def floor_result(row: Row, seed: int, mark: str) -> dict[str, Any]:
+    """What is kept of a floor: random or scripted play on the final test's episodes."""
+    began = time.monotonic()
+    env = make(row.env, **row.env_options)
+    policy, act = (random_policy(), sample) if row.method == "random" else (env.scripted(), greedy)
+    test = evaluate(env, policy, (), FitConfig().test_episodes, seed, act).as_dict()
+    return {
+        "row": row.name,
+        "method": row.method,
+        "env": row.env,
+        "env_version": env.spec.version,
+        "variant": row.variant,
+        "seed": seed,
+        "fingerprint": mark,
+        "env_options": row.env_options,
+        "test": {**test, "steps": 0, "seconds": 0.0},
+        "teacher": None,
+        "curve": [],
+        "cost": {},
+        "widths": [],
+        "wall_seconds": round(time.monotonic() - began, 1),
+        "device": device(),
+    }
+
+
 def as_dict(cost: Cost | None) -> dict[str, int] | None:
     """A team's cost per joint decision."""
     if cost is None:
@@ -224,6 +163,21 @@ def keep_in_zoo(run: LoadedRun, place: Path) -> None:
     place.mkdir(parents=True)
     for file in [run.path / "config.json", run.path / "eval.json", *run.path.glob("*.safetensors")]:
         shutil.copy(file, place / file.name)
+
+
+def make_result(
+    row: Row, seed: int, rows: Rows, places: Places, display: Display, extra: Callable[[Row, LoadedRun], dict[str, Any]]
+) -> dict[str, Any]:
+    """Train or evaluate one row with one seed."""
+    mark = fingerprint(row, rows)
+    if row.method in FLOORS:
+        return floor_result(row, seed, mark)
+    began = time.monotonic()
+    run = make_run(row, seed, rows, places, display)
+    result = result_of(row, seed, run, mark, time.monotonic() - began) | extra(row, run)
+    if row.zoo and seed == 0:
+        keep_in_zoo(run, places.zoo_of(row))
+    return result
 
 
 def sweep(
@@ -259,12 +213,7 @@ def sweep(
         for row, seed in missing:
             left = sum(r.minutes for r, _ in missing[done:])
             display.say(f"== {row.name} seed {seed} ({len(missing) - done} left, about {left:.0f} min)")
-            began = time.monotonic()
-            run = make_run(row, seed, rows, places, display)
-            result = result_of(row, seed, run, fingerprint(row, rows), time.monotonic() - began)
-            write_json(places.result(row, seed), result | extra(row, run))
-            if row.zoo and seed == 0:
-                keep_in_zoo(run, places.zoo_of(row))
+            write_json(places.result(row, seed), make_result(row, seed, rows, places, display, extra))
             done += 1
             jax.clear_caches()
     except (Interrupted, KeyboardInterrupt):

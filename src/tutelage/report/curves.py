@@ -1,16 +1,18 @@
-"""Learning curves: success against environment steps, interquartile mean over seeds with a bootstrap band."""
+"""Pictures of results: success against environment steps, and against the cost of a decision."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tutelage.errors import BadInput
 from tutelage.experiment.stats import bootstrap, iqm
+from tutelage.report.ablations import sizes
 from tutelage.report.results import RowResults
-from tutelage.report.tables import Rows, short, tasks
+from tutelage.report.scores import Rows, flops, scale, short, tasks
 
 
 def aligned(row: RowResults) -> tuple[np.ndarray, np.ndarray]:
@@ -23,24 +25,16 @@ def aligned(row: RowResults) -> tuple[np.ndarray, np.ndarray]:
 def draw_curves(rows: Rows, path: Path) -> None:
     """One panel per environment: expert and same size from scratch as curves, the student's test as a line.
 
+    Interquartile mean over seeds with a bootstrap band.
+
     Raises:
         BadInput: matplotlib is missing.
     """
-    try:
-        import matplotlib
-    except ModuleNotFoundError:
-        raise BadInput("curves need matplotlib: pip install 'tutelage[plots]'") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     envs = tasks(rows)
     if not envs:
         return
-    columns = min(2, len(envs))
-    lines = math.ceil(len(envs) / columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(5 * columns, 3.2 * lines), squeeze=False, sharey=True)
-    for axis in axes.ravel()[len(envs) :]:
-        axis.set_visible(False)
+    plt = pyplot()
+    figure, axes = panels(plt, len(envs))
     for axis, env in zip(axes.ravel(), envs, strict=False):
         name = short(env)
         for key, label, colour in (
@@ -62,13 +56,75 @@ def draw_curves(rows: Rows, path: Path) -> None:
                 linestyle="--",
                 label=f"small, distilled ({len(student.seeds)} seeds)",
             )
-        axis.set_title(env)
-        axis.set_xlabel("environment steps, millions")
-        axis.set_ylim(-0.02, 1.02)
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize=8, loc="lower right")
+        finish(axis, env, "environment steps, millions")
     for axis in axes[:, 0]:
         axis.set_ylabel("success")
+    save(plt, figure, path)
+
+
+def draw_front(rows: Rows, path: Path) -> None:
+    """One panel per environment with several sizes: success of distilled and from-scratch teams against their FLOPs.
+
+    Raises:
+        BadInput: matplotlib is missing.
+    """
+    several = {env: sizes(rows, env) for env in tasks(rows) if scale(rows, env).name == "success"}
+    several = {env: found for env, found in several.items() if all(len(r) > 1 for r in found.values())}
+    if not several:
+        return
+    plt = pyplot()
+    figure, axes = panels(plt, len(several))
+    for axis, (env, found) in zip(axes.ravel(), several.items(), strict=False):
+        for (kind, line), colour in zip(found.items(), ("C2", "C1"), strict=True):
+            success = [row.success for row in line]
+            bands = np.array(
+                [bootstrap(x, lambda s: float(np.mean(s)), 500) if len(x) > 1 else (x[0], x[0]) for x in success]
+            )
+            cost = [flops(row) for row in line]
+            axis.plot(cost, [x.mean() for x in success], f"{colour}o-", label=kind)
+            axis.fill_between(cost, bands[:, 0], bands[:, 1], color=colour, alpha=0.2, linewidth=0)
+        expert = rows[f"mappo/{short(env)}"]
+        axis.plot(flops(expert), expert.success.mean(), "C0s", label="expert, 128-GRU")
+        axis.set_xscale("log")
+        finish(axis, env, "FLOPs of a joint decision, thousands")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("success")
+    save(plt, figure, path)
+
+
+def pyplot() -> Any:
+    """matplotlib without a screen."""
+    try:
+        import matplotlib
+    except ModuleNotFoundError:
+        raise BadInput("curves need matplotlib: pip install 'tutelage[plots]'") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    return plt
+
+
+def panels(plt: Any, n: int) -> tuple[Any, Any]:
+    """A figure with room for n panels, at most two in a row."""
+    columns = min(2, n)
+    lines = math.ceil(n / columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(5 * columns, 3.2 * lines), squeeze=False, sharey=True)
+    for axis in axes.ravel()[n:]:
+        axis.set_visible(False)
+    return figure, axes
+
+
+def finish(axis: Any, title: str, label: str) -> None:
+    """Titles, and a scale from 0 to 1."""
+    axis.set_title(title)
+    axis.set_xlabel(label)
+    axis.set_ylim(-0.02, 1.02)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8, loc="lower right")
+
+
+def save(plt: Any, figure: Any, path: Path) -> None:
+    """Write the picture."""
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)

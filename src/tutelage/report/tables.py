@@ -9,77 +9,42 @@ from typing import Any
 import numpy as np
 
 from tutelage.experiment.files import write_bytes
-from tutelage.experiment.stats import bootstrap, iqm, ratio_of_means
+from tutelage.experiment.stats import bootstrap, iqm
 from tutelage.registry import ENVIRONMENTS, METHODS
-from tutelage.report.results import RowResults
+from tutelage.report.ablations import ablations, front, markdown, sights
+from tutelage.report.scores import Rows, flops_ratio, mean_with_interval, retention, scale, short, tasks
 
-Rows = dict[str, RowResults]
+BESIDE = ("mappo/{}/small", "ippo/{}/small", "kl/{}", "bc/{}", "dagger_kl/{}")
+"""Rows that stand beside a distilled one."""
 ENOUGH = 3
 """Seeds below which no verdict is given."""
-
-
-def markdown(header: list[str], body: list[list[str]]) -> str:
-    """A table."""
-    line = lambda cells: "| " + " | ".join(cells) + " |"
-    return "\n".join([line(header), line(["---"] * len(header)), *map(line, body)])
-
-
-def interval(x: np.ndarray) -> str:
-    """Mean over seeds with its bootstrap interval."""
-    if len(x) == 1:
-        return f"{x[0]:.3f}"
-    low, high = bootstrap(x, lambda s: float(np.mean(s)))
-    return f"{x.mean():.3f} [{low:.3f}, {high:.3f}]"
-
-
-def flops_ratio(row: RowResults) -> float | None:
-    """Teacher team's matrix-product FLOPs over the student team's."""
-    cost = row.seeds[0]["cost"]
-    return cost["teacher"]["flops"] / cost["student"]["flops"] if {"teacher", "student"} <= cost.keys() else None
-
-
-def retention(student: RowResults, expert: RowResults) -> tuple[float, tuple[float, float]]:
-    """Ratio of mean success over the seeds that both have, with a paired bootstrap interval."""
-    s, t = student.of_seeds(expert)
-    return ratio_of_means(s.success, t.success)
-
-
-def tasks(rows: Rows) -> list[str]:
-    """Environments of distilled rows, in order of their names."""
-    return sorted({row.env for row in rows.values() if row.method == "kd_marl"})
-
-
-def short(env: str) -> str:
-    return env.partition("/")[2]
 
 
 def headline(rows: Rows) -> str:
     """Expert, student and the same size without a teacher."""
     body = []
     for env in tasks(rows):
-        name = short(env)
-        expert, student = rows.get(f"mappo/{name}"), rows.get(f"kd_marl/{name}")
-        if expert is None or student is None:
-            continue
-        ratio, (low, high) = retention(student, expert)
+        name, worth = short(env), scale(rows, env)
+        expert, student = rows[f"mappo/{name}"], rows[f"kd_marl/{name}"]
+        ratio, (low, high) = retention(rows, student, env)
         cost = student.seeds[0].get("cost_report", {}).get("ratio") or {}
         factor = flops_ratio(student)
-        others = [rows.get(key) for key in (f"mappo/{name}/small", f"ippo/{name}/small", f"kl/{name}", f"bc/{name}")]
+        others = [rows.get(key.format(name)) for key in BESIDE]
         body.append(
             [
                 env,
                 str(len(student.seeds)),
-                interval(expert.success),
-                interval(student.success),
+                mean_with_interval(worth.of(expert), worth.digits),
+                mean_with_interval(worth.of(student), worth.digits),
                 f"**{ratio:.3f}**" + (f" [{low:.3f}, {high:.3f}]" if len(student.seeds) > 1 else ""),
                 f"{factor:.1f}x" if factor else "",
                 f"{cost['params']:.1f}x" if cost else "",
                 f"{cost['latency']:.2f}x / {cost['latency_numpy']:.2f}x" if cost else "",
-                *[f"{o.success.mean():.3f} ({len(o.seeds)})" if o else "-" for o in others],
+                *[f"{worth.of(o).mean():.{worth.digits}f} ({len(o.seeds)})" if o else "-" for o in others],
             ]
         )
     header = ["environment", "seeds", "expert", "student", "retention", "fewer FLOPs", "fewer parameters"]
-    header += ["faster (compiled / NumPy)", "same size from scratch: MAPPO", "IPPO", "KL only", "BC only"]
+    header += ["faster (compiled / NumPy)", "same size from scratch: MAPPO", "IPPO", "KL only", "BC only", "DAgger"]
     return markdown(header, body)
 
 
@@ -87,19 +52,20 @@ def verdict(rows: Rows) -> str:
     """Where distillation helps and where it does not, from paired differences."""
     told = []
     for env in tasks(rows):
-        name = short(env)
-        student, scratch = rows.get(f"kd_marl/{name}"), rows.get(f"mappo/{name}/small")
-        if student is None or scratch is None:
+        name, worth = short(env), scale(rows, env)
+        student, scratch = rows[f"kd_marl/{name}"], rows.get(f"mappo/{name}/small")
+        if scratch is None:
             continue
         s, c = student.of_seeds(scratch)
-        gap = s.success - c.success
+        gap = worth.of(s) - worth.of(c)
         if len(gap) < ENOUGH:
             told.append(f"- `{env}`: no verdict from {len(gap)} seed{'s' * (len(gap) > 1)}")
             continue
         low, high = bootstrap(gap, lambda x: float(np.mean(x)))
         words = "distillation helps" if low > 0 else "from scratch is better" if high < 0 else "no difference shown"
         told.append(
-            f"- `{env}`: {words}; student minus same size from scratch {gap.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+            f"- `{env}`: {words}; student minus same size from scratch, {worth.name}: "
+            + mean_with_interval(gap, worth.digits, "+")
         )
     return "\n".join(told)
 
@@ -111,10 +77,10 @@ def all_rows(rows: Rows) -> str:
             f"`{row.name}`",
             row.variant,
             str(len(row.seeds)),
-            interval(row.success),
+            mean_with_interval(row.success),
             f"{iqm(row.success):.3f}",
             f"{row.returns.mean():.2f}",
-            " / ".join(map(str, row.seeds[0]["widths"])),
+            " / ".join(map(str, row.seeds[0]["widths"])) or "-",
             f"{np.mean([s['test']['steps'] for s in row.seeds]):,.0f}",
             f"{np.mean([s['test']['seconds'] for s in row.seeds]):.0f}",
         ]
@@ -138,6 +104,9 @@ TABLES: dict[str, Any] = {
     "headline": headline,
     "verdict": verdict,
     "all-rows": all_rows,
+    "ablations": ablations,
+    "sight": sights,
+    "front": front,
     "methods": method_list,
     "environments": environment_list,
 }

@@ -1,0 +1,128 @@
+"""The plan of the results: a TOML file of `[[row]]` tables.
+
+name = "kd_marl/3s_vs_5z"      # METHOD/MAP[/WHAT]: results/kd_marl/3s_vs_5z/seed-0.json, ...
+method = "kd_marl"             # of the registry; or random or scripted: a floor, which is only evaluated
+env = "smax/3s_vs_5z"          # or a list: the row is repeated, {task} in name and teacher stands for 3s_vs_5z
+variant = "mlp, 28.6x"         # how tables call it
+seeds = 10
+priority = 1                   # lower first; within one priority seed by seed
+minutes = 2                    # expected, per seed
+teacher = "mappo/3s_vs_5z"     # a row of the same plan, run first with the same seed; or scripted:NAME
+zoo = true                     # keep the first seed's run under zoo/
+config = {core = "mlp"}        # fields of the method's config
+env_options = {}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from tutelage.configs.checks import lasting
+from tutelage.configs.experiment import FitConfig
+from tutelage.envs.build import make
+from tutelage.errors import BadInput, unknown
+from tutelage.registry import environment_options, method_config
+
+FLOORS = ("random", "scripted")
+"""What can be measured without learning."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the plan, for one environment; see the module's text."""
+
+    name: str
+    method: str
+    env: str
+    variant: str
+    seeds: int
+    priority: int
+    minutes: float
+    teacher: str | None = None
+    zoo: bool = False
+    preset: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    env_options: dict[str, Any] = field(default_factory=dict)
+
+
+Rows = dict[str, Row]
+
+
+def read_plan(path: Path) -> Rows:
+    """Read and check a plan.
+
+    Raises:
+        BadInput: not there, not TOML, or a row that cannot be run.
+    """
+    try:
+        content = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise BadInput(f"plan {path}: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"plan {path}: {error}") from None
+    known = {f.name for f in fields(Row)}
+    rows: Rows = {}
+    for i, entry in enumerate(content.get("row", [])):
+        label = f"row {entry.get('name', i)!r} of {path}"
+        for key in entry:
+            if key not in known:
+                raise BadInput(f"{label}: {unknown('key', key, known)}")
+        for table in each_task(entry):
+            try:
+                row = Row(**table)
+            except TypeError as error:
+                raise BadInput(f"{label}: {str(error).removeprefix('Row.__init__() ')}") from None
+            if row.name in rows:
+                raise BadInput(f"{label}: {row.name!r} is named twice")
+            try:
+                settings_of(row)
+                environment_options(row.env, **row.env_options)
+            except BadInput as error:
+                raise BadInput(f"{label}: {error}") from None
+            rows[row.name] = row
+    for row in rows.values():
+        if row.teacher and ":" not in row.teacher and row.teacher not in rows:
+            raise unknown(f"teacher of row {row.name!r}", row.teacher, rows)
+    return rows
+
+
+def each_task(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The entry for each of its environments."""
+    envs = entry.get("env")
+    if not isinstance(envs, list):
+        yield entry
+        return
+    for env in envs:
+        task = str(env).partition("/")[2]
+        named = {key: str(entry[key]).replace("{task}", task) for key in ("name", "teacher") if key in entry}
+        yield entry | named | {"env": env}
+
+
+def settings_of(row: Row) -> Any:
+    """The config of the row's method; None for a floor. Raises BadInput for what the method does not know."""
+    if row.method not in FLOORS:
+        return method_config(row.method, row.preset, **row.config)
+    if row.config or row.preset or row.teacher or row.zoo:
+        raise BadInput(f"method = {row.method!r} is only evaluated: it has no config, preset, teacher or zoo")
+    return None
+
+
+def fingerprint(row: Row, rows: Rows) -> str:
+    """Changes whenever the row's numbers would: its settings, its teacher's, the environment's version."""
+    settings = settings_of(row)
+    told = {
+        "method": row.method,
+        "config": lasting(settings) if settings else None,
+        "env": row.env,
+        "env_options": row.env_options,
+        "env_version": make(row.env, **row.env_options).spec.version,
+        "fit": asdict(FitConfig()),
+        "teacher": fingerprint(rows[row.teacher], rows) if row.teacher in rows else row.teacher,
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]

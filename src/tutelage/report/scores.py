@@ -1,0 +1,76 @@
+"""What a team's result is worth, and how much of the expert's worth a student keeps."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tutelage.experiment.stats import bootstrap, ratio_of_means
+from tutelage.report.results import RowResults
+
+Rows = dict[str, RowResults]
+Interval = tuple[float, float]
+
+
+class Scale(NamedTuple):
+    """How results of a task are read.
+
+    Attributes:
+        of: per-seed scores of a row.
+        floor: subtracted before ratios are taken: 0, or the return of random play.
+        digits: of a printed score.
+    """
+
+    name: str
+    floor: float
+    digits: int
+
+    def of(self, row: RowResults) -> np.ndarray:
+        return row.success if self.name == "success" else row.returns
+
+
+def short(env: str) -> str:
+    """The task: the part of an environment's name after the slash."""
+    return env.partition("/")[2]
+
+
+def tasks(rows: Rows) -> list[str]:
+    """Environments that have an expert and distilled students, in order of their names."""
+    envs = {row.env for row in rows.values() if row.method == "kd_marl"}
+    return sorted(env for env in envs if f"mappo/{short(env)}" in rows and f"kd_marl/{short(env)}" in rows)
+
+
+def scale(rows: Rows, env: str) -> Scale:
+    """Success, or the return above random play where returns are negative (and success therefore says little)."""
+    expert, random = rows[f"mappo/{short(env)}"], rows.get(f"random/{short(env)}")
+    if expert.returns.mean() < 0 and random is not None:
+        return Scale("return", float(random.returns.mean()), 2)
+    return Scale("success", 0.0, 3)
+
+
+def mean_with_interval(x: np.ndarray, digits: int = 3, sign: str = "") -> str:
+    """Mean over seeds with its bootstrap interval."""
+    if len(x) == 1:
+        return f"{x[0]:{sign}.{digits}f}"
+    low, high = bootstrap(x, lambda s: float(np.mean(s)))
+    return f"{x.mean():{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
+
+
+def retention(rows: Rows, student: RowResults, env: str) -> tuple[float, Interval]:
+    """Ratio of mean scores above the floor over the seeds that both have, with a paired bootstrap interval."""
+    worth = scale(rows, env)
+    s, t = student.of_seeds(rows[f"mappo/{short(env)}"])
+    return ratio_of_means(worth.of(s) - worth.floor, worth.of(t) - worth.floor)
+
+
+def flops_ratio(row: RowResults) -> float | None:
+    """Teacher team's matrix-product FLOPs over the student team's."""
+    cost = row.seeds[0]["cost"]
+    return cost["teacher"]["flops"] / cost["student"]["flops"] if {"teacher", "student"} <= cost.keys() else None
+
+
+def flops(row: RowResults) -> float:
+    """Matrix-product FLOPs of a joint decision of the acting team, thousands."""
+    cost = row.seeds[0]["cost"]
+    return cost["student" if "student" in cost else "teacher"]["flops"] / 1e3

@@ -1,0 +1,220 @@
+"""The results harness: plans are checked, rows run once and in order, and tables say what the results say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from tutelage import BadInput
+from tutelage.configs.checks import lasting, later
+from tutelage.experiment.plan import fingerprint, read_plan
+from tutelage.experiment.sinks import Display
+from tutelage.experiment.sweep import Places, sweep, todo
+from tutelage.report.ablations import ablations, front, sights
+from tutelage.report.curves import draw_front
+from tutelage.report.results import RowResults, marl_eval, read_results
+from tutelage.report.tables import TABLES, fill, headline, verdict
+
+TINY = 'config = {core = "mlp", size = "width=4", critic_width = 4, envs = 16, rollout = 4, chunk = 1, steps = 600}'
+STUDENT = 'config = {core = "mlp", size = "width=2", gather = 64, envs = 16, batch = 8, passes = 2}'
+
+
+def row(name: str, method: str, *more: str, seeds: int = 1, priority: int = 1, env: str = '"probe/action"') -> str:
+    lines = [f'name = "{name}"', f'method = "{method}"', f"env = {env}", 'variant = "some"']
+    lines += [f"seeds = {seeds}", f"priority = {priority}", "minutes = 1", *more]
+    return "\n".join(["[[row]]", *lines, ""])
+
+
+PLAN = "\n".join([
+    row("kd_marl/action", "kd_marl", 'teacher = "mappo/action"', "zoo = true", STUDENT, seeds=2),
+    row("mappo/action", "mappo", TINY, seeds=2),
+    row("random/action", "random", priority=2),
+    row("scripted/action", "scripted", priority=0),
+])  # fmt: skip
+
+
+def plan_of(tmp_path, text):
+    path = tmp_path / "plan.toml"
+    path.write_text(text)
+    return path
+
+
+def places_of(tmp_path):
+    return Places(tmp_path / "results", tmp_path / "runs", tmp_path / "zoo")
+
+
+def test_rows_run_once_in_order_and_only_what_changed_runs_again(tmp_path):
+    plan, places = plan_of(tmp_path, PLAN), places_of(tmp_path)
+    rows = read_plan(plan)
+    order = [(r.name, seed) for r, seed in todo(rows, places, "*")]
+    assert order == [
+        ("scripted/action", 0), ("kd_marl/action", 0), ("mappo/action", 0), ("kd_marl/action", 1), ("mappo/action", 1),
+        ("random/action", 0),
+    ]  # fmt: skip
+    assert sweep(plan, places, display=Display(quiet=True)) == (6, 0)
+    assert sweep(plan, places, display=Display(quiet=True)) == (0, 0)
+
+    found = read_results(places.results)
+    student, expert = found["kd_marl/action"], found["mappo/action"]
+    assert [s["seed"] for s in student.seeds] == [0, 1] and student.seeds[0]["teacher"]["name"] == "mappo/action"
+    for s, t in zip(student.seeds, expert.seeds, strict=True):
+        assert s["teacher"]["test"] == t["test"], "seed s learns from seed s"
+    assert found["scripted/action"].success[0] == 1 and found["random/action"].success[0] < 0.9
+    assert (places.zoo / "kd_marl" / "probe-action" / "student.safetensors").exists()
+    assert set(marl_eval(found)["probe"]["action"]) == {"kd_marl", "mappo", "random", "scripted"}
+
+    changed = plan_of(tmp_path, PLAN.replace("passes = 2", "passes = 3"))
+    again = [(r.name, seed) for r, seed in todo(read_plan(changed), places, "*")]
+    assert again == [("kd_marl/action", 0), ("kd_marl/action", 1)]
+    changed = plan_of(tmp_path, PLAN.replace("steps = 600", "steps = 700"))
+    again = {r.name for r, _ in todo(read_plan(changed), places, "*")}
+    assert again == {"kd_marl/action", "mappo/action"}, "a student follows its teacher"
+    assert [r.name for r, _ in todo(read_plan(changed), places, "kd*")] == ["kd_marl/action"] * 2
+
+    for name in ("README.md", "docs.md"):
+        (tmp_path / name).write_text("".join(f"<!-- table: {t} -->\nold\n<!-- end -->\n" for t in TABLES))
+        assert fill(tmp_path / name, found) and "old" not in (tmp_path / name).read_text()
+
+
+def test_one_row_can_be_for_many_environments(tmp_path):
+    text = row("kd_marl/{task}/x", "kd_marl", 'teacher = "mappo/{task}"', env='["probe/action", "probe/value"]')
+    text += row("mappo/{task}", "mappo", env='["probe/action", "probe/value"]')
+    rows = read_plan(plan_of(tmp_path, text))
+    assert list(rows) == ["kd_marl/action/x", "kd_marl/value/x", "mappo/action", "mappo/value"]
+    assert (rows["kd_marl/value/x"].env, rows["kd_marl/value/x"].teacher) == ("probe/value", "mappo/value")
+    alone = row("kd_marl/value/x", "kd_marl", 'teacher = "mappo/value"', env='"probe/value"')
+    alone += row("mappo/value", "mappo", env='"probe/value"')
+    same = read_plan(plan_of(tmp_path, alone))
+    assert fingerprint(same["kd_marl/value/x"], same) == fingerprint(rows["kd_marl/value/x"], rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (row("a/b", "mapo"), "unknown method 'mapo'"),
+        (row("a/b", "mappo", env='"probe/none"'), "unknown environment 'probe/none'"),
+        (row("a/b", "mappo", "config = {width = 3}"), "unknown field of mappo 'width'"),
+        (row("a/b", "kl", 'teacher = "c/d"'), "unknown teacher of row 'a/b' 'c/d'"),
+        (row("a/b", "mappo") * 2, "'a/b' is named twice"),
+        (row("a/b", "mappo", env='["probe/action", "probe/value"]'), "'a/b' is named twice"),
+        (row("a/b", "mappo", "seed = 3"), "unknown key 'seed'"),
+        (row("a/b", "random", "config = {steps = 3}"), "only evaluated"),
+        ('[[row]]\nname = "a/b"', "missing"),
+        ("[[row]", "plan"),
+    ],
+)
+def test_a_plan_that_cannot_be_run_is_refused_by_name(tmp_path, text, names):
+    with pytest.raises(BadInput, match=names):
+        read_plan(plan_of(tmp_path, text))
+
+
+def test_a_field_that_joined_later_leaves_fingerprints_alone_at_its_old_value():
+    @dataclass(frozen=True)
+    class Before:
+        lr: float = 0.1
+
+    @dataclass(frozen=True)
+    class After(Before):
+        form: str = later("old")
+
+    assert lasting(Before()) == lasting(After()) == {"lr": 0.1}
+    assert lasting(After(form="new")) == {"lr": 0.1, "form": "new"}
+
+
+# ---- tables --------------------------------------------------------------------------------------------------------
+def results(
+    name: str, scores: list[float], flops: float = 0.0, env: str = "smax/x", negative: bool = False
+) -> RowResults:
+    """A row whose seeds have these scores: success rates, or returns (with no success) where `negative`."""
+    method, teacher = name.split("/")[0], {"flops": 1000, "params": 1}
+    cost = {"student": {"flops": flops or 100, "params": 1}, "teacher": teacher}
+    test = [
+        {"success_rate": 0.0 if negative else x, "return_mean": x if negative else 2 * x, "steps": 1, "seconds": 1}
+        for x in scores
+    ]
+    cost = {"student": teacher} if name == "mappo/x" else cost
+    seeds = [dict(row=name, method=method, env=env, variant="v", seed=i, test=t, cost=cost, widths=[1], curve=[])
+             for i, t in enumerate(test)]  # fmt: skip
+    return RowResults(name, seeds)
+
+
+def rows_of(*found: RowResults) -> dict[str, RowResults]:
+    return {r.name: r for r in found}
+
+
+def cells(table: str, first: str) -> list[str]:
+    (line,) = [line for line in table.splitlines() if line.startswith(f"| {first} |")]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+EXPERT, FULL = [0.9, 1.0, 0.95, 0.95], [0.85, 0.95, 0.9, 0.9]
+
+
+def test_the_headline_is_the_ratio_of_means_over_shared_seeds():
+    rows = rows_of(results("mappo/x", EXPERT), results("kd_marl/x", FULL[:3]), results("kl/x", [0.5]))
+    told = cells(headline(rows), "smax/x")
+    assert told[1] == "3" and told[4].startswith(f"**{0.9 / 0.95:.3f}**") and told[5] == "10.0x"
+    assert told[-3] == "0.500 (1)" and told[-1] == "-"
+
+
+def test_negative_returns_are_measured_from_random_play():
+    rows = rows_of(
+        results("mappo/x", [-10.0, -10.0], negative=True),
+        results("kd_marl/x", [-12.0, -12.0], negative=True),
+        results("random/x", [-30.0], negative=True),
+    )
+    told = cells(headline(rows), "smax/x")
+    assert told[2].startswith("-10.00") and told[4].startswith("**0.900**")
+
+
+def test_a_change_is_called_worse_or_better_only_where_its_interval_leaves_out_zero():
+    rows = rows_of(
+        results("mappo/x", EXPERT), results("kd_marl/x", FULL),
+        results("kd_marl/x/no-kl", [x - 0.1 for x in FULL]), results("kd_marl/x/awr", [x + 0.02 for x in FULL]),
+        results("kd_marl/x/no-rel", [0.9, 0.9, 0.95, 0.85]), results("kd_marl/x/no-ce", FULL[:2]),
+    )  # fmt: skip
+    table = ablations(rows)
+    assert cells(table, "without KL")[1].startswith("-0.100") and cells(table, "without KL")[2] == "worse on 1 of 1"
+    assert cells(table, "advantage term: weighted likelihood")[2] == "better on 1 of 1"
+    assert cells(table, "without the relation term")[2] == "no difference shown on 1"
+    assert cells(table, "without cross-entropy")[2] == "too few seeds"
+
+
+def test_sight_is_told_as_retention():
+    rows = rows_of(results("mappo/x", EXPERT), results("kd_marl/x", FULL), results("kd_marl/x/zero", [0.19] * 4))
+    assert cells(sights(rows), "no sight, everybody")[1].startswith("0.200")
+
+
+def test_the_front_finds_the_smallest_from_scratch_that_is_good_enough(tmp_path):
+    rows = rows_of(
+        results("mappo/x", EXPERT), results("kd_marl/x", FULL), results("kd_marl/x/ratio-100", FULL, flops=10),
+        results("mappo/x/small", EXPERT, flops=100), results("mappo/x/ratio-5", EXPERT, flops=200),
+        results("mappo/x/ratio-100", [0.5] * 4, flops=10),
+    )  # fmt: skip
+    told = front(rows)
+    assert "smallest MAPPO from scratch with 95 % of the expert: 10.0x fewer" in told
+    draw_front(rows, tmp_path / "front.png")
+    assert (tmp_path / "front.png").stat().st_size > 5000
+    costs = [line.split("|")[3].strip() for line in told.splitlines() if "| distilled |" in line]
+    assert costs == ["0.10", "0.01"]
+
+
+def test_from_three_seeds_on_there_is_a_verdict():
+    better, worse = results("kd_marl/x", FULL), results("mappo/x/small", [x - 0.2 for x in FULL])
+    assert "distillation helps" in verdict(rows_of(results("mappo/x", EXPERT), better, worse))
+    few = results("mappo/x/small", [0.5, 0.5])
+    assert "no verdict from 2 seeds" in verdict(rows_of(results("mappo/x", EXPERT), better, few))
+    assert "from scratch is better" in verdict(
+        rows_of(results("mappo/x", EXPERT), better, results("mappo/x/small", [min(1.0, x + 0.05) for x in FULL]))
+    )
+
+
+def test_no_results_is_said(tmp_path):
+    with pytest.raises(BadInput, match="no results"):
+        read_results(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "seed-0.json").write_text(json.dumps(results("mappo/x", [1.0]).seeds[0]))
+    assert np.allclose(read_results(tmp_path)["mappo/x"].success, 1)
