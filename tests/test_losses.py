@@ -12,6 +12,13 @@ from tutelage.learning.clusters import kmeans
 from tutelage.learning.normaliser import normaliser, observe
 from tutelage.learning.optim import clipped_adam, descend, learner
 
+
+def relation(teacher: jax.Array, student: jax.Array, where: jax.Array) -> jax.Array:
+    """The relation loss of features."""
+    return losses.relation_loss(losses.cosines(teacher), losses.cosines(student), where)
+
+
+LOSSES = {"relation_loss": relation, "alignment_loss": losses.alignment_loss}
 LEAD, A, H = (4, 3, 3), 5, 6  # T, B, N
 
 
@@ -51,7 +58,7 @@ MASKED = {
         ("logits", "logits"), lambda w, s, t: losses.kl_divergence(t, s, jnp.asarray(availability()), w, 2.0)
     ),
     "cross_entropy": (("logits", "action"), lambda w, s, a: losses.cross_entropy(s, a, w)),
-    "relation_loss": (("narrow", "features"), lambda w, s, t: losses.relation_loss(t, s, w)),
+    "relation_loss": (("narrow", "features"), lambda w, s, t: relation(t, s, w)),
     "alignment_loss": (("features", "features"), lambda w, s, t: losses.alignment_loss(t, s, w)),
 }  # fmt: skip
 
@@ -169,19 +176,19 @@ def everyone() -> jax.Array:
 def test_the_relation_loss_ignores_every_agents_own_scale(side):
     teacher, student = jnp.asarray(draw(0, "features")), jnp.asarray(draw(1, "narrow"))
     scale = jnp.asarray(np.random.default_rng(2).uniform(0.5, 20, (*LEAD, 1)))
-    before = losses.relation_loss(teacher, student, everyone())
+    before = relation(teacher, student, everyone())
     scaled = (teacher * scale, student) if side == "teacher" else (teacher, student * scale)
-    np.testing.assert_allclose(losses.relation_loss(*scaled, everyone()), before, rtol=1e-4)
+    np.testing.assert_allclose(relation(*scaled, everyone()), before, rtol=1e-4)
     assert before > 0.01
 
 
 def test_the_relation_loss_is_zero_for_a_rotated_team():
     teacher = jnp.asarray(draw(0, "features"))
     rotation = jnp.asarray(np.linalg.qr(np.random.default_rng(3).normal(size=(H, H)))[0], jnp.float32)
-    assert losses.relation_loss(teacher, teacher @ rotation, everyone()) < 1e-9
+    assert relation(teacher, teacher @ rotation, everyone()) < 1e-9
 
 
-@pytest.mark.parametrize("name", ["relation_loss", "alignment_loss"])
+@pytest.mark.parametrize("name", list(LOSSES))
 @pytest.mark.parametrize("student", ["zero", "identical agents", "copy of the teacher", "huge"])
 @pytest.mark.parametrize("teacher", ["random", "zero", "identical agents"])
 def test_feature_losses_are_finite_for_degenerate_features(name, teacher, student):
@@ -193,13 +200,21 @@ def test_feature_losses_are_finite_for_degenerate_features(name, teacher, studen
     }
     t = shapes[teacher]
     s = t if student == "copy of the teacher" else shapes[student]
-    value, grad = jax.value_and_grad(lambda s: getattr(losses, name)(jnp.asarray(t), s, everyone()))(jnp.asarray(s))
+    value, grad = jax.value_and_grad(lambda s: LOSSES[name](jnp.asarray(t), s, everyone()))(jnp.asarray(s))
     assert np.isfinite(value) and np.isfinite(grad).all()
+
+
+def test_cosines_of_projected_features_need_no_projection():
+    x, p = jnp.asarray(draw(0, "narrow")), jnp.asarray(np.random.default_rng(4).normal(size=(H // 2, 7)), jnp.float32)
+    y = np.asarray(x @ p)
+    y = y / np.linalg.norm(y, axis=-1, keepdims=True)
+    np.testing.assert_allclose(losses.cosines(x, p @ p.T), y @ y.swapaxes(-1, -2), atol=1e-5)
+    np.testing.assert_allclose(losses.cosines(x @ p), y @ y.swapaxes(-1, -2), atol=1e-5)
 
 
 def test_a_team_of_one_has_no_relations():
     alone = jnp.ones((2, 1, 4))
-    assert losses.relation_loss(alone, 3 * alone, jnp.ones((2, 1), bool)) == 0
+    assert relation(alone, 3 * alone, jnp.ones((2, 1), bool)) == 0
 
 
 def test_alignment_is_zero_for_a_copy_two_for_the_opposite_and_does_not_move_the_teacher():

@@ -98,8 +98,15 @@ def advantage_weighted(
     return -masked_mean(weight * jnp.where(where, log_prob, 0.0), where)
 
 
+def cosines(x: Float[Array, "... N H"], metric: Float[Array, "H H"] | None = None) -> Float[Array, "... N N"]:
+    """cos(x_i, x_j) of all pairs of agents; with `metric` = P P^T that of x P, without ever making x P."""
+    y = x if metric is None else x @ metric
+    length = jnp.sqrt(jnp.maximum((y * x).sum(-1), 0.0) + 1e-6)
+    return jnp.einsum("...ih,...jh->...ij", y, x) / (length[..., :, None] * length[..., None, :])
+
+
 def relation_loss(
-    teacher: Float[Array, "... N H"], student: Float[Array, "... N K"], where: Bool[Array, "... N"]
+    teacher: Float[Array, "... N N"], student: Float[Array, "... N N"], where: Bool[Array, "... N"]
 ) -> Float[Array, ""]:
     """Mean Huber distance between the teams' matrices of cosines between agents' features.
 
@@ -109,13 +116,8 @@ def relation_loss(
         Park et al. 2019 (relational distillation), Tseng et al. 2022; the cosine form is our reconstruction
         (an arccosine has an infinite gradient for equal agents).
     """
-
-    def cosines(x: Array) -> Array:
-        return jnp.einsum("...ih,...jh->...ij", unit(x), unit(x))
-
-    n = where.shape[-1]
-    pairs = where[..., :, None] & where[..., None, :] & ~jnp.eye(n, dtype=bool)
-    return masked_mean(optax.losses.huber_loss(cosines(student), cosines(teacher)), pairs)
+    pairs = where[..., :, None] & where[..., None, :] & ~jnp.eye(where.shape[-1], dtype=bool)
+    return masked_mean(optax.losses.huber_loss(student, jax.lax.stop_gradient(teacher)), pairs)
 
 
 def alignment_loss(

@@ -14,7 +14,7 @@ from tutelage.data.collect import play, unroll
 from tutelage.data.vector import batch
 from tutelage.errors import BadInput
 from tutelage.learning.clusters import kmeans
-from tutelage.learning.losses import normalise
+from tutelage.learning.losses import cosines, normalise, unit
 from tutelage.learning.optim import Learner
 from tutelage.learning.returns import expand_like, gae
 from tutelage.methods.kd_parts import Parts, feature_width
@@ -29,7 +29,9 @@ class Labelled(NamedTuple):
     Attributes:
         inputs: what students read (the world state is dropped).
         action, log_prob: what was done and its probability under who did it.
-        logits, features: the expert's; features () where no term reads them.
+        logits: the expert's.
+        relations: (.., N, N) cosines between its agents' features; () without the relation term.
+        features: the expert's, of length 1; () without the role term.
         advantage: by the expert's critic, normalised and clipped; 0 without one.
         alive: which decisions count.
     """
@@ -38,6 +40,7 @@ class Labelled(NamedTuple):
     action: Array
     log_prob: Array
     logits: Array
+    relations: Any
     features: Any
     advantage: Array
     alive: Array
@@ -130,8 +133,16 @@ def label(parts: Parts, teacher: Params, rollout: Rollout) -> Labelled:
         assert value is not None
         raw = gae(steps.reward[1:], steps.discount[1:], value, rollout.valid, config.gamma, config.lam)
         advantage = normalise(jnp.broadcast_to(expand_like(raw, alive), alive.shape), alive, limit=5.0)
-    inputs = inputs._replace(state=inputs.state[..., :0])
-    return Labelled(inputs, steps.action[1:], rollout.log_prob, logits, features, advantage, alive)
+    return Labelled(
+        inputs=inputs._replace(state=inputs.state[..., :0]),
+        action=steps.action[1:],
+        log_prob=rollout.log_prob,
+        logits=logits,
+        relations=cosines(features) if parts.weight["rel"] else (),
+        features=unit(features) if parts.weight["role"] else (),
+        advantage=advantage,
+        alive=alive,
+    )
 
 
 def remember(parts: Parts, state: KdState, rollout: Rollout, key: PRNGKeyArray) -> KdState:

@@ -25,6 +25,7 @@ from tutelage.learning.losses import (
     advantage_weighted,
     alignment_loss,
     clipped_surrogate,
+    cosines,
     cross_entropy,
     entropy,
     kl_divergence,
@@ -60,15 +61,29 @@ def terms(parts: Parts, params: Params, data: Labelled, prototypes: Any) -> dict
     if weight["ce"]:
         told["ce"] = cross_entropy(logits, data.logits.argmax(-1), alive)
     if parts.projectors:
-        projected = zip(parts.projectors, params["projectors"], out.features, strict=True)
-        features = merge(student.groups, [p.apply(w, h) for p, w, h in projected])
+        features, projector = side_by_side(parts, out.features), stacked(params["projectors"])
         if weight["rel"]:
-            told["rel"] = relation_loss(data.features, features, alive)
+            told["rel"] = relation_loss(data.relations, cosines(features, projector @ projector.T), alive)
         if parts.roles_by_prototype:
-            told["role"] = prototype_loss(data.features, features, prototypes, alive)
+            told["role"] = prototype_loss(data.features, features @ projector, prototypes, alive)
         elif weight["role"]:
-            told["role"] = alignment_loss(data.features, features, alive)
+            told["role"] = alignment_loss(data.features, features @ projector, alive)
     return told
+
+
+def side_by_side(parts: Parts, features: tuple[Array, ...]) -> Array:
+    """(..., N, C): every agent's features and a 1 in the columns of its group, zeros in those of the others."""
+    widths = [h.shape[-1] + 1 for h in features]
+    padded = []
+    for i, h in enumerate(features):
+        own = jnp.concatenate([h, jnp.ones((*h.shape[:-1], 1))], -1)
+        padded.append(jnp.pad(own, [(0, 0)] * (h.ndim - 1) + [(sum(widths[:i]), sum(widths[i + 1 :]))]))
+    return merge(parts.student.groups, padded)
+
+
+def stacked(projectors: list[Params]) -> Array:
+    """(C, H): the maps that go with those columns, kernels over biases."""
+    return jnp.concatenate([jnp.concatenate([p["kernel"], p["bias"][None]]) for p in projectors])
 
 
 def objective(parts: Parts, params: Params, data: Labelled, prototypes: Any) -> tuple[Array, Metrics]:
@@ -153,7 +168,7 @@ def kd_marl(env: Environment, config: KdMarlConfig, teacher: Frozen | None = Non
 
     def init(key: PRNGKeyArray) -> KdState:
         key_net, *keys = jax.random.split(key, 1 + len(parts.projectors))
-        projectors = [p.init(k) for p, k in zip(parts.projectors, keys, strict=True)]
+        projectors = [p(k) for p, k in zip(parts.projectors, keys, strict=True)]
         params = {"net": parts.student.init(key_net), "projectors": projectors}
         memory = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes())
         centres = jnp.zeros((config.prototypes, feature_width(parts.expert))) if parts.roles_by_prototype else ()

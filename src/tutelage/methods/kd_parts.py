@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from jaxtyping import PRNGKeyArray
 
 from tutelage.configs.kd_marl import KdMarlConfig
 from tutelage.errors import BadInput
-from tutelage.networks.cores import Net, projector
+from tutelage.networks.cores import projector
 from tutelage.policies.build import build_team
 from tutelage.policies.cost import team_cost
 from tutelage.policies.views import view
-from tutelage.types import Environment, Frozen, Policy, Spec
+from tutelage.types import Environment, Frozen, Params, Policy, Spec
 
 DEFAULTS = {"adv": 0.5, "kl": 1.0, "ce": 0.5, "rel": 0.1, "role": 0.1}
 NEEDS = {"adv": ("logits", "critic"), "kl": ("logits",), "ce": (), "rel": ("features",), "role": ("features",)}
@@ -59,8 +62,8 @@ class Parts:
         expert, critic: the teacher's actor, and its critic where the advantage term needs it.
         student: the team that learns.
         weight: of every term.
-        projectors: one linear map per student group onto the expert's feature width; none where no term reads
-            features. They are not part of the student.
+        projectors: inits of an affine map per student group onto the expert's feature width; none where no term
+            reads features. They are not part of the student.
         steps, rollouts: length of a gathered sequence, and how often `config.envs` of them are gathered.
     """
 
@@ -69,7 +72,7 @@ class Parts:
     critic: Policy | None
     student: Policy
     weight: dict[str, float]
-    projectors: tuple[Net, ...]
+    projectors: tuple[Callable[[PRNGKeyArray], Params], ...]
     steps: int
     rollouts: int
 

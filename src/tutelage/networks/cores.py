@@ -105,9 +105,7 @@ def value_net(inputs: int, width: int) -> Net:
     return Net(init, apply)
 
 
-def projector(inputs: int, outputs: int) -> Net:
-    """A linear map (..., H) -> (..., K)."""
+def projector(inputs: int, outputs: int) -> Callable[[PRNGKeyArray], Params]:
+    """Parameters `{kernel (H, K), bias (K,)}` of an affine map."""
     layer: Any = dense(outputs, 1.0)
-    return Net(
-        lambda key: layer.init(key, jnp.zeros(inputs))["params"], lambda params, x: layer.apply({"params": params}, x)
-    )
+    return lambda key: layer.init(key, jnp.zeros(inputs))["params"]

@@ -67,7 +67,8 @@ def merge(groups: tuple[Group, ...], parts: Any) -> Array:
     if len(groups) == 1:
         return parts[0]
     order = np.argsort([i for group in groups for i in group.agents])
-    return jnp.concatenate(parts, -2)[..., order, :]
+    joined = jnp.concatenate(parts, -2)
+    return joined if (order == np.arange(len(order))).all() else joined[..., order, :]
 
 
 def team(groups: tuple[Group, ...]) -> Policy:
@@ -86,7 +87,10 @@ def team(groups: tuple[Group, ...]) -> Policy:
         return jax.tree.map(lambda x: x.reshape(*lead, *x.shape[1:]), out)
 
     def members(i: int, x: Array) -> Array:
-        return x if len(groups) == 1 else x[:, index[i]]
+        low, n = groups[i].agents[0], len(groups[i].agents)
+        if groups[i].agents == tuple(range(low, low + n)):  # neighbours: a slice costs less than an index
+            return x[:, low : low + n]
+        return x[:, index[i]]
 
     def init(key: PRNGKeyArray) -> Params:
         return tuple(g.agent.init(k) for g, k in zip(groups, jax.random.split(key, len(groups)), strict=True))
