@@ -21,6 +21,7 @@ CHANGES = {
     "prototype": "role term: prototypes",
     "dagger": "DAgger data, all terms but the advantage",
     "published": "preset `published`",
+    "gru": "recurrent students",
     "by-type": "unequal widths, by unit type",
 }
 SIGHTS = {
