@@ -116,6 +116,10 @@ _MPE = {
     "simple_speaker_listener": ("MpeOptions", "one knows the landmark and speaks, the other goes"),
     "simple_tag": ("TagOptions", "three predators hunt a faster prey"),
 }
+_HUNTS = {
+    "punish0": "8 hunters catch 8 stags in pairs",
+    "punish2": "the same; a catch by one alone costs 2",
+}
 _PROBES = {
     "value": "one step, constant reward: does the critic learn a constant?",
     "delayed": "the reward comes one step later: is discounting right?",
@@ -141,6 +145,12 @@ ENVIRONMENTS: dict[str, EnvironmentRow] = {
     **{
         f"mpe/{name}": EnvironmentRow("tutelage.envs.mpe.build:make", f"tutelage.configs.envs:{options}", about)
         for name, (options, about) in _MPE.items()
+    },
+    **{
+        f"predator_prey/{name}": EnvironmentRow(
+            "tutelage.envs.predator_prey.env:make", "tutelage.configs.envs:PredatorPreyOptions", about
+        )
+        for name, about in _HUNTS.items()
     },
     **{
         f"probe/{name}": EnvironmentRow("tutelage.envs.probe:make", "tutelage.configs.envs:ProbeOptions", about)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tutelage.configs.checks import check_choices, check_positive, check_unit
+from tutelage.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,32 @@ class TagOptions:
     def __post_init__(self) -> None:
         check_choices(self)
         check_positive(self, "max_steps")
+
+
+@dataclass(frozen=True)
+class PredatorPreyOptions:
+    """Options of predator_prey."""
+
+    size: int = 10
+    """Cells per side of the board."""
+    n_agents: int = 8
+    """Hunters."""
+    n_stags: int = 8
+    """Prey that two must catch at once."""
+    n_hares: int = 0
+    """Prey that one can catch."""
+    vision: int = 2
+    """Cells that a hunter sees in each direction."""
+    max_steps: int = 200
+    """Steps after which an episode is cut off."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "size", "n_agents", "n_stags", "vision", "max_steps")
+        if self.n_hares < 0:
+            raise BadInput(f"n_hares = {self.n_hares}: must not be negative")
+        if self.n_agents + self.n_stags + self.n_hares > self.size**2:
+            units = self.n_agents + self.n_stags + self.n_hares
+            raise BadInput(f"size = {self.size}: {units} hunters and prey do not fit on {self.size**2} cells")
 
 
 @dataclass(frozen=True)

@@ -31,14 +31,14 @@ def first_timestep(sensed: Sensed) -> TimeStep:
 
 
 def next_timestep(
-    sensed: Sensed, action: Int[Array, " N"], reward: Array, last: Array, success: Array, terminal: bool
+    sensed: Sensed, action: Int[Array, " N"], reward: Array, last: Array, success: Array, terminal: bool | Array
 ) -> TimeStep:
     """The step that `action` led to. `terminal`: whether an end is a true one (discount 0) or a truncation."""
     return TimeStep(
         *sensed,
         action=action.astype(jnp.int32),
         reward=jnp.asarray(reward, jnp.float32),
-        discount=1.0 - last.astype(jnp.float32) if terminal else jnp.ones(()),
+        discount=1.0 - (last & jnp.asarray(terminal)).astype(jnp.float32),
         first=jnp.zeros((), bool),
         last=last,
         success=success,

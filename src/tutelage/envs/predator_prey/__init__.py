@@ -1,0 +1,1 @@
+"""Predator-Prey, the stag hunt on a grid."""

@@ -1,0 +1,152 @@
+"""`predator_prey/NAME`: hunters must catch stags in pairs; who tries alone may be punished."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from tutelage.configs.envs import PredatorPreyOptions
+from tutelage.envs.canvas import BLUE, GREY, INK, RED, Canvas
+from tutelage.envs.parts import blocks, controller, first_timestep, next_timestep, pick_controller
+from tutelage.envs.predator_prey.rules import (
+    CATCH,
+    DX,
+    DY,
+    STAY,
+    Hunt,
+    Rules,
+    advance,
+    available,
+    begin,
+    board,
+    luck_needed,
+    windows,
+)
+from tutelage.types import Carry, EnvState, Policy, Sensed, Spec, TimeStep, VectorEnv
+
+PUNISHMENTS = {"punish0": 0.0, "punish2": -2.0}
+
+
+def make(name: str, options: PredatorPreyOptions) -> PredatorPrey:
+    """The game of that name."""
+    return PredatorPrey(name, options)
+
+
+class PredatorPrey:
+    """The stag hunt. Success: as many stags caught as pairs of hunters can."""
+
+    def __init__(self, name: str, options: PredatorPreyOptions) -> None:
+        self.name, self.options = name, options
+        self.rules = Rules(options.size, options.n_agents, options.n_stags, options.n_hares, PUNISHMENTS[name])
+        window, n = (2 * options.vision + 1) ** 2, options.n_agents
+        self.spec = Spec(
+            n_agents=n,
+            n_actions=6,
+            obs_width=3 * window,
+            state_width=3 * options.size**2,
+            max_steps=options.max_steps,
+            time_limit="truncation",
+            agent_types=("hunter",) * n,
+            action_counts=(6,) * n,
+            obs_widths=(3 * window,) * n,
+            layout=blocks(("own hunters", window), ("stag map", window), ("hare map", window)),
+            version="1",
+        )
+
+    def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
+        state = begin(self.rules, jax.random.uniform(key, (self.rules.size**2, 1)))
+        state = jax.tree.map(lambda x: x[..., 0], state)
+        return state, first_timestep(self.sense(state))
+
+    def step(self, key: PRNGKeyArray, state: EnvState, action: Int[Array, " N"]) -> tuple[EnvState, TimeStep]:
+        luck = jax.random.uniform(key, (luck_needed(self.rules), 1))
+        lifted = jax.tree.map(lambda x: x[..., None], state)
+        after, outcome = advance(self.rules, lifted, action[:, None], luck)
+        after, outcome = jax.tree.map(lambda x: x[..., 0], (after, outcome))
+        last = outcome.over | (after.time >= self.spec.max_steps)
+        step = next_timestep(self.sense(after), action, outcome.reward, last, outcome.won & last, outcome.over)
+        return after, step
+
+    def sense(self, state: EnvState) -> Sensed:
+        sensed = self._sense(jax.tree.map(lambda x: x[..., None], state))
+        return jax.tree.map(lambda x: x[0], sensed)
+
+    def _sense(self, state: Hunt) -> Sensed:
+        first = lambda x: jnp.moveaxis(x, -1, 0)
+        seen, whole = windows(self.rules, state, self.options.vision), board(self.rules, state)
+        return Sensed(
+            obs=first(seen.reshape(self.rules.hunters, -1, seen.shape[-1])).astype(jnp.float32),
+            state=first(whole.reshape(-1, whole.shape[-1])).astype(jnp.float32),
+            avail=first(available(self.rules, state)),
+            alive=first(state.free[: self.rules.hunters]),
+        )
+
+    def vector(self, n: int) -> VectorEnv:
+        """`n` games side by side, their axis last inside the state."""
+        rules, cells = self.rules, self.rules.size**2
+
+        def reset(key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
+            state = begin(rules, jax.random.uniform(key, (cells, n)))
+            return state, jax.vmap(first_timestep)(self._sense(state))
+
+        def step(
+            key: PRNGKeyArray, state: EnvState, timestep: TimeStep, action: Int[Array, "B N"]
+        ) -> tuple[EnvState, TimeStep]:
+            key_new, key_step = jax.random.split(key)
+            after, outcome = advance(rules, state, action.T, jax.random.uniform(key_step, (luck_needed(rules), n)))
+            last = outcome.over | (after.time >= self.spec.max_steps)
+            new = timestep.last
+            # Sorting cells for new games is skipped in the many steps where none begins.
+            fresh = jax.lax.cond(
+                new.any(), lambda: begin(rules, jax.random.uniform(key_new, (cells, n))), lambda: state
+            )
+            state = jax.tree.map(lambda a, b: jnp.where(new, a, b), fresh, after)
+            sensed = self._sense(state)
+            opening = jax.vmap(first_timestep)(sensed)
+            going = jax.vmap(next_timestep)(sensed, action, outcome.reward, last, outcome.won & last, outcome.over)
+            return state, jax.tree.map(
+                lambda a, b: jnp.where(new.reshape(-1, *[1] * (a.ndim - 1)), a, b), opening, going
+            )
+
+        return VectorEnv(reset, step, n)
+
+    def scripted(self, name: str = "local") -> Policy:
+        """`local`: go to the nearest stag in sight, wait beside it, catch once a second hunter is there too."""
+        vision, side = self.options.vision, 2 * self.options.vision + 1
+        dx, dy = (z.ravel() for z in np.meshgrid(np.arange(side) - vision, np.arange(side) - vision))
+        around = np.abs(dx) + np.abs(dy) == 1
+        apart = (np.abs(dx[:, None] - dx) + np.abs(dy[:, None] - dy)) == 1
+        others = (dx != 0) | (dy != 0)
+
+        def one(obs: Float[Array, " D"], key: Array) -> Int[Array, ""]:
+            hunters, stags, _ = obs.reshape(3, -1) > 0
+            near = stags & around
+            joined = (near[:, None] & apart & (hunters & others)[None]).any()
+            distance = jnp.where(stags, np.abs(dx) + np.abs(dy), 99)
+            target = distance.argmin()
+            toward = jnp.stack([dx[i] * DX + dy[i] * DY for i in range(len(dx))])[target]
+            go = jax.random.categorical(key, jnp.where(toward > 0, 0.0, -99.0))
+            wander = jax.random.randint(key, (), 0, 4)
+            move = jnp.where(stags.any(), go, wander)
+            return jnp.where(joined, CATCH, jnp.where(near.any(), STAY, move))
+
+        def act(carry: Carry, ts: TimeStep, key: Array) -> tuple[Carry, Int[Array, "B N"]]:
+            keys = jax.random.split(key, ts.obs.shape[:2])
+            return carry, jax.vmap(jax.vmap(one))(ts.obs, keys)
+
+        return pick_controller(f"predator_prey/{self.name}", name, {"local": lambda: controller(act)})
+
+    def draw(self, state: EnvState) -> np.ndarray:
+        """Hunters blue (grey once frozen), stags red, hares small."""
+        size, n, s = self.rules.size, self.rules.hunters, self.rules.stags
+        canvas = Canvas(-1, size)
+        canvas.grid(1)
+        canvas.caption(f"predator_prey/{self.name}   step {int(state.time)}   stags caught {int(state.stags)}")
+        for i, (x, y, free) in enumerate(zip(*map(np.asarray, (state.x, state.y, state.free)), strict=True)):
+            if i < n:
+                canvas.disc(x, y, 0.32 if free else 0.14, BLUE if free else GREY, INK, 1)
+            elif free:
+                canvas.disc(x, y, 0.3 if i < n + s else 0.15, RED, INK, 1)
+        return canvas.array()

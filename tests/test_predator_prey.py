@@ -1,0 +1,200 @@
+"""The stag hunt: each rule by itself, on boards set up by hand."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tutelage
+from tutelage import BadInput, make
+from tutelage.envs.predator_prey.rules import CATCH, STAY, Hunt, advance, luck_needed, ranks
+from tutelage.policies.acting import random_policy, sample
+
+RIGHT, DOWN, LEFT, UP = range(4)
+
+
+class Board:
+    """Hunters and stags in given cells; hunters act in the order of their numbers."""
+
+    def __init__(self, hunters, stags, hares=(), name="punish2", **options):
+        self.env = make(
+            f"predator_prey/{name}", n_agents=len(hunters), n_stags=len(stags), n_hares=len(hares), **options
+        )
+        self.rules, self.units = self.env.rules, [*hunters, *stags, *hares]
+        x, y = np.array(self.units).T
+        zero = jnp.zeros((), jnp.int32)
+        self.state = Hunt(jnp.array(x), jnp.array(y), jnp.ones(len(x), bool), zero, zero)
+        self.n = len(hunters)
+
+    def play(self, *action, seed=None):
+        """One step; without a seed hunters and prey move in the order of their numbers."""
+        luck = jax.random.uniform(jax.random.key(seed or 0), (luck_needed(self.rules), 1))
+        if seed is None:
+            m = self.rules.prey
+            order = jnp.concatenate([jnp.arange(self.n) / self.n, jnp.arange(m) / m])[:, None]
+            luck = luck.at[: self.n + m].set(order)
+        lifted = jax.tree.map(lambda x: x[..., None], self.state)
+        after, self.outcome = jax.tree.map(
+            lambda x: x[..., 0], advance(self.rules, lifted, jnp.array(action)[:, None], luck)
+        )
+        self.state = after
+        return self
+
+    def cells(self):
+        return list(zip(np.asarray(self.state.x).tolist(), np.asarray(self.state.y).tolist(), strict=True))
+
+    @property
+    def avail(self):
+        return np.asarray(self.env.sense(self.state).avail)
+
+    @property
+    def obs(self):
+        return np.asarray(self.env.sense(self.state).obs).reshape(self.n, 3, -1)
+
+
+def test_hunters_move_right_down_left_up_or_stay():
+    b = Board([(2, 2), (4, 4), (6, 6), (8, 8), (1, 8)], [(9, 0)]).play(RIGHT, DOWN, LEFT, UP, STAY)
+    assert b.cells()[:5] == [(3, 2), (4, 3), (5, 6), (8, 9), (1, 8)]
+    assert b.outcome.reward == 0 and not b.outcome.over
+
+
+def test_moves_off_the_board_are_unavailable():
+    b = Board([(0, 0), (9, 9), (5, 5)], [(5, 0)])
+    np.testing.assert_array_equal(b.avail[:, :5], [
+        [True, False, False, True, True], [False, True, True, False, True], [True] * 5])  # fmt: skip
+    assert b.play(DOWN, RIGHT, STAY).cells()[:2] == [(0, 0), (9, 9)], "and do nothing if taken all the same"
+
+
+def test_a_move_into_an_occupied_cell_fails_silently_and_who_goes_first_counts():
+    b = Board([(2, 2), (3, 2)], [(9, 9)]).play(RIGHT, RIGHT)
+    assert b.cells()[:2] == [(2, 2), (4, 2)], "the first found the second still there"
+    b = Board([(3, 2), (2, 2)], [(9, 9)]).play(RIGHT, RIGHT)
+    assert b.cells()[:2] == [(4, 2), (3, 2)], "the second could follow"
+    b = Board([(2, 2), (4, 2)], [(9, 9)]).play(RIGHT, LEFT)
+    assert b.cells()[:2] == [(3, 2), (4, 2)], "never two in one cell"
+
+
+def test_orders_are_random_and_each_as_likely():
+    luck = jax.random.uniform(jax.random.key(0), (3, 6000))
+    order = np.asarray(ranks(luck))
+    assert (np.sort(order, 0) == np.arange(3)[:, None]).all()
+    counts = np.unique(order[0] * 9 + order[1] * 3 + order[2], return_counts=True)[1]
+    assert len(counts) == 6 and (abs(counts - 1000) < 150).all()
+    assert (np.sort(np.asarray(ranks(jnp.zeros((4, 1)))), 0)[:, 0] == np.arange(4)).all(), (
+        "equal numbers are an order too"
+    )
+
+
+def test_catching_is_available_next_to_a_prey_only():
+    b = Board([(4, 5), (5, 4), (4, 4), (7, 5)], [(5, 5)])
+    np.testing.assert_array_equal(b.avail[:, CATCH], [True, True, False, False])
+
+
+def test_two_beside_a_stag_catch_it_and_both_freeze():
+    b = Board([(4, 5), (6, 5), (5, 6), (0, 0)], [(5, 5), (9, 9)]).play(CATCH, CATCH, STAY, STAY)
+    assert b.outcome.reward == 10 and int(b.state.stags) == 1
+    np.testing.assert_array_equal(b.state.free, [False, False, True, True, False, True])
+    np.testing.assert_array_equal(b.avail[0], [False, False, False, False, True, False])
+    assert not b.obs[0].any() and b.obs[2].any(), "the frozen see nothing"
+    assert not np.asarray(b.env.sense(b.state).alive)[0]
+    assert b.play(RIGHT, STAY, STAY, STAY).cells()[0] == (4, 5), "and cannot move"
+
+
+def test_the_frozen_and_the_caught_leave_the_board():
+    b = Board([(4, 5), (6, 5), (3, 5)], [(5, 5)], hares=[(0, 9)]).play(CATCH, CATCH, STAY)
+    assert b.play(STAY, STAY, RIGHT).play(STAY, STAY, RIGHT).cells()[2] == (5, 5)
+
+
+def test_one_alone_is_punished_and_the_stag_moves_on():
+    b = Board([(4, 5), (6, 5)], [(5, 5)]).play(CATCH, STAY)
+    assert b.outcome.reward == -2 and b.state.free.all()
+    assert b.cells()[2] in [(5, 4), (5, 6)]
+    assert Board([(4, 5), (6, 5)], [(5, 5)], name="punish0").play(CATCH, STAY).outcome.reward == 0
+
+
+def test_one_catcher_is_punished_for_every_prey_beside_it():
+    b = Board([(5, 5)], [(4, 5), (6, 5), (0, 0)]).play(CATCH)
+    assert b.outcome.reward == -4
+
+
+def test_a_catcher_that_froze_does_not_help_with_the_next_prey():
+    b = Board([(5, 5), (3, 5), (7, 5)], [(4, 5), (6, 5)]).play(CATCH, CATCH, CATCH)
+    assert b.outcome.reward == 10 - 2, "the second stag was caught at by one alone"
+    np.testing.assert_array_equal(b.state.free, [False, False, True, False, True])
+
+
+def test_a_hare_is_caught_by_one():
+    b = Board([(5, 5), (0, 0)], [(9, 9)], hares=[(5, 6)]).play(CATCH, STAY)
+    assert b.outcome.reward == 1 and int(b.state.stags) == 0 and not b.state.free[0]
+
+
+def test_prey_goes_to_free_neighbours_each_as_likely_and_stays_on_the_board():
+    ends = {}
+    for seed in range(1, 200):
+        cell = Board([(9, 9), (1, 0)], [(0, 0)]).play(STAY, STAY, seed=seed).cells()[2]
+        ends[cell] = ends.get(cell, 0) + 1
+    assert set(ends) == {(0, 1)}, "in the corner, with a hunter beside it, there is one way"
+    ends = {}
+    for seed in range(1, 400):
+        cell = Board([(9, 9), (5, 6)], [(5, 5)]).play(STAY, STAY, seed=seed).cells()[2]
+        ends[cell] = ends.get(cell, 0) + 1
+    assert set(ends) == {(4, 5), (6, 5), (5, 4)} and min(ends.values()) > 90
+
+
+def test_a_surrounded_prey_stays():
+    b = Board([(0, 1), (1, 0)], [(0, 0)]).play(STAY, STAY)
+    assert b.cells()[2] == (0, 0)
+
+
+def test_windows_show_who_is_near_and_oneself():
+    b = Board([(5, 5), (6, 7), (9, 9)], [(3, 3)], hares=[(5, 6)])
+    side = lambda dx, dy: (dy + 2) * 5 + dx + 2
+    hunters, stags, hares = b.obs[0]
+    assert set(np.flatnonzero(hunters)) == {side(0, 0), side(1, 2)}
+    assert set(np.flatnonzero(stags)) == {side(-2, -2)} and set(np.flatnonzero(hares)) == {side(0, 1)}
+    whole = np.asarray(b.env.sense(b.state).state).reshape(3, 10, 10)
+    assert set(zip(*np.nonzero(whole[0].T), strict=True)) == {(5, 5), (6, 7), (9, 9)}
+    assert whole[1, 3, 3] == 1 and whole[2, 6, 5] == 1 and whole.sum() == 5
+
+
+def test_the_game_is_over_when_all_hunters_are_frozen_or_all_prey_is_caught():
+    b = Board([(4, 5), (6, 5)], [(5, 5), (0, 0)]).play(CATCH, CATCH)
+    assert b.outcome.over and b.outcome.won, "one pair cannot catch more than one stag"
+    b = Board([(4, 5), (6, 5), (5, 6), (0, 9)], [(5, 5), (0, 0)]).play(CATCH, CATCH, CATCH, STAY)
+    assert not b.outcome.over and not b.outcome.won, "three froze at one stag: only one hunter is left"
+
+
+def test_an_end_is_terminal_and_the_limit_a_truncation():
+    env = make("predator_prey/punish0", max_steps=1)
+    state, ts = jax.jit(env.reset)(jax.random.key(0))
+    _, ts = jax.jit(env.step)(jax.random.key(0), state, jnp.full(8, STAY))
+    assert ts.last and ts.discount == 1 and not ts.success
+    b = Board([(4, 5), (6, 5)], [(5, 5)])
+    _, ts = b.env.step(jax.random.key(0), b.state, jnp.array([CATCH, CATCH]))
+    assert ts.last and ts.discount == 0 and ts.success and ts.reward == 10
+
+
+def test_everybody_starts_in_a_cell_of_its_own():
+    env = make("predator_prey/punish2")
+    state = jax.jit(jax.vmap(lambda k: env.reset(k)[0]))(jax.random.split(jax.random.key(0), 64))
+    cells = np.asarray(state.y * 10 + state.x)
+    assert all(len(set(row)) == 16 for row in cells) and cells.min() >= 0 and cells.max() < 100
+    assert np.std(cells.mean(0)) < 15, "nobody has a place of its own"
+
+
+def test_the_script_catches_and_chance_is_punished():
+    env = make("predator_prey/punish2")  # measured .45, 34; random -93
+    scripted = tutelage.evaluate(env, env.scripted(), (), 64)
+    assert scripted.success_rate > 0.25 and 28 < scripted.return_mean <= 40
+    assert tutelage.evaluate(env, random_policy(), (), 32, act=sample).return_mean < -40
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [(dict(size=3), "do not fit"), (dict(n_agents=0), "n_agents = 0"), (dict(n_hares=-1), "n_hares = -1")],
+)
+def test_impossible_games_are_refused(options, names):
+    with pytest.raises(BadInput, match=names):
+        make("predator_prey/punish2", **options)
