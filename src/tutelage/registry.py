@@ -47,6 +47,20 @@ _KD_CONFIG = "tutelage.configs.kd_marl:KdMarlConfig"
 _KD_PUBLISHED = dict(temperature=2.0, lr=5e-4, anneal=False, gather=200_000)
 _ONLY = dict(adv=0.0, kl=0.0, ce=0.0, rel=0.0, role=0.0, entropy=0.0)
 
+_Q_PUBLISHED = dict(
+    replay="episode", envs=8, batch=32, updates=8, capacity_steps=500_000, lr=5e-4, optimiser="rmsprop", lam=0.0,
+    epsilon_steps=50_000, target_every=200, reward_scale=None, memory_gb=4.0
+)  # fmt: skip
+_Q: dict[str, tuple[str, dict[str, Any]]] = {
+    "iql": ("independent Q-learning", dict(mixer="iql")),
+    "vdn": ("Q-learning; the joint value is the sum of utilities", dict(mixer="vdn")),
+    "qmix": ("Q-learning; the joint value is monotone in the utilities", dict(mixer="qmix")),
+    "cw_qmix": ("QMIX that weighs down joint actions other than the best", dict(mixer="qmix", weighting="cw")),
+    "ow_qmix": ("QMIX that weighs down overestimates", dict(mixer="qmix", weighting="ow")),
+    "w_vdn": ("VDN that weighs down overestimates", dict(mixer="vdn", weighting="ow")),
+    "qplex": ("Q-learning with duplex duelling attention mixing", dict(mixer="qplex")),
+}
+
 METHODS: dict[str, MethodRow] = {
     "mappo": MethodRow(
         "tutelage.methods.ppo:mappo",
@@ -88,6 +102,15 @@ METHODS: dict[str, MethodRow] = {
         teacher="mappo",
         presets={"default": {**_ONLY, "kl": 1.0, "data": "dagger"}},
     ),
+    **{
+        name: MethodRow(
+            "tutelage.methods.qlearning:qlearning",
+            "tutelage.configs.qlearning:QConfig",
+            about,
+            presets={"default": changes, "published": {**_Q_PUBLISHED, **changes}},
+        )
+        for name, (about, changes) in _Q.items()
+    },
 }
 
 _NATIVE_MAPS = {

@@ -88,6 +88,7 @@ class Spec:
         action_counts, obs_widths: per agent, before padding.
         layout: which observation columns mean what.
         version: changes whenever the dynamics do; stored with every result.
+        reward_scale: what learners that do not normalise returns had better multiply rewards by.
     """
 
     n_agents: int
@@ -101,6 +102,7 @@ class Spec:
     obs_widths: tuple[int, ...]
     layout: tuple[Block, ...]
     version: str
+    reward_scale: float = 1.0
 
 
 class Environment(Protocol):
@@ -129,11 +131,20 @@ class Environment(Protocol):
 
 
 class VectorEnv(NamedTuple):
-    """B environments at once: all that `collect` sees. A `last` step is followed by a `first` one."""
+    """B environments at once: all that `collect` sees. A `last` step is followed by a `first` one.
+
+    Attributes:
+        reset, step: as an Environment's, for all; `step` also takes the timestep that the action follows.
+        n: B.
+        pack: the state with the environments as the first axis of every leaf, as replay keeps it.
+        sense: packed states (M, ...) -> Sensed (M, ...), for any M.
+    """
 
     reset: Callable[[PRNGKeyArray], tuple[EnvState, TimeStep]]
     step: Callable[[PRNGKeyArray, EnvState, TimeStep, Array], tuple[EnvState, TimeStep]]
     n: int
+    pack: Callable[[EnvState], Any]
+    sense: Callable[[Any], Sensed]
 
 
 class Out(NamedTuple):
@@ -173,6 +184,7 @@ class Rollout(NamedTuple):
         out: whatever the behaviour recorded, leaves (T, B, ...).
         carry: the policy's memory entering step 0, leaves (B, ...).
         valid: a real transition t -> t+1 (the step was not `last`, nor padding).
+        states: packed environment states (T+1, B, ...), where the behaviour asks for them; else ().
     """
 
     steps: TimeStep
@@ -180,6 +192,7 @@ class Rollout(NamedTuple):
     out: Any
     carry: Carry
     valid: Bool[Array, "T B"]
+    states: Any = ()
 
 
 class Behaviour(NamedTuple):
@@ -191,6 +204,7 @@ class Behaviour(NamedTuple):
         envs, steps: B and T of each rollout.
         fresh: begin every rollout with new episodes instead of continuing.
         record: (timestep, carry entering it, out) -> what to keep.
+        states: keep the environments' states as well.
     """
 
     policy: Policy
@@ -199,6 +213,7 @@ class Behaviour(NamedTuple):
     steps: int
     fresh: bool = False
     record: Callable[[TimeStep, Carry, Out], Any] = lambda timestep, carry, out: ()
+    states: bool = False
 
 
 class Stage(NamedTuple):

@@ -41,28 +41,34 @@ def collect(
     key: PRNGKeyArray,
     steps: int,
     record: Callable[[TimeStep, Carry, Out], Any] = lambda timestep, carry, out: (),
+    states: bool = False,
 ) -> tuple[Here, Rollout]:
     """Play `steps` steps in all environments, going on from `here`.
 
     Args:
         record: what to keep of every step, from (timestep, carry entering the step, out).
+        states: keep the environments' states as well.
 
     Returns:
         Where it stands now, and the rollout (T = steps).
     """
 
-    def body(here: Here, key: PRNGKeyArray) -> tuple[Here, tuple[TimeStep, Array, Any]]:
+    pack = env.pack if states else lambda state: ()
+
+    def body(here: Here, key: PRNGKeyArray) -> tuple[Here, tuple[Any, Array, Any]]:
         key_policy, key_act, key_env = jax.random.split(key, 3)
         timestep = here.timestep
         entering = enter(policy, timestep.first, here.carry)
         carry, out = policy.step(params, entering, timestep, key_policy)
         action, log_prob = act(key_act, out, timestep)
         env_state, following = env.step(key_env, here.env_state, timestep, action)
-        return Here(env_state, following, carry), (timestep, log_prob, record(timestep, entering, out))
+        seen = timestep, pack(here.env_state)
+        return Here(env_state, following, carry), (seen, log_prob, record(timestep, entering, out))
 
-    end, (timesteps, log_prob, out) = jax.lax.scan(body, here, jax.random.split(key, steps))
-    timesteps = jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), timesteps, end.timestep)
-    return end, Rollout(timesteps, log_prob, out, here.carry, ~timesteps.last[:-1])
+    end, (seen, log_prob, out) = jax.lax.scan(body, here, jax.random.split(key, steps))
+    seen_last = end.timestep, pack(end.env_state)
+    timesteps, kept = jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), seen, seen_last)
+    return end, Rollout(timesteps, log_prob, out, here.carry, ~timesteps.last[:-1], kept)
 
 
 def play(
@@ -73,7 +79,7 @@ def play(
     key_begin, key = jax.random.split(key)
     if behaviour.fresh:
         here = begin(env, behaviour.policy, key_begin)
-    return collect(env, behaviour.policy, params, act, here, key, behaviour.steps, behaviour.record)
+    return collect(env, behaviour.policy, params, act, here, key, behaviour.steps, behaviour.record, behaviour.states)
 
 
 def unroll(

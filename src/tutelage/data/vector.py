@@ -31,4 +31,4 @@ def batch(env: Environment, n: int) -> VectorEnv:
         # Observing once, after the choice, lets the compiler drop the observations of both branches.
         return state, following._replace(**jax.vmap(env.sense)(state)._asdict())
 
-    return VectorEnv(reset, step, n)
+    return VectorEnv(reset, step, n, pack=lambda state: state, sense=jax.vmap(env.sense))

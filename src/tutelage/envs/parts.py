@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from tutelage.errors import unknown
-from tutelage.types import Block, Carry, Out, Policy, Sensed, TimeStep
+from tutelage.types import Block, Carry, EnvState, Out, Policy, Sensed, TimeStep, VectorEnv
 
 BLOCKED = -1e9
 """Score of an action that is not taken or not available."""
@@ -109,3 +109,12 @@ def blocks(*runs: tuple[str, int] | tuple[str, int, int]) -> tuple[Block, ...]:
         laid.append(Block(name, start, start + width, start + place[0] if place else None))
         start += width
     return tuple(laid)
+
+
+def batch_last(
+    reset: Callable[..., Any], step: Callable[..., Any], n: int, sense: Callable[[EnvState], Sensed]
+) -> VectorEnv:
+    """A VectorEnv whose state has the environments as the *last* axis of every leaf; `sense` takes and keeps it so."""
+    pack = lambda state: jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), state)
+    unpack = lambda packed: jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), packed)
+    return VectorEnv(reset, step, n, pack, lambda packed: sense(unpack(packed)))

@@ -71,6 +71,7 @@ class SmaxJaxmarl:
             obs_widths=(width,) * self.allies,
             layout=layout,
             version="jaxmarl-0.2.0/2",
+            reward_scale=10.0,
         )
 
     def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:

@@ -18,6 +18,11 @@ class Learner(NamedTuple):
     opt: Any
 
 
+def clipped_rmsprop(grad_clip: float) -> optax.GradientTransformation:
+    """Global-norm clip, then RMSprop's direction (decay 0.99, eps 1e-5), as the value-based reference code has it."""
+    return optax.chain(optax.clip_by_global_norm(grad_clip), optax.scale_by_rms(decay=0.99, eps=1e-5))
+
+
 def clipped_adam(grad_clip: float) -> optax.GradientTransformation:
     """Global-norm clip, then Adam's direction (eps 1e-5). The learning rate is applied by `descend`."""
     return optax.chain(optax.clip_by_global_norm(grad_clip), optax.scale_by_adam(eps=1e-5))

@@ -47,12 +47,13 @@ def mask_logits(logits: Float[Array, "... A"], avail: Bool[Array, "... A"]) -> F
     return jnp.where(avail, logits, -1e9)
 
 
-def core(kind: str, inputs: int, width: int, n_actions: int) -> Core:
+def core(kind: str, inputs: int, width: int, n_actions: int, gain: float = 0.01) -> Core:
     """Build an agent's network.
 
     Args:
         kind: `gru` = Dense ReLU, GRU, Dense; `mlp` = Dense ReLU, Dense ReLU, Dense.
         inputs: D. width: H. n_actions: A.
+        gain: of the head's initial weights; small for logits, 1 for action values.
 
     Raises:
         BadInput: unknown kind.
@@ -65,7 +66,7 @@ def core(kind: str, inputs: int, width: int, n_actions: int) -> Core:
     recurrent = kind == "gru"
     encode: Any = dense(width)
     middle: Any = nn.GRUCell(width) if recurrent else dense(width)
-    head: Any = dense(n_actions, 0.01)
+    head: Any = dense(n_actions, gain)
 
     def init(key: PRNGKeyArray) -> Params:
         k_encode, k_middle, k_head = jax.random.split(key, 3)

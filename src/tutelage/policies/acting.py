@@ -40,6 +40,29 @@ sample: ActRule = tempered(1.0)
 """Sample from softmax(logits)."""
 
 
+def epsilon_greedy(epsilon: Float[Array, "*B"] | float) -> ActRule:
+    """The best action, or with probability epsilon any available one; one epsilon for all or one per environment.
+
+    The log-probability is that of this rule; every agent draws by itself.
+    """
+
+    def act(key: PRNGKeyArray, out: Out, timestep: TimeStep) -> tuple[Array, Array]:
+        assert out.scores is not None
+        best = out.scores.argmax(-1)
+        chance = jnp.asarray(epsilon)
+        chance = chance.reshape(chance.shape + (1,) * (best.ndim - chance.ndim))
+        count = timestep.avail.sum(-1)
+        # One uniform number decides both whether to explore and where to.
+        u = jax.random.uniform(key, best.shape)
+        number = jnp.floor(u / jnp.maximum(chance, 1e-8) * count).astype(jnp.int32) + 1
+        any_one = (timestep.avail.cumsum(-1) < jnp.minimum(number, count)[..., None]).sum(-1)
+        action = jnp.where(u < chance, any_one, best)
+        probability = chance / count + jnp.where(action == best, 1 - chance, 0.0)
+        return action, jnp.log(jnp.maximum(probability, 1e-8))
+
+    return act
+
+
 def random_policy() -> Policy:
     """Uniform over available actions: the floor of every table. Act with `sample`."""
 

@@ -47,9 +47,9 @@ class Group(NamedTuple):
     view: View
 
 
-def make_agent(kind: str, inputs: int, width: int, n_actions: int) -> Agent:
-    """An agent with a `gru` or `mlp` network."""
-    return Agent(kind, inputs, width, n_actions, *core(kind, inputs, width, n_actions))
+def make_agent(kind: str, inputs: int, width: int, n_actions: int, gain: float = 0.01) -> Agent:
+    """An agent with a `gru` or `mlp` network; `gain` as in `networks.cores.core`."""
+    return Agent(kind, inputs, width, n_actions, *core(kind, inputs, width, n_actions, gain))
 
 
 def group_actor(spec: Spec, kind: str, view: View, tiers: tuple[tuple[tuple[int, ...], int], ...]) -> Policy:

@@ -29,12 +29,13 @@ class TeamConfig(Protocol):
     def hidden(self) -> str: ...
 
 
-def build_team(spec: Spec, config: TeamConfig, seen: View, reference: int | None = None) -> Policy:
+def build_team(spec: Spec, config: TeamConfig, seen: View, reference: int | None = None, gain: float = 0.01) -> Policy:
     """The team that a config describes.
 
     Args:
         seen: what an agent of unrestricted sight reads.
         reference: multiply-adds per joint decision that a ratio refers to; None: of a team of 128-GRUs.
+        gain: of the heads' initial weights; small for logits, 1 for action values.
 
     Raises:
         BadInput: a size, sight or capacity that this environment cannot have.
@@ -58,6 +59,7 @@ def build_team(spec: Spec, config: TeamConfig, seen: View, reference: int | None
 
     def group(agents: tuple[int, ...], width: int) -> Group:
         one = agents[0]
-        return Group(agents, make_agent(config.core, shape.inputs[one], width, spec.n_actions), views[each[one]])
+        agent = make_agent(config.core, shape.inputs[one], width, spec.n_actions, gain)
+        return Group(agents, agent, views[each[one]])
 
     return team(tuple(group(*tier) for tier in tiers))

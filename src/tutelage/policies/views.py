@@ -33,8 +33,16 @@ def _local(timestep: TimeStep) -> Array:
     return jnp.concatenate([timestep.obs, number], -1)
 
 
-def _with_state(timestep: TimeStep) -> Array:
-    local = _local(timestep)
+def _history(timestep: TimeStep) -> Array:
+    """The team's last joint action is in the timestep; each agent reads its own."""
+    scores = timestep.avail.shape[-1]
+    taken = timestep.action[..., None] == jnp.arange(scores)
+    taken = jnp.where(timestep.first[..., None, None], False, taken)
+    return jnp.concatenate([_local(timestep), taken.astype(timestep.obs.dtype)], -1)
+
+
+def _with_state(timestep: TimeStep, local: Array | None = None) -> Array:
+    local = _local(timestep) if local is None else local
     state = timestep.state[..., None, :]
     return jnp.concatenate([local, jnp.broadcast_to(state, (*local.shape[:-1], state.shape[-1]))], -1)
 
@@ -52,13 +60,21 @@ VIEWS: dict[str, View] = {
     view.name: view
     for view in (
         View("local", lambda s: s.obs_width + s.n_agents, _local, True),
+        View("local+action", lambda s: s.obs_width + s.n_agents + s.n_actions, _history, True),
         View("local-no-id", lambda s: s.obs_width, lambda ts: ts.obs, True),
         View("local+state", lambda s: s.obs_width + s.n_agents + s.state_width, _with_state, False),
+        View(
+            "local+action+state",
+            lambda s: s.obs_width + s.n_agents + s.n_actions + s.state_width,
+            lambda ts: _with_state(ts, _history(ts)),
+            False,
+        ),
         View("state", lambda s: s.state_width, lambda ts: ts.state, False),
         View("state per agent", lambda s: s.state_width + s.obs_width + s.n_agents, _of_each, False),
     )
 }
-"""`local`: own observation and one-hot agent number; `local-no-id`: observation alone; `local+state`: both and the
+"""`local`: own observation and one-hot agent number; `local+action`: these and the own last
+action (zeros on a first step); `local-no-id`: observation alone; `local+state`: both and the
 world state; `state`: the world state once for the team; `state per agent`: as `local+state`, zero for the dead but for
 their number."""
 

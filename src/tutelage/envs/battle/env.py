@@ -18,7 +18,7 @@ from tutelage.envs.battle.script import enemy_actions
 from tutelage.envs.battle.senses import OWN, PLACE, UNIT, bits, n_actions, sense
 from tutelage.envs.battle.starts import begin, numbers
 from tutelage.envs.battle.units import MAPS, Map
-from tutelage.envs.parts import blocks, first_timestep, next_timestep, pick_controller, several
+from tutelage.envs.parts import batch_last, blocks, first_timestep, next_timestep, pick_controller, several
 from tutelage.types import EnvState, Policy, Sensed, Spec, TimeStep, VectorEnv
 
 VERSION = "battle/1"
@@ -105,7 +105,7 @@ class Smax:
             told = {name: pick(getattr(opening, name), getattr(following, name)) for name in CHOSEN}
             return state, following._replace(**told)
 
-        return VectorEnv(reset, step, n)
+        return batch_last(reset, step, n, self._sense)
 
     def scripted(self, name: str = "local") -> Policy:
         """`local`: the enemies' script, from what an agent sees."""
@@ -146,4 +146,5 @@ def describe(rules: Rules, limit: int) -> Spec:
         obs_widths=(width,) * n,
         layout=layout,
         version=VERSION,
+        reward_scale=10.0,
     )

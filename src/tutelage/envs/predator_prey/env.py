@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tutelage.configs.envs import PredatorPreyOptions
 from tutelage.envs.canvas import BLUE, GREY, INK, RED, Canvas
-from tutelage.envs.parts import blocks, controller, first_timestep, next_timestep, pick_controller
+from tutelage.envs.parts import batch_last, blocks, controller, first_timestep, next_timestep, pick_controller
 from tutelage.envs.predator_prey.rules import (
     CATCH,
     DX,
@@ -110,7 +110,7 @@ class PredatorPrey:
                 lambda a, b: jnp.where(new.reshape(-1, *[1] * (a.ndim - 1)), a, b), opening, going
             )
 
-        return VectorEnv(reset, step, n)
+        return batch_last(reset, step, n, self._sense)
 
     def scripted(self, name: str = "local") -> Policy:
         """`local`: go to the nearest stag in sight, wait beside it, catch once a second hunter is there too."""

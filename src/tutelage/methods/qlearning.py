@@ -1,0 +1,295 @@
+"""IQL, VDN, QMIX, QPLEX, WQMIX: Q-learning for teams. They differ in how utilities make a joint value.
+
+Play epsilon-greedily, store sequences, and fit the joint value of what was done to TD(lambda) targets of a target
+network, the greedy next action chosen by the online network.
+Reference: Tan 1993 (IQL), Sunehag et al. 2018 (VDN), Rashid et al. 2018 (QMIX), Rashid et al. 2020 (WQMIX),
+Wang et al. 2021 (QPLEX).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from tutelage.configs.qlearning import QConfig
+from tutelage.data.collect import begin, play, unroll
+from tutelage.data.replay import Codec, Replay, add, codec, draw, empty
+from tutelage.data.vector import batch as side_by_side
+from tutelage.errors import BadInput
+from tutelage.learning.losses import masked_mean
+from tutelage.learning.optim import Learner, clipped_adam, clipped_rmsprop, descend, learner
+from tutelage.learning.returns import expand_like, td_lambda
+from tutelage.networks.cores import Net
+from tutelage.networks.mixers import Utilities, mixer, unrestricted
+from tutelage.policies.acting import epsilon_greedy
+from tutelage.policies.build import build_team
+from tutelage.policies.views import view
+from tutelage.types import (
+    Behaviour,
+    Environment,
+    Frozen,
+    Method,
+    Metrics,
+    Params,
+    Policy,
+    Rollout,
+    Stage,
+    TimeStep,
+)
+
+
+class Learning(NamedTuple):
+    """Networks with their optimiser, the target network, and how many gradient steps were taken."""
+
+    online: Learner
+    target: Params
+    steps: Array
+
+
+class QState(NamedTuple):
+    """These, and what was seen."""
+
+    online: Learner
+    target: Params
+    steps: Array
+    replay: Replay
+
+
+class Sequences(NamedTuple):
+    """What a gradient step learns from, leaves (T+1, C, ...).
+
+    Attributes:
+        steps: timesteps.
+        carry: memory entering step 0.
+        counts: (T, C) transitions whose errors count: real ones after the burn-in.
+    """
+
+    steps: TimeStep
+    carry: Any
+    counts: Array
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Who learns, and how.
+
+    Attributes:
+        agent: the team whose scores are utilities; it plays and is deployed.
+        mix: from utilities to the joint value.
+        central, joint: WQMIX's second team and unrestricted value; None without weighting.
+        codec: how sequences are stored.
+        steps: length of a stored sequence.
+        scale: what rewards are multiplied by.
+    """
+
+    config: QConfig
+    agent: Policy
+    mix: Net
+    central: Policy | None
+    joint: Net | None
+    codec: Codec
+    steps: int
+    scale: float
+
+    @property
+    def sequences(self) -> int:
+        """How many sequences replay holds: whole rollouts."""
+        rollouts = max(1, self.config.capacity_steps // (self.config.envs * self.steps))
+        return rollouts * self.config.envs
+
+    @property
+    def tx(self) -> optax.GradientTransformation:
+        clipped = {"adam": clipped_adam, "rmsprop": clipped_rmsprop}[self.config.optimiser]
+        return clipped(self.config.grad_clip)
+
+
+def at(scores: Float[Array, "... N A"], action: Int[Array, "... N"]) -> Float[Array, "... N"]:
+    """The scores of given actions."""
+    return jnp.take_along_axis(scores, action[..., None], -1)[..., 0]
+
+
+def utilities(scores: Float[Array, "... N A"], action: Int[Array, "... N"]) -> Utilities:
+    return Utilities(at(scores, action), scores.max(-1), action)
+
+
+def scores_of(policy: Policy, params: Params, data: Sequences) -> Float[Array, "T+1 C N A"]:
+    """A team's scores over sequences."""
+    scores = unroll(policy, params, data.carry, data.steps, data.steps.first).scores
+    assert scores is not None
+    return scores
+
+
+def td_targets(parts: Parts, online: Float[Array, "T+1 C N A"], target: Params, data: Sequences) -> Array:
+    """TD(lambda) targets (T, C), or (T, C, N) for `iql`."""
+    config, steps = parts.config, data.steps
+    scores = scores_of(parts.agent, target["agent"], data)
+    best = (online if config.double or parts.central else scores).argmax(-1)
+    if parts.central is None:
+        value = parts.mix.apply(target["mix"], utilities(scores, best), steps.state)
+    else:
+        assert parts.joint is not None
+        theirs = scores_of(parts.central, target["central"], data)
+        value = parts.joint.apply(target["joint"], utilities(theirs, best), steps.state)
+    reward = parts.scale * steps.reward[1:]
+    return td_lambda(reward, steps.discount[1:], value, ~steps.last[:-1], config.gamma, config.lam)
+
+
+def td_loss(parts: Parts, params: Params, target: Params, data: Sequences) -> tuple[Array, Metrics]:
+    """Mean squared error of the joint value of what was done, weighted where the config says so."""
+    steps, action = data.steps, data.steps.action[1:]
+    scores = scores_of(parts.agent, params["agent"], data)
+    goal = jax.lax.stop_gradient(td_targets(parts, jax.lax.stop_gradient(scores), target, data))
+    done = utilities(scores[:-1], action)
+    value = parts.mix.apply(params["mix"], done, steps.state[:-1])
+    error = value - goal
+    counts = jnp.broadcast_to(expand_like(data.counts, error), error.shape)
+    if parts.central is None:
+        weight, extra = jnp.ones(()), jnp.zeros(())
+    else:
+        assert parts.joint is not None
+        theirs = scores_of(parts.central, params["central"], data)
+        joint = parts.joint.apply(params["joint"], utilities(theirs[:-1], action), steps.state[:-1])
+        extra = masked_mean(jnp.square(joint - goal), counts)
+        greedy = scores[:-1].argmax(-1)
+        old = scores_of(parts.central, target["central"], data)
+        best = parts.joint.apply(target["joint"], utilities(old[:-1], greedy), steps.state[:-1])
+        weight = weights(parts.config, value, goal, (action == greedy).all(-1), best)
+    loss = masked_mean(weight * jnp.square(error), counts)
+    told = {"td": loss, "value": masked_mean(value, counts), "target": masked_mean(goal, counts)}
+    return loss + extra, told
+
+
+def weights(config: QConfig, value: Array, goal: Array, greedy: Array, best: Array) -> Array:
+    """WQMIX's weight of every error.
+
+    Args:
+        value, goal: joint value and target of what was done.
+        greedy: whether it was the greedy joint action.
+        best: Q* of the greedy joint action.
+
+    Reference:
+        Rashid et al. 2020, equations 10 (cw, with the practical condition) and 7 (ow).
+    """
+    full = (greedy | (goal > best)) if config.weighting == "cw" else value < goal
+    return jax.lax.stop_gradient(jnp.where(full, 1.0, config.alpha))
+
+
+def sampled(parts: Parts, replay: Replay, key: PRNGKeyArray) -> Sequences:
+    """Sequences from replay, observed anew where only states were kept."""
+    stored, carry = draw(replay, key, parts.config.batch)
+    steps = parts.codec.expand(stored)
+    late = jnp.arange(parts.steps) >= (parts.config.burn_in if parts.config.replay == "stream" else 0)
+    return Sequences(steps, carry, ~steps.last[:-1] & late[:, None])
+
+
+def follow(config: QConfig, target: Params, online: Params, steps: Array) -> Params:
+    """The target network after a gradient step."""
+    rate = jnp.where(steps % config.target_every == 0, config.target_rate, 0.0)
+    return jax.tree.map(lambda t, p: jnp.where(rate == 1.0, p, t + rate * (p - t)), target, online)
+
+
+def improve(parts: Parts, state: QState, key: PRNGKeyArray, progress: Any) -> tuple[Learning, Metrics]:
+    """The gradient steps that follow a rollout."""
+    config, tx = parts.config, parts.tx
+    lr = config.lr * (1 - progress) if config.anneal else config.lr
+
+    def step(now: Learning, key: PRNGKeyArray) -> tuple[Learning, Metrics]:
+        data = sampled(parts, state.replay, key)
+        online, told = descend(tx, now.online, lambda p: td_loss(parts, p, now.target, data), lr)
+        steps = now.steps + 1
+        return Learning(online, follow(config, now.target, online.params, steps), steps), told
+
+    after, told = jax.lax.scan(step, Learning(*state[:3]), jax.random.split(key, config.updates))
+    return after, jax.tree.map(jnp.mean, told)
+
+
+def remembered(parts: Parts, replay: Replay, rollout: Rollout) -> Replay:
+    return add(replay, parts.codec.shrink(rollout), rollout.carry)
+
+
+def exploring(parts: Parts) -> Behaviour:
+    """The team plays epsilon-greedily; epsilon falls with the environment steps."""
+    config = parts.config
+
+    def plays(state: Any, progress: Any) -> Any:
+        share = jnp.minimum(progress * config.steps / config.epsilon_steps, 1.0)
+        epsilon = config.epsilon_start + share * (config.epsilon_end - config.epsilon_start)
+        return state.online.params["agent"], epsilon_greedy(epsilon)
+
+    whole = config.replay == "episode"
+    return Behaviour(parts.agent, plays, config.envs, parts.steps, fresh=whole, states=parts.codec.states)
+
+
+def room(parts: Parts, env: Environment, behaviour: Behaviour, state: Any) -> Replay:
+    """Empty replay of the right shapes; raises BadInput where it would not fit."""
+    vector = side_by_side(env, behaviour.envs)
+
+    def one(key: PRNGKeyArray) -> Any:
+        rollout = play(vector, behaviour, state, 0.0, begin(vector, behaviour.policy, key), key)[1]
+        return parts.codec.shrink(rollout), rollout.carry
+
+    return empty(jax.eval_shape(one, jax.random.key(0)), parts.sequences, parts.config.memory_gb)
+
+
+def assemble(env: Environment, config: QConfig) -> Parts:
+    """Build the team and its mixer."""
+    spec = env.spec
+    history = view("local+action")
+    agent = build_team(spec, config, history, gain=1.0)
+    widths = config.mixer_width, config.hyper_width
+    weighted = config.weighting != "none"
+    return Parts(
+        config=config,
+        agent=agent,
+        mix=mixer(config.mixer, spec.n_agents, spec.n_actions, spec.state_width, *widths),
+        central=build_team(spec, config, history, gain=1.0) if weighted else None,
+        joint=unrestricted(spec.n_agents, spec.state_width) if weighted else None,
+        codec=codec(side_by_side(env, config.envs), spec.n_actions),
+        steps=config.chunk if config.replay == "stream" else spec.max_steps,
+        scale=spec.reward_scale if config.reward_scale is None else config.reward_scale,
+    )
+
+
+def qlearning(env: Environment, config: QConfig, teacher: Frozen | None = None) -> Method:
+    """Q-learning with the config's mixer.
+
+    Raises:
+        BadInput: a teacher was named. From `init`: replay would not fit into `memory_gb`.
+    """
+    if teacher is not None:
+        raise BadInput("teacher: value-based learning has none; distil with kd_marl, kl or bc, or learn with ddn")
+    parts = assemble(env, config)
+    behaviour = exploring(parts)
+
+    def init(key: PRNGKeyArray) -> QState:
+        keys = jax.random.split(key, 4)
+        params = {"agent": parts.agent.init(keys[0]), "mix": parts.mix.init(keys[1])}
+        if parts.central is not None and parts.joint is not None:
+            params |= {"central": parts.central.init(keys[2]), "joint": parts.joint.init(keys[3])}
+        online = learner(parts.tx, params)
+        blank = QState(online, params, jnp.zeros((), jnp.int32), ())  # type: ignore[arg-type]
+        return blank._replace(replay=room(parts, env, behaviour, blank))
+
+    def update(
+        state: QState, played: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
+    ) -> tuple[QState, Metrics]:
+        state = state._replace(replay=remembered(parts, state.replay, played["actor"]))
+        ready = state.replay.added * parts.steps >= config.warm_up
+        go = lambda: improve(parts, state, key, progress)
+        idle = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(go)[1])
+        # The ring stays outside of the condition, which would copy it.
+        learning, told = jax.lax.cond(ready, go, lambda: (Learning(*state[:3]), idle))
+        return QState(learning.online, learning.target, learning.steps, state.replay), told
+
+    return Method(
+        init=init,
+        stages=(Stage("train", {"actor": behaviour}, update, config.steps),),
+        roles={"student": parts.agent},
+        params=lambda state: {"student": state.online.params["agent"]},
+    )
