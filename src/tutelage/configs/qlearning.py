@@ -52,9 +52,9 @@ class QConfig:
     """Environment steps that replay holds."""
     memory_gb: float = 1.0
     """Refuse replay larger than this."""
-    batch: int = 32
+    batch: int = 16
     """Sequences per gradient step."""
-    updates: int = 2
+    updates: int = 8
     """Gradient steps per rollout."""
     warm_up: int = 5_000
     """Environment steps before the first gradient step."""
@@ -72,7 +72,7 @@ class QConfig:
     """TD(lambda); 0 is one-step Q-learning."""
     double: bool = True
     """Choose the next action by the online network, value it by the target network."""
-    target_every: int = 24
+    target_every: int = 50
     """Gradient steps between copies of the target network."""
     target_rate: float = 1.0
     """Share of the online network in each copy; below 1 with target_every = 1: a soft target."""

@@ -1,0 +1,304 @@
+"""The value-based family: known optima, targets by hand, monotone mixing, replay, and what must not count."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tutelage
+from helpers import QUICK, assert_close, assert_same, build, make_spec, make_steps, random_params, run_stage
+from tutelage import BadInput, make
+from tutelage.configs.qlearning import QConfig
+from tutelage.data import replay as R
+from tutelage.data.collect import begin, collect
+from tutelage.data.vector import batch
+from tutelage.learning.returns import td_lambda
+from tutelage.methods import qlearning as Q
+from tutelage.networks.mixers import Utilities, mixer, unrestricted
+from tutelage.policies.acting import epsilon_greedy, random_policy, sample
+from tutelage.types import Out
+
+FAMILY = ["iql", "vdn", "qmix", "cw_qmix", "ow_qmix", "w_vdn", "qplex"]
+SMALL = dict(
+    core="mlp", size="width=16", chunk=8, burn_in=0, envs=16, batch=32, updates=4, warm_up=256, epsilon_steps=4000,
+             steps=12_000, capacity_steps=20_000, lr=3e-3)  # fmt: skip
+
+
+# ---- learning ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("method", FAMILY)
+def test_the_family_learns_what_pays(method, tmp_path):
+    run = tutelage.train(method, "probe/action", out=tmp_path / "run", quiet=True, fit=QUICK, **SMALL)[0]
+    assert run.test["success_rate"] == 1
+    assert set(run.frozen.roles) == {"student"}
+
+
+def test_a_joint_action_is_coordinated(tmp_path):
+    """The climbing game: agreeing on action 0 pays most, and Q-learners that look at themselves alone may settle."""
+    run = tutelage.train("qmix", "probe/coordination", out=tmp_path / "run", quiet=True, fit=QUICK, **SMALL)[0]
+    assert run.test["return_mean"] >= 0.99
+
+
+def test_a_recurrent_team_remembers(tmp_path):
+    settings = {**SMALL, "core": "gru", "chunk": 12, "steps": 40_000, "epsilon_steps": 10_000}
+    run = tutelage.train("vdn", "probe/memory", out=tmp_path / "run", quiet=True, fit=QUICK, **settings)[0]
+    assert run.test["success_rate"] >= 0.95
+
+
+@pytest.mark.parametrize("replay", ["stream", "episode"])
+def test_values_are_the_discounted_returns(replay):
+    """probe/delayed pays 1 on its second step whatever is done: Q is gamma, then 1, times the reward's scale."""
+    env = make("probe/delayed")
+    method = build("qmix", env, **{**SMALL, "steps": 16_000, "gamma": 0.9, "replay": replay, "reward_scale": 3.0})
+    state, _ = run_stage(env, method)
+    parts = Q.assemble(env, QConfig(**{**SMALL, "gamma": 0.9, "replay": replay, "reward_scale": 3.0}))
+
+    @jax.jit
+    def values(state):
+        data = Q.sampled(parts, state.replay, jax.random.key(0))
+        scores = Q.scores_of(parts.agent, state.online.params["agent"], data)
+        done = Q.utilities(scores[:-1], data.steps.action[1:])
+        return parts.mix.apply(state.online.params["mix"], done, data.steps.state[:-1]), data
+
+    value, data = values(state)
+    first, counts = np.asarray(data.steps.first[:-1]), np.asarray(data.counts)
+    second = ~first & counts
+    assert first.any() and second.any()
+    np.testing.assert_allclose(np.asarray(value)[first & counts].mean(), 3 * 0.9, rtol=0.1)
+    np.testing.assert_allclose(np.asarray(value)[second].mean(), 3 * 1.0, rtol=0.1)
+
+
+# ---- targets -------------------------------------------------------------------------------------------------------
+def arrays(t=6, b=4, seed=0):
+    rng = np.random.default_rng(seed)
+    reward, value = rng.normal(size=(t, b)), rng.normal(size=(t + 1, b))
+    last = rng.random((t + 1, b)) < 0.3
+    discount = np.where(last[1:] & (rng.random((t, b)) < 0.5), 0.0, 1.0)
+    return reward, discount, value, ~last[:-1], last
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.6, 1.0])
+def test_td_lambda_is_the_recursion_by_hand(lam):
+    reward, discount, value, valid, last = arrays()
+    got = td_lambda(*map(jnp.asarray, (reward, discount, value, valid)), 0.9, lam)
+    t, b = reward.shape
+    expected = np.zeros((t, b))
+    for j in range(b):
+        for i in reversed(range(t)):
+            ends = last[i + 1, j] or i + 1 == t
+            ahead = value[i + 1, j] if ends else (1 - lam) * value[i + 1, j] + lam * expected[i + 1, j]
+            expected[i, j] = reward[i, j] + 0.9 * discount[i, j] * ahead
+    np.testing.assert_allclose(np.asarray(got)[valid], expected[valid], rtol=1e-5, atol=1e-6)
+
+
+def test_td_0_is_one_step_and_td_1_the_return():
+    reward, discount, value, valid, _ = arrays()
+    zero = td_lambda(*map(jnp.asarray, (reward, discount, value, valid)), 0.9, 0.0)
+    np.testing.assert_allclose(np.asarray(zero)[valid], (reward + 0.9 * discount * value[1:])[valid], rtol=1e-5)
+    ones = np.ones((3, 1))
+    full = td_lambda(*map(jnp.asarray, (ones, ones, np.full((4, 1), 5.0), ones > 0)), 0.5, 1.0)
+    np.testing.assert_allclose(full[0, 0], 1 + 0.5 + 0.25 + 0.125 * 5)
+
+
+def test_nothing_flows_from_one_episode_into_the_one_before():
+    reward, discount, value, valid, last = arrays()
+    base = np.asarray(td_lambda(*map(jnp.asarray, (reward, discount, value, valid)), 0.9, 0.7))
+    for j in range(reward.shape[1]):
+        for end in np.flatnonzero(last[:-1, j]):
+            other, worth = reward.copy(), value.copy()
+            other[end:, j] += 100
+            worth[end + 1 :, j] += 100
+            changed = np.asarray(td_lambda(*map(jnp.asarray, (other, discount, worth, valid)), 0.9, 0.7))
+            np.testing.assert_allclose(changed[:end, j], base[:end, j], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("weighting", ["cw", "ow"])
+def test_wqmix_weights_by_hand(weighting):
+    config = QConfig(weighting=weighting, alpha=0.25)
+    value, goal = jnp.array([1.0, 1.0, 1.0, 1.0]), jnp.array([2.0, 0.0, 2.0, 0.0])
+    greedy, best = jnp.array([False, True, False, False]), jnp.array([3.0, 3.0, 1.5, 3.0])
+    expected = {"ow": [1, 0.25, 1, 0.25], "cw": [0.25, 1, 1, 0.25]}[weighting]
+    np.testing.assert_allclose(Q.weights(config, value, goal, greedy, best), expected)
+
+
+# ---- mixing --------------------------------------------------------------------------------------------------------
+def taken(q):
+    q = jnp.asarray(q, jnp.float32)
+    return Utilities(q, q, jnp.zeros(q.shape, jnp.int32))
+
+
+def test_vdn_is_the_sum_and_iql_mixes_nothing():
+    q, state = np.random.default_rng(0).normal(size=(5, 3)), jnp.ones((5, 4))
+    np.testing.assert_allclose(mixer("vdn", 3, 2, 4).apply((), taken(q), state), q.sum(-1), rtol=1e-5)
+    np.testing.assert_allclose(mixer("iql", 3, 2, 4).apply((), taken(q), state), q, rtol=1e-6)
+
+
+def test_qmix_is_monotone_and_looks_at_the_state():
+    net = mixer("qmix", 3, 2, 4, width=8)
+    params = random_params(net)
+    rng = np.random.default_rng(0)
+    q, state = jnp.asarray(rng.normal(0, 3, (200, 3)), jnp.float32), jnp.asarray(rng.normal(size=(200, 4)), jnp.float32)
+    slope = jax.vmap(jax.grad(lambda q, s: net.apply(params, taken(q), s)))(q, state)
+    assert (np.asarray(slope) >= 0).all() and (np.asarray(slope) > 0).mean() > 0.9
+    assert np.std(net.apply(params, taken(jnp.zeros((200, 3))), state)) > 0.1
+
+
+@pytest.mark.parametrize("kind", ["vdn", "qmix", "qplex"])
+def test_greedy_agents_make_the_greedy_joint_action(kind):
+    """IGM: over all joint actions the mixed value is highest where every agent takes its best."""
+    n, a = 2, 3
+    net = mixer(kind, n, a, 4, width=8, hyper=8)
+    params = random_params(net, 3)
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        scores, state = jnp.asarray(rng.normal(size=(n, a)), jnp.float32), jnp.asarray(rng.normal(size=4), jnp.float32)
+        joint = jnp.stack(jnp.meshgrid(jnp.arange(a), jnp.arange(a), indexing="ij"), -1).reshape(-1, n)
+        value = [net.apply(params, Q.utilities(scores, u), state) for u in joint]
+        assert_same(joint[int(np.argmax(value))], scores.argmax(-1))
+
+
+def test_the_unrestricted_value_need_not_be_monotone():
+    net = unrestricted(3, 4, width=16)
+    params = random_params(net)
+    q, state = jnp.asarray(np.random.default_rng(0).normal(0, 2, (100, 3)), jnp.float32), jnp.ones((100, 4))
+    slope = np.asarray(jax.vmap(jax.grad(lambda q, s: net.apply(params, taken(q), s)))(q, state))
+    assert (slope < 0).any() and (slope > 0).any()
+
+
+# ---- acting --------------------------------------------------------------------------------------------------------
+def test_epsilon_greedy_explores_available_actions_evenly():
+    avail = jnp.broadcast_to(jnp.array([True, False, True, True, False]), (20_000, 1, 5))
+    scores = jnp.where(avail, jnp.array([0.0, 9.0, 2.0, 1.0, 9.0]), -1e9)
+    ts = make_steps(make_spec(1), (20_000,))._replace(avail=avail)
+    for epsilon in (0.0, 0.3, 1.0):
+        action, log_prob = jax.jit(epsilon_greedy(epsilon))(jax.random.key(0), Out(scores), ts)
+        share = np.bincount(np.asarray(action).ravel(), minlength=5) / 20_000
+        expected = epsilon / 3 * np.array([1, 0, 1, 1, 0]) + (1 - epsilon) * np.eye(5)[2]
+        np.testing.assert_allclose(share, expected, atol=0.015)
+        np.testing.assert_allclose(np.exp(log_prob), expected[np.asarray(action)], atol=1e-5)
+
+
+# ---- replay --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["smax/2s3z", "predator_prey/punish2", "mpe/simple_spread", "probe/memory"])
+def test_what_comes_out_of_replay_is_what_went_in(name):
+    env = make(name)
+    vector = batch(env, 4)
+    coder = R.codec(vector, env.spec.n_actions)
+
+    @jax.jit
+    def go(key):
+        here = begin(vector, random_policy(), key)
+        rollout = collect(vector, random_policy(), (), sample, here, key, 6, states=coder.states)[1]
+        stored = coder.shrink(rollout)
+        ring = R.empty(jax.eval_shape(lambda: (stored, ())), 8, 1.0)
+        for _ in range(3):  # the third overwrites the first
+            ring = R.add(ring, stored, ())
+        return rollout.steps, coder.expand(ring.sequences), ring.filled, ring.added
+
+    steps, back, filled, added = go(jax.random.key(0))
+    assert filled == 8 and added == 12
+    for name_, a, b in zip(steps._fields, back, steps, strict=True):
+        if name_ != "success":
+            assert_close(a[:, :4], b)
+
+
+def test_the_ring_is_drawn_from_evenly_and_only_where_filled():
+    stored = R.Stored(jnp.arange(4.0)[None, :, None] + jnp.zeros((3, 4, 1)), *[jnp.zeros((3, 4))] * 5)
+    ring = R.add(R.empty(jax.eval_shape(lambda: (stored, ())), 16, 1.0), stored, ())
+    drawn = jax.jit(R.draw, static_argnums=2)(ring, jax.random.key(0), 4000)[0].seen[0, :, 0]
+    counts = np.unique(np.asarray(drawn), return_counts=True)
+    assert list(counts[0]) == [0, 1, 2, 3] and (abs(counts[1] - 1000) < 150).all()
+
+
+@pytest.mark.parametrize("name", ["smax/MMM2", "smax/27m_vs_30m", "smax/smacv2_20_units", "predator_prey/punish2",
+                                  "mpe/simple_spread", "smax/3s_vs_5z"])  # fmt: skip
+def test_the_default_replay_fits_into_a_gigabyte(name):
+    env = make(name)
+    state = jax.eval_shape(build("qmix", env).init, jax.random.key(0))
+    assert R.size_of(state.replay) < 1e9
+    assert state.replay.capacity * 64 >= 190_000
+
+
+def test_replay_that_does_not_fit_is_refused_with_the_numbers():
+    with pytest.raises(BadInput, match=r"replay of 3,999,\d+ steps would take .* GB, allowed are memory_gb = 0\.01"):
+        build("qmix", make("smax/3m"), capacity_steps=4_000_000, memory_gb=0.01).init(jax.random.key(0))
+
+
+def test_states_are_kept_where_they_are_smaller():
+    assert R.codec(batch(make("smax/MMM2"), 2), 17).states
+    assert R.codec(batch(make("mpe/simple_spread"), 2), 5).states
+
+
+# ---- what must not count -------------------------------------------------------------------------------------------
+def sequences(parts, env, seed=0):
+    """Sequences with ends inside, as replay would give them."""
+    vector = batch(env, 6)
+    here = begin(vector, parts.agent, jax.random.key(seed))
+    params = random_params(parts.agent)
+    go = lambda h, k: collect(vector, parts.agent, params, epsilon_greedy(0.5), h, k, parts.steps)[1]
+    rollout = jax.jit(go)(here, jax.random.key(1))
+    late = jnp.arange(parts.steps) >= parts.config.burn_in
+    return Q.Sequences(rollout.steps, rollout.carry, ~rollout.steps.last[:-1] & late[:, None])
+
+
+@pytest.mark.parametrize("method", ["qmix", "cw_qmix", "qplex"])
+def test_what_follows_an_end_and_the_burn_in_change_no_loss(method):
+    env = make("probe/memory")
+    changes = {"qmix": {}, "cw_qmix": {"weighting": "cw"}, "qplex": {"mixer": "qplex"}}[method]
+    parts = Q.assemble(env, QConfig(**{**SMALL, "burn_in": 2}, **changes))
+    data = sequences(parts, env)
+    state = build(method, env, **{**SMALL, "burn_in": 2})
+    params = jax.jit(state.init)(jax.random.key(0)).online.params
+    loss = jax.jit(lambda data: Q.td_loss(parts, params, params, data))
+    base, told = loss(data)
+    assert base > 0 and not data.counts.all()
+    steps = jax.tree.map(np.array, data.steps)
+    after = steps.last[:-1]  # the transition from an ending step to a new episode
+    steps.reward[1:][after], steps.discount[1:][after] = 1e3, 0.0
+    steps.action[1:][after] = 0
+    early = np.zeros_like(steps.reward)
+    early[1:3] = 50.0  # rewards of the burn-in
+    poisoned = data._replace(steps=jax.tree.map(jnp.asarray, steps._replace(reward=steps.reward + early)))
+    assert_close(loss(poisoned), (base, told))
+
+
+def test_the_target_follows_by_copies_or_softly():
+    t, p = {"w": jnp.zeros(3)}, {"w": jnp.ones(3)}
+    hard = QConfig(target_every=4)
+    assert Q.follow(hard, t, p, jnp.array(3))["w"][0] == 0 and Q.follow(hard, t, p, jnp.array(4))["w"][0] == 1
+    soft = QConfig(target_every=1, target_rate=0.1)
+    np.testing.assert_allclose(Q.follow(soft, t, p, jnp.array(7))["w"], 0.1, rtol=1e-6)
+
+
+def test_double_q_chooses_by_the_online_network():
+    env = make("probe/action")
+    parts = [Q.assemble(env, QConfig(**{**SMALL, "mixer": "vdn", "double": double})) for double in (True, False)]
+    data = sequences(parts[0], env)
+    target = {"agent": random_params(parts[0].agent, 5), "mix": ()}
+    old = Q.scores_of(parts[0].agent, target["agent"], data)
+    goals = [Q.td_targets(p, -old, target, data) for p in parts]  # the online network thinks the opposite
+    worst, best = (f(old, -1) for f in (jnp.min, jnp.max))
+    assert (goals[0] <= goals[1] + 1e-5).all() and (best > worst).any()
+    assert_close(goals[1], Q.td_targets(parts[0], old, target, data))
+
+
+# ---- settings ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        (dict(mixer="sum"), "'sum'"),
+        (dict(burn_in=64), "burn_in = 64"),
+        (dict(epsilon_end=2.0), r"epsilon_end = 2\.0"),
+        (dict(mixer="iql", weighting="cw"), "weighting = 'cw'"),
+        (dict(batch=0), "batch = 0"),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(settings, names):
+    with pytest.raises(BadInput, match=names):
+        QConfig(**settings)
+
+
+def test_a_teacher_is_refused(action_run):
+    with pytest.raises(BadInput, match="teacher"):
+        build("qmix", make("probe/action"), action_run.frozen)
