@@ -61,6 +61,19 @@ _Q: dict[str, tuple[str, dict[str, Any]]] = {
     "qplex": ("Q-learning with duplex duelling attention mixing", dict(mixer="qplex")),
 }
 
+_TAUGHT: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddn": ("a teacher with personalised state, students taught at three levels, curiosity on the state", {}),
+    "ctds": (
+        "a teacher that sees the state acts, students learn its action values",
+        dict(fusion="local+state", encoder=0.0, features=0.0, acts="teacher", beta=0.0),
+    ),
+    "igm_da": (
+        "students act and imitate the best actions of an expert that sees the state",
+        dict(fusion="local+state", encoder=0.0, features=0.0, values=0.0, imitate=1.0, acts="student",
+             chooses="student", beta=0.0),
+    ),
+}  # fmt: skip
+
 METHODS: dict[str, MethodRow] = {
     "mappo": MethodRow(
         "tutelage.methods.ppo:mappo",
@@ -102,6 +115,12 @@ METHODS: dict[str, MethodRow] = {
         teacher="mappo",
         presets={"default": {**_ONLY, "kl": 1.0, "data": "dagger"}},
     ),
+    **{
+        name: MethodRow(
+            "tutelage.methods.ddn:ddn", "tutelage.configs.ddn:DdnConfig", about, presets={"default": changes}
+        )
+        for name, (about, changes) in _TAUGHT.items()
+    },
     **{
         name: MethodRow(
             "tutelage.methods.qlearning:qlearning",

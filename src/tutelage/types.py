@@ -246,6 +246,7 @@ class Method(NamedTuple):
         roles: policies that can be evaluated, saved and deployed; `student` is the deployable one.
         params: train state -> parameters by role.
         notes: what the user should be told about how the method was set up.
+        beside: other roles that learn, and whose final test is reported beside the student's.
     """
 
     init: Callable[[PRNGKeyArray], TrainState]
@@ -253,6 +254,7 @@ class Method(NamedTuple):
     roles: Mapping[str, Policy]
     params: Callable[[TrainState], Mapping[str, Params]]
     notes: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
 
 class Frozen(NamedTuple):

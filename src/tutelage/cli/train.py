@@ -79,6 +79,9 @@ def main(argv: Sequence[str]) -> None:
             f"{run.path}: success {run.test['success_rate']:.3f} [{low:.3f}, {high:.3f}], "
             f"return {run.test['return_mean']:.2f}, {run.test['episodes']} episodes"
         )
+        for role, other in run.test.get("beside", {}).items():
+            kept = f"; the student has {run.test['success_rate'] / other['success_rate']:.3f} of it"
+            print(f"  {role}: success {other['success_rate']:.3f}{kept if other['success_rate'] else ''}")
 
 
 def changed(value: Any, default: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import jax
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, Interrupted
+from tutelage.experiment.evaluate import evaluate
 from tutelage.experiment.files import read_json, write_json
 from tutelage.experiment.fit import Result, fit
 from tutelage.experiment.recorder import RunRecorder, load_status
@@ -76,6 +77,11 @@ def run_fit(
     for role, params in result.params.items():
         save_role(path, role, params)
     test = {**result.test.as_dict(), "seed": seed, "steps": result.steps, "seconds": round(result.seconds, 2)}
+    if method.beside:
+        others = {
+            r: evaluate(env, method.roles[r], result.params[r], config.test_episodes, seed) for r in method.beside
+        }
+        test["beside"] = {role: other.as_dict() for role, other in others.items()}
     write_json(path / "eval.json", test)
     for leftover in path.glob("checkpoint*.safetensors"):
         leftover.unlink()

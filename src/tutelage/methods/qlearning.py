@@ -9,7 +9,7 @@ Wang et al. 2021 (QPLEX).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -31,6 +31,7 @@ from tutelage.policies.acting import epsilon_greedy
 from tutelage.policies.build import build_team
 from tutelage.policies.views import view
 from tutelage.types import (
+    ActRule,
     Behaviour,
     Environment,
     Frozen,
@@ -103,6 +104,10 @@ class Parts:
         rollouts = max(1, self.config.capacity_steps // (self.config.envs * self.steps))
         return rollouts * self.config.envs
 
+    def of(self, agent: Policy) -> Parts:
+        """The same for another team."""
+        return replace(self, agent=agent)
+
     @property
     def tx(self) -> optax.GradientTransformation:
         clipped = {"adam": clipped_adam, "rmsprop": clipped_rmsprop}[self.config.optimiser]
@@ -126,7 +131,7 @@ def scores_of(policy: Policy, params: Params, data: Sequences) -> Float[Array, "
 
 
 def td_targets(parts: Parts, online: Float[Array, "T+1 C N A"], target: Params, data: Sequences) -> Array:
-    """TD(lambda) targets (T, C), or (T, C, N) for `iql`."""
+    """TD(lambda) targets (T, C), or (T, C, N) for `iql`. `online`: scores whose best action is valued."""
     config, steps = parts.config, data.steps
     scores = scores_of(parts.agent, target["agent"], data)
     best = (online if config.double or parts.central else scores).argmax(-1)
@@ -140,11 +145,17 @@ def td_targets(parts: Parts, online: Float[Array, "T+1 C N A"], target: Params, 
     return td_lambda(reward, steps.discount[1:], value, ~steps.last[:-1], config.gamma, config.lam)
 
 
-def td_loss(parts: Parts, params: Params, target: Params, data: Sequences) -> tuple[Array, Metrics]:
-    """Mean squared error of the joint value of what was done, weighted where the config says so."""
+def td_loss(
+    parts: Parts, params: Params, target: Params, data: Sequences, chooser: Array | None = None
+) -> tuple[Array, Metrics]:
+    """Mean squared error of the joint value of what was done, weighted where the config says so.
+
+    Args:
+        chooser: scores whose best action the target values, instead of the online network's own.
+    """
     steps, action = data.steps, data.steps.action[1:]
     scores = scores_of(parts.agent, params["agent"], data)
-    goal = jax.lax.stop_gradient(td_targets(parts, jax.lax.stop_gradient(scores), target, data))
+    goal = jax.lax.stop_gradient(td_targets(parts, scores if chooser is None else chooser, target, data))
     done = utilities(scores[:-1], action)
     value = parts.mix.apply(params["mix"], done, steps.state[:-1])
     error = value - goal
@@ -213,15 +224,17 @@ def remembered(parts: Parts, replay: Replay, rollout: Rollout) -> Replay:
     return add(replay, parts.codec.shrink(rollout), rollout.carry)
 
 
+def explore(config: QConfig, progress: Any) -> ActRule:
+    """The acting rule at a point of training."""
+    share = jnp.minimum(progress * config.steps / config.epsilon_steps, 1.0)
+    return epsilon_greedy(config.epsilon_start + share * (config.epsilon_end - config.epsilon_start))
+
+
 def exploring(parts: Parts) -> Behaviour:
     """The team plays epsilon-greedily; epsilon falls with the environment steps."""
     config = parts.config
 
-    def plays(state: Any, progress: Any) -> Any:
-        share = jnp.minimum(progress * config.steps / config.epsilon_steps, 1.0)
-        epsilon = config.epsilon_start + share * (config.epsilon_end - config.epsilon_start)
-        return state.online.params["agent"], epsilon_greedy(epsilon)
-
+    plays = lambda state, progress: (state.online.params["agent"], explore(config, progress))
     whole = config.replay == "episode"
     return Behaviour(parts.agent, plays, config.envs, parts.steps, fresh=whole, states=parts.codec.states)
 

@@ -20,12 +20,14 @@ class Core(NamedTuple):
     Attributes:
         init: key -> parameters `{encode, core, head}`.
         carry: () -> the memory an episode starts with; `()` without memory.
+        encode: (parameters, input row (D,)) -> what the first layer makes of it (H,).
         think: (parameters, memory, input row (D,)) -> (memory, features (H,)).
         head: (parameters, features, available actions (A,)) -> masked logits (A,).
     """
 
     init: Callable[[PRNGKeyArray], Params]
     carry: Callable[[], Carry]
+    encode: Callable[[Params, Float[Array, " D"]], Float[Array, " H"]]
     think: Callable[[Params, Carry, Float[Array, " D"]], tuple[Carry, Float[Array, " H"]]]
     head: Callable[[Params, Float[Array, " H"], Bool[Array, " A"]], Float[Array, " A"]]
 
@@ -77,8 +79,11 @@ def core(kind: str, inputs: int, width: int, n_actions: int, gain: float = 0.01)
             "head": head.init(k_head, h)["params"],
         }
 
+    def encoded(params: Params, x: Array) -> Array:
+        return nn.relu(encode.apply({"params": params["encode"]}, x))
+
     def think(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        x = nn.relu(encode.apply({"params": params["encode"]}, x))
+        x = encoded(params, x)
         if recurrent:
             return middle.apply({"params": params["core"]}, carry, x)
         return carry, nn.relu(middle.apply({"params": params["core"]}, x))
@@ -86,7 +91,7 @@ def core(kind: str, inputs: int, width: int, n_actions: int, gain: float = 0.01)
     def logits(params: Params, features: Array, avail: Array) -> Array:
         return mask_logits(head.apply({"params": params["head"]}, features), avail)
 
-    return Core(init, lambda: jnp.zeros(width) if recurrent else (), think, logits)
+    return Core(init, lambda: jnp.zeros(width) if recurrent else (), encoded, think, logits)
 
 
 def value_net(inputs: int, width: int) -> Net:

@@ -20,7 +20,7 @@ class Agent(NamedTuple):
 
     Attributes:
         kind, inputs, width, n_actions: which network, D, H and A.
-        init, carry, think, head: as in `networks.cores.Core`.
+        init, carry, encode, think, head: as in `networks.cores.Core`.
     """
 
     kind: str
@@ -29,6 +29,7 @@ class Agent(NamedTuple):
     n_actions: int
     init: Callable[[PRNGKeyArray], Params]
     carry: Callable[[], Carry]
+    encode: Callable[[Params, Float[Array, " D"]], Float[Array, " H"]]
     think: Callable[[Params, Carry, Float[Array, " D"]], tuple[Carry, Float[Array, " H"]]]
     head: Callable[[Params, Float[Array, " H"], Bool[Array, " A"]], Float[Array, " A"]]
 

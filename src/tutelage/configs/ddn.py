@@ -1,0 +1,60 @@
+"""Settings of value-based teachers and their students: DDN, CTDS, IGM-DA."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tutelage.configs.checks import check_choices, check_positive, check_unit
+from tutelage.configs.qlearning import QConfig
+from tutelage.errors import BadInput
+
+
+@dataclass(frozen=True)
+class DdnConfig(QConfig):
+    """Settings of Q-learning with a central teacher and local students that learn together.
+
+    `size`, `sight` and `share` are the students'; the teacher has their width.
+    """
+
+    fusion: Literal["full", "film", "mlp", "raw", "raw+id", "local+state"] = "full"
+    """What the teacher reads: the state personalised by what the agent itself reads (full: linear in the state; film:
+    scaled and shifted; mlp: non-linear), the bare state, the state and a number, or observation and state."""
+    fusion_width: int = 64
+    """Width of the personalised state."""
+    generator: int = 32
+    """Hidden width of the network that personalises."""
+    encoder: float = 1.0
+    """Weight of the difference between what the first layers make of their inputs."""
+    features: float = 1.0
+    """Weight of the difference between the recurrent layers' outputs."""
+    values: float = 1.0
+    """Weight of the difference between action values, over available actions."""
+    imitate: float = 0.0
+    """Weight of the cross-entropy to the teacher's best action."""
+    copied: bool = False
+    """Students take all but their first layer from the teacher, instead of learning it."""
+    acts: Literal["mix", "teacher", "student"] = "mix"
+    """Who plays while learning; mix: half of the environments each."""
+    chooses: Literal["teacher", "student"] = "teacher"
+    """Whose best action the teacher's target values."""
+    beta: float = 0.05
+    """Curiosity: the bonus of a state whose novelty is one standard deviation, in scaled rewards; 0: none."""
+    mu: float = 0.75
+    """Curiosity's mask probability (or scale)."""
+    mu_form: Literal["reward_mask", "scale", "predictor_mask"] = "reward_mask"
+    """What mu does: the chance that a bonus is paid, a factor of all, or the chance that the predictor learns a
+    state."""
+    adaptive: bool = False
+    """Let the bonus fall as success rises."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choices(self)
+        check_positive(self, "fusion_width", "generator")
+        check_unit(self, "mu")
+        for name in ("encoder", "features", "values", "imitate", "beta"):
+            if getattr(self, name) < 0:
+                raise BadInput(f"{name} = {getattr(self, name)!r}: must not be negative")
+        if not (self.encoder or self.features or self.values or self.imitate):
+            raise BadInput("all of encoder, features, values, imitate are 0: the students would learn nothing")

@@ -1,0 +1,325 @@
+"""DDN, CTDS, IGM-DA: a value-based teacher that sees the state, and students that learn from it while it learns.
+
+The teacher's utilities are fitted as in `qlearning`; it reads the state as its fusion makes it. The students read what
+an agent sees and are fitted to the detached teacher on the same sequences, at three levels: first layer, recurrent
+layer, action values. Curiosity pays the teacher for next states that a predictor does not know yet.
+Reference: DDN (arXiv 2502.03125); Zhao et al. 2022 (CTDS); Hong et al. 2022 (IGM-DA). What of DDN is a reconstruction
+is said in docs/methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from tutelage.configs.ddn import DdnConfig
+from tutelage.data.collect import unroll
+from tutelage.data.replay import Replay
+from tutelage.errors import BadInput
+from tutelage.learning.losses import cross_entropy, masked_mean
+from tutelage.learning.normaliser import Normaliser, normaliser, observe
+from tutelage.learning.optim import Learner, descend, learner
+from tutelage.methods.qlearning import (
+    Parts,
+    Sequences,
+    assemble,
+    explore,
+    follow,
+    remembered,
+    room,
+    sampled,
+    td_loss,
+)
+from tutelage.networks.cores import Net
+from tutelage.networks.fusion import fusion, novelty
+from tutelage.policies.agent import Group, make_agent, team
+from tutelage.policies.views import view
+from tutelage.types import (
+    Behaviour,
+    Carry,
+    Environment,
+    Frozen,
+    Method,
+    Metrics,
+    Out,
+    Params,
+    Policy,
+    Rollout,
+    Spec,
+    Stage,
+    TimeStep,
+)
+
+
+class Learning(NamedTuple):
+    """What gradient steps change.
+
+    Attributes:
+        teacher: agent and mixer. target: their copy. steps: gradient steps so far.
+        student: the local team.
+        predictor: of the frozen network's output. errors: the running scale of its errors.
+    """
+
+    teacher: Learner
+    target: Params
+    steps: Array
+    student: Learner
+    predictor: Learner
+    errors: Normaliser
+
+
+class DdnState(NamedTuple):
+    """These; the frozen network of curiosity; how often play succeeded lately; and what was seen."""
+
+    learning: Learning
+    frozen: Params
+    success: Array
+    replay: Replay
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """Who learns, and how.
+
+    Attributes:
+        td: the teacher's side as in `qlearning`; its agent is the teacher.
+        student: the local team.
+        wide: the teacher's own network, over rows of its fused input.
+        fuse: makes these rows; None where it reads observation and state as they are.
+        curious: the network whose output is predicted.
+    """
+
+    config: DdnConfig
+    td: Parts
+    student: Policy
+    wide: Policy
+    fuse: Net | None
+    curious: Net
+
+
+def build_teacher(spec: Spec, config: DdnConfig, width: int) -> tuple[Policy, Policy, Net | None]:
+    """The central team, the network inside it, and its fusion. Parameters are {fuse, team}."""
+    history, everybody = view("local+action"), tuple(range(spec.n_agents))
+    if config.fusion == "local+state":
+        seen = view("local+action+state")
+        agent = make_agent(config.core, seen.width(spec), width, spec.n_actions, gain=1.0)
+        plain = team((Group(everybody, agent, seen),))
+        init = lambda key: {"fuse": (), "team": plain.init(key)}
+        step = lambda params, carry, ts, key: plain.step(params["team"], carry, ts, key)
+        return Policy(init, plain.carry, step), plain, None
+    fuse, inputs = fusion(
+        config.fusion, history.width(spec), spec.state_width, spec.n_agents, config.fusion_width, config.generator
+    )
+    inner = team((Group(everybody, make_agent(config.core, inputs, width, spec.n_actions, 1.0), view("local-no-id")),))
+
+    def init_both(key: PRNGKeyArray) -> Params:
+        key_fuse, key_team = jax.random.split(key)
+        return {"fuse": fuse.init(key_fuse), "team": inner.init(key_team)}
+
+    def step_both(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
+        fused = fuse.apply(params["fuse"], history.read(timestep), timestep.state)
+        return inner.step(params["team"], carry, timestep._replace(obs=fused), key)
+
+    return Policy(init_both, inner.carry, step_both), inner, fuse
+
+
+def first_layer(policy: Policy, params: Params, steps: TimeStep, rows: Array | None = None) -> Array:
+    """(T+1, C, N, H): what each agent's first layer makes of its row; the team must be one group."""
+    (group,) = policy.groups
+    rows = group.view.read(steps) if rows is None else rows
+    flat = rows.reshape(-1, rows.shape[-1])
+    return jax.vmap(lambda x: group.agent.encode(params[0], x))(flat).reshape(*rows.shape[:-1], -1)
+
+
+def seen_by_teacher(parts: Teaching, params: Params, steps: TimeStep) -> Out:
+    """What the teacher's first layer makes of the steps, as `features`."""
+    rows = None
+    if parts.fuse is not None:
+        rows = parts.fuse.apply(params["fuse"], view("local+action").read(steps), steps.state)
+    return Out(None, (first_layer(parts.wide, params["team"], steps, rows),))
+
+
+def student_params(parts: Teaching, learning: Learning) -> Params:
+    """The students' parameters; with `copied` all but the first layer is the teacher's."""
+    own = learning.student.params
+    if not parts.config.copied:
+        return own
+    return ({**learning.teacher.params["agent"]["team"][0], "encode": own[0]["encode"]},)
+
+
+def taught(parts: Teaching, params: Params, teacher: Params, data: Sequences, carry: Carry) -> tuple[Array, Metrics]:
+    """The students' loss: every level's squared difference to the detached teacher, over living agents."""
+    config, steps = parts.config, data.steps
+    teacher = jax.lax.stop_gradient(teacher)
+    goal = unroll(parts.td.agent, teacher, data.carry, steps, steps.first)
+    own = unroll(parts.student, params, carry, steps, steps.first)
+    assert goal.scores is not None and own.scores is not None
+    where = data.counts[..., None] & steps.alive[:-1]
+    apart = lambda a, b: masked_mean(jnp.square(a - b).mean(-1)[:-1], where)
+    told: Metrics = {}
+    if config.encoder:
+        theirs = seen_by_teacher(parts, teacher, steps).features[0]
+        told["encoder"] = apart(first_layer(parts.student, params, steps), theirs)
+    if config.features:
+        told["features"] = apart(own.features[0], goal.features[0])
+    if config.values:
+        gap = jnp.where(steps.avail, jnp.square(own.scores - goal.scores), 0.0).sum(-1) / steps.avail.sum(-1)
+        told["values"] = masked_mean(gap[:-1], where)
+    if config.imitate:
+        told["imitate"] = cross_entropy(own.scores[:-1], goal.scores[:-1].argmax(-1), where)
+    loss = sum((getattr(config, name) * x for name, x in told.items()), jnp.zeros(()))
+    return loss, {f"student_{name}": x for name, x in told.items()}
+
+
+def surprise(parts: Teaching, predictor: Params, frozen: Params, state: Float[Array, "... S"]) -> Float[Array, "..."]:
+    """Mean squared error of the prediction."""
+    return jnp.square(parts.curious.apply(predictor, state) - parts.curious.apply(frozen, state)).mean(-1)
+
+
+def wonder(
+    parts: Teaching, now: Learning, state: DdnState, data: Sequences, key: PRNGKeyArray, lr: Any
+) -> tuple[Array, Learner, Normaliser, Metrics]:
+    """Curiosity: the bonus (T, C) of every next state, and what was learned about them."""
+    config, following, counts = parts.config, data.steps.state[1:], data.counts
+    error = surprise(parts, now.predictor.params, state.frozen, following)
+    errors = observe(now.errors, error, counts)
+    drawn = jax.random.bernoulli(key, config.mu, error.shape)
+    factor = {"reward_mask": drawn.astype(jnp.float32), "scale": jnp.full(error.shape, config.mu)}.get(
+        config.mu_form, jnp.ones(error.shape)
+    )
+    beta = config.beta * (1 - state.success) if config.adaptive else config.beta
+    bonus = beta * factor * error / errors.deviation
+    learns = counts & drawn if config.mu_form == "predictor_mask" else counts
+
+    def loss(params: Params) -> tuple[Array, Metrics]:
+        value = masked_mean(surprise(parts, params, state.frozen, following), learns)
+        return value, {"novelty": value}
+
+    predictor, told = descend(parts.td.tx, now.predictor, loss, lr)
+    paid = masked_mean(jnp.abs(parts.td.scale * data.steps.reward[1:]), counts)
+    told["curiosity_share"] = masked_mean(bonus, counts) / jnp.maximum(paid, 1e-6)
+    return jax.lax.stop_gradient(bonus), predictor, errors, told
+
+
+def learn(parts: Teaching, state: DdnState, key: PRNGKeyArray, progress: Any) -> tuple[Learning, Metrics]:
+    """The gradient steps that follow a rollout: curiosity, teacher, students, each with its own optimiser."""
+    config, tx = parts.config, parts.td.tx
+    lr = config.lr * (1 - progress) if config.anneal else config.lr
+
+    def step(now: Learning, key: PRNGKeyArray) -> tuple[Learning, Metrics]:
+        key_draw, key_mask = jax.random.split(key)
+        data = sampled(parts.td, state.replay, key_draw)
+        of_teacher, of_student = data.carry
+        data = data._replace(carry=of_teacher)
+        told: Metrics = {}
+        predictor, errors, paid = now.predictor, now.errors, data
+        if config.beta:
+            bonus, predictor, errors, told = wonder(parts, now, state, data, key_mask, lr)
+            reward = data.steps.reward.at[1:].add(bonus / parts.td.scale)
+            paid = data._replace(steps=data.steps._replace(reward=reward))
+        best = None
+        if config.chooses == "student":
+            params = student_params(parts, now)
+            best = unroll(parts.student, params, of_student, data.steps, data.steps.first).scores
+        teach = lambda p: td_loss(parts.td, p, now.target, paid, best)
+        teacher, told_too = descend(tx, now.teacher, teach, lr)
+        learns = lambda p: taught(parts, p, now.teacher.params["agent"], data, of_student)
+        student, told_three = descend(tx, now.student, learns, lr)
+        target = follow(config, now.target, teacher.params, now.steps + 1)
+        return Learning(teacher, target, now.steps + 1, student, predictor, errors), told | told_too | told_three
+
+    after, told = jax.lax.scan(step, state.learning, jax.random.split(key, config.updates))
+    return after, jax.tree.map(jnp.mean, told)
+
+
+def both(teacher: Policy, student: Policy, who: Array) -> Policy:
+    """Teacher and students side by side; in environments that `who` marks the teacher's scores count.
+
+    Parameters and memories are pairs: both memories advance, so that both can be replayed.
+    """
+
+    def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
+        mine, told = teacher.step(params[0], carry[0], timestep, key)
+        theirs, guessed = student.step(params[1], carry[1], timestep, key)
+        assert told.scores is not None and guessed.scores is not None
+        return (mine, theirs), Out(jnp.where(who[:, None, None], told.scores, guessed.scores))
+
+    init = lambda key: (teacher.init(key), student.init(key))
+    return Policy(init, lambda n: (teacher.carry(n), student.carry(n)), step)
+
+
+def playing(parts: Teaching) -> Behaviour:
+    """Both play epsilon-greedily, each in its share of the environments."""
+    config = parts.config
+    share = {"mix": 0.5, "teacher": 1.0, "student": 0.0}[config.acts]
+    who = jnp.arange(config.envs) < round(share * config.envs)
+
+    def plays(state: DdnState, progress: Any) -> Any:
+        teacher = state.learning.teacher.params["agent"]
+        return (teacher, student_params(parts, state.learning)), explore(config, progress)
+
+    return Behaviour(
+        both(parts.td.agent, parts.student, who),
+        plays,
+        config.envs,
+        parts.td.steps,
+        fresh=config.replay == "episode",
+        states=parts.td.codec.states,
+    )
+
+
+def ddn(env: Environment, config: DdnConfig, teacher: Frozen | None = None) -> Method:
+    """A teacher and its students, learning together.
+
+    Raises:
+        BadInput: a teacher was named, or students of several networks. From `init`: replay would not fit.
+    """
+    if teacher is not None:
+        raise BadInput("teacher: ddn trains its own; distil a finished one with kd_marl, kl or bc")
+    local = assemble(env, config)
+    if len(local.agent.groups) != 1:
+        raise BadInput(f"size = {config.size!r}, share = {config.share!r}: ddn needs one network for all students")
+    central, wide, fuse = build_teacher(env.spec, config, local.agent.groups[0].agent.width)
+    td = local.of(central)
+    parts = Teaching(config, td, local.agent, wide, fuse, novelty(env.spec.state_width))
+    behaviour = playing(parts)
+
+    def init(key: PRNGKeyArray) -> DdnState:
+        keys = jax.random.split(key, 5)
+        params = {"agent": central.init(keys[0]), "mix": td.mix.init(keys[1])}
+        start = lambda p: learner(td.tx, p)
+        student, predictor = parts.student.init(keys[2]), parts.curious.init(keys[3])
+        zero = jnp.zeros((), jnp.int32)
+        learning = Learning(start(params), params, zero, start(student), start(predictor), normaliser())
+        blank = DdnState(learning, parts.curious.init(keys[4]), jnp.zeros(()), ())  # type: ignore[arg-type]
+        return blank._replace(replay=room(td, env, behaviour, blank))
+
+    def update(
+        state: DdnState, played: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
+    ) -> tuple[DdnState, Metrics]:
+        rollout = played["both"]
+        ended = rollout.steps.last[1:] & rollout.valid
+        rate = masked_mean(rollout.steps.success[1:].astype(jnp.float32), ended)
+        success = jnp.where(ended.any(), 0.9 * state.success + 0.1 * rate, state.success)
+        state = state._replace(replay=remembered(td, state.replay, rollout), success=success)
+        ready = state.replay.added * td.steps >= config.warm_up
+        go = lambda: learn(parts, state, key, progress)
+        idle = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(go)[1])
+        learning, told = jax.lax.cond(ready, go, lambda: (state.learning, idle))
+        return state._replace(learning=learning), told
+
+    return Method(
+        init=init,
+        stages=(Stage("train", {"both": behaviour}, update, config.steps),),
+        roles={"student": parts.student, "teacher": central},
+        params=lambda state: {
+            "student": student_params(parts, state.learning),
+            "teacher": state.learning.teacher.params["agent"],
+        },
+        beside=("teacher",),
+    )

@@ -1,0 +1,122 @@
+"""Personalised state: what each agent's teacher reads of the one world state. And curiosity about the next state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from tutelage.errors import unknown
+from tutelage.networks.cores import Net, dense
+from tutelage.types import Params
+
+KINDS = ("full", "film", "mlp", "raw", "raw+id")
+
+
+def fusion(kind: str, own: int, state: int, n_agents: int, width: int = 64, generator: int = 32) -> tuple[Net, int]:
+    """`apply(params, l (..., N, L), s (..., S))` -> (..., N, width'), and that width'.
+
+    Args:
+        kind: `full`: s_i = s W_i + B_i with W_i and B_i generated from l_i = what the agent itself reads. `film`: a
+            diagonal W_i, then a shared layer. `mlp`: a layer over both, non-linear in s. `raw`: s for everybody.
+            `raw+id`: s and the agent's number.
+        own, state: L and S. width, generator: of s_i, and of the hidden layer that generates.
+
+    Raises:
+        BadInput: unknown kind.
+
+    Reference:
+        DDN (arXiv 2502.03125) for the linear form, as reported second-hand; the generator is our reconstruction.
+    """
+    if kind not in KINDS:
+        raise unknown("fusion", kind, KINDS)
+    if kind == "raw":
+        spread = lambda params, l, s: jnp.broadcast_to(s[..., None, :], (*l.shape[:-1], state))
+        return Net(lambda key: (), spread), state
+    if kind == "raw+id":
+        return Net(lambda key: (), _with_number(n_agents)), state + n_agents
+    make = {"full": _full, "film": _film, "mlp": _mlp}[kind]
+    return make(own, state, width, generator), width
+
+
+def _with_number(n: int) -> Any:
+    def apply(params: Params, l: Array, s: Array) -> Array:
+        number = jnp.broadcast_to(jnp.eye(n), (*l.shape[:-2], n, n))
+        return jnp.concatenate([jnp.broadcast_to(s[..., None, :], (*l.shape[:-1], s.shape[-1])), number], -1)
+
+    return apply
+
+
+def _layers(layers: dict[str, tuple[Any, int]]) -> tuple[Any, Any]:
+    """Inits and applications of named layers, given with their input widths."""
+
+    def init(key: Any) -> Params:
+        keys = jax.random.split(key, len(layers))
+        return {
+            name: layer.init(k, jnp.zeros(inputs))["params"]
+            for (name, (layer, inputs)), k in zip(layers.items(), keys, strict=True)
+        }
+
+    return init, lambda params, name, x: layers[name][0].apply({"params": params[name]}, x)
+
+
+def _full(own: int, state: int, width: int, generator: int) -> Net:
+    """s_i = z_i . (s T) + s T0 + B_i: the matrix of every agent is never made, s T is computed once for the team."""
+    outputs = generator * width
+    # Orthogonal rows, scaled so that an entry of s_i is about as large as one of s.
+    gain = (max(state, outputs) / (state * generator)) ** 0.5
+    init, run = _layers(
+        {
+            "generator": (dense(generator), own),
+            "matrices": (dense(outputs, gain), state),
+            "matrix": (dense(width, 1.0), state),
+            "offset": (dense(width, 1.0), generator),
+        }
+    )
+
+    def apply(params: Params, l: Array, s: Array) -> Array:
+        z = nn.relu(run(params, "generator", l))
+        shared = run(params, "matrices", s).reshape(*s.shape[:-1], generator, width)
+        each = jnp.einsum("...ng,...gw->...nw", z, shared)
+        return each + run(params, "matrix", s)[..., None, :] + run(params, "offset", z)
+
+    return Net(init, apply)
+
+
+def _film(own: int, state: int, width: int, generator: int) -> Net:
+    init, run = _layers(
+        {
+            "generator": (dense(generator), own),
+            "scale": (dense(2 * state, 0.1), generator),
+            "out": (dense(width), state),
+        }
+    )
+
+    def apply(params: Params, l: Array, s: Array) -> Array:
+        scale, shift = jnp.split(run(params, "scale", nn.relu(run(params, "generator", l))), 2, -1)
+        return run(params, "out", s[..., None, :] * (1 + scale) + shift)
+
+    return Net(init, apply)
+
+
+def _mlp(own: int, state: int, width: int, generator: int) -> Net:
+    init, run = _layers({"hidden": (dense(width), own + state), "out": (dense(width), width)})
+
+    def apply(params: Params, l: Array, s: Array) -> Array:
+        both = jnp.concatenate([l, jnp.broadcast_to(s[..., None, :], (*l.shape[:-1], s.shape[-1]))], -1)
+        return run(params, "out", nn.relu(run(params, "hidden", both)))
+
+    return Net(init, apply)
+
+
+def novelty(state: int, width: int = 64) -> Net:
+    """A small network of the state whose output another one learns to predict.
+
+    Reference:
+        Burda et al. 2019 (random network distillation).
+    """
+    init, run = _layers({"hidden": (dense(width), state), "out": (dense(width), width)})
+    return Net(init, lambda params, s: run(params, "out", nn.relu(run(params, "hidden", jnp.clip(s, -5, 5)))))
