@@ -78,10 +78,8 @@ def run_fit(
         save_role(path, role, params)
     test = {**result.test.as_dict(), "seed": seed, "steps": result.steps, "seconds": round(result.seconds, 2)}
     if method.beside:
-        others = {
-            r: evaluate(env, method.roles[r], result.params[r], config.test_episodes, seed) for r in method.beside
-        }
-        test["beside"] = {role: other.as_dict() for role, other in others.items()}
+        tested = lambda role: evaluate(env, method.roles[role], result.params[role], config.test_episodes, seed)
+        test["beside"] = {role: tested(role).as_dict() for role in method.beside}
     write_json(path / "eval.json", test)
     for leftover in path.glob("checkpoint*.safetensors"):
         leftover.unlink()
