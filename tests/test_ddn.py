@@ -1,0 +1,264 @@
+"""Teachers and students that learn together: who sees what, whose gradient goes where, and what curiosity pays."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tutelage
+from helpers import QUICK, assert_close, assert_same, build, make_spec, make_steps, random_params, run_stage
+from tutelage import BadInput, make
+from tutelage.configs.ddn import DdnConfig
+from tutelage.methods import ddn as D
+from tutelage.methods.qlearning import assemble, sampled
+from tutelage.networks.fusion import KINDS, fusion, novelty
+from tutelage.registry import method_config
+
+SMALL = dict(core="mlp", size="width=12", chunk=8, burn_in=0, envs=16, batch=32, updates=4, warm_up=256,
+             epsilon_steps=4000, steps=8_000, capacity_steps=20_000, lr=3e-3, generator=8, fusion_width=16)  # fmt: skip
+L, S, N = 7, 5, 3
+
+
+# ---- learning ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("method", ["ddn", "ctds", "igm_da"])
+def test_students_learn_what_pays_from_what_they_see(method, tmp_path):
+    run = tutelage.train(method, "probe/action", out=tmp_path / "run", quiet=True, fit=QUICK, **SMALL)[0]
+    assert run.test["success_rate"] == 1 and run.test["beside"]["teacher"]["success_rate"] == 1
+    assert set(run.frozen.roles) == {"student", "teacher"}
+    again = tutelage.load(run.path)
+    assert_same(again.params("teacher"), run.params("teacher"))
+    assert tutelage.evaluate(again.env, again.policy(), again.params(), 32).success_rate == 1
+
+
+def test_recurrent_students_remember(tmp_path):
+    settings = {**SMALL, "core": "gru", "chunk": 12, "steps": 16_000, "epsilon_steps": 6_000, "beta": 0.0}
+    run = tutelage.train("ddn", "probe/memory", out=tmp_path / "run", quiet=True, fit=QUICK, **settings)[0]
+    assert run.test["success_rate"] >= 0.95
+
+
+# ---- one state of training, looked at from all sides -----------------------------------------------------------------
+@cache
+def trained(**changes):
+    """A method on probe/coordination after some training: (method, parts, state)."""
+    env = make("probe/coordination")
+    settings = {**method_config("ddn").__dict__, **SMALL, "steps": 3_000, **changes}
+    config = DdnConfig(**settings)
+    method = D.ddn(env, config)
+    local = assemble(env, config)
+    central, wide, fuse = D.build_teacher(env.spec, config, 12)
+    parts = D.Teaching(config, local.of(central), local.agent, wide, fuse, novelty(env.spec.state_width))
+    return method, parts, run_stage(env, method)[0]
+
+
+@cache
+def batch_of(**changes):
+    """Sequences of that training, with the students' memory."""
+    _, parts, state = trained(**changes)
+    data = sampled(parts.td, state.replay, jax.random.key(3))
+    return data._replace(carry=data.carry[0]), data.carry[1]
+
+
+def test_the_student_reads_no_state_and_the_teacher_does():
+    method, _, state = trained()
+    params = method.params(state)
+    steps = make_steps(make("probe/coordination").spec, (4,))
+    other = steps._replace(state=steps.state + 1)
+    scores = lambda role, ts: method.roles[role].step(
+        params[role], method.roles[role].carry(4), ts, jax.random.key(0)
+    )[1].scores  # fmt: skip
+    assert_same(scores("student", steps), scores("student", other))
+    assert (np.asarray(scores("teacher", steps)) != np.asarray(scores("teacher", other))).any()
+
+
+def test_distillation_moves_no_teacher_and_td_no_student():
+    _, parts, state = trained()
+    data, carry = batch_of()
+    student, teacher = state.learning.student.params, state.learning.teacher.params["agent"]
+    loss = lambda s, t: D.taught(parts, s, t, data, carry)[0]
+    of_student, of_teacher = jax.jit(jax.grad(loss, (0, 1)))(student, teacher)
+    assert all((np.asarray(x) == 0).all() for x in jax.tree.leaves(of_teacher))
+    assert all(np.abs(x).max() > 0 for x in jax.tree.leaves(of_student))
+
+
+def test_a_student_equal_to_its_teacher_has_nothing_to_learn():
+    _, parts, state = trained(fusion="raw")
+    data, carry = batch_of(fusion="raw")
+    told = D.taught(parts, state.learning.student.params, state.learning.teacher.params["agent"], data, carry)[1]
+    assert set(told) == {"student_encoder", "student_features", "student_values"} and min(told.values()) > 0
+    same = D.Teaching(
+        parts.config, parts.td.of(D.Policy(parts.student.init, parts.student.carry, lambda p, *x: parts.student.step(
+            p["team"], *x))), parts.student, parts.student, None, parts.curious
+    )  # fmt: skip
+    params = state.learning.student.params
+    told = D.taught(same, params, {"fuse": (), "team": params}, data._replace(carry=carry), carry)[1]
+    assert max(told.values()) < 1e-10
+
+
+def test_the_dead_and_unavailable_actions_teach_nothing():
+    _, parts, state = trained()
+    data, carry = batch_of()
+    student, teacher = state.learning.student.params, state.learning.teacher.params["agent"]
+    alive = np.ones(data.steps.alive.shape, bool)
+    alive[:, ::2, 1] = False
+    avail = np.ones(data.steps.avail.shape, bool)
+    avail[..., 2] = False
+    steps = data.steps._replace(alive=jnp.asarray(alive), avail=jnp.asarray(avail))
+    clean = D.taught(parts, student, teacher, data._replace(steps=steps), carry)[1]
+    obs = np.array(steps.obs)
+    obs[~alive] = 30.0  # what a dead agent would see
+    poisoned = steps._replace(obs=jnp.asarray(obs))
+    assert_close(D.taught(parts, student, teacher, data._replace(steps=poisoned), carry)[1], clean)
+    assert all(np.isfinite(x) for x in clean.values())
+
+
+def test_copied_students_are_the_teacher_behind_their_own_first_layer():
+    method, _, state = trained(copied=True, features=0.0, values=0.0)
+    student, teacher = method.params(state)["student"][0], method.params(state)["teacher"]["team"][0]
+    assert_same(student["core"], teacher["core"])
+    assert_same(student["head"], teacher["head"])
+    assert (np.asarray(student["encode"]["kernel"]) != 0).any()
+
+
+# ---- curiosity -----------------------------------------------------------------------------------------------------
+def test_the_frozen_network_stays_and_what_is_known_pays_less_than_what_is_new():
+    method, parts, state = trained()
+    start = jax.jit(method.init)(jax.random.fold_in(jax.random.key(0), 1))
+    assert_same(state.frozen, start.frozen)
+    known = batch_of()[0].steps.state
+    new = known + jax.random.normal(jax.random.key(1), known.shape)
+    before = D.surprise(parts, start.learning.predictor.params, start.frozen, known).mean()
+    after = D.surprise(parts, state.learning.predictor.params, state.frozen, known).mean()
+    unseen = D.surprise(parts, state.learning.predictor.params, state.frozen, new).mean()
+    assert after < 0.2 * before and unseen > 5 * after
+
+
+@pytest.mark.parametrize(
+    ("changes", "share"),
+    [
+        (dict(mu_form="scale", mu=0.5), 0.5),
+        (dict(mu_form="reward_mask", mu=0.5), 0.5),
+        (dict(mu_form="predictor_mask", mu=0.5), 1.0),
+        (dict(mu_form="scale", mu=1.0, adaptive=True), 0.25),
+    ],
+)
+def test_what_mu_means(changes, share):
+    """Against the full bonus of the same errors; with `adaptive` three quarters of the episodes succeeded."""
+    _, parts, state = trained()
+    data = batch_of()[0]
+    state = state._replace(success=jnp.array(0.75))
+
+    def bonus(**settings):
+        changed = D.Teaching(
+            DdnConfig(**{**parts.config.__dict__, **settings}), parts.td, parts.student, parts.wide, parts.fuse,
+            parts.curious
+        )  # fmt: skip
+        return np.asarray(D.wonder(changed, state.learning, state, data, jax.random.key(5), 1e-3)[0])
+
+    full, some = bonus(mu_form="scale", mu=1.0), bonus(**changes)
+    np.testing.assert_allclose(some.sum() / full.sum(), share, atol=0.12)
+    if changes["mu_form"] == "reward_mask":
+        paid = some > 0
+        np.testing.assert_allclose(some[paid], full[paid], rtol=1e-5)
+        assert 0.3 < paid.mean() < 0.7
+
+
+def test_without_curiosity_nothing_about_it_is_computed():
+    method = build("ctds", make("probe/action"), **SMALL)
+    state = jax.eval_shape(method.init, jax.random.key(0))
+    told = jax.eval_shape(lambda s: D.learn(parts_of("ctds"), s, jax.random.key(0), 0.0)[1], state)
+    assert "novelty" not in told and set(told) == {"td", "value", "target", "student_values"}
+
+
+def parts_of(name):
+    env = make("probe/action")
+    config = method_config(name, **SMALL)
+    local = assemble(env, config)
+    central, wide, fuse = D.build_teacher(env.spec, config, 12)
+    return D.Teaching(config, local.of(central), local.agent, wide, fuse, novelty(env.spec.state_width))
+
+
+# ---- fusion --------------------------------------------------------------------------------------------------------
+def inputs(seed=0):
+    rng = np.random.default_rng(seed)
+    return jnp.asarray(rng.normal(size=(4, N, L)), jnp.float32), jnp.asarray(rng.normal(size=(4, S)), jnp.float32)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fusions_are_as_wide_as_they_say_and_tell_agents_apart_unless_raw(kind):
+    net, width = fusion(kind, L, S, N, width=6, generator=4)
+    own, state = inputs()
+    out = np.asarray(net.apply(random_params(net), own, state))
+    assert out.shape == (4, N, width)
+    assert (np.abs(out[:, 0] - out[:, 1]).max() > 0) == (kind != "raw")
+
+
+def test_the_full_fusion_is_linear_in_the_state_with_a_matrix_per_agent():
+    """Against the matrix of every agent, written out."""
+    net, _ = fusion("full", L, S, N, width=6, generator=4)
+    params, (own, state) = random_params(net), inputs()
+    z = jax.nn.relu(own @ params["generator"]["kernel"] + params["generator"]["bias"])
+    tensor = params["matrices"]["kernel"].reshape(S, 4, 6)
+    constant = params["matrices"]["bias"].reshape(4, 6)
+    matrix = jnp.einsum("bng,sgw->bnsw", z, tensor) + params["matrix"]["kernel"]
+    offset = z @ constant + params["matrix"]["bias"] + z @ params["offset"]["kernel"] + params["offset"]["bias"]
+    expected = jnp.einsum("bs,bnsw->bnw", state, matrix) + offset
+    np.testing.assert_allclose(net.apply(params, own, state), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_only_the_mlp_is_not_linear_in_the_state():
+    own, state = inputs()
+    for kind in KINDS:
+        net, _ = fusion(kind, L, S, N, width=6, generator=4)
+        params = random_params(net)
+        f = lambda s, net=net, params=params: net.apply(params, own, s)
+        straight = jnp.allclose(f(2 * state) - f(state), f(state) - f(0 * state), atol=1e-3)
+        assert bool(straight) == (kind != "mlp"), kind
+
+
+def test_an_entry_of_the_personalised_state_is_about_as_large_as_one_of_the_state():
+    net, _ = fusion("full", 100, 200, N)
+    params = jax.jit(net.init)(jax.random.key(0))
+    rng = np.random.default_rng(0)
+    own, state = (
+        jnp.asarray(rng.normal(size=(64, N, 100)), jnp.float32),
+        jnp.asarray(rng.normal(size=(64, 200)), jnp.float32),
+    )
+    assert 0.3 < float(jnp.std(net.apply(params, own, state))) < 5
+
+
+# ---- who plays -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("acts", "share"), [("teacher", 1.0), ("student", 0.0), ("mix", 0.5)])
+def test_who_plays(acts, share):
+    spec = make_spec(2)
+    one = lambda value: D.Policy(lambda key: (), lambda n: jnp.zeros(n), lambda p, c, ts, key: (
+        c + 1, D.Out(jnp.full((8, 2, 5), value))))  # fmt: skip
+    who = jnp.arange(8) < round(share * 8)
+    carry, out = D.both(one(1.0), one(2.0), who).step(
+        ((), ()), (jnp.zeros(8), jnp.zeros(8)), make_steps(spec, (8,)), None
+    )
+    np.testing.assert_array_equal(out.scores[:, 0, 0] == 1, np.arange(8) < round(share * 8))
+    assert all((np.asarray(c) == 1).all() for c in carry), "both memories advance"
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        (dict(fusion="none"), "'none'"),
+        (dict(mu=1.5), r"mu = 1\.5"),
+        (dict(beta=-1.0), r"beta = -1\.0"),
+        (dict(encoder=0.0, features=0.0, values=0.0), "learn nothing"),
+        (dict(mu_form="mask"), "'mask'"),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(settings, names):
+    with pytest.raises(BadInput, match=names):
+        DdnConfig(**settings)
+
+
+def test_students_of_several_networks_are_refused():
+    with pytest.raises(BadInput, match="one network"):
+        build("ddn", make("probe/action"), size="tiers=0:8;1:16")
