@@ -13,6 +13,7 @@ import tutelage
 from helpers import QUICK, assert_close, assert_same, build, make_spec, make_steps, random_params, run_stage
 from tutelage import BadInput, make
 from tutelage.configs.ddn import DdnConfig
+from tutelage.data.collect import unroll
 from tutelage.methods import ddn as D
 from tutelage.methods.qlearning import assemble, sampled
 from tutelage.networks.fusion import KINDS, fusion, novelty
@@ -49,8 +50,9 @@ def trained(**changes):
     config = DdnConfig(**settings)
     method = D.ddn(env, config)
     local = assemble(env, config)
-    central, wide, fuse = D.build_teacher(env.spec, config, 12)
-    parts = D.Teaching(config, local.of(central), local.agent, wide, fuse, novelty(env.spec.state_width))
+    parts = D.Teaching(
+        config, local.of(*D.build_teacher(env.spec, config, 12)), local.agent, novelty(env.spec.state_width)
+    )
     return method, parts, run_stage(env, method)[0]
 
 
@@ -78,24 +80,32 @@ def test_distillation_moves_no_teacher_and_td_no_student():
     _, parts, state = trained()
     data, carry = batch_of()
     student, teacher = state.learning.student.params, state.learning.teacher.params["agent"]
-    loss = lambda s, t: D.taught(parts, s, t, data, carry)[0]
+    loss = lambda s, t: D.taught(parts, s, parts.td.read(t, data), data, carry)[0]
     of_student, of_teacher = jax.jit(jax.grad(loss, (0, 1)))(student, teacher)
     assert all((np.asarray(x) == 0).all() for x in jax.tree.leaves(of_teacher))
     assert all(np.abs(x).max() > 0 for x in jax.tree.leaves(of_student))
 
 
 def test_a_student_equal_to_its_teacher_has_nothing_to_learn():
-    _, parts, state = trained(fusion="raw")
-    data, carry = batch_of(fusion="raw")
-    told = D.taught(parts, state.learning.student.params, state.learning.teacher.params["agent"], data, carry)[1]
+    _, parts, state = trained()
+    data, carry = batch_of()
+    student, teacher = state.learning.student.params, state.learning.teacher.params["agent"]
+    told = D.taught(parts, student, parts.td.read(teacher, data), data, carry)[1]
     assert set(told) == {"student_encoder", "student_features", "student_values"} and min(told.values()) > 0
-    same = D.Teaching(
-        parts.config, parts.td.of(D.Policy(parts.student.init, parts.student.carry, lambda p, *x: parts.student.step(
-            p["team"], *x))), parts.student, parts.student, None, parts.curious
-    )  # fmt: skip
-    params = state.learning.student.params
-    told = D.taught(same, params, {"fuse": (), "team": params}, data._replace(carry=carry), carry)[1]
-    assert max(told.values()) < 1e-10
+    out = unroll(parts.student, student, carry, data.steps, data.steps.first)
+    same = out._replace(features=(*out.features, D.first_layer(parts.student, student, data.steps)))
+    assert max(D.taught(parts, student, same, data, carry)[1].values()) < 1e-10
+
+
+def test_the_teacher_reads_sequences_as_it_plays_step_by_step():
+    _, parts, state = trained(core="gru")
+    data, _ = batch_of(core="gru")
+    teacher = state.learning.teacher.params["agent"]
+    whole = jax.jit(parts.td.read)(teacher, data)
+    each = jax.jit(lambda p: unroll(parts.td.agent, p, data.carry, data.steps, data.steps.first))(teacher)
+    assert_close(whole.scores, each.scores)
+    assert_close(whole.features[0], each.features[0])
+    assert np.std(np.asarray(data.steps.first).sum(0)) >= 0 and np.asarray(data.steps.first)[1:].any()
 
 
 def test_the_dead_and_unavailable_actions_teach_nothing():
@@ -107,11 +117,12 @@ def test_the_dead_and_unavailable_actions_teach_nothing():
     avail = np.ones(data.steps.avail.shape, bool)
     avail[..., 2] = False
     steps = data.steps._replace(alive=jnp.asarray(alive), avail=jnp.asarray(avail))
-    clean = D.taught(parts, student, teacher, data._replace(steps=steps), carry)[1]
+    told = lambda data: D.taught(parts, student, parts.td.read(teacher, data), data, carry)[1]
+    clean = told(data._replace(steps=steps))
     obs = np.array(steps.obs)
     obs[~alive] = 30.0  # what a dead agent would see
     poisoned = steps._replace(obs=jnp.asarray(obs))
-    assert_close(D.taught(parts, student, teacher, data._replace(steps=poisoned), carry)[1], clean)
+    assert_close(told(data._replace(steps=poisoned)), clean)
     assert all(np.isfinite(x) for x in clean.values())
 
 
@@ -152,10 +163,8 @@ def test_what_mu_means(changes, share):
     state = state._replace(success=jnp.array(0.75))
 
     def bonus(**settings):
-        changed = D.Teaching(
-            DdnConfig(**{**parts.config.__dict__, **settings}), parts.td, parts.student, parts.wide, parts.fuse,
-            parts.curious
-        )  # fmt: skip
+        config = DdnConfig(**{**parts.config.__dict__, **settings})
+        changed = D.Teaching(config, parts.td, parts.student, parts.curious)
         return np.asarray(D.wonder(changed, state.learning, state, data, jax.random.key(5), 1e-3)[0])
 
     full, some = bonus(mu_form="scale", mu=1.0), bonus(**changes)
@@ -177,8 +186,9 @@ def parts_of(name):
     env = make("probe/action")
     config = method_config(name, **SMALL)
     local = assemble(env, config)
-    central, wide, fuse = D.build_teacher(env.spec, config, 12)
-    return D.Teaching(config, local.of(central), local.agent, wide, fuse, novelty(env.spec.state_width))
+    return D.Teaching(
+        config, local.of(*D.build_teacher(env.spec, config, 12)), local.agent, novelty(env.spec.state_width)
+    )
 
 
 # ---- fusion --------------------------------------------------------------------------------------------------------

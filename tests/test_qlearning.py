@@ -57,7 +57,7 @@ def test_values_are_the_discounted_returns(replay):
     @jax.jit
     def values(state):
         data = Q.sampled(parts, state.replay, jax.random.key(0))
-        scores = Q.scores_of(parts.agent, state.online.params["agent"], data)
+        scores = Q.scores_of(parts.read(state.online.params["agent"], data))
         done = Q.utilities(scores[:-1], data.steps.action[1:])
         return parts.mix.apply(state.online.params["mix"], done, data.steps.state[:-1]), data
 
@@ -250,7 +250,7 @@ def test_what_follows_an_end_and_the_burn_in_change_no_loss(method):
     data = sequences(parts, env)
     state = build(method, env, **{**SMALL, "burn_in": 2})
     params = jax.jit(state.init)(jax.random.key(0)).online.params
-    loss = jax.jit(lambda data: Q.td_loss(parts, params, params, data))
+    loss = jax.jit(lambda data: Q.td_loss(parts, Q.scores_of(parts.read(params["agent"], data)), params, params, data))
     base, told = loss(data)
     assert base > 0 and not data.counts.all()
     steps = jax.tree.map(np.array, data.steps)
@@ -276,7 +276,7 @@ def test_double_q_chooses_by_the_online_network():
     parts = [Q.assemble(env, QConfig(**{**SMALL, "mixer": "vdn", "double": double})) for double in (True, False)]
     data = sequences(parts[0], env)
     target = {"agent": random_params(parts[0].agent, 5), "mix": ()}
-    old = Q.scores_of(parts[0].agent, target["agent"], data)
+    old = Q.scores_of(parts[0].read(target["agent"], data))
     goals = [Q.td_targets(p, -old, target, data) for p in parts]  # the online network thinks the opposite
     worst, best = (f(old, -1) for f in (jnp.min, jnp.max))
     assert (goals[0] <= goals[1] + 1e-5).all() and (best > worst).any()

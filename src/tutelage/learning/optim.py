@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import optax
 
-from tutelage.types import Metrics, Params
+from tutelage.types import Params
+
+Told = TypeVar("Told")
 
 
 class Learner(NamedTuple):
@@ -36,10 +38,10 @@ def learner(tx: optax.GradientTransformation, params: Params) -> Learner:
 def descend(
     tx: optax.GradientTransformation,
     state: Learner,
-    loss: Callable[[Params], tuple[jax.Array, Metrics]],
+    loss: Callable[[Params], tuple[jax.Array, Told]],
     lr: Any,
-) -> tuple[Learner, Metrics]:
-    """One step down the gradient of `loss`, which returns (value, metrics)."""
+) -> tuple[Learner, Told]:
+    """One step down the gradient of `loss`, which returns (value, metrics or more)."""
     grads, metrics = jax.grad(loss, has_aux=True)(state.params)
     updates, opt = tx.update(grads, state.opt, state.params)
     params = jax.tree.map(lambda p, u: p - lr * u, state.params, updates)

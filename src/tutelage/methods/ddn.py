@@ -9,7 +9,7 @@ is said in docs/methods.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -33,6 +33,7 @@ from tutelage.methods.qlearning import (
     remembered,
     room,
     sampled,
+    scores_of,
     td_loss,
 )
 from tutelage.networks.cores import Net
@@ -54,6 +55,8 @@ from tutelage.types import (
     Stage,
     TimeStep,
 )
+
+Reader = Callable[[Params, Sequences], Out]
 
 
 class Learning(NamedTuple):
@@ -89,59 +92,53 @@ class Teaching:
     Attributes:
         td: the teacher's side as in `qlearning`; its agent is the teacher.
         student: the local team.
-        wide: the teacher's own network, over rows of its fused input.
-        fuse: makes these rows; None where it reads observation and state as they are.
         curious: the network whose output is predicted.
     """
 
     config: DdnConfig
     td: Parts
     student: Policy
-    wide: Policy
-    fuse: Net | None
     curious: Net
 
 
-def build_teacher(spec: Spec, config: DdnConfig, width: int) -> tuple[Policy, Policy, Net | None]:
-    """The central team, the network inside it, and its fusion. Parameters are {fuse, team}."""
+def build_teacher(spec: Spec, config: DdnConfig, width: int) -> tuple[Policy, Reader]:
+    """The central team, and how it reads whole sequences: the fusion of all steps at once. Parameters: {fuse, team}.
+
+    The features of its Out are the recurrent layer's output and what the first layer makes of its input.
+    """
     history, everybody = view("local+action"), tuple(range(spec.n_agents))
     if config.fusion == "local+state":
         seen = view("local+action+state")
-        agent = make_agent(config.core, seen.width(spec), width, spec.n_actions, gain=1.0)
-        plain = team((Group(everybody, agent, seen),))
-        init = lambda key: {"fuse": (), "team": plain.init(key)}
-        step = lambda params, carry, ts, key: plain.step(params["team"], carry, ts, key)
-        return Policy(init, plain.carry, step), plain, None
-    fuse, inputs = fusion(
-        config.fusion, history.width(spec), spec.state_width, spec.n_agents, config.fusion_width, config.generator
-    )
-    inner = team((Group(everybody, make_agent(config.core, inputs, width, spec.n_actions, 1.0), view("local-no-id")),))
+        fuse, inputs = Net(lambda key: (), lambda params, own, state: own), seen.width(spec)
+    else:
+        seen = history
+        sizes = history.width(spec), spec.state_width, spec.n_agents
+        fuse, inputs = fusion(config.fusion, *sizes, config.fusion_width, config.generator)
+    agent = make_agent(config.core, inputs, width, spec.n_actions, gain=1.0)
+    inner = team((Group(everybody, agent, view("local-no-id")),))
+    fused = lambda params, ts: ts._replace(obs=fuse.apply(params["fuse"], seen.read(ts), ts.state))
 
-    def init_both(key: PRNGKeyArray) -> Params:
+    def init(key: PRNGKeyArray) -> Params:
         key_fuse, key_team = jax.random.split(key)
         return {"fuse": fuse.init(key_fuse), "team": inner.init(key_team)}
 
-    def step_both(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
-        fused = fuse.apply(params["fuse"], history.read(timestep), timestep.state)
-        return inner.step(params["team"], carry, timestep._replace(obs=fused), key)
+    def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
+        return inner.step(params["team"], carry, fused(params, timestep), key)
 
-    return Policy(init_both, inner.carry, step_both), inner, fuse
+    def read(params: Params, data: Sequences) -> Out:
+        steps = fused(params, data.steps)
+        out = unroll(inner, params["team"], data.carry, steps, steps.first)
+        return out._replace(features=(*out.features, first_layer(inner, params["team"], steps)))
+
+    return Policy(init, inner.carry, step), read
 
 
-def first_layer(policy: Policy, params: Params, steps: TimeStep, rows: Array | None = None) -> Array:
+def first_layer(policy: Policy, params: Params, steps: TimeStep) -> Array:
     """(T+1, C, N, H): what each agent's first layer makes of its row; the team must be one group."""
     (group,) = policy.groups
-    rows = group.view.read(steps) if rows is None else rows
+    rows = group.view.read(steps)
     flat = rows.reshape(-1, rows.shape[-1])
     return jax.vmap(lambda x: group.agent.encode(params[0], x))(flat).reshape(*rows.shape[:-1], -1)
-
-
-def seen_by_teacher(parts: Teaching, params: Params, steps: TimeStep) -> Out:
-    """What the teacher's first layer makes of the steps, as `features`."""
-    rows = None
-    if parts.fuse is not None:
-        rows = parts.fuse.apply(params["fuse"], view("local+action").read(steps), steps.state)
-    return Out(None, (first_layer(parts.wide, params["team"], steps, rows),))
 
 
 def student_params(parts: Teaching, learning: Learning) -> Params:
@@ -152,19 +149,21 @@ def student_params(parts: Teaching, learning: Learning) -> Params:
     return ({**learning.teacher.params["agent"]["team"][0], "encode": own[0]["encode"]},)
 
 
-def taught(parts: Teaching, params: Params, teacher: Params, data: Sequences, carry: Carry) -> tuple[Array, Metrics]:
-    """The students' loss: every level's squared difference to the detached teacher, over living agents."""
-    config, steps = parts.config, data.steps
-    teacher = jax.lax.stop_gradient(teacher)
-    goal = unroll(parts.td.agent, teacher, data.carry, steps, steps.first)
+def taught(parts: Teaching, params: Params, goal: Out, data: Sequences, carry: Carry) -> tuple[Array, Metrics]:
+    """The students' loss: every level's squared difference to the detached teacher, over living agents.
+
+    Args:
+        goal: the teacher's Out over the sequences, as its `read` gives it.
+        carry: the students' memory entering the sequences.
+    """
+    config, steps, goal = parts.config, data.steps, jax.lax.stop_gradient(goal)
     own = unroll(parts.student, params, carry, steps, steps.first)
     assert goal.scores is not None and own.scores is not None
     where = data.counts[..., None] & steps.alive[:-1]
     apart = lambda a, b: masked_mean(jnp.square(a - b).mean(-1)[:-1], where)
     told: Metrics = {}
     if config.encoder:
-        theirs = seen_by_teacher(parts, teacher, steps).features[0]
-        told["encoder"] = apart(first_layer(parts.student, params, steps), theirs)
+        told["encoder"] = apart(first_layer(parts.student, params, steps), goal.features[1])
     if config.features:
         told["features"] = apart(own.features[0], goal.features[0])
     if config.values:
@@ -226,10 +225,14 @@ def learn(parts: Teaching, state: DdnState, key: PRNGKeyArray, progress: Any) ->
         if config.chooses == "student":
             params = student_params(parts, now)
             best = unroll(parts.student, params, of_student, data.steps, data.steps.first).scores
-        teach = lambda p: td_loss(parts.td, p, now.target, paid, best)
-        teacher, told_too = descend(tx, now.teacher, teach, lr)
-        learns = lambda p: taught(parts, p, now.teacher.params["agent"], data, of_student)
-        student, told_three = descend(tx, now.student, learns, lr)
+
+        def teach(params: Params) -> tuple[Array, tuple[Metrics, Out]]:
+            out = parts.td.read(params["agent"], paid)
+            loss, told = td_loss(parts.td, scores_of(out), params, now.target, paid, best)
+            return loss, (told, out)
+
+        teacher, (told_too, goal) = descend(tx, now.teacher, teach, lr)
+        student, told_three = descend(tx, now.student, lambda p: taught(parts, p, goal, data, of_student), lr)
         target = follow(config, now.target, teacher.params, now.steps + 1)
         return Learning(teacher, target, now.steps + 1, student, predictor, errors), told | told_too | told_three
 
@@ -284,9 +287,9 @@ def ddn(env: Environment, config: DdnConfig, teacher: Frozen | None = None) -> M
     local = assemble(env, config)
     if len(local.agent.groups) != 1:
         raise BadInput(f"size = {config.size!r}, share = {config.share!r}: ddn needs one network for all students")
-    central, wide, fuse = build_teacher(env.spec, config, local.agent.groups[0].agent.width)
-    td = local.of(central)
-    parts = Teaching(config, td, local.agent, wide, fuse, novelty(env.spec.state_width))
+    central, read = build_teacher(env.spec, config, local.agent.groups[0].agent.width)
+    td = local.of(central, read)
+    parts = Teaching(config, td, local.agent, novelty(env.spec.state_width))
     behaviour = playing(parts)
 
     def init(key: PRNGKeyArray) -> DdnState:

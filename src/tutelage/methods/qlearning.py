@@ -8,7 +8,7 @@ Wang et al. 2021 (QPLEX).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -37,6 +37,7 @@ from tutelage.types import (
     Frozen,
     Method,
     Metrics,
+    Out,
     Params,
     Policy,
     Rollout,
@@ -81,7 +82,8 @@ class Parts:
     """Who learns, and how.
 
     Attributes:
-        agent: the team whose scores are utilities; it plays and is deployed.
+        agent: the team whose scores are utilities; it plays.
+        read: (its parameters, sequences) -> its Out over them.
         mix: from utilities to the joint value.
         central, joint: WQMIX's second team and unrestricted value; None without weighting.
         codec: how sequences are stored.
@@ -91,6 +93,7 @@ class Parts:
 
     config: QConfig
     agent: Policy
+    read: Callable[[Params, Sequences], Out]
     mix: Net
     central: Policy | None
     joint: Net | None
@@ -104,9 +107,9 @@ class Parts:
         rollouts = max(1, self.config.capacity_steps // (self.config.envs * self.steps))
         return rollouts * self.config.envs
 
-    def of(self, agent: Policy) -> Parts:
+    def of(self, agent: Policy, read: Callable[[Params, Sequences], Out]) -> Parts:
         """The same for another team."""
-        return replace(self, agent=agent)
+        return replace(self, agent=agent, read=read)
 
     @property
     def tx(self) -> optax.GradientTransformation:
@@ -123,38 +126,42 @@ def utilities(scores: Float[Array, "... N A"], action: Int[Array, "... N"]) -> U
     return Utilities(at(scores, action), scores.max(-1), action)
 
 
-def scores_of(policy: Policy, params: Params, data: Sequences) -> Float[Array, "T+1 C N A"]:
-    """A team's scores over sequences."""
-    scores = unroll(policy, params, data.carry, data.steps, data.steps.first).scores
-    assert scores is not None
-    return scores
+def reader(policy: Policy) -> Callable[[Params, Sequences], Out]:
+    """How a team reads sequences: step by step, from the memory that entered them."""
+    return lambda params, data: unroll(policy, params, data.carry, data.steps, data.steps.first)
+
+
+def scores_of(out: Out) -> Float[Array, "T+1 C N A"]:
+    assert out.scores is not None
+    return out.scores
 
 
 def td_targets(parts: Parts, online: Float[Array, "T+1 C N A"], target: Params, data: Sequences) -> Array:
     """TD(lambda) targets (T, C), or (T, C, N) for `iql`. `online`: scores whose best action is valued."""
     config, steps = parts.config, data.steps
-    scores = scores_of(parts.agent, target["agent"], data)
-    best = (online if config.double or parts.central else scores).argmax(-1)
     if parts.central is None:
+        scores = scores_of(parts.read(target["agent"], data))
+        best = (online if config.double else scores).argmax(-1)
         value = parts.mix.apply(target["mix"], utilities(scores, best), steps.state)
     else:
         assert parts.joint is not None
-        theirs = scores_of(parts.central, target["central"], data)
+        best = online.argmax(-1)
+        theirs = scores_of(reader(parts.central)(target["central"], data))
         value = parts.joint.apply(target["joint"], utilities(theirs, best), steps.state)
     reward = parts.scale * steps.reward[1:]
     return td_lambda(reward, steps.discount[1:], value, ~steps.last[:-1], config.gamma, config.lam)
 
 
 def td_loss(
-    parts: Parts, params: Params, target: Params, data: Sequences, chooser: Array | None = None
+    parts: Parts, scores: Array, params: Params, target: Params, data: Sequences, chooser: Array | None = None
 ) -> tuple[Array, Metrics]:
     """Mean squared error of the joint value of what was done, weighted where the config says so.
 
     Args:
-        chooser: scores whose best action the target values, instead of the online network's own.
+        scores: of the online team over the sequences.
+        chooser: scores whose best action the target values, instead of these.
     """
     steps, action = data.steps, data.steps.action[1:]
-    scores = scores_of(parts.agent, params["agent"], data)
     goal = jax.lax.stop_gradient(td_targets(parts, scores if chooser is None else chooser, target, data))
     done = utilities(scores[:-1], action)
     value = parts.mix.apply(params["mix"], done, steps.state[:-1])
@@ -164,11 +171,11 @@ def td_loss(
         weight, extra = jnp.ones(()), jnp.zeros(())
     else:
         assert parts.joint is not None
-        theirs = scores_of(parts.central, params["central"], data)
+        theirs = scores_of(reader(parts.central)(params["central"], data))
         joint = parts.joint.apply(params["joint"], utilities(theirs[:-1], action), steps.state[:-1])
         extra = masked_mean(jnp.square(joint - goal), counts)
         greedy = scores[:-1].argmax(-1)
-        old = scores_of(parts.central, target["central"], data)
+        old = scores_of(reader(parts.central)(target["central"], data))
         best = parts.joint.apply(target["joint"], utilities(old[:-1], greedy), steps.state[:-1])
         weight = weights(parts.config, value, goal, (action == greedy).all(-1), best)
     loss = masked_mean(weight * jnp.square(error), counts)
@@ -212,7 +219,8 @@ def improve(parts: Parts, state: QState, key: PRNGKeyArray, progress: Any) -> tu
 
     def step(now: Learning, key: PRNGKeyArray) -> tuple[Learning, Metrics]:
         data = sampled(parts, state.replay, key)
-        online, told = descend(tx, now.online, lambda p: td_loss(parts, p, now.target, data), lr)
+        loss = lambda p: td_loss(parts, scores_of(parts.read(p["agent"], data)), p, now.target, data)
+        online, told = descend(tx, now.online, loss, lr)
         steps = now.steps + 1
         return Learning(online, follow(config, now.target, online.params, steps), steps), told
 
@@ -260,6 +268,7 @@ def assemble(env: Environment, config: QConfig) -> Parts:
     return Parts(
         config=config,
         agent=agent,
+        read=reader(agent),
         mix=mixer(config.mixer, spec.n_agents, spec.n_actions, spec.state_width, *widths),
         central=build_team(spec, config, history, gain=1.0) if weighted else None,
         joint=unrestricted(spec.n_agents, spec.state_width) if weighted else None,
