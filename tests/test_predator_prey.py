@@ -9,7 +9,7 @@ import pytest
 
 import tutelage
 from tutelage import BadInput, make
-from tutelage.envs.predator_prey.rules import CATCH, STAY, Hunt, advance, luck_needed, ranks
+from tutelage.envs.predator_prey.rules import CATCH, STAY, Hunt, advance, begin, luck_needed, ranks
 from tutelage.policies.acting import random_policy, sample
 
 RIGHT, DOWN, LEFT, UP = range(4)
@@ -198,3 +198,12 @@ def test_the_script_catches_and_chance_is_punished():
 def test_impossible_games_are_refused(options, names):
     with pytest.raises(BadInput, match=names):
         make("predator_prey/punish2", **options)
+
+
+def test_all_boards_are_as_likely():
+    """Three units on four cells: 24 ordered boards."""
+    rules = make("predator_prey/punish2", size=2, n_agents=2, n_stags=1).rules
+    state = jax.jit(lambda key: begin(rules, jax.random.uniform(key, (3, 24_000))))(jax.random.key(0))
+    cell = np.asarray(state.y * 2 + state.x)
+    counts = np.unique(cell[0] * 16 + cell[1] * 4 + cell[2], return_counts=True)[1]
+    assert len(counts) == 24 and (abs(counts - 1000) < 150).all()

@@ -56,7 +56,7 @@ class PredatorPrey:
         )
 
     def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
-        state = begin(self.rules, jax.random.uniform(key, (self.rules.size**2, 1)))
+        state = begin(self.rules, jax.random.uniform(key, (self.rules.hunters + self.rules.prey, 1)))
         state = jax.tree.map(lambda x: x[..., 0], state)
         return state, first_timestep(self.sense(state))
 
@@ -85,23 +85,19 @@ class PredatorPrey:
 
     def vector(self, n: int) -> VectorEnv:
         """`n` games side by side, their axis last inside the state."""
-        rules, cells = self.rules, self.rules.size**2
+        rules, units = self.rules, self.rules.hunters + self.rules.prey
 
         def reset(key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
-            state = begin(rules, jax.random.uniform(key, (cells, n)))
+            state = begin(rules, jax.random.uniform(key, (units, n)))
             return state, jax.vmap(first_timestep)(self._sense(state))
 
         def step(
             key: PRNGKeyArray, state: EnvState, timestep: TimeStep, action: Int[Array, "B N"]
         ) -> tuple[EnvState, TimeStep]:
-            key_new, key_step = jax.random.split(key)
-            after, outcome = advance(rules, state, action.T, jax.random.uniform(key_step, (luck_needed(rules), n)))
+            luck = jax.random.uniform(key, (units + luck_needed(rules), n))
+            after, outcome = advance(rules, state, action.T, luck[units:])
             last = outcome.over | (after.time >= self.spec.max_steps)
-            new = timestep.last
-            # Sorting cells for new games is skipped in the many steps where none begins.
-            fresh = jax.lax.cond(
-                new.any(), lambda: begin(rules, jax.random.uniform(key_new, (cells, n))), lambda: state
-            )
+            new, fresh = timestep.last, begin(rules, luck[:units])
             state = jax.tree.map(lambda a, b: jnp.where(new, a, b), fresh, after)
             sensed = self._sense(state)
             opening = jax.vmap(first_timestep)(sensed)

@@ -62,11 +62,23 @@ class Outcome(NamedTuple):
     won: Array
 
 
-def begin(rules: Rules, luck: Float[Array, "cells B"]) -> Hunt:
-    """Everybody in a cell of its own: the first cells of a random order. `luck`: a uniform number per cell."""
-    cell = luck.argsort(0)[: rules.hunters + rules.prey]
-    batch = luck.shape[1]
-    zero = jnp.zeros(batch, jnp.int32)
+def begin(rules: Rules, luck: Float[Array, "U B"]) -> Hunt:
+    """Everybody in a cell of its own, all such boards as likely. `luck`: a uniform number per unit.
+
+    The k-th unit draws one of the cells - k free cells by its number; the taken ones below it, in order, push it up.
+    """
+    cells = rules.size**2
+    taken: list[Array] = []
+    drawn: list[Array] = []
+    for k in range(rules.hunters + rules.prey):
+        cell = jnp.minimum((luck[k] * (cells - k)).astype(jnp.int32), cells - k - 1)
+        for other in taken:
+            cell = cell + (cell >= other)
+        drawn.append(cell)
+        for j, other in enumerate(taken):  # keep them sorted
+            taken[j], cell = jnp.minimum(other, cell), jnp.maximum(other, cell)
+        taken.append(cell)
+    cell, zero = jnp.stack(drawn), jnp.zeros(luck.shape[1], jnp.int32)
     return Hunt(cell % rules.size, cell // rules.size, jnp.ones(cell.shape, bool), zero, zero)
 
 
