@@ -121,6 +121,11 @@ METHODS: dict[str, MethodRow] = {
         )
         for name, (about, changes) in _TAUGHT.items()
     },
+    "ptde": MethodRow(
+        "tutelage.methods.ptde:ptde",
+        "tutelage.configs.ddn:PtdeConfig",
+        "Q-learning on personalised state, which students then predict from what they see",
+    ),
     **{
         name: MethodRow(
             "tutelage.methods.qlearning:qlearning",

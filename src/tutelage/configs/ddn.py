@@ -1,4 +1,4 @@
-"""Settings of value-based teachers and their students: DDN, CTDS, IGM-DA."""
+"""Settings of value-based teachers and their students: DDN, CTDS, IGM-DA, PTDE."""
 
 from __future__ import annotations
 
@@ -58,3 +58,22 @@ class DdnConfig(QConfig):
                 raise BadInput(f"{name} = {getattr(self, name)!r}: must not be negative")
         if not (self.encoder or self.features or self.values or self.imitate):
             raise BadInput("all of encoder, features, values, imitate are 0: the students would learn nothing")
+
+
+@dataclass(frozen=True)
+class PtdeConfig(QConfig):
+    """Settings of Q-learning on personalised state that students then predict from what they see.
+
+    `size` is the width of the teacher's network and of the students' predictor.
+    """
+
+    fusion_width: int = 64
+    """Width of the personalised state."""
+    generator: int = 32
+    """Hidden width of the network that personalises."""
+    predict: int = 2_000
+    """Gradient steps of the second stage, on what replay holds."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(self, "fusion_width", "generator", "predict")

@@ -111,7 +111,7 @@ def empty(shapes: tuple[Stored, Carry], capacity: int, limit_gb: float) -> Repla
     if size_of(like) > limit_gb * 1e9:
         steps = capacity * (stored.last.shape[0] - 1)
         raise BadInput(
-            f"capacity: replay of {steps:,} steps would take {size_of(like) / 1e9:.2f} GB, "
+            f"capacity_steps: replay of {steps:,} steps would take {size_of(like) / 1e9:.2f} GB, "
             f"allowed are memory_gb = {limit_gb:g}"
         )
     zeros = lambda tree: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tree)

@@ -39,7 +39,7 @@ from tutelage.methods.qlearning import (
 from tutelage.networks.cores import Net
 from tutelage.networks.fusion import fusion, novelty
 from tutelage.policies.agent import Group, make_agent, team
-from tutelage.policies.views import view
+from tutelage.policies.views import View, view
 from tutelage.types import (
     Behaviour,
     Carry,
@@ -102,20 +102,25 @@ class Teaching:
 
 
 def build_teacher(spec: Spec, config: DdnConfig, width: int) -> tuple[Policy, Reader]:
-    """The central team, and how it reads whole sequences: the fusion of all steps at once. Parameters: {fuse, team}.
-
-    The features of its Out are the recurrent layer's output and what the first layer makes of its input.
-    """
-    history, everybody = view("local+action"), tuple(range(spec.n_agents))
+    """The central team of the config's fusion, and how it reads sequences."""
+    history = view("local+action")
     if config.fusion == "local+state":
         seen = view("local+action+state")
         fuse, inputs = Net(lambda key: (), lambda params, own, state: own), seen.width(spec)
-    else:
-        seen = history
-        sizes = history.width(spec), spec.state_width, spec.n_agents
-        fuse, inputs = fusion(config.fusion, *sizes, config.fusion_width, config.generator)
-    agent = make_agent(config.core, inputs, width, spec.n_actions, gain=1.0)
-    inner = team((Group(everybody, agent, view("local-no-id")),))
+        return central_team(spec, config.core, width, seen, fuse, inputs)
+    sizes = history.width(spec), spec.state_width, spec.n_agents
+    return central_team(spec, config.core, width, history, *fusion(
+        config.fusion, *sizes, config.fusion_width, config.generator))  # fmt: skip
+
+
+def central_team(spec: Spec, core: str, width: int, seen: View, fuse: Net, inputs: int) -> tuple[Policy, Reader]:
+    """A team over rows `fuse(seen, state)`, and how it reads whole sequences: the fusion of all steps at once.
+
+    Parameters are {fuse, team}. The features of what is read are the recurrent layer's output and what the first layer
+    makes of its input.
+    """
+    agent = make_agent(core, inputs, width, spec.n_actions, gain=1.0)
+    inner = team((Group(tuple(range(spec.n_agents)), agent, view("local-no-id")),))
     fused = lambda params, ts: ts._replace(obs=fuse.apply(params["fuse"], seen.read(ts), ts.state))
 
     def init(key: PRNGKeyArray) -> Params:

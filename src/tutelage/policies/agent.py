@@ -21,6 +21,7 @@ class Agent(NamedTuple):
     Attributes:
         kind, inputs, width, n_actions: which network, D, H and A.
         init, carry, encode, think, head: as in `networks.cores.Core`.
+        layers: the (kind, inputs, width, outputs) of the networks inside, where it is more than one.
     """
 
     kind: str
@@ -32,6 +33,7 @@ class Agent(NamedTuple):
     encode: Callable[[Params, Float[Array, " D"]], Float[Array, " H"]]
     think: Callable[[Params, Carry, Float[Array, " D"]], tuple[Carry, Float[Array, " H"]]]
     head: Callable[[Params, Float[Array, " H"], Bool[Array, " A"]], Float[Array, " A"]]
+    layers: tuple[tuple[str, int, int, int], ...] = ()
 
 
 class Group(NamedTuple):

@@ -62,7 +62,10 @@ def layer_cost(kind: str, inputs: int, width: int, n_actions: int) -> Cost:
 
 def agent_cost(agent: Agent) -> Cost:
     """Cost of one decision of this agent."""
-    return layer_cost(agent.kind, agent.inputs, agent.width, agent.n_actions)
+    total = Cost(0, 0, 0)
+    for layer in agent.layers or ((agent.kind, agent.inputs, agent.width, agent.n_actions),):
+        total = total + layer_cost(*layer)
+    return total
 
 
 def group_cost(group: Group) -> Cost:

@@ -1,0 +1,84 @@
+"""PTDE: what is predicted, from what, and that nothing else changes while it is."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import jax
+import numpy as np
+import pytest
+
+import tutelage
+from helpers import QUICK, assert_close, assert_same, build, make_steps, run_stage
+from tutelage import BadInput, make
+from tutelage.data.collect import unroll
+from tutelage.methods import ptde as P
+from tutelage.methods.qlearning import sampled
+from tutelage.policies.cost import agent_cost
+from tutelage.registry import method_config
+
+SMALL = dict(core="gru", size="width=12", chunk=8, burn_in=0, envs=16, batch=32, updates=2, warm_up=256, predict=150,
+             epsilon_steps=4000, steps=6_000, capacity_steps=20_000, lr=3e-3, generator=8, fusion_width=10)  # fmt: skip
+
+
+@cache
+def stages():
+    """The pieces, and the state after each stage on probe/coordination."""
+    env = make("probe/coordination")
+    method = build("ptde", env, **SMALL)
+    first = run_stage(env, method)[0]
+    copied = jax.tree.map(np.array, (first.q.online.params, first.guess.params))
+    last, told = run_stage(env, method, 1, first)
+    return method, P.build(env, method_config("ptde", **SMALL)), copied, last, told
+
+
+def test_students_learn_what_pays_without_the_state(tmp_path):
+    run = tutelage.train("ptde", "probe/action", out=tmp_path / "run", quiet=True, fit=QUICK, **SMALL)[0]
+    assert run.test["success_rate"] == 1 and run.test["beside"]["teacher"]["success_rate"] == 1
+    assert_same(tutelage.load(run.path).params(), run.params())
+
+
+def test_prediction_improves_and_changes_nothing_else():
+    _, _, (teacher, guess), last, told = stages()
+    assert told["prediction"][-1] < 0.5 * told["prediction"][0]
+    assert_same(last.q.online.params, teacher)
+    assert any(
+        (np.asarray(a) != b).any() for a, b in zip(*map(jax.tree.leaves, (last.guess.params, guess)), strict=True)
+    )
+
+
+def test_the_student_reads_no_state_and_is_the_teachers_network_behind_a_predictor():
+    method, pieces, _, last, _ = stages()
+    params = method.params(last)
+    assert_same(params["student"][0]["act"], params["teacher"]["team"][0])
+    steps = make_steps(make("probe/coordination").spec, (4,))
+    other = steps._replace(state=steps.state + 1)
+    scores = lambda role, ts: method.roles[role].step(
+        params[role], method.roles[role].carry(4), ts, jax.random.key(0)
+    )[1].scores  # fmt: skip
+    assert_same(scores("student", steps), scores("student", other))
+    assert (np.asarray(scores("teacher", steps)) != np.asarray(scores("teacher", other))).any()
+
+
+def test_with_a_perfect_prediction_students_score_as_the_teacher():
+    """Let the fusion give what the predictor says: then both networks read the same."""
+    method, pieces, _, last, _ = stages()
+    data = sampled(pieces.td, last.q.replay, jax.random.key(0))
+    teacher, student = (method.params(last)[role] for role in ("teacher", "student"))
+    carry = pieces.student.carry(32)
+    told = unroll(pieces.predictor, last.guess.params, pieces.predictor.carry(32), data.steps, data.steps.first).scores
+    history = P.view("local+action").read(data.steps)
+    rows = data.steps._replace(obs=np.concatenate([history, told], -1))
+    agent = pieces.student.groups[0].agent
+    inner = P.team((P.Group((0, 1), P.Agent("gru", rows.obs.shape[-1], 12, 3, *P.core("gru", rows.obs.shape[-1], 12, 3)),
+                            P.view("local-no-id")),))  # fmt: skip
+    expected = unroll(inner, teacher["team"], inner.carry(32), rows, data.steps.first).scores
+    assert_close(unroll(pieces.student, student, carry, data.steps, data.steps.first).scores, expected)
+    params = jax.eval_shape(agent.init, jax.random.key(0))
+    assert agent_cost(agent).params == sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))
+
+
+def test_students_of_several_networks_or_restricted_sight_are_refused():
+    for settings in (dict(size="tiers=0:8;1:16"), dict(sight="drop=shown")):
+        with pytest.raises(BadInput, match="one network of full sight"):
+            build("ptde", make("probe/action"), **settings)
