@@ -42,13 +42,12 @@ def test_prediction_improves_and_changes_nothing_else():
     _, _, (teacher, guess), last, told = stages()
     assert told["prediction"][-1] < 0.5 * told["prediction"][0]
     assert_same(last.q.online.params, teacher)
-    assert any(
-        (np.asarray(a) != b).any() for a, b in zip(*map(jax.tree.leaves, (last.guess.params, guess)), strict=True)
-    )
+    after, before = map(jax.tree.leaves, (last.guess.params, guess))
+    assert any((np.asarray(a) != b).any() for a, b in zip(after, before, strict=True))
 
 
 def test_the_student_reads_no_state_and_is_the_teachers_network_behind_a_predictor():
-    method, pieces, _, last, _ = stages()
+    method, _, _, last, _ = stages()
     params = method.params(last)
     assert_same(params["student"][0]["act"], params["teacher"]["team"][0])
     steps = make_steps(make("probe/coordination").spec, (4,))
@@ -70,8 +69,9 @@ def test_with_a_perfect_prediction_students_score_as_the_teacher():
     history = P.view("local+action").read(data.steps)
     rows = data.steps._replace(obs=np.concatenate([history, told], -1))
     agent = pieces.student.groups[0].agent
-    inner = P.team((P.Group((0, 1), P.Agent("gru", rows.obs.shape[-1], 12, 3, *P.core("gru", rows.obs.shape[-1], 12, 3)),
-                            P.view("local-no-id")),))  # fmt: skip
+    sizes = rows.obs.shape[-1], 12, 3
+    behind = P.Agent("gru", *sizes, *P.core("gru", *sizes))
+    inner = P.team((P.Group((0, 1), behind, P.view("local-no-id")),))
     expected = unroll(inner, teacher["team"], inner.carry(32), rows, data.steps.first).scores
     assert_close(unroll(pieces.student, student, carry, data.steps, data.steps.first).scores, expected)
     params = jax.eval_shape(agent.init, jax.random.key(0))

@@ -17,9 +17,9 @@ class DdnConfig(QConfig):
     `size`, `sight` and `share` are the students'; the teacher has their width.
     """
 
-    fusion: Literal["full", "film", "mlp", "raw", "raw+id", "local+state"] = "full"
+    fusion: Literal["full", "film", "mlp", "raw", "raw+id", "local+state", "local"] = "full"
     """What the teacher reads: the state personalised by what the agent itself reads (full: linear in the state; film:
-    scaled and shifted; mlp: non-linear), the bare state, the state and a number, or observation and state."""
+    scaled and shifted; mlp: non-linear), the bare state, the state and a number, observation and state, or no state."""
     fusion_width: int = 64
     """Width of the personalised state."""
     generator: int = 32

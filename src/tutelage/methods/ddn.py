@@ -104,8 +104,8 @@ class Teaching:
 def build_teacher(spec: Spec, config: DdnConfig, width: int) -> tuple[Policy, Reader]:
     """The central team of the config's fusion, and how it reads sequences."""
     history = view("local+action")
-    if config.fusion == "local+state":
-        seen = view("local+action+state")
+    if config.fusion in ("local+state", "local"):
+        seen = view("local+action+state") if config.fusion == "local+state" else history
         fuse, inputs = Net(lambda key: (), lambda params, own, state: own), seen.width(spec)
         return central_team(spec, config.core, width, seen, fuse, inputs)
     sizes = history.width(spec), spec.state_width, spec.n_agents
