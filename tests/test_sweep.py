@@ -17,6 +17,7 @@ from tutelage.report.ablations import ablations, front, sights
 from tutelage.report.curves import draw_front
 from tutelage.report.results import RowResults, marl_eval, read_results
 from tutelage.report.tables import TABLES, fill, headline, verdict
+from tutelage.report.value import value_based
 
 TINY = 'config = {core = "mlp", size = "width=4", critic_width = 4, envs = 16, rollout = 4, chunk = 1, steps = 600}'
 STUDENT = 'config = {core = "mlp", size = "width=2", gather = 64, envs = 16, batch = 8, passes = 2}'
@@ -210,6 +211,17 @@ def test_from_three_seeds_on_there_is_a_verdict():
     assert "from scratch is better" in verdict(
         rows_of(results("mappo/x", EXPERT), better, results("mappo/x/small", [min(1.0, x + 0.05) for x in FULL]))
     )
+
+
+def test_value_based_rows_tell_their_last_evaluations_and_their_area():
+    row = results("qmix/x", [0.9, 0.9])
+    for s in row.seeds:
+        rates = [0.0] * 5 + [1.0] * 4 + [0.5]
+        s["curve"] = [dict(total_steps=100 * (i + 1), success_rate=r, return_mean=0.0) for i, r in enumerate(rates)]
+        s["test"]["beside"] = {"teacher": {"success_rate": 1.0}}
+    told = cells(value_based({"qmix/x": row}), "`smax/x`")
+    assert told[1:3] == ["`qmix`", "2"] and told[3].startswith("0.900") and told[5].startswith("0.900")
+    assert told[4].startswith("0.425") and told[6] == "0.900"  # trapezoids: half a step up, three whole, three quarters
 
 
 def test_no_results_is_said(tmp_path):

@@ -13,6 +13,7 @@ from tutelage.experiment.stats import bootstrap, iqm
 from tutelage.registry import ENVIRONMENTS, METHODS
 from tutelage.report.ablations import ablations, front, markdown, sights
 from tutelage.report.scores import Rows, flops_ratio, mean_with_interval, retention, scale, short, tasks
+from tutelage.report.value import value_based
 
 BESIDE = ("mappo/{}/small", "ippo/{}/small", "kl/{}", "bc/{}", "dagger_kl/{}")
 """Rows that stand beside a distilled one."""
@@ -107,6 +108,7 @@ TABLES: dict[str, Any] = {
     "ablations": ablations,
     "sight": sights,
     "front": front,
+    "value": value_based,
     "methods": method_list,
     "environments": environment_list,
 }

@@ -1,0 +1,60 @@
+"""Tables of the value-based methods: how good students are late in training, and how quickly they got there."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tutelage.report.ablations import markdown
+from tutelage.report.results import RowResults
+from tutelage.report.scores import Rows, mean_with_interval, short
+
+METHODS = ("ddn", "ctds", "igm_da", "ptde", "qmix", "qplex", "cw_qmix", "ow_qmix", "w_vdn", "vdn", "iql")
+LATE = 5
+"""Evaluations that the late score is the mean of."""
+
+
+def late(row: RowResults) -> np.ndarray:
+    """Per seed: mean success of the last evaluations, as the papers quote it; returns where rewards are the score."""
+    key = "return_mean" if row.env.startswith("predator_prey") else "success_rate"
+    return np.array([np.mean([point[key] for point in s["curve"][-LATE:]]) for s in row.seeds])
+
+
+def area(row: RowResults) -> np.ndarray:
+    """Per seed: the area under the curve of success over the whole training, between 0 and 1."""
+    told = []
+    for s in row.seeds:
+        steps = np.array([0.0] + [point["total_steps"] for point in s["curve"]])
+        success = np.array([0.0] + [point["success_rate"] for point in s["curve"]])
+        told.append(float(np.trapezoid(success, steps) / steps[-1]))
+    return np.array(told)
+
+
+def transfer(row: RowResults) -> str:
+    """Students' share of their teachers' final success; empty without a teacher."""
+    beside = [s["test"].get("beside", {}).get("teacher") for s in row.seeds]
+    if not all(beside):
+        return ""
+    teacher = np.mean([b["success_rate"] for b in beside])
+    return f"{row.success.mean() / teacher:.3f}" if teacher else "-"
+
+
+def value_based(rows: Rows) -> str:
+    """Every row of a value-based method, by environment."""
+    found = [row for row in rows.values() if row.method in METHODS]
+    order = {name: i for i, name in enumerate(METHODS)}
+    body = []
+    for row in sorted(found, key=lambda r: (r.env, order[r.method], r.name)):
+        what = row.name.replace(f"/{short(row.env)}", "", 1)
+        digits = 1 if row.env.startswith("predator_prey") else 3
+        scores = [mean_with_interval(late(row), digits), mean_with_interval(area(row)), mean_with_interval(row.success)]
+        body.append([f"`{row.env}`", f"`{what}`", str(len(row.seeds)), *scores, transfer(row)])
+    header = [
+        "environment",
+        "row",
+        "seeds",
+        "last 5 evaluations",
+        "area under the curve",
+        "best, 320 episodes",
+        "transfer",
+    ]
+    return markdown(header, body) if body else "No results yet."
