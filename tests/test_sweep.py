@@ -15,7 +15,7 @@ from tutelage.experiment.sinks import Display
 from tutelage.experiment.sweep import Places, sweep, todo
 from tutelage.report.ablations import ablations, front, sights
 from tutelage.report.curves import draw_front
-from tutelage.report.results import RowResults, marl_eval, read_results
+from tutelage.report.results import RowResults, current, marl_eval, read_results
 from tutelage.report.tables import TABLES, fill, headline, verdict
 from tutelage.report.value import value_based
 
@@ -222,6 +222,14 @@ def test_value_based_rows_tell_their_last_evaluations_and_their_area():
     told = cells(value_based({"qmix/x": row}), "`smax/x`")
     assert told[1:3] == ["`qmix`", "2"] and told[3].startswith("0.900") and told[5].startswith("0.900")
     assert told[4].startswith("0.425") and told[6] == "0.900"  # trapezoids: half a step up, three whole, three quarters
+
+
+def test_results_of_an_earlier_plan_are_left_out():
+    row = results("mappo/x", [0.9, 0.8, 0.7])
+    for s, mark in zip(row.seeds, "aab", strict=True):
+        s["fingerprint"] = mark
+    kept, stale = current({"mappo/x": row, "gone/x": row}, {"mappo/x": "a"})
+    assert list(kept) == ["mappo/x"] and [s["seed"] for s in kept["mappo/x"].seeds] == [0, 1] and stale == 4
 
 
 def test_no_results_is_said(tmp_path):

@@ -26,11 +26,17 @@ def main(argv: Sequence[str]) -> None:
     """Rewrite tables and curves."""
     args = parse(ReportArgs, "report", argv, "Make tables, curves and the marl-eval file from results.")
     from tutelage.experiment.files import write_json
+    from tutelage.experiment.plan import fingerprint, read_plan
     from tutelage.report.curves import draw_curves, draw_front
-    from tutelage.report.results import marl_eval, read_results
+    from tutelage.report.results import current, marl_eval, read_results
     from tutelage.report.tables import fill
 
     rows = read_results(args.results)
+    if (plan := args.results / "plan.toml").exists():
+        wanted = read_plan(plan)
+        rows, stale = current(rows, {name: fingerprint(row, wanted) for name, row in wanted.items()})
+        if stale:
+            print(f"{stale} results of other settings than the plan's are left out; `tutelage sweep` makes them again")
     into = args.into or args.results.resolve().parent
     write_json(args.results / "marl_eval.json", marl_eval(rows))
     draw_curves(rows, into / "docs" / "figures" / "curves.png")

@@ -62,6 +62,20 @@ def read_results(folder: Path) -> dict[str, RowResults]:
     return {name: RowResults(name, sorted(seeds, key=lambda s: s["seed"])) for name, seeds in sorted(rows.items())}
 
 
+def current(rows: dict[str, RowResults], marks: dict[str, str]) -> tuple[dict[str, RowResults], int]:
+    """The results that belong to the plan as it is now, and how many do not.
+
+    Args:
+        marks: fingerprints of the plan's rows.
+    """
+    kept = {
+        name: RowResults(name, [s for s in row.seeds if s["fingerprint"] == marks.get(name)])
+        for name, row in rows.items()
+    }
+    stale = sum(len(row.seeds) for row in rows.values()) - sum(len(row.seeds) for row in kept.values())
+    return {name: row for name, row in kept.items() if row.seeds}, stale
+
+
 def marl_eval(rows: dict[str, RowResults]) -> dict[str, Any]:
     """All curves and final tests in marl-eval's layout: environment, task, algorithm, run, step.
 
