@@ -30,6 +30,11 @@ def clipped_adam(grad_clip: float) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(grad_clip), optax.scale_by_adam(eps=1e-5))
 
 
+def annealed(config: Any, progress: Any) -> Any:
+    """The learning rate at a point of training, from `lr` and `anneal`."""
+    return config.lr * (1 - progress) if config.anneal else config.lr
+
+
 def learner(tx: optax.GradientTransformation, params: Params) -> Learner:
     """Start optimising `params`."""
     return Learner(params, tx.init(params))

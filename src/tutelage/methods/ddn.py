@@ -23,13 +23,14 @@ from tutelage.data.replay import Replay
 from tutelage.errors import BadInput
 from tutelage.learning.losses import cross_entropy, masked_mean
 from tutelage.learning.normaliser import Normaliser, normaliser, observe
-from tutelage.learning.optim import Learner, descend, learner
+from tutelage.learning.optim import Learner, annealed, descend, learner
 from tutelage.methods.qlearning import (
     Parts,
     Sequences,
     assemble,
     explore,
     follow,
+    once_warm,
     remembered,
     room,
     sampled,
@@ -213,7 +214,7 @@ def wonder(
 def learn(parts: Teaching, state: DdnState, key: PRNGKeyArray, progress: Any) -> tuple[Learning, Metrics]:
     """The gradient steps that follow a rollout: curiosity, teacher, students, each with its own optimiser."""
     config, tx = parts.config, parts.td.tx
-    lr = config.lr * (1 - progress) if config.anneal else config.lr
+    lr = annealed(config, progress)
 
     def step(now: Learning, key: PRNGKeyArray) -> tuple[Learning, Metrics]:
         key_draw, key_mask = jax.random.split(key)
@@ -315,10 +316,8 @@ def ddn(env: Environment, config: DdnConfig, teacher: Frozen | None = None) -> M
         rate = masked_mean(rollout.steps.success[1:].astype(jnp.float32), ended)
         success = jnp.where(ended.any(), 0.9 * state.success + 0.1 * rate, state.success)
         state = state._replace(replay=remembered(td, state.replay, rollout), success=success)
-        ready = state.replay.added * td.steps >= config.warm_up
         go = lambda: learn(parts, state, key, progress)
-        idle = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(go)[1])
-        learning, told = jax.lax.cond(ready, go, lambda: (state.learning, idle))
+        learning, told = once_warm(td, state.replay, go, state.learning)
         return state._replace(learning=learning), told
 
     return Method(

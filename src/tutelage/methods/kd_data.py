@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tutelage.data.collect import begin as begin_episodes
 from tutelage.data.collect import play, unroll
+from tutelage.data.replay import size_of
 from tutelage.data.vector import batch
 from tutelage.errors import BadInput
 from tutelage.learning.clusters import kmeans
@@ -176,7 +176,7 @@ def empty_memory(parts: Parts, env: Environment, teacher: Params) -> Labelled:
         lambda x: jax.ShapeDtypeStruct((x.shape[0], parts.rollouts * x.shape[1], *x.shape[2:]), x.dtype),
         jax.eval_shape(one, teacher, jax.random.key(0)),
     )
-    size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(shapes))
+    size = size_of(shapes)
     if size > config.memory_gb * 1e9:
         raise BadInput(
             f"gather = {config.gather}: the data would take {size / 1e9:.1f} GB, "

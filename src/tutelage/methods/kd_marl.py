@@ -33,7 +33,7 @@ from tutelage.learning.losses import (
     prototype_loss,
     relation_loss,
 )
-from tutelage.learning.optim import Learner, clipped_adam, descend, learner
+from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, learner
 from tutelage.methods.kd_data import KdState, Labelled, empty_memory, expert_plays, remember, students_play
 from tutelage.methods.kd_parts import Parts, assemble, feature_width, weights
 from tutelage.policies.agent import merge
@@ -111,7 +111,7 @@ def one_pass(parts: Parts, state: KdState, key: PRNGKeyArray, progress: Array) -
     size = min(config.batch, total)
     count = total // size
     index = shuffles(key, 1, total)[0, : count * size].reshape(count, size)
-    return learn(parts, state, index, config.lr * (1 - progress) if config.anneal else config.lr)
+    return learn(parts, state, index, annealed(config, progress))
 
 
 def one_round(parts: Parts, state: KdState, rollout: Rollout, key: PRNGKeyArray) -> tuple[KdState, Metrics]:

@@ -20,7 +20,7 @@ from tutelage.data.collect import rows, sequences, shuffles, unroll
 from tutelage.errors import BadInput
 from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of, masked_mean, normalise
 from tutelage.learning.normaliser import Normaliser, observe
-from tutelage.learning.optim import Learner, clipped_adam, descend, learner
+from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, learner
 from tutelage.learning.returns import expand_like, gae
 from tutelage.policies.acting import sample
 from tutelage.policies.build import build_team
@@ -149,7 +149,7 @@ def improve(
     """A few shuffled passes of actor and critic over one rollout."""
     config, tx = parts.config, clipped_adam(parts.config.grad_clip)
     returns, batch = prepare(parts, state, rollout)
-    lr = config.lr * (1 - progress) if config.anneal else config.lr
+    lr = annealed(config, progress)
     count = config.envs * config.rollout // config.chunk
 
     def minibatch(state: PpoState, index: Array) -> tuple[PpoState, Metrics]:

@@ -29,6 +29,7 @@ from tutelage.methods.qlearning import (
     assemble,
     exploring,
     improve,
+    once_warm,
     remembered,
     room,
     sampled,
@@ -183,9 +184,7 @@ def ptde(env: Environment, config: PtdeConfig, teacher: Frozen | None = None) ->
     ) -> tuple[PtdeState, Metrics]:
         q = state.q._replace(replay=remembered(td, state.q.replay, played["teacher"]))
         go = lambda: improve(td, q, key, progress)
-        idle = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(go)[1])
-        ready = q.replay.added * td.steps >= config.warm_up
-        now, told = jax.lax.cond(ready, go, lambda: (Learning(q.online, q.target, q.steps), idle))
+        now, told = once_warm(td, q.replay, go, Learning(q.online, q.target, q.steps))
         return state._replace(q=QState(now.online, now.target, now.steps, q.replay)), told
 
     def predict(state: PtdeState, played: Any, key: PRNGKeyArray, progress: Array) -> tuple[PtdeState, Metrics]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from tutelage.data.replay import Codec, Replay, add, codec, draw, empty
 from tutelage.data.vector import batch as side_by_side
 from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
-from tutelage.learning.optim import Learner, clipped_adam, clipped_rmsprop, descend, learner
+from tutelage.learning.optim import Learner, annealed, clipped_adam, clipped_rmsprop, descend, learner
 from tutelage.learning.returns import expand_like, td_lambda
 from tutelage.networks.cores import Net
 from tutelage.networks.mixers import Utilities, mixer, unrestricted
@@ -44,6 +44,8 @@ from tutelage.types import (
     Stage,
     TimeStep,
 )
+
+Now = TypeVar("Now")
 
 
 class Learning(NamedTuple):
@@ -136,18 +138,23 @@ def scores_of(out: Out) -> Float[Array, "T+1 C N A"]:
     return out.scores
 
 
-def td_targets(parts: Parts, online: Float[Array, "T+1 C N A"], target: Params, data: Sequences) -> Array:
-    """TD(lambda) targets (T, C), or (T, C, N) for `iql`. `online`: scores whose best action is valued."""
+def td_targets(
+    parts: Parts, online: Float[Array, "T+1 C N A"], target: Params, data: Sequences, old: Array | None = None
+) -> Array:
+    """TD(lambda) targets (T, C), or (T, C, N) for `iql`.
+
+    Args:
+        online: scores whose best action is valued.
+        old: scores of WQMIX's central team by the target network; None without weighting.
+    """
     config, steps = parts.config, data.steps
-    if parts.central is None:
+    if old is None:
         scores = scores_of(parts.read(target["agent"], data))
         best = (online if config.double else scores).argmax(-1)
         value = parts.mix.apply(target["mix"], utilities(scores, best), steps.state)
     else:
         assert parts.joint is not None
-        best = online.argmax(-1)
-        theirs = scores_of(reader(parts.central)(target["central"], data))
-        value = parts.joint.apply(target["joint"], utilities(theirs, best), steps.state)
+        value = parts.joint.apply(target["joint"], utilities(old, online.argmax(-1)), steps.state)
     reward = parts.scale * steps.reward[1:]
     return td_lambda(reward, steps.discount[1:], value, ~steps.last[:-1], config.gamma, config.lam)
 
@@ -162,12 +169,13 @@ def td_loss(
         chooser: scores whose best action the target values, instead of these.
     """
     steps, action = data.steps, data.steps.action[1:]
-    goal = jax.lax.stop_gradient(td_targets(parts, scores if chooser is None else chooser, target, data))
+    old = scores_of(reader(parts.central)(target["central"], data)) if parts.central else None
+    goal = jax.lax.stop_gradient(td_targets(parts, scores if chooser is None else chooser, target, data, old))
     done = utilities(scores[:-1], action)
     value = parts.mix.apply(params["mix"], done, steps.state[:-1])
     error = value - goal
     counts = jnp.broadcast_to(expand_like(data.counts, error), error.shape)
-    if parts.central is None:
+    if parts.central is None or old is None:
         weight, extra = jnp.ones(()), jnp.zeros(())
     else:
         assert parts.joint is not None
@@ -175,7 +183,6 @@ def td_loss(
         joint = parts.joint.apply(params["joint"], utilities(theirs[:-1], action), steps.state[:-1])
         extra = masked_mean(jnp.square(joint - goal), counts)
         greedy = scores[:-1].argmax(-1)
-        old = scores_of(reader(parts.central)(target["central"], data))
         best = parts.joint.apply(target["joint"], utilities(old[:-1], greedy), steps.state[:-1])
         weight = weights(parts.config, value, goal, (action == greedy).all(-1), best)
     loss = masked_mean(weight * jnp.square(error), counts)
@@ -215,7 +222,7 @@ def follow(config: QConfig, target: Params, online: Params, steps: Array) -> Par
 def improve(parts: Parts, state: QState, key: PRNGKeyArray, progress: Any) -> tuple[Learning, Metrics]:
     """The gradient steps that follow a rollout."""
     config, tx = parts.config, parts.tx
-    lr = config.lr * (1 - progress) if config.anneal else config.lr
+    lr = annealed(config, progress)
 
     def step(now: Learning, key: PRNGKeyArray) -> tuple[Learning, Metrics]:
         data = sampled(parts, state.replay, key)
@@ -226,6 +233,15 @@ def improve(parts: Parts, state: QState, key: PRNGKeyArray, progress: Any) -> tu
 
     after, told = jax.lax.scan(step, Learning(*state[:3]), jax.random.split(key, config.updates))
     return after, jax.tree.map(jnp.mean, told)
+
+
+def once_warm(parts: Parts, replay: Replay, go: Callable[[], tuple[Now, Metrics]], now: Now) -> tuple[Now, Metrics]:
+    """`go()` once replay holds enough; until then `now` as it is, and metrics of 0.
+
+    The ring itself stays outside of the condition, which would copy it.
+    """
+    idle = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(go)[1])
+    return jax.lax.cond(replay.added * parts.steps >= parts.config.warm_up, go, lambda: (now, idle))
 
 
 def remembered(parts: Parts, replay: Replay, rollout: Rollout) -> Replay:
@@ -302,11 +318,8 @@ def qlearning(env: Environment, config: QConfig, teacher: Frozen | None = None) 
         state: QState, played: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
     ) -> tuple[QState, Metrics]:
         state = state._replace(replay=remembered(parts, state.replay, played["actor"]))
-        ready = state.replay.added * parts.steps >= config.warm_up
         go = lambda: improve(parts, state, key, progress)
-        idle = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(go)[1])
-        # The ring stays outside of the condition, which would copy it.
-        learning, told = jax.lax.cond(ready, go, lambda: (Learning(*state[:3]), idle))
+        learning, told = once_warm(parts, state.replay, go, Learning(*state[:3]))
         return QState(learning.online, learning.target, learning.steps, state.replay), told
 
     return Method(

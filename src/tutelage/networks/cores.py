@@ -94,6 +94,19 @@ def core(kind: str, inputs: int, width: int, n_actions: int, gain: float = 0.01)
     return Core(init, lambda: jnp.zeros(width) if recurrent else (), encoded, think, logits)
 
 
+def named_layers(layers: dict[str, tuple[Any, int]]) -> tuple[Callable[..., Params], Callable[..., Array]]:
+    """`init(key)` and `run(params, name, x)` of named modules, given with their input widths."""
+
+    def init(key: PRNGKeyArray) -> Params:
+        keys = jax.random.split(key, len(layers))
+        return {
+            name: layer.init(k, jnp.zeros(inputs))["params"]
+            for (name, (layer, inputs)), k in zip(layers.items(), keys, strict=True)
+        }
+
+    return init, lambda params, name, x: layers[name][0].apply({"params": params[name]}, x)
+
+
 def value_net(inputs: int, width: int) -> Net:
     """Dense ReLU, Dense ReLU, Dense(1): (..., D) -> (...)."""
     layers: list[Any] = [dense(width), dense(width), dense(1, 1.0)]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from tutelage.errors import unknown
-from tutelage.networks.cores import Net, dense
+from tutelage.networks.cores import Net, dense, named_layers
 from tutelage.types import Params
 
 KINDS = ("full", "film", "mlp", "raw", "raw+id")
@@ -50,25 +49,12 @@ def _with_number(n: int) -> Any:
     return apply
 
 
-def _layers(layers: dict[str, tuple[Any, int]]) -> tuple[Any, Any]:
-    """Inits and applications of named layers, given with their input widths."""
-
-    def init(key: Any) -> Params:
-        keys = jax.random.split(key, len(layers))
-        return {
-            name: layer.init(k, jnp.zeros(inputs))["params"]
-            for (name, (layer, inputs)), k in zip(layers.items(), keys, strict=True)
-        }
-
-    return init, lambda params, name, x: layers[name][0].apply({"params": params[name]}, x)
-
-
 def _full(own: int, state: int, width: int, generator: int) -> Net:
     """s_i = z_i . (s T) + s T0 + B_i: the matrix of every agent is never made, s T is computed once for the team."""
     outputs = generator * width
     # Orthogonal rows, scaled so that an entry of s_i is about as large as one of s.
     gain = (max(state, outputs) / (state * generator)) ** 0.5
-    init, run = _layers(
+    init, run = named_layers(
         {
             "generator": (dense(generator), own),
             "matrices": (dense(outputs, gain), state),
@@ -87,7 +73,7 @@ def _full(own: int, state: int, width: int, generator: int) -> Net:
 
 
 def _film(own: int, state: int, width: int, generator: int) -> Net:
-    init, run = _layers(
+    init, run = named_layers(
         {
             "generator": (dense(generator), own),
             "scale": (dense(2 * state, 0.1), generator),
@@ -103,7 +89,7 @@ def _film(own: int, state: int, width: int, generator: int) -> Net:
 
 
 def _mlp(own: int, state: int, width: int, generator: int) -> Net:
-    init, run = _layers({"hidden": (dense(width), own + state), "out": (dense(width), width)})
+    init, run = named_layers({"hidden": (dense(width), own + state), "out": (dense(width), width)})
 
     def apply(params: Params, l: Array, s: Array) -> Array:
         both = jnp.concatenate([l, jnp.broadcast_to(s[..., None, :], (*l.shape[:-1], s.shape[-1]))], -1)
@@ -118,5 +104,5 @@ def novelty(state: int, width: int = 64) -> Net:
     Reference:
         Burda et al. 2019 (random network distillation).
     """
-    init, run = _layers({"hidden": (dense(width), state), "out": (dense(width), width)})
+    init, run = named_layers({"hidden": (dense(width), state), "out": (dense(width), width)})
     return Net(init, lambda params, s: run(params, "out", nn.relu(run(params, "hidden", jnp.clip(s, -5, 5)))))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from tutelage.errors import unknown
-from tutelage.networks.cores import Net, dense
+from tutelage.networks.cores import Net, dense, named_layers
 from tutelage.types import Params
 
 
@@ -65,19 +65,6 @@ class _Hyper(nn.Module):
         return dense(self.outputs, 1.0)(x)
 
 
-def _made(parts: dict[str, Any], inputs: dict[str, int]) -> tuple[Any, Any]:
-    """Inits and applications of named modules."""
-
-    def init(key: Any) -> Params:
-        keys = jax.random.split(key, len(parts))
-        return {
-            name: part.init(k, jnp.zeros(inputs[name]))["params"]
-            for (name, part), k in zip(parts.items(), keys, strict=True)
-        }
-
-    return init, lambda params, name, x: parts[name].apply({"params": params[name]}, x)
-
-
 def _qmix(n_agents: int, state_width: int, width: int, hyper: int) -> Net:
     parts = {
         "first": _Hyper(n_agents * width, hyper),
@@ -85,7 +72,7 @@ def _qmix(n_agents: int, state_width: int, width: int, hyper: int) -> Net:
         "second": _Hyper(width, hyper),
         "value": _Hyper(1, width),
     }
-    init, run = _made(parts, dict.fromkeys(parts, state_width))
+    init, run = named_layers({name: (part, state_width) for name, part in parts.items()})
 
     def apply(params: Params, u: Utilities, state: Array) -> Array:
         weight = jnp.abs(run(params, "first", state)).reshape(*state.shape[:-1], n_agents, width)
@@ -110,7 +97,8 @@ def _qplex(n_agents: int, n_actions: int, state_width: int, hyper: int) -> Net:
         "agents": _Hyper(HEADS * n_agents, hyper),
         "actions": _Hyper(HEADS * n_agents, hyper),
     }
-    init, run = _made(parts, dict.fromkeys(parts, state_width) | {"actions": with_actions})
+    inputs = dict.fromkeys(parts, state_width) | {"actions": with_actions}
+    init, run = named_layers({name: (part, inputs[name]) for name, part in parts.items()})
 
     def apply(params: Params, u: Utilities, state: Array) -> Array:
         weight = jnp.abs(run(params, "weight", state)) + 1e-10
@@ -139,7 +127,7 @@ def unrestricted(n_agents: int, state_width: int, width: int = 256) -> Net:
     """
     body = nn.Sequential([x for _ in range(3) for x in (dense(width), nn.relu)] + [dense(1, 1.0)])
     value = _Hyper(1, 32)
-    init, run = _made({"body": body, "value": value}, {"body": n_agents + state_width, "value": state_width})
+    init, run = named_layers({"body": (body, n_agents + state_width), "value": (value, state_width)})
 
     def apply(params: Params, u: Utilities, state: Array) -> Array:
         x = jnp.concatenate([u.taken, state], -1)

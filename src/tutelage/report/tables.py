@@ -11,14 +11,12 @@ import numpy as np
 from tutelage.experiment.files import write_bytes
 from tutelage.experiment.stats import bootstrap, iqm
 from tutelage.registry import ENVIRONMENTS, METHODS
-from tutelage.report.ablations import ablations, front, markdown, sights
+from tutelage.report.ablations import ENOUGH, ablations, front, markdown, sights
 from tutelage.report.scores import Rows, flops_ratio, mean_with_interval, retention, scale, short, tasks
 from tutelage.report.value import value_based
 
 BESIDE = ("mappo/{}/small", "ippo/{}/small", "kl/{}", "bc/{}", "dagger_kl/{}")
 """Rows that stand beside a distilled one."""
-ENOUGH = 3
-"""Seeds below which no verdict is given."""
 
 
 def headline(rows: Rows) -> str:
