@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+JOBS ?= 2
 
 .PHONY: install demo test lint bench results clean
 
@@ -29,7 +30,7 @@ bench: install
 	$(BIN)/python benchmarks/bench.py
 
 results: install
-	$(BIN)/tutelage sweep results/plan.toml
+	$(BIN)/tutelage sweep results/plan.toml --jobs $(JOBS)
 	$(BIN)/tutelage report results
 
 clean:

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from tutelage import BadInput
+from tutelage.cli.jobs import cores
+from tutelage.cli.main import guarded
 from tutelage.configs.checks import lasting, later
+from tutelage.experiment.claims import claimed
 from tutelage.experiment.plan import fingerprint, read_plan
 from tutelage.experiment.sinks import Display
-from tutelage.experiment.sweep import Places, sweep, todo
+from tutelage.experiment.sweep import Places, needed, sweep, todo
 from tutelage.report.ablations import ablations, front, sights
 from tutelage.report.curves import draw_front
 from tutelage.report.results import RowResults, current, marl_eval, read_results
@@ -78,6 +81,26 @@ def test_rows_run_once_in_order_and_only_what_changed_runs_again(tmp_path):
     for name in ("README.md", "docs.md"):
         (tmp_path / name).write_text("".join(f"<!-- table: {t} -->\nold\n<!-- end -->\n" for t in TABLES))
         assert fill(tmp_path / name, found) and "old" not in (tmp_path / name).read_text()
+
+
+@pytest.mark.skipif(len(cores()) < 2, reason="two processes need two cores")
+def test_sweeps_side_by_side_share_the_work(tmp_path):
+    plan, places = plan_of(tmp_path, PLAN), places_of(tmp_path)
+    rows = read_plan(plan)
+    with claimed([places.run(rows["mappo/action"], 0)]) as other:
+        assert other
+        # What needs the claimed run is left out: its result, and its students' while it is not trained.
+        with claimed(needed(rows["kd_marl/action"], 0, rows, places)) as mine:
+            assert not mine
+        with claimed(needed(rows["kd_marl/action"], 1, rows, places)) as mine:
+            assert mine
+    assert guarded(["sweep", str(plan), "--out", str(tmp_path / "out"), "--jobs", "2"]) == 0
+    logs = [json.loads(path.read_text()) for path in (tmp_path / "out").glob("[kms]*/**/seed-*.json")]
+    assert sorted((x["row"], x["seed"]) for x in logs) == [
+        ("kd_marl/action", 0), ("kd_marl/action", 1), ("mappo/action", 0), ("mappo/action", 1), ("scripted/action", 0),
+    ]  # fmt: skip
+    assert {x["device"]["used"] for x in logs} == {len(cores()) // 2}
+    assert guarded(["sweep", str(plan), "--jobs", "0"]) == 2
 
 
 def test_one_row_can_be_for_many_environments(tmp_path):

@@ -9,6 +9,7 @@ from typing import Any
 
 from tyro.conf import Positional
 
+from tutelage.cli.jobs import cores, side_by_side
 from tutelage.cli.parsing import parse
 from tutelage.errors import BadInput
 
@@ -23,6 +24,8 @@ class SweepArgs:
     """Shell pattern of row names, e.g. 'kd_marl/*'."""
     minutes: float | None = None
     """Stop after so many minutes; the next call goes on where this one stopped."""
+    jobs: int = 1
+    """So many processes side by side, each with its share of the cores."""
     out: Path | None = None
     """Where results go; default the plan's folder, with zoo/ and runs/ beside it."""
     quiet: bool = False
@@ -34,6 +37,13 @@ def main(argv: Sequence[str]) -> None:
     args = parse(SweepArgs, "sweep", argv, "Run the rows of a plan that are missing, in order of priority.")
     if args.minutes is not None and args.minutes <= 0:
         raise BadInput(f"minutes = {args.minutes}: must be greater than 0")
+    if not 1 <= args.jobs <= len(cores()):
+        raise BadInput(f"jobs = {args.jobs}: must be from 1 to {len(cores())}, the cores at hand")
+    if args.jobs > 1:
+        code = side_by_side(["sweep", *argv, "--jobs", "1"], args.jobs)
+        if code:
+            raise SystemExit(code)
+        return
     from tutelage.experiment.sinks import Display
     from tutelage.experiment.sweep import Places, sweep
 

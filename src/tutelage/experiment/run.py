@@ -64,7 +64,8 @@ def make_record(
 
 def device() -> Record:
     """What the numbers were made on."""
-    return {"kind": jax.devices()[0].device_kind, "machine": platform.machine(), "cores": os.cpu_count()}
+    used = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"kind": jax.devices()[0].device_kind, "machine": platform.machine(), "cores": os.cpu_count(), "used": used}
 
 
 def rebuild(record: Record, teacher: Frozen | None) -> tuple[Environment, Method]:

@@ -18,6 +18,7 @@ import jax
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
 from tutelage.errors import Fault, Interrupted, unknown
+from tutelage.experiment.claims import claimed
 from tutelage.experiment.evaluate import evaluate
 from tutelage.experiment.files import read_json, write_json
 from tutelage.experiment.plan import FLOORS, Row, Rows, fingerprint, read_plan
@@ -27,6 +28,9 @@ from tutelage.experiment.train import Job, carry_on
 from tutelage.policies.acting import greedy, random_policy, sample
 from tutelage.policies.cost import Cost, team_cost
 from tutelage.registry import method_config, method_row
+
+WAIT = 2.0
+"""Seconds between two looks at what other sweeps have finished."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,21 @@ def todo(rows: Rows, places: Places, only: str) -> Iterator[tuple[Row, int]]:
     for _, seed, i in sorted(pairs):
         if not is_current(places.result(picked[i], seed), marks[picked[i].name]):
             yield picked[i], seed
+
+
+def taught_by(row: Row, rows: Rows) -> list[Row]:
+    """A row, its teacher's row, that row's teacher's, ..."""
+    return [row, *(taught_by(rows[row.teacher], rows) if row.teacher in rows else [])]
+
+
+def needed(row: Row, seed: int, rows: Rows, places: Places) -> list[Path]:
+    """The run directories that making a result writes to: the row's own, and those of teachers not yet trained."""
+    writes = [places.run(row, seed)]
+    for teacher in taught_by(row, rows)[1:]:
+        run = places.run(teacher, seed)
+        if not ((run / "eval.json").exists() and is_current(run / "row.json", fingerprint(teacher, rows))):
+            writes.append(run)
+    return writes
 
 
 def make_run(row: Row, seed: int, rows: Rows, places: Places, display: Display) -> LoadedRun:
@@ -188,7 +207,7 @@ def sweep(
     display: Display | None = None,
     extra: Callable[[Row, LoadedRun], dict[str, Any]] = lambda row, run: {},
 ) -> tuple[int, int]:
-    """Run what is missing.
+    """Run what is missing. Other processes may sweep the same plan at the same time: what one is at, others leave out.
 
     Args:
         plan: the TOML file.
@@ -203,23 +222,29 @@ def sweep(
         BadInput: the plan cannot be run. Fault: a run broke.
     """
     rows, display = read_plan(plan), display or Display()
-    missing = list(todo(rows, places, only))
     done = 0
     timer = threading.Timer(minutes * 60, _thread.interrupt_main) if minutes else None
     if timer:
         timer.daemon = True
         timer.start()
     try:
-        for row, seed in missing:
-            left = sum(r.minutes for r, _ in missing[done:])
-            display.say(f"== {row.name} seed {seed} ({len(missing) - done} left, about {left:.0f} min)")
-            write_json(places.result(row, seed), make_result(row, seed, rows, places, display, extra))
-            done += 1
-            jax.clear_caches()
+        while missing := list(todo(rows, places, only)):
+            for row, seed in missing:
+                with claimed(needed(row, seed, rows, places)) as mine:
+                    if not mine or is_current(places.result(row, seed), fingerprint(row, rows)):
+                        continue
+                    left = sum(r.minutes for r, _ in missing)
+                    display.say(f"== {row.name} seed {seed} ({len(missing)} left, about {left:.0f} min)")
+                    write_json(places.result(row, seed), make_result(row, seed, rows, places, display, extra))
+                done += 1
+                jax.clear_caches()
+                break
+            else:
+                time.sleep(WAIT)  # other sweeps are at all that is left
     except (Interrupted, KeyboardInterrupt):
         if timer is None or timer.is_alive():
             raise
     finally:
         if timer:
             timer.cancel()
-    return done, len(missing) - done
+    return done, len(list(todo(rows, places, only)))
