@@ -32,8 +32,24 @@ def stages():
     return method, P.build(env, method_config("ptde", **SMALL)), copied, last, told
 
 
-def test_students_learn_what_pays_without_the_state(tmp_path):
-    run = tutelage.train("ptde", "probe/action", out=tmp_path / "run", quiet=True, fit=QUICK, **SMALL)[0]
+ON_MAPPO = dict(core="gru", size="width=12", critic_width=8, chunk=8, envs=32, rollout=16, steps=6_000, lr=3e-3,
+                generator=8, fusion_width=10, predict=20_000)  # fmt: skip
+
+
+@cache
+def stages_on_mappo():
+    """The method, the state after the first stage, after the second, and what the second told."""
+    env = make("probe/coordination")
+    method = build("ptde_mappo", env, **ON_MAPPO)
+    first = run_stage(env, method)[0]
+    copied = jax.tree.map(np.array, (first.ppo, first.guess.params))
+    last, told = run_stage(env, method, 1, first)
+    return method, copied, last, told
+
+
+@pytest.mark.parametrize(("name", "settings"), [("ptde", SMALL), ("ptde_mappo", ON_MAPPO)])
+def test_students_learn_what_pays_without_the_state(tmp_path, name, settings):
+    run = tutelage.train(name, "probe/action", out=tmp_path / "run", quiet=True, fit=QUICK, **settings)[0]
     assert run.test["success_rate"] == 1 and run.test["beside"]["teacher"]["success_rate"] == 1
     assert_same(tutelage.load(run.path).params(), run.params())
 
@@ -46,8 +62,17 @@ def test_prediction_improves_and_changes_nothing_else():
     assert any((np.asarray(a) != b).any() for a, b in zip(after, before, strict=True))
 
 
-def test_the_student_reads_no_state_and_is_the_teachers_network_behind_a_predictor():
-    method, _, _, last, _ = stages()
+def test_on_mappo_prediction_improves_and_changes_nothing_else():
+    _, (ppo, guess), last, told = stages_on_mappo()
+    assert told["prediction"][-1] < 0.5 * told["prediction"][0]
+    assert_same(last.ppo, ppo)
+    after, before = map(jax.tree.leaves, (last.guess.params, guess))
+    assert any((np.asarray(a) != b).any() for a, b in zip(after, before, strict=True))
+
+
+@pytest.mark.parametrize("form", [stages, stages_on_mappo])
+def test_the_student_reads_no_state_and_is_the_teachers_network_behind_a_predictor(form):
+    method, *_, last, _ = form()
     params = method.params(last)
     assert_same(params["student"][0]["act"], params["teacher"]["team"][0])
     steps = make_steps(make("probe/coordination").spec, (4,))
@@ -64,21 +89,26 @@ def test_with_a_perfect_prediction_students_score_as_the_teacher():
     method, pieces, _, last, _ = stages()
     data = sampled(pieces.td, last.q.replay, jax.random.key(0))
     teacher, student = (method.params(last)[role] for role in ("teacher", "student"))
-    carry = pieces.student.carry(32)
-    told = unroll(pieces.predictor, last.guess.params, pieces.predictor.carry(32), data.steps, data.steps.first).scores
+    carry = pieces.guessing.student.carry(32)
+    told = unroll(
+        pieces.guessing.predictor, last.guess.params, pieces.guessing.predictor.carry(32), data.steps, data.steps.first
+    ).scores
     history = P.view("local+action").read(data.steps)
     rows = data.steps._replace(obs=np.concatenate([history, told], -1))
-    agent = pieces.student.groups[0].agent
+    agent = pieces.guessing.student.groups[0].agent
     sizes = rows.obs.shape[-1], 12, 3
     behind = P.Agent("gru", *sizes, *P.core("gru", *sizes))
     inner = P.team((P.Group((0, 1), behind, P.view("local-no-id")),))
     expected = unroll(inner, teacher["team"], inner.carry(32), rows, data.steps.first).scores
-    assert_close(unroll(pieces.student, student, carry, data.steps, data.steps.first).scores, expected)
+    assert_close(unroll(pieces.guessing.student, student, carry, data.steps, data.steps.first).scores, expected)
     params = jax.eval_shape(agent.init, jax.random.key(0))
     assert agent_cost(agent).params == sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))
 
 
-def test_students_of_several_networks_or_restricted_sight_are_refused():
+@pytest.mark.parametrize("name", ["ptde", "ptde_mappo"])
+def test_students_of_several_networks_or_restricted_sight_are_refused(name):
     for settings in (dict(size="tiers=0:8;1:16"), dict(sight="drop=shown")):
         with pytest.raises(BadInput, match="one network of full sight"):
-            build("ptde", make("probe/action"), **settings)
+            build(name, make("probe/action"), **settings)
+    with pytest.raises(BadInput, match="teacher: ptde"):
+        build(name, make("probe/action"), teacher=object())

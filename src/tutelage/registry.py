@@ -48,8 +48,8 @@ _KD_PUBLISHED = dict(temperature=2.0, lr=5e-4, anneal=False, gather=200_000)
 _ONLY = dict(adv=0.0, kl=0.0, ce=0.0, rel=0.0, role=0.0, entropy=0.0)
 
 _Q_PUBLISHED = dict(
-    replay="episode", envs=8, batch=32, updates=8, capacity_steps=500_000, lr=5e-4, optimiser="rmsprop", lam=0.0,
-    epsilon_steps=50_000, target_every=200, reward_scale=None, memory_gb=4.0
+    replay="episode", envs=8, batch=32, updates=8, capacity_steps=500_000, lr=5e-4, optimiser="rmsprop", anneal=False,
+    lam=0.0, epsilon_steps=50_000, target_every=200, reward_scale=None, memory_gb=4.0
 )  # fmt: skip
 _Q: dict[str, tuple[str, dict[str, Any]]] = {
     "iql": ("independent Q-learning", dict(mixer="iql")),
@@ -117,7 +117,10 @@ METHODS: dict[str, MethodRow] = {
     ),
     **{
         name: MethodRow(
-            "tutelage.methods.ddn:ddn", "tutelage.configs.ddn:DdnConfig", about, presets={"default": changes}
+            "tutelage.methods.ddn:ddn",
+            "tutelage.configs.ddn:DdnConfig",
+            about,
+            presets={"default": changes, "tuned": changes},
         )
         for name, (about, changes) in _TAUGHT.items()
     },
@@ -126,12 +129,17 @@ METHODS: dict[str, MethodRow] = {
         "tutelage.configs.ddn:PtdeConfig",
         "Q-learning on personalised state, which students then predict from what they see",
     ),
+    "ptde_mappo": MethodRow(
+        "tutelage.methods.ptde_mappo:ptde_mappo",
+        "tutelage.configs.ddn:PtdeMappoConfig",
+        "MAPPO on personalised state, which students then predict from what they see",
+    ),
     **{
         name: MethodRow(
             "tutelage.methods.qlearning:qlearning",
             "tutelage.configs.qlearning:QConfig",
             about,
-            presets={"default": changes, "published": {**_Q_PUBLISHED, **changes}},
+            presets={"default": changes, "tuned": changes, "published": {**_Q_PUBLISHED, **changes}},
         )
         for name, (about, changes) in _Q.items()
     },

@@ -1,4 +1,4 @@
-"""Settings of value-based teachers and their students: DDN, CTDS, IGM-DA, PTDE."""
+"""Settings of value-based teachers and their students: DDN, CTDS, IGM-DA, PTDE; and of PTDE on MAPPO."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tutelage.configs.checks import check_choices, check_positive, check_unit
+from tutelage.configs.ppo import PpoConfig
 from tutelage.configs.qlearning import QConfig
 from tutelage.errors import BadInput
 
@@ -73,6 +74,26 @@ class PtdeConfig(QConfig):
     """Hidden width of the network that personalises."""
     predict: int = 2_000
     """Gradient steps of the second stage, on what replay holds."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(self, "fusion_width", "generator", "predict")
+
+
+@dataclass(frozen=True)
+class PtdeMappoConfig(PpoConfig):
+    """Settings of MAPPO on personalised state that students then predict from what they see.
+
+    `size` is the width of the teacher's network and of the students' predictor; epochs, minibatches and learning rate
+    hold for both stages.
+    """
+
+    fusion_width: int = 64
+    """Width of the personalised state."""
+    generator: int = 32
+    """Hidden width of the network that personalises."""
+    predict: int = 200_000
+    """Environment steps of the second stage, played by the students."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

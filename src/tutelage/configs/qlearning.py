@@ -60,7 +60,7 @@ class QConfig:
     """Environment steps before the first gradient step."""
     lr: float = 1e-3
     """Learning rate."""
-    anneal: bool = False
+    anneal: bool = True
     """Let the learning rate fall to 0 over the budget."""
     optimiser: Literal["adam", "rmsprop"] = "adam"
     """Direction of the gradient steps."""

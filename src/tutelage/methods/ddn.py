@@ -114,13 +114,15 @@ def build_teacher(spec: Spec, config: DdnConfig, width: int) -> tuple[Policy, Re
         config.fusion, *sizes, config.fusion_width, config.generator))  # fmt: skip
 
 
-def central_team(spec: Spec, core: str, width: int, seen: View, fuse: Net, inputs: int) -> tuple[Policy, Reader]:
+def central_team(
+    spec: Spec, core: str, width: int, seen: View, fuse: Net, inputs: int, gain: float = 1.0
+) -> tuple[Policy, Reader]:
     """A team over rows `fuse(seen, state)`, and how it reads whole sequences: the fusion of all steps at once.
 
     Parameters are {fuse, team}. The features of what is read are the recurrent layer's output and what the first layer
-    makes of its input.
+    makes of its input. `gain` scales the scores of new parameters.
     """
-    agent = make_agent(core, inputs, width, spec.n_actions, gain=1.0)
+    agent = make_agent(core, inputs, width, spec.n_actions, gain=gain)
     inner = team((Group(tuple(range(spec.n_agents)), agent, view("local-no-id")),))
     fused = lambda params, ts: ts._replace(obs=fuse.apply(params["fuse"], seen.read(ts), ts.state))
 

@@ -163,18 +163,19 @@ def improve(
     return state, jax.tree.map(jnp.mean, metrics)
 
 
+def start(parts: Parts, key: PRNGKeyArray) -> PpoState:
+    """New actor and critic."""
+    tx, (key_actor, key_critic) = clipped_adam(parts.config.grad_clip), jax.random.split(key)
+    critic = parts.critic.init(key_critic)
+    return PpoState(learner(tx, parts.actor.init(key_actor)), learner(tx, critic["net"]), critic["returns"])
+
+
 def ppo(spec: Spec, config: PpoConfig, critic_view: View, teacher: Frozen | None) -> Method:
     """PPO with the given view for the critic."""
     if teacher is not None:
         raise BadInput("teacher: PPO learns by itself; distil with kd_marl, kl or bc")
     actor = build_team(spec, config, view(config.actor_view))
     parts = Parts(config, actor, critic_policy(spec, critic_view, config.critic_width))
-    tx = clipped_adam(config.grad_clip)
-
-    def init(key: PRNGKeyArray) -> PpoState:
-        key_actor, key_critic = jax.random.split(key)
-        start = parts.critic.init(key_critic)
-        return PpoState(learner(tx, parts.actor.init(key_actor)), learner(tx, start["net"]), start["returns"])
 
     def update(
         state: PpoState, rollouts: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
@@ -190,7 +191,7 @@ def ppo(spec: Spec, config: PpoConfig, critic_view: View, teacher: Frozen | None
     )
     role = "student" if view(config.actor_view).decentralised else "teacher"
     return Method(
-        init=init,
+        init=lambda key: start(parts, key),
         stages=(Stage("train", {"actor": behaviour}, update, config.steps),),
         roles={role: parts.actor, "critic": parts.critic},
         params=lambda state: {

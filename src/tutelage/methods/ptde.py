@@ -1,8 +1,8 @@
-"""PTDE, the value-based form: a team learns with personalised state, then predicts it and acts without.
+"""PTDE: a team learns with personalised state, then predicts it and acts without. Here the value-based form.
 
 Stage `train`: Q-learning; each agent reads what it sees and the state personalised for it. Stage `predict`: a recurrent
 predictor learns that personalised state from what the agent sees; nothing else changes. Executed is the team with the
-prediction in the state's place.
+prediction in the state's place. The form on MAPPO is `ptde_mappo`.
 Reference: Chen et al. 2022 (PTDE), as reported second-hand; see docs/methods.
 """
 
@@ -15,17 +15,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from tutelage.configs.ddn import PtdeConfig
+from tutelage.configs.ddn import PtdeConfig, PtdeMappoConfig
 from tutelage.data.collect import unroll
 from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
 from tutelage.learning.optim import Learner, descend, learner
-from tutelage.methods.ddn import central_team
+from tutelage.methods.ddn import Reader, central_team
 from tutelage.methods.qlearning import (
     Learning,
     Parts,
     QState,
-    Sequences,
     assemble,
     exploring,
     improve,
@@ -37,7 +36,7 @@ from tutelage.methods.qlearning import (
 from tutelage.networks.cores import Core, Net, core
 from tutelage.networks.fusion import fusion
 from tutelage.policies.agent import Agent, Group, team
-from tutelage.policies.views import view
+from tutelage.policies.views import View, view
 from tutelage.types import (
     Carry,
     Environment,
@@ -93,69 +92,94 @@ def predicting_agent(kind: str, inputs: int, width: int, fused: int, n_actions: 
     return agent, guess
 
 
-class Pieces(NamedTuple):
-    """Who learns.
+class Guessing(NamedTuple):
+    """What the second stage learns.
 
     Attributes:
-        td: the teacher's side as in `qlearning`.
+        seen: what agents see.
+        fuse: from that and the state to the personalised state of every agent.
+        predictor: a team whose scores are predictions of it.
         student: the team that is deployed.
-        fuse: from what an agent sees and the state to its personalised state.
-        predictor: a team whose scores are predictions.
     """
 
-    td: Parts
-    student: Policy
+    seen: View
     fuse: Net
     predictor: Policy
+    student: Policy
+
+
+class Pieces(NamedTuple):
+    """The teacher's side as in `qlearning`, and what predicts."""
+
+    td: Parts
+    guessing: Guessing
+
+
+def central(
+    spec: Spec, config: PtdeConfig | PtdeMappoConfig, width: int, seen: View, gain: float
+) -> tuple[Policy, Reader, Guessing]:
+    """The team that reads the personalised state, how it reads sequences, and what will predict for it."""
+    own = seen.width(spec)
+    fuse, fused = fusion("full", own, spec.state_width, spec.n_agents, config.fusion_width, config.generator)
+    joined = Net(fuse.init, lambda p, l, s: jnp.concatenate([l, fuse.apply(p, l, s)], -1))
+    teacher, read = central_team(spec, config.core, width, seen, joined, own + fused, gain)
+    agent, guess = predicting_agent(config.core, own, width, fused, spec.n_actions)
+    student = team((Group(tuple(range(spec.n_agents)), agent, seen),))
+    predictor = predicting_team(spec, guess, own, width, fused, config.core, seen)
+    return teacher, read, Guessing(seen, fuse, predictor, student)
+
+
+def only_width(groups: tuple[Group, ...], sight: str, size: str) -> int:
+    """The width of the one network that all share; BadInput where there are several, or sight is restricted."""
+    if len(groups) != 1 or sight != "full":
+        raise BadInput(f"size = {size!r}, sight = {sight!r}: ptde needs one network of full sight for all")
+    return groups[0].agent.width
 
 
 def build(env: Environment, config: PtdeConfig) -> Pieces:
     """Teacher, students and predictor; raises BadInput for students of several networks."""
-    spec, history = env.spec, view("local+action")
     local = assemble(env, config)
-    if len(local.agent.groups) != 1 or config.sight != "full":
-        raise BadInput(
-            f"size = {config.size!r}, sight = {config.sight!r}: ptde needs one network of full sight for all"
-        )
-    own, width = history.width(spec), local.agent.groups[0].agent.width
-    fuse, fused = fusion("full", own, spec.state_width, spec.n_agents, config.fusion_width, config.generator)
-    joined = Net(fuse.init, lambda p, l, s: jnp.concatenate([l, fuse.apply(p, l, s)], -1))
-    td = local.of(*central_team(spec, config.core, width, history, joined, own + fused))
-    agent, guess = predicting_agent(config.core, own, width, fused, spec.n_actions)
-    student = team((Group(tuple(range(spec.n_agents)), agent, history),))
-    return Pieces(td, student, fuse, predictor(spec, guess, own, width, fused, config.core))
+    width = only_width(local.agent.groups, config.sight, config.size)
+    teacher, read, guessing = central(env.spec, config, width, view("local+action"), gain=1.0)
+    return Pieces(local.of(teacher, read), guessing)
 
 
-def predictor(spec: Spec, guess: Core, own: int, width: int, fused: int, kind: str) -> Policy:
+def predicting_team(spec: Spec, guess: Core, own: int, width: int, fused: int, kind: str, seen: View) -> Policy:
     """The predicting part as a team of its own, whose scores are predictions; none of them is ever masked."""
-    history, agent = view("local+action"), Agent(kind, own, width, fused, *guess)
+    agent = Agent(kind, own, width, fused, *guess)
     inner = team((Group(tuple(range(spec.n_agents)), agent, view("local-no-id")),))
 
     def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
-        rows = history.read(timestep)
+        rows = seen.read(timestep)
         every = jnp.ones((*rows.shape[:-1], fused), bool)
         return inner.step(params, carry, timestep._replace(obs=rows, avail=every), key)
 
     return Policy(inner.init, inner.carry, step)
 
 
-def prediction_loss(pieces: Pieces, guess: Params, teacher: Params, data: Sequences) -> tuple[Array, Metrics]:
-    """Squared error of the predicted personalised state, over living agents."""
-    steps = data.steps
-    goal = pieces.fuse.apply(teacher["fuse"], view("local+action").read(steps), steps.state)
-    carry = pieces.predictor.carry(steps.last.shape[1])
-    # The predictor's memory starts empty, not at the sequence's beginning: the burn-in warms it up.
-    told = unroll(pieces.predictor, guess, carry, steps, steps.first).scores
+def prediction_loss(
+    guessing: Guessing, guess: Params, fuse: Params, carry: Carry, steps: TimeStep, where: Bool[Array, "T B"]
+) -> tuple[Array, Metrics]:
+    """Squared error of the predicted personalised state, over living agents.
+
+    Args:
+        guess, fuse: parameters of the predictor and of the fusion (which is not changed).
+        carry: the predictor's memory before the first step.
+        steps: leaves (T, B, ...).
+        where: steps that count.
+    """
+    goal = jax.lax.stop_gradient(guessing.fuse.apply(fuse, guessing.seen.read(steps), steps.state))
+    told = unroll(guessing.predictor, guess, carry, steps, steps.first).scores
     assert told is not None
-    where = data.counts[..., None] & steps.alive[:-1]
-    loss = masked_mean(jnp.square(told - jax.lax.stop_gradient(goal)).mean(-1)[:-1], where)
-    spread = masked_mean(jnp.square(goal - goal.mean((0, 1, 2))).mean(-1)[:-1], where)
+    living = where[..., None] & steps.alive
+    loss = masked_mean(jnp.square(told - goal).mean(-1), living)
+    spread = masked_mean(jnp.square(goal - goal.mean((0, 1, 2))).mean(-1), living)
     return loss, {"prediction": loss, "unexplained": loss / jnp.maximum(spread, 1e-8)}
 
 
-def student_params(state: PtdeState) -> Params:
+def student_params(guess: Params, teacher: Params) -> Params:
     """The predictor in front of the teacher's network."""
-    return ({"guess": state.guess.params[0], "act": state.q.online.params["agent"]["team"][0]},)
+    return ({"guess": guess[0], "act": teacher["team"][0]},)
 
 
 def ptde(env: Environment, config: PtdeConfig, teacher: Frozen | None = None) -> Method:
@@ -166,8 +190,8 @@ def ptde(env: Environment, config: PtdeConfig, teacher: Frozen | None = None) ->
     """
     if teacher is not None:
         raise BadInput("teacher: ptde trains its own; distil a finished one with kd_marl, kl or bc")
-    pieces = build(env, config)
-    td, tx = pieces.td, pieces.td.tx
+    td, guessing = build(env, config)
+    tx = td.tx
     acting = exploring(td)
     behaviour = acting._replace(plays=lambda state, progress: acting.plays(state.q, progress))
 
@@ -176,7 +200,7 @@ def ptde(env: Environment, config: PtdeConfig, teacher: Frozen | None = None) ->
         params = {"agent": td.agent.init(keys[0]), "mix": td.mix.init(keys[1])}
         zero = jnp.zeros((), jnp.int32)
         q = QState(learner(tx, params), params, zero, ())  # type: ignore[arg-type]
-        guess = learner(tx, pieces.predictor.init(keys[2]))
+        guess = learner(tx, guessing.predictor.init(keys[2]))
         return PtdeState(q._replace(replay=room(td, env, behaviour, PtdeState(q, guess))), guess)
 
     def train(
@@ -189,8 +213,11 @@ def ptde(env: Environment, config: PtdeConfig, teacher: Frozen | None = None) ->
 
     def predict(state: PtdeState, played: Any, key: PRNGKeyArray, progress: Array) -> tuple[PtdeState, Metrics]:
         data = sampled(td, state.q.replay, key)
-        frozen = state.q.online.params["agent"]
-        loss = lambda params: prediction_loss(pieces, params, frozen, data)
+        fuse = state.q.online.params["agent"]["fuse"]
+        steps = jax.tree.map(lambda x: x[:-1], data.steps)
+        # The predictor's memory starts empty, not at the sequence's beginning: the burn-in warms it up.
+        carry = guessing.predictor.carry(config.batch)
+        loss = lambda params: prediction_loss(guessing, params, fuse, carry, steps, data.counts)
         guess, told = descend(tx, state.guess, loss, config.lr * (1 - progress))
         return state._replace(guess=guess), told
 
@@ -200,7 +227,10 @@ def ptde(env: Environment, config: PtdeConfig, teacher: Frozen | None = None) ->
             Stage("train", {"teacher": behaviour}, train, config.steps, evaluated=False),
             Stage("predict", {}, predict, config.predict, unit="updates", fixed=("q",)),
         ),
-        roles={"student": pieces.student, "teacher": td.agent},
-        params=lambda state: {"student": student_params(state), "teacher": state.q.online.params["agent"]},
+        roles={"student": guessing.student, "teacher": td.agent},
+        params=lambda state: {
+            "student": student_params(state.guess.params, state.q.online.params["agent"]),
+            "teacher": state.q.online.params["agent"],
+        },
         beside=("teacher",),
     )

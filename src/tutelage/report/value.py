@@ -8,7 +8,7 @@ from tutelage.report.ablations import markdown
 from tutelage.report.results import RowResults
 from tutelage.report.scores import Rows, mean_with_interval, short
 
-METHODS = ("ddn", "ctds", "igm_da", "ptde", "qmix", "qplex", "cw_qmix", "ow_qmix", "w_vdn", "vdn", "iql")
+METHODS = ("ddn", "ctds", "igm_da", "ptde", "ptde_mappo", "qmix", "qplex", "cw_qmix", "ow_qmix", "w_vdn", "vdn", "iql")
 LATE = 5
 """Evaluations that the late score is the mean of."""
 
