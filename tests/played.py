@@ -12,15 +12,17 @@ import numpy as np
 from tutelage import make
 from tutelage.types import TimeStep
 
-SHORT, SHORTER, B = 60, 30, 16
-"""Battles are cut short, so that some reach the time limit."""
+SHORT, SHORTER, SHORTEST, B = 60, 30, 9, 16
+"""Battles and voyages are cut short, so that some reach the time limit."""
 
 
 @cache
 def build(name: str) -> Any:
     """The environment of that name."""
     short = SHORTER if name == "smax/MMM2" else SHORT  # where one side soon wins
-    return make(name, **({"max_steps": short} if name.startswith("smax") else {}))
+    limits = {"smax": short, "smax-jaxmarl": short, "marine": SHORTEST}
+    task = name.split("/")[0]
+    return make(name, **({"max_steps": limits[task]} if task in limits else {}))
 
 
 class Played(NamedTuple):

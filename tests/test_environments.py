@@ -14,10 +14,11 @@ from tutelage import BadInput, make
 from tutelage.registry import ENVIRONMENTS, environment_options
 from tutelage.types import TimeStep
 
-PLAYED = [name for name in ENVIRONMENTS if not name.startswith("smax")] + [
-    "smax/2s3z", "smax/MMM2", "smax/2s_vs_1sc", "smax-jaxmarl/2s3z"]  # fmt: skip
+PLAYED = [name for name in ENVIRONMENTS if name.split("/")[0] in ("mpe", "predator_prey", "probe")] + [
+    "smax/2s3z", "smax/MMM2", "smax/2s_vs_1sc", "smax-jaxmarl/2s3z", "fire_commander/5x5", "fire_commander/medium",
+    "marine/easy", "marine/medium_source", "marine/hard_raid"]  # fmt: skip
 OPENED = ["smax/3s_vs_5z", "smax/smacv2_5_units", "smax/27m_vs_30m", "smax-jaxmarl/3m"]
-"""The other battles are only traced: their code is the same."""
+"""The other levels are only traced: their code is the same."""
 
 
 def shapes_of(spec: Any) -> TimeStep:

@@ -175,6 +175,24 @@ _HUNTS = {
     "punish0": "8 hunters catch 8 stags in pairs",
     "punish2": "the same; a catch by one alone costs 2",
 }
+_FIRES = {
+    "easy": "3 agents that see and 2 that douse, 10x10 cells, one fire",
+    "medium": "4 and 3, 15x15, two fires",
+    "hard": "6 and 4, 20x20, three fires",
+    "5x5": "2 and 1, one fire; the source's size, no radio",
+    "10x10": "3 and 2, two fires; the source's size, no radio",
+    "20x20": "6 and 4, three fires; the source's size, no radio",
+}
+_VOYAGES = {
+    "easy": "3 routing and 2 logistics ships, 10x10 cells, one destination",
+    "medium": "4 and 3, 15x15, a destination each",
+    "hard": "6 and 4, 20x20, a destination each, rough sea",
+}
+_SEAS = {
+    **_VOYAGES,
+    **{f"{name}_source": f"{name} with one destination, the public environment's reward, no AIS" for name in _VOYAGES},
+    **{f"{name}_raid": f"{name} with raiders that steal fuel" for name in _VOYAGES},
+}
 _PROBES = {
     "value": "one step, constant reward: does the critic learn a constant?",
     "delayed": "the reward comes one step later: is discounting right?",
@@ -206,6 +224,16 @@ ENVIRONMENTS: dict[str, EnvironmentRow] = {
             "tutelage.envs.predator_prey.env:make", "tutelage.configs.envs:PredatorPreyOptions", about
         )
         for name, about in _HUNTS.items()
+    },
+    **{
+        f"fire_commander/{name}": EnvironmentRow(
+            "tutelage.envs.fire_commander.env:make", "tutelage.configs.envs:FireCommanderOptions", about
+        )
+        for name, about in _FIRES.items()
+    },
+    **{
+        f"marine/{name}": EnvironmentRow("tutelage.envs.marine.env:make", "tutelage.configs.envs:MarineOptions", about)
+        for name, about in _SEAS.items()
     },
     **{
         f"probe/{name}": EnvironmentRow("tutelage.envs.probe:make", "tutelage.configs.envs:ProbeOptions", about)

@@ -58,6 +58,22 @@ class Sensed(NamedTuple):
     alive: Bool[Array, "*batch N"]
 
 
+class Goals(NamedTuple):
+    """What each agent could be sent to do, for teachers that assign goals. Goal j stays the same thing over time.
+
+    Attributes:
+        features: of every pair of agent and goal.
+        valid: whether the agent may be given the goal now.
+        potential: how far the agent has come with it; progress is the difference over a step.
+        reached: whether it is done.
+    """
+
+    features: Float[Array, "*batch N M F"]
+    valid: Bool[Array, "*batch N M"]
+    potential: Float[Array, "*batch N M"]
+    reached: Bool[Array, "*batch N M"]
+
+
 class Block(NamedTuple):
     """A named run of observation columns: `obs[start:stop]`.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tutelage.configs.checks import check_choices, check_positive, check_unit
-from tutelage.errors import BadInput
+from tutelage.errors import BadInput, unknown
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,46 @@ class PredatorPreyOptions:
         if self.n_agents + self.n_stags + self.n_hares > self.size**2:
             units = self.n_agents + self.n_stags + self.n_hares
             raise BadInput(f"size = {self.size}: {units} hunters and prey do not fit on {self.size**2} cells")
+
+
+@dataclass(frozen=True)
+class FireCommanderOptions:
+    """Options of fire_commander."""
+
+    radio: bool | None = None
+    """Whether agents within half a map's side of each other share what they have seen; the level's own unless given."""
+    knows: Literal["belief", "oracle"] = "belief"
+    """What the world state tells of fires: all that the agents together know, or the truth."""
+    max_steps: int = 80
+    """Steps after which an episode is cut off."""
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_positive(self, "max_steps")
+        if self.max_steps > 126:
+            raise BadInput(f"max_steps = {self.max_steps}: must not be greater than 126")
+
+
+@dataclass(frozen=True)
+class MarineOptions:
+    """Options of marine."""
+
+    ais: bool | None = None
+    """Whether ships within a quarter of the map's side tell each other where they are; the level's own unless given."""
+    reward: Literal["potential", "source"] | None = None
+    """`potential` pays for distance gained and for arriving, `source` is the public environment's; the level's own
+    unless given."""
+    supply: bool = False
+    """Whether logistics ships hold no more than size^2 fuel and serve the two emptiest ships only."""
+    waves: str | None = None
+    """File of wave heights (NetCDF or GRIB: time, latitude, longitude); a synthetic sea unless given."""
+    max_steps: int = 100
+    """Steps in which all must arrive."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "max_steps")
+        if self.reward not in (None, "potential", "source"):
+            raise unknown("reward", str(self.reward), ("potential", "source"))
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,11 @@ class Canvas:
     ) -> None:
         self.pen.ellipse(self._box(x, y, radius), fill=fill, outline=outline, width=round(FINE * width))
 
+    def square(
+        self, x: float, y: float, half: float, fill: str | None, outline: str | None = None, width: float = 1
+    ) -> None:
+        self.pen.rectangle(self._box(x, y, half), fill=fill, outline=outline, width=round(FINE * width))
+
     def gauge(self, x: float, y: float, radius: float, share: float, fill: str, width: float = 3) -> None:
         """A ring around (x, y) of which `share` in [0, 1] is filled, clockwise from the top."""
         box, pixels = self._box(x, y, radius), round(FINE * width)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -68,7 +68,12 @@ def controller(
     return Policy(init=lambda key: (), carry=carry, step=step)
 
 
-def pick_controller(env_id: str, name: str, table: dict[str, Callable[[], Policy]]) -> Policy:
+def steps_of(action: Int[Array, "..."], table: Sequence[int]) -> Int[Array, "..."]:
+    """What each action adds to a coordinate: `table[action]`, 0 beyond the table. Comparing is faster than indexing."""
+    return jnp.stack([jnp.where(action == i, step, 0) for i, step in enumerate(table)]).sum(0)
+
+
+def pick_controller(env_id: str, name: str, table: Mapping[str, Callable[[], Policy]]) -> Policy:
     """Look a scripted controller up; raises BadInput naming the environment's controllers."""
     if name not in table:
         raise unknown(f"scripted controller of {env_id}", name, table)
@@ -109,6 +114,11 @@ def blocks(*runs: tuple[str, int] | tuple[str, int, int]) -> tuple[Block, ...]:
         laid.append(Block(name, start, start + width, start + place[0] if place else None))
         start += width
     return tuple(laid)
+
+
+def lift(state: EnvState) -> EnvState:
+    """One episode as a batch of one, the batch's axis last."""
+    return jax.tree.map(lambda x: x[..., None], state)
 
 
 def batch_last(

@@ -1,0 +1,1 @@
+"""FireCommander: some agents see, others douse."""

@@ -1,0 +1,35 @@
+"""Pictures of FireCommander: fire and its fronts, what the team knows, who sees and who douses."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tutelage.envs.canvas import BLUE, GREEN, INK, Canvas
+from tutelage.envs.fire_commander.rules import Blaze, Rules
+
+FIRE, HIDDEN_FIRE, FRONT, UNSEEN, SIGHT = "#e4572e", "#e4572e66", "#7a1f10", "#cfc8b8", "#2f6fd61f"
+FORGET = 30
+"""Steps after which a cell looks as if it had never been seen."""
+
+
+def picture(name: str, rules: Rules, state: Blaze) -> np.ndarray:
+    """Cells darken as sight of them grows old; fire that nobody knows of is pale. Fronts are dots, agents discs (blue
+    see, with their field of view; green douse)."""
+    canvas = Canvas(-1, rules.size)
+    now, known = int(state.time), np.asarray(state.known).max(0)
+    burning, age = np.asarray(state.burning), now + 1 - (known >> 1)
+    old = np.where(known > 1, np.clip(age / FORGET, 0, 1), 1)
+    for x, y, fire, dim, told in zip(rules.cell_x, rules.cell_y, burning, old, (known & 1) > 0, strict=True):
+        canvas.square(x, y, 0.5, f"{UNSEEN}{round(200 * dim):02x}")
+        if fire:
+            canvas.square(x, y, 0.42, FIRE if told else HIDDEN_FIRE)
+    for x, y, active in zip(*map(np.asarray, (state.front_x, state.front_y, state.active)), strict=True):
+        if active:
+            canvas.disc(int(x), int(y), 0.16, FRONT)
+    for i, (x, y) in enumerate(zip(np.asarray(state.x), np.asarray(state.y), strict=True)):
+        sees = i < rules.perception
+        if sees:
+            canvas.square(x, y, rules.vision + 0.5, SIGHT, BLUE, 0.7)
+        canvas.disc(x, y, 0.28, BLUE if sees else GREEN, INK, 1)
+    canvas.caption(f"fire_commander/{name}   step {now}   burning {int(burning.sum())}")
+    return canvas.array()

@@ -1,0 +1,1 @@
+"""MARINE: replenishment at sea."""

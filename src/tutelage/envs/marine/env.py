@@ -1,0 +1,142 @@
+"""`marine/LEVEL`: routing ships must reach port before their fuel ends; logistics ships refuel them at sea."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from tutelage.configs.envs import MarineOptions
+from tutelage.envs.marine.goals import goals
+from tutelage.envs.marine.levels import LEVELS
+from tutelage.envs.marine.picture import picture
+from tutelage.envs.marine.rules import Outcome, Voyage, advance, begin, luck_to_begin
+from tutelage.envs.marine.script import pairing
+from tutelage.envs.marine.sea import load, recorded, synthetic
+from tutelage.envs.marine.senses import (
+    NEIGHBOURS,
+    SHIP,
+    observations,
+    sight_width,
+    window_width,
+    world,
+    world_width,
+)
+from tutelage.envs.parts import (
+    batch_last,
+    blocks,
+    first_timestep,
+    lift,
+    next_timestep,
+    pick_controller,
+    several,
+)
+from tutelage.types import EnvState, Goals, Policy, Sensed, Spec, TimeStep, VectorEnv
+
+
+def make(name: str, options: MarineOptions) -> Marine:
+    """The level of that name."""
+    return Marine(name, options)
+
+
+class Marine:
+    """Success: every routing ship in port within the limit, and no tank ever empty at sea."""
+
+    def __init__(self, name: str, options: MarineOptions) -> None:
+        self.name, self.options = name, options
+        level, ais = LEVELS[name]
+        reward = options.reward or level.reward
+        self.rules = replace(level, limit=options.max_steps, reward=reward, supply=options.supply)
+        self.ais = ais if options.ais is None else options.ais
+        self.sea = recorded(load(Path(options.waves)), self.rules.size) if options.waves else synthetic(self.rules.size)
+        r, n = self.rules.routing, self.rules.ships
+        width, shown = sight_width(self.rules, self.ais), window_width(self.rules)
+        told = NEIGHBOURS * SHIP if self.ais else 0
+        self.spec = Spec(
+            n_agents=n,
+            n_actions=5,
+            obs_width=width,
+            state_width=world_width(self.rules),
+            max_steps=self.rules.limit,
+            time_limit="terminal",
+            agent_types=("routing",) * r + ("logistics",) * (n - r),
+            action_counts=(5,) * n,
+            obs_widths=(width,) * n,
+            layout=blocks(
+                ("own", width - shown - told),
+                *(several("ship", NEIGHBOURS, SHIP, 1) if self.ais else ()),
+                ("window", shown),
+            ),
+            version="1",
+        )
+
+    def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
+        state = jax.tree.map(lambda x: x[..., 0], self._begin(key, 1))
+        return state, first_timestep(self.sense(state))
+
+    def step(self, key: PRNGKeyArray, state: EnvState, action: Int[Array, " N"]) -> tuple[EnvState, TimeStep]:
+        after, outcome = advance(self.rules, self.sea, lift(state), action[:, None])
+        after, outcome = jax.tree.map(lambda x: x[..., 0], (after, outcome))
+        return after, self._next(self.sense(after), action, outcome)
+
+    def sense(self, state: EnvState) -> Sensed:
+        return jax.tree.map(lambda x: x[0], self._sense(lift(state)))
+
+    def goals(self, state: EnvState) -> Goals:
+        """The own destination, and every ship to meet."""
+        return jax.tree.map(lambda x: x[0], self._goals(lift(state)))
+
+    def _begin(self, key: PRNGKeyArray, n: int) -> Voyage:
+        return begin(self.rules, self.sea, jax.random.uniform(key, (luck_to_begin(self.rules, self.sea), n)))
+
+    def _next(self, sensed: Sensed, action: Int[Array, " N"], outcome: Outcome) -> TimeStep:
+        return next_timestep(sensed, action, outcome.reward, outcome.over, outcome.won, True)
+
+    def _sense(self, state: Voyage) -> Sensed:
+        first, n, b = lambda x: jnp.moveaxis(x, -1, 0), self.rules.ships, state.time.shape[0]
+        return Sensed(
+            obs=first(observations(self.rules, self.sea, state, self.ais)),
+            state=first(world(self.rules, state)),
+            avail=jnp.ones((b, n, 5), bool),
+            alive=jnp.ones((b, n), bool),
+        )
+
+    def _goals(self, state: Voyage) -> Goals:
+        return jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), goals(self.rules, state))
+
+    def vector(self, n: int) -> VectorEnv:
+        """`n` episodes side by side, their axis last inside the state."""
+
+        def reset(key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
+            state = self._begin(key, n)
+            return state, jax.vmap(first_timestep)(self._sense(state))
+
+        def step(
+            key: PRNGKeyArray, state: EnvState, timestep: TimeStep, action: Int[Array, "B N"]
+        ) -> tuple[EnvState, TimeStep]:
+            after, outcome = advance(self.rules, self.sea, state, action.T)
+            new, fresh = timestep.last, self._begin(key, n)
+            state = jax.tree.map(lambda a, b: jnp.where(new, a, b), fresh, after)
+            sensed = self._sense(state)
+            opening, going = jax.vmap(first_timestep)(sensed), jax.vmap(self._next)(sensed, action, outcome)
+            return state, jax.tree.map(
+                lambda a, b: jnp.where(new.reshape(-1, *[1] * (a.ndim - 1)), a, b), opening, going
+            )
+
+        return batch_last(reset, step, n, self._sense)
+
+    def scripted(self, name: str = "local") -> Policy:
+        """Who is short of fuel meets a logistics ship: `blind`, none; `window`, one beside it; `local`, one within the
+        range of AIS; `full`, any."""
+        reach = {"blind": -1.0, "window": 1.5, "local": self.rules.size / 4, "full": 10.0 * self.rules.size}
+        table = {known: partial(pairing, self.rules, cells) for known, cells in reach.items()}
+        return pick_controller(f"marine/{self.name}", name, table)
+
+    def draw(self, state: EnvState) -> np.ndarray:
+        """See `picture`."""
+        return picture(self.name, self.rules, self.sea, state)

@@ -1,0 +1,46 @@
+"""What ships of MARINE can be sent to do: sail home, or meet."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+
+from tutelage.envs.marine.rules import Rules, Voyage, distance, needs
+from tutelage.types import Goals
+
+
+def goals(rules: Rules, state: Voyage) -> Goals:
+    """Goals of each ship, arrays with the episodes *last*: the own destination, then every ship.
+
+    A routing ship sails home, or meets a logistics ship while it needs fuel; a logistics ship meets a routing ship that
+    needs fuel. A meeting is done when the routing ship can arrive with what it has.
+    """
+    n, r, b = rules.ships, rules.routing, state.time.shape[0]
+    x, y = state.x[:n], state.y[:n]
+    home_x, home_y = jnp.full((r, b), rules.size - 1), state.goal
+    own = lambda home, here: jnp.concatenate([home - here[:r], jnp.zeros((n - r, b), jnp.int32)])[:, None]
+    dx = jnp.concatenate([own(home_x, x), x[None] - x[:, None]], 1)
+    dy = jnp.concatenate([own(home_y, y), y[None] - y[:, None]], 1)
+    far = (jnp.abs(dx) + jnp.abs(dy)) / rules.size
+
+    short = jnp.concatenate([needs(rules, state), jnp.zeros((n - r, b), bool)])  # of every ship
+    lack = jnp.concatenate([(distance(rules, state) - state.gauge) / rules.size, jnp.zeros((n - r, b))])
+    routing = np.arange(n) < r
+    meets = (routing[:, None] != routing[None])[..., None]
+    # The ship that is refuelled at a meeting of i and j: whichever of them is a routing ship.
+    needy = jnp.where(routing[:, None, None], short[:, None], short[None])
+    lacks = jnp.where(routing[:, None, None], lack[:, None], lack[None])
+    sails = jnp.concatenate([~state.arrived, jnp.zeros((n - r, b), bool)])[:, None]
+    home = jnp.broadcast_to((np.arange(n + 1) == 0)[None, :, None], far.shape)
+    lacks = jnp.concatenate([lack[:, None], lacks], 1)
+    kind = jnp.broadcast_to(routing[:, None, None], far.shape)
+    valid = jnp.concatenate([sails, meets & needy], 1)
+    progress = jnp.where(home, -far, -far - 2 * jnp.maximum(lacks, 0))
+    done = jnp.concatenate([~sails, ~needy], 1)
+    features = [kind, home, dx / rules.size, dy / rules.size, far, lacks]
+    return Goals(
+        features=jnp.stack([f.astype(jnp.float32) for f in features], 2),
+        valid=valid,
+        potential=progress,
+        reached=done,
+    )

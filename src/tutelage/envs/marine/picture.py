@@ -1,0 +1,43 @@
+"""Pictures of MARINE: the sea, who sails where, and who has how much fuel."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tutelage.envs.canvas import BLUE, GREEN, INK, RED, Canvas
+from tutelage.envs.marine.rules import Rules, Voyage, together
+from tutelage.envs.marine.sea import Sea, levels
+
+WATER = ("#5d7f9c", "#8fabc0", "#c0d3de", "#e7eff2")
+"""By level of the sea: the darker, the less can be handed over."""
+HARBOUR, LINK = "#d8a437", "#3f9b57"
+
+
+def picture(name: str, rules: Rules, sea: Sea, state: Voyage) -> np.ndarray:
+    """Routing ships are blue with a ring of fuel, logistics ships green, destinations yellow, raiders red; a line joins
+    a ship and its destination, a green square marks a cell where fuel is handed over."""
+    canvas, size, r, n = Canvas(-1, rules.size), rules.size, rules.routing, rules.ships
+    x, y, goal, fuel = map(np.asarray, (state.x, state.y, state.goal, state.fuel))
+    columns, rows = (z.ravel() for z in np.meshgrid(np.arange(size), np.arange(size)))
+    one = lambda z: z[..., None]
+    calm = levels(sea, rules.bounds, one(state.luck), one(state.time))[:, 0]
+    for cx, cy, c in zip(columns.tolist(), rows.tolist(), np.asarray(calm), strict=True):
+        canvas.square(cx, cy, 0.5, WATER[c])
+    for i in range(r):
+        canvas.square(size - 1, goal[i], 0.4, HARBOUR, INK, 0.6)
+        if not state.arrived[i]:
+            canvas.line((x[i], y[i]), (size - 1, goal[i]), BLUE + "44", 1)
+    lifted = state._replace(x=one(state.x), y=one(state.y))
+    for i, j in zip(*np.nonzero(np.asarray(together(rules, lifted))[..., 0]), strict=True):
+        if not state.arrived[i]:
+            canvas.square(x[r + j], y[r + j], 0.48, None, LINK, 2)
+    for i in range(n, len(x)):
+        canvas.cross(x[i], y[i], 0.3, RED)
+    for i in range(r, n):
+        canvas.disc(x[i], y[i], 0.26, GREEN, INK, 1)
+    for i in range(r):
+        canvas.disc(x[i], y[i], 0.2, BLUE, INK, 1)
+        canvas.gauge(x[i], y[i], 0.36, fuel[i] / size, BLUE if fuel[i] > size / 4 else RED)
+    arrived = int(np.asarray(state.arrived).sum())
+    canvas.caption(f"marine/{name}   step {int(state.time)}   arrived {arrived} of {r}")
+    return canvas.array()

@@ -1,0 +1,110 @@
+"""Waves: how well fuel can be handed over in a cell at a time, as a level from 3 (fully) to 0 (not at all)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from tutelage.errors import BadInput
+
+HARD, EASY = (0.0, 2.0, 4.0), (2.0, 4.0)
+"""Wave heights in metres above which the level is one lower."""
+MEAN, DEVIATION, LENGTH, DURATION = 2.0, 1.0, 2.5, 8.0
+"""Of the synthetic field: metres, and its correlation in cells and in steps."""
+WAVES = 24
+
+
+class Sea(NamedTuple):
+    """Wave heights of B episodes, the episodes' axis *last*.
+
+    Attributes:
+        numbers: uniform numbers that an episode's sea is made from.
+        height: (those (K, B), time (B,)) -> metres (size^2, B), row by row from the bottom left.
+    """
+
+    numbers: int
+    height: Callable[[Array, Array], Array]
+
+
+@cache
+def spectrum() -> np.ndarray:
+    """Wave numbers along x and y and frequencies, (3, WAVES): a fixed sample of the Gaussian field's spectrum."""
+    return np.random.default_rng(0).normal(size=(3, WAVES)) / np.array([[LENGTH], [LENGTH], [DURATION]])
+
+
+def synthetic(size: int) -> Sea:
+    """A smooth drifting field: waves of a fixed spectrum with the episode's phases. Near-Gaussian, correlations as
+    `exp(-d^2 / 2 LENGTH^2)` in space and `exp(-t^2 / 2 DURATION^2)` in time."""
+    kx, ky, w = spectrum()
+    y, x = (z.ravel()[:, None] for z in np.mgrid[:size, :size])
+    # cos(place + phase) in two products, so that all cells cost one matrix product.
+    table = np.concatenate([np.cos(kx * x + ky * y), -np.sin(kx * x + ky * y)], 1)
+    scaled = (DEVIATION * np.sqrt(2 / WAVES) * table).astype(np.float32)
+    rate = w[:, None].astype(np.float32)
+
+    def height(luck: Float[Array, "K B"], time: Int[Array, " B"]) -> Float[Array, "C B"]:
+        phase = rate * time + 2 * np.pi * luck
+        return MEAN + scaled @ jnp.concatenate([jnp.cos(phase), jnp.sin(phase)])
+
+    return Sea(WAVES, height)
+
+
+def recorded(heights: Float[np.ndarray, "T H W"], size: int) -> Sea:
+    """Heights from a record; every episode begins at another time of it, and goes on from the start after its end."""
+    rows, columns = (np.linspace(0, n - 1, size).round().astype(int) for n in heights.shape[1:])
+    table = jnp.asarray(heights[:, rows][:, :, columns].reshape(len(heights), -1), jnp.float32)
+
+    def height(luck: Float[Array, "1 B"], time: Int[Array, " B"]) -> Float[Array, "C B"]:
+        begun = jnp.minimum((luck[0] * len(heights)).astype(jnp.int32), len(heights) - 1)
+        return table[(begun + time) % len(heights)].T
+
+    return Sea(1, height)
+
+
+def load(path: Path, variable: str | None = None) -> Float[np.ndarray, "T H W"]:
+    """Significant wave heights of a NetCDF or GRIB file with the dimensions time, latitude, longitude.
+
+    Args:
+        variable: its name in the file; by default the only one with three dimensions, or `swh`.
+
+    Raises:
+        BadInput: no such file, no such variable, not three dimensions, nothing but missing values.
+    """
+    try:
+        import xarray
+    except ImportError:
+        raise BadInput(f"waves = {str(path)!r}: reading it needs xarray; pip install 'tutelage[waves]'") from None
+    if not path.is_file():
+        raise BadInput(f"waves = {str(path)!r}: no such file")
+    try:
+        with xarray.open_dataset(path) as data:
+            found = {str(name): values for name, values in data.data_vars.items() if values.ndim == 3}
+            name = variable or ("swh" if "swh" in found else next(iter(found), None))
+            if name not in found:
+                raise BadInput(f"waves = {str(path)!r}: no variable {name!r} of time x latitude x longitude; it has: "
+                               f"{', '.join(map(str, data.data_vars))}")  # fmt: skip
+            heights = np.asarray(found[name].values, np.float32)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"waves = {str(path)!r}: cannot be read: {str(error).splitlines()[0]}") from None
+    if not np.isfinite(heights).any():
+        raise BadInput(f"waves = {str(path)!r}: {name!r} holds nothing but missing values")
+    return np.where(np.isfinite(heights), heights, 0.0)  # land is calm
+
+
+def levels(sea: Sea, bounds: tuple[float, ...], luck: Array, time: Int[Array, " B"]) -> Int[Array, "C B"]:
+    """Of every cell at a time: 3 (all is handed over), 2, 1 or 0 (nothing)."""
+    height = sea.height(luck, time)
+    return 3 - sum(((height > bound).astype(jnp.int32) for bound in bounds), jnp.zeros(height.shape, jnp.int32))
+
+
+def here(table: Int[Array, "C B"], size: int, x: Int[Array, "*n B"], y: Int[Array, "*n B"]) -> Int[Array, "*n B"]:
+    """Entries of a table of cells; outside the map those of the nearest cell."""
+    x, y = jnp.clip(x, 0, size - 1), jnp.clip(y, 0, size - 1)
+    cell = (y * size + x).reshape(-1, x.shape[-1])
+    return jnp.take_along_axis(table, cell, axis=0).reshape(x.shape)
