@@ -39,7 +39,8 @@ def shapes_of(spec: Any) -> TimeStep:
 
 
 def assert_fits(spec: Any, timestep: Any, lead: tuple[int, ...] = ()) -> None:
-    for name, (shape, dtype), x in zip(TimeStep._fields, shapes_of(spec), timestep, strict=True):
+    assert timestep.goals == ()
+    for name, (shape, dtype), x in zip(TimeStep._fields[:-1], shapes_of(spec)[:-1], timestep[:-1], strict=True):
         assert (x.shape, str(x.dtype)) == ((*lead, *shape), dtype), name
 
 

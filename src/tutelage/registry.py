@@ -134,6 +134,12 @@ METHODS: dict[str, MethodRow] = {
         "tutelage.configs.ddn:PtdeMappoConfig",
         "MAPPO on personalised state, which students then predict from what they see",
     ),
+    "hint": MethodRow(
+        "tutelage.methods.hint:hint",
+        "tutelage.configs.hint:HintConfig",
+        "a hierarchical teacher that goes on learning from its students and teaches what changes outcomes",
+        presets={"fast": dict(core="mlp")},
+    ),
     **{
         name: MethodRow(
             "tutelage.methods.qlearning:qlearning",

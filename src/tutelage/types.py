@@ -35,6 +35,7 @@ class TimeStep(NamedTuple):
         discount: 0 where the episode truly ended, 1 otherwise (also on a truncation).
         first, last: whether this step opens or closes an episode.
         success: the environment's own verdict; read it where `last`.
+        goals: what agents could be sent to do, a `Goals`, for policies that ask for it; else ().
     """
 
     obs: Float[Array, "*batch N D"]
@@ -47,6 +48,7 @@ class TimeStep(NamedTuple):
     first: Bool[Array, "*batch"]
     last: Bool[Array, "*batch"]
     success: Bool[Array, "*batch"]
+    goals: Any = ()
 
 
 class Sensed(NamedTuple):
@@ -154,6 +156,7 @@ class VectorEnv(NamedTuple):
         n: B.
         pack: the state with the environments as the first axis of every leaf, as replay keeps it.
         sense: packed states (M, ...) -> Sensed (M, ...), for any M.
+        goals: the state as it is here -> Goals (B, ...); None where the environment has none.
     """
 
     reset: Callable[[PRNGKeyArray], tuple[EnvState, TimeStep]]
@@ -161,6 +164,7 @@ class VectorEnv(NamedTuple):
     n: int
     pack: Callable[[EnvState], Any]
     sense: Callable[[Any], Sensed]
+    goals: Callable[[EnvState], Goals] | None = None
 
 
 class Out(NamedTuple):
@@ -170,11 +174,13 @@ class Out(NamedTuple):
         scores: masked logits or action values.
         features: penultimate features, one array (B, n_g, H_g) per group of agents (widths may differ).
         value: (B,) team value or (B, N) values per agent, in raw reward units; None without a critic.
+        extra: whatever else a policy of several parts decided, for its behaviour to record.
     """
 
     scores: Float[Array, "B N A"] | None
     features: tuple[Float[Array, "B n H"], ...] = ()
     value: Float[Array, "B *N"] | None = None
+    extra: Any = ()
 
 
 class Policy(NamedTuple):
@@ -184,6 +190,7 @@ class Policy(NamedTuple):
     carry: Callable[[int], Carry]
     step: Callable[[Params, Carry, TimeStep, PRNGKeyArray], tuple[Carry, Out]]
     groups: tuple[Any, ...] = ()  # of policies.agent.Group; non-empty: decentralised by construction
+    goals: bool = False  # whether it reads `timestep.goals`
 
 
 ActRule = Callable[["PRNGKeyArray", Out, TimeStep], tuple["Int[Array, 'B N']", "Float[Array, 'B N']"]]
@@ -221,6 +228,7 @@ class Behaviour(NamedTuple):
         fresh: begin every rollout with new episodes instead of continuing.
         record: (timestep, carry entering it, out) -> what to keep.
         states: keep the environments' states as well.
+        goals: put goals into the timesteps, also where the policy does not read them.
     """
 
     policy: Policy
@@ -230,6 +238,7 @@ class Behaviour(NamedTuple):
     fresh: bool = False
     record: Callable[[TimeStep, Carry, Out], Any] = lambda timestep, carry, out: ()
     states: bool = False
+    goals: bool = False
 
 
 class Stage(NamedTuple):

@@ -6,18 +6,41 @@ import jax
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from tutelage.data.trees import choose
+from tutelage.errors import BadInput
 from tutelage.types import Environment, EnvState, TimeStep, VectorEnv
 
 
-def batch(env: Environment, n: int) -> VectorEnv:
+def batch(env: Environment, n: int, goals: bool = False) -> VectorEnv:
     """Run `n` instances side by side; the step after a `last` one opens a new episode.
 
     The action given at a `last` step is ignored, so nothing of an ending episode is lost and no transition leads
     from one episode into the next. An environment that plays many instances faster than `vmap` says so by a method
     `vector(n) -> VectorEnv` of its own, which keeps to the same.
+
+    Args:
+        goals: put what agents could be sent to do into the timesteps.
+
+    Raises:
+        BadInput: goals of an environment that has none.
     """
-    if hasattr(env, "vector"):
-        return env.vector(n)
+    vector = env.vector(n) if hasattr(env, "vector") else mapped(env, n)
+    return with_goals(vector) if goals else vector
+
+
+def with_goals(env: VectorEnv) -> VectorEnv:
+    """Timesteps that tell of goals."""
+    if env.goals is None:
+        raise BadInput("goals: this environment has none; a method that assigns goals cannot be trained on it")
+    find = env.goals
+    told = lambda state, timestep: (state, timestep._replace(goals=find(state)))
+    return env._replace(
+        reset=lambda key: told(*env.reset(key)),
+        step=lambda key, state, timestep, action: told(*env.step(key, state, timestep._replace(goals=()), action)),
+    )
+
+
+def mapped(env: Environment, n: int) -> VectorEnv:
+    """`n` instances by `vmap`."""
 
     def reset(key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
         return jax.vmap(env.reset)(jax.random.split(key, n))
@@ -31,4 +54,5 @@ def batch(env: Environment, n: int) -> VectorEnv:
         # Observing once, after the choice, lets the compiler drop the observations of both branches.
         return state, following._replace(**jax.vmap(env.sense)(state)._asdict())
 
-    return VectorEnv(reset, step, n, pack=lambda state: state, sense=jax.vmap(env.sense))
+    goals = jax.vmap(env.goals) if hasattr(env, "goals") else None
+    return VectorEnv(reset, step, n, pack=lambda state: state, sense=jax.vmap(env.sense), goals=goals)

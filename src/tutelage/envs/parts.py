@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from tutelage.errors import unknown
-from tutelage.types import Block, Carry, EnvState, Out, Policy, Sensed, TimeStep, VectorEnv
+from tutelage.types import Block, Carry, EnvState, Goals, Out, Policy, Sensed, TimeStep, VectorEnv
 
 BLOCKED = -1e9
 """Score of an action that is not taken or not available."""
@@ -122,9 +122,13 @@ def lift(state: EnvState) -> EnvState:
 
 
 def batch_last(
-    reset: Callable[..., Any], step: Callable[..., Any], n: int, sense: Callable[[EnvState], Sensed]
+    reset: Callable[..., Any],
+    step: Callable[..., Any],
+    n: int,
+    sense: Callable[[EnvState], Sensed],
+    goals: Callable[[EnvState], Goals] | None = None,
 ) -> VectorEnv:
-    """A VectorEnv whose state has the environments as the *last* axis of every leaf; `sense` takes and keeps it so."""
+    """A VectorEnv whose state has the environments as the *last* axis of every leaf; `sense` and `goals` read it so."""
     pack = lambda state: jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), state)
     unpack = lambda packed: jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), packed)
-    return VectorEnv(reset, step, n, pack, lambda packed: sense(unpack(packed)))
+    return VectorEnv(reset, step, n, pack, lambda packed: sense(unpack(packed)), goals)

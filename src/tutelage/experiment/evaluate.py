@@ -52,7 +52,7 @@ class Evaluation:
 
 def player(env: Environment, policy: Policy, n: int, act: ActRule = greedy) -> Any:
     """A jitted function (params, key) -> Episodes that plays `n` whole episodes side by side."""
-    vector = batch(env, n)
+    vector = batch(env, n, policy.goals)
 
     def play(params: Params, key: PRNGKeyArray) -> Episodes:
         key_begin, key = jax.random.split(key)

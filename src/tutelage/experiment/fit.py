@@ -113,7 +113,7 @@ class StageLoop:
 
     def __init__(self, env: Environment, stage: Stage, index: int, longest: int) -> None:
         self.stage, self.index, self.longest = stage, index, longest
-        self.vectors = {name: batch(env, b.envs) for name, b in stage.behaviours.items()}
+        self.vectors = {name: batch(env, b.envs, b.goals or b.policy.goals) for name, b in stage.behaviours.items()}
         self._update = jax.jit(self._one_update)  # jitted, so that it is traced once for shapes and loop
         self._compiled: Any = None
 

@@ -46,6 +46,44 @@ def gae(
     return advantage
 
 
+def vtrace(
+    reward: Float[Array, "T B *N"],
+    discount: Float[Array, "T B"],
+    value: Float[Array, "T+1 B *N"],
+    ratio: Float[Array, "T B *N"],
+    valid: Bool[Array, "T B"],
+    gamma: float,
+    lam: float,
+) -> tuple[Float[Array, "T B *N"], Float[Array, "T B *N"]]:
+    """Off-policy advantages and targets: v_t = V_t + rho_t delta_t + g d c_t (v' - V'), c_t = l min(1, ratio).
+
+    Args:
+        as in `gae`; `reward` may be one per agent.
+        ratio: pi(a|s) / mu(a|s) of the policy that is valued to the one that acted; 1 gives `gae` and its target.
+
+    Returns:
+        The advantage A_t = r + g d [l v' + (1 - l) V'] - V_t (to be weighted by min(1, ratio) in a loss), and v_t.
+
+    Reference:
+        Espeholt et al. 2018 (IMPALA), with lambda; with both clips at 1.
+    """
+    reward, discount, valid = (expand_like(x, value) for x in (reward, discount, valid))
+    rho = jnp.minimum(ratio, 1.0)
+    ahead = gamma * discount
+    delta = reward + ahead * value[1:] - value[:-1]
+
+    def backward(gap: Array, step: tuple[Array, ...]) -> tuple[Array, tuple[Array, Array]]:
+        delta, ahead, rho, valid = step  # gap: v' - V'
+        advantage = jnp.where(valid, delta + ahead * lam * gap, 0.0)
+        now = jnp.where(valid, rho * delta + ahead * lam * rho * gap, 0.0)
+        return now, (advantage, now)
+
+    same = lambda x: jnp.broadcast_to(x, delta.shape)
+    steps = delta, same(ahead), same(rho), same(valid)
+    _, (advantage, gap) = jax.lax.scan(backward, jnp.zeros_like(delta[0]), steps, reverse=True)
+    return advantage, value[:-1] + gap
+
+
 def td_lambda(
     reward: Float[Array, "T B"],
     discount: Float[Array, "T B"],

@@ -115,7 +115,7 @@ class FireCommander:
                 lambda a, b: jnp.where(new.reshape(-1, *[1] * (a.ndim - 1)), a, b), opening, going
             )
 
-        whole = batch_last(reset, step, n, self._sense)
+        whole = batch_last(reset, step, n, self._sense, self._goals)
         # Nothing that is sensed depends on fuel, wind and fronts: replay need not keep them.
         hidden = dict.fromkeys(("rate", "drift_x", "drift_y", "front_x", "front_y", "active"), ())
         return whole._replace(pack=lambda state: whole.pack(state._replace(**hidden)))

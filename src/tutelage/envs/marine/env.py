@@ -128,7 +128,7 @@ class Marine:
                 lambda a, b: jnp.where(new.reshape(-1, *[1] * (a.ndim - 1)), a, b), opening, going
             )
 
-        return batch_last(reset, step, n, self._sense)
+        return batch_last(reset, step, n, self._sense, self._goals)
 
     def scripted(self, name: str = "local") -> Policy:
         """Who is short of fuel meets a logistics ship: `blind`, none; `window`, one beside it; `local`, one within the

@@ -1,0 +1,114 @@
+"""Settings of HINT."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tutelage.configs.checks import check_choices, check_positive, check_unit
+from tutelage.errors import BadInput
+
+
+@dataclass(frozen=True)
+class HintConfig:
+    """Settings of a hierarchical teacher and students that learn together.
+
+    `size`, `core`, `sight`, `capacity` and `share` are the students'.
+    """
+
+    steps: int = 4_000_000
+    """Environment steps to train for: pre-training, teacher and students together."""
+    core: Literal["gru", "mlp"] = "gru"
+    """Student network: recurrent or feed-forward."""
+    size: str = "width=64"
+    """Student size: width=W, ratio=R (R times fewer FLOPs than a 128-GRU), flops=F or params=P per agent, or
+    tiers=0,1:16;2-4:32."""
+    capacity: str = "equal"
+    """How wide students are relative to each other: equal; inputs, in proportion to what each reads; or by agent type,
+    stalker=2,zealot=1. Budgets hold for the team."""
+    share: Literal["team", "type"] = "type"
+    """Which students share weights: every one of one width, or only those of one agent type as well."""
+    sight: str = "full"
+    """What students see of their observation: full, radius=R, nearest=K, drop=GROUP,GROUP, joined by +; or for some,
+    0-1:radius=0.5;2-4:full."""
+    hidden: Literal["compact", "zero"] = "compact"
+    """Columns hidden by `sight` are left out where it is known beforehand which these are, or always zero."""
+    teacher_view: Literal["local", "local+state"] = "local"
+    """What an executor reads beside its goal."""
+    teacher_width: int = 64
+    """Width of executors and values."""
+    pair_width: int = 32
+    """Width of the coordinator."""
+    flat: bool = False
+    """No coordinator: nobody ever has a goal."""
+    every: int = 5
+    """Steps that goals are held."""
+    spread: float = 1.0
+    """What a goal's logit loses for every agent that has it already."""
+    pretrain: int = 200_000
+    """Environment steps of executors with random goals, before anything else; part of `steps`."""
+    shaping: float = 1.0
+    """Weight of progress towards the goal in the executors' rewards."""
+    off_policy: float = 1.0
+    """Weight of the students' experience in the teacher's losses; 0: the teacher learns from its own alone."""
+    explain: Literal["posterior", "relabel"] = "posterior"
+    """Which goals students' actions are said to have served: those that explain them, or the coordinator's draw."""
+    filter_own: Literal["episode", "none"] = "episode"
+    """What students learn of teacher episodes: those that did at least as well as students would, or all."""
+    filter_student: Literal["advantage", "none"] = "advantage"
+    """What students learn on states they reached: where the teacher would do better, or everything."""
+    margin: float = 0.0
+    """By how much better, in deviations of the returns."""
+    store: int = 8
+    """Iterations whose labels students go on learning from."""
+    distil: int = 8
+    """Gradient steps of the students per iteration."""
+    batch: int = 64
+    """Sequences per such step."""
+    student_entropy: float = 0.01
+    """Weight of the students' entropy bonus."""
+    rl: float = 0.0
+    """Weight of PPO in the students' loss."""
+    envs: int = 128
+    """Environments played side by side, half by the teacher."""
+    rollout: int = 40
+    """Steps per environment between updates."""
+    epochs: int = 4
+    """The teacher's passes over each iteration."""
+    goal_epochs: int = 2
+    """The coordinator's passes over each iteration's decisions."""
+    minibatches: int = 4
+    """Parts each pass is split into."""
+    lr: float = 1e-3
+    """Learning rate of everything."""
+    anneal: bool = True
+    """Let the learning rate fall to 0 over the budget."""
+    gamma: float = 0.99
+    """Discount."""
+    lam: float = 0.95
+    """Lambda of V-trace."""
+    clip: float = 0.2
+    """Clip range of the probability ratios."""
+    entropy: float = 0.01
+    """Weight of the executors' entropy bonus."""
+    goal_entropy: float = 0.01
+    """Weight of the coordinator's entropy bonus."""
+    grad_clip: float = 0.5
+    """Global-norm gradient clip of each part."""
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_positive(
+            self, "steps", "teacher_width", "pair_width", "every", "store", "distil", "batch", "envs", "rollout",
+            "epochs", "goal_epochs", "minibatches", "lr", "grad_clip",
+        )  # fmt: skip
+        check_unit(self, "gamma", "lam", "clip")
+        for name in ("spread", "pretrain", "shaping", "off_policy", "entropy", "goal_entropy", "student_entropy", "rl"):
+            if getattr(self, name) < 0:
+                raise BadInput(f"{name} = {getattr(self, name)!r}: must not be negative")
+        if self.pretrain >= self.steps:
+            raise BadInput(f"pretrain = {self.pretrain}: must be less than steps = {self.steps}")
+        if self.envs % (2 * self.minibatches):
+            raise BadInput(f"envs = {self.envs}: must be a multiple of 2 x minibatches = {2 * self.minibatches}")
+        if self.rollout % self.every:
+            raise BadInput(f"every = {self.every}: must divide rollout = {self.rollout}")

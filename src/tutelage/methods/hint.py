@@ -1,0 +1,242 @@
+"""HINT: a hierarchical teacher that goes on learning from its students' experience, and teaches what changes outcomes.
+
+Teacher and students play side by side. Then
+
+1. the teacher learns from its own episodes, and from its students' with V-trace and goals that explain what they did
+   (pseudo off-policy learning; `hint_teacher`);
+2. it labels both, and a filter keeps what is worth learning (`hint_student`);
+3. students match its distributions on what was kept in the last iterations (DAgger).
+
+Before that, executors are trained on random goals. Executed are the students alone.
+Reference: HINT (arXiv 2601.05407), as far as its abstract and second-hand reports go; see docs/methods/hint.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray
+
+from tutelage.configs.hint import HintConfig
+from tutelage.errors import BadInput
+from tutelage.learning.losses import masked_mean
+from tutelage.learning.normaliser import normaliser
+from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, learner
+from tutelage.methods.hint_student import Labelled, distil, joined, put, student_value_loss, teach
+from tutelage.methods.hint_teacher import Parts, Teacher, Told, learn, lesson, of_students, of_teacher
+from tutelage.networks.cores import value_net
+from tutelage.policies.acting import sample
+from tutelage.policies.build import build_team
+from tutelage.policies.hierarchy import hierarchy, teacher_policy
+from tutelage.policies.views import view
+from tutelage.types import (
+    Behaviour,
+    Carry,
+    Environment,
+    Frozen,
+    Method,
+    Metrics,
+    Out,
+    Params,
+    Policy,
+    Rollout,
+    Stage,
+    TimeStep,
+)
+
+
+class HintState(NamedTuple):
+    """Everything that learns.
+
+    Attributes:
+        value: of the students, V(s).
+        store: the last iterations, leaves (R, ...). iterations: how many there have been.
+    """
+
+    teacher: Teacher
+    student: Learner
+    value: Learner
+    store: Labelled
+    iterations: Array
+
+
+class Cast(NamedTuple):
+    """Who plays: settings, the teacher's parts, and the students."""
+
+    parts: Parts
+    student: Policy
+
+
+def build(env: Environment, config: HintConfig) -> Cast:
+    """Teacher and students; raises BadInput where the environment offers no goals."""
+    if not hasattr(env, "goals"):
+        raise BadInput("hint: this environment offers no goals to assign (it has no method `goals`)")
+    spec = env.spec
+    offered = jax.eval_shape(lambda key: env.goals(env.reset(key)[0]), jax.random.key(0))
+    seen = view(config.teacher_view)
+    sizes = (config.teacher_width, config.pair_width)
+    tree = hierarchy(spec, offered, seen, *sizes, config.every, config.spread, config.flat)
+    parts = Parts(config, tree, value_net(spec.state_width, config.teacher_width))
+    return Cast(parts, build_team(spec, config, view("local")))
+
+
+def accompanied(teacher: Policy, student: Policy) -> Policy:
+    """The teacher acts, students think along: so their memory is known wherever they are taught."""
+
+    def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
+        mine, out = teacher.step(params[0], carry[0], timestep, key)
+        theirs, _ = student.step(params[1], carry[1], timestep, key)
+        return (mine, theirs), out
+
+    init = lambda key: (teacher.init(key), student.init(key))
+    return Policy(init, lambda n: (teacher.carry(n), student.carry(n)), step, goals=True)
+
+
+def start(cast: Cast, env: Environment, key: PRNGKeyArray) -> HintState:
+    """New teacher and students, nothing stored."""
+    parts, student = cast
+    config = parts.config
+    keys = jax.random.split(key, 5)
+    begin = lambda params: learner(clipped_adam(config.grad_clip), params)
+    policy = teacher_policy(parts.tree, explore=True).init(keys[0])
+    values = {"each": parts.tree.value.init(keys[1]), "team": parts.team.init(keys[2])}
+    teacher = Teacher(begin(policy["coordinator"]), begin(policy["executor"]), begin(values), normaliser())
+    return HintState(
+        teacher,
+        begin(student.init(keys[3])),
+        begin(parts.team.init(keys[4])),
+        blank(cast, env),
+        jnp.zeros((), jnp.int32),
+    )
+
+
+def blank(cast: Cast, env: Environment) -> Labelled:
+    """A store with room for the last iterations."""
+    config, spec = cast.parts.config, env.spec
+    r, t, b, n = config.store, config.rollout, config.envs, spec.n_agents
+    zeros = lambda *shape, dtype=jnp.float32: jnp.zeros((r, t, b, *shape), dtype)
+    nothing: Any = ()
+    steps = TimeStep(
+        obs=zeros(n, spec.obs_width),
+        state=nothing,
+        avail=zeros(n, spec.n_actions, dtype=bool),
+        alive=zeros(n, dtype=bool),
+        action=zeros(n, dtype=jnp.int32),
+        reward=nothing,
+        discount=nothing,
+        first=zeros(dtype=bool),
+        last=nothing,
+        success=nothing,
+    )
+    carry = jax.tree.map(lambda x: jnp.zeros((r, *x.shape), x.dtype), jax.eval_shape(lambda: cast.student.carry(b)))
+    per_agent, mask = zeros(n), zeros(n, dtype=bool)
+    return Labelled(steps, carry, zeros(n, spec.n_actions), mask, per_agent, per_agent, mask)
+
+
+def taught(
+    cast: Cast, state: HintState, own: Told, other: Told, played: Mapping[str, Rollout]
+) -> tuple[Labelled, Metrics]:
+    """Label both sources and keep what is worth learning."""
+    parts, value = cast.parts, state.value.params
+    mine, theirs = played["teacher"], played["student"]
+    first = teach(parts, state.teacher, own, value, False, mine.log_prob, mine.carry[1])
+    second = teach(parts, state.teacher, other, value, True, theirs.log_prob, theirs.carry)
+    kept = lambda x, told: masked_mean(x.keep.astype(jnp.float32), told.valid[..., None] & told.steps.alive[:-1])
+    return joined(first, second), {"kept_own": kept(first, own), "kept_student": kept(second, other)}
+
+
+def rate(rollout: Rollout) -> Array:
+    """Share of the episodes ending in a rollout that succeed."""
+    ended = rollout.steps.last[1:] & rollout.valid
+    return masked_mean(rollout.steps.success[1:].astype(jnp.float32), ended)
+
+
+def update(
+    cast: Cast, state: HintState, played: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
+) -> tuple[HintState, Metrics]:
+    """One iteration: the teacher learns, labels, and the students learn."""
+    parts, config = cast.parts, cast.parts.config
+    keys, lr = jax.random.split(key, 3), annealed(config, progress)
+    own = of_teacher(parts, played["teacher"])
+    other = of_students(parts, state.teacher.params, played["student"], keys[0])
+    lessons = [lesson(parts, state.teacher, own, 1.0)]
+    if config.off_policy:
+        lessons.append(lesson(parts, state.teacher, other, config.off_policy))
+    teacher, told = learn(parts, state.teacher, lessons, keys[1], lr, goals=not config.flat)
+    state = state._replace(teacher=teacher)
+
+    tx = clipped_adam(config.grad_clip)
+    value = state.value
+    for _ in range(2):
+        value, more = descend(tx, value, lambda p: student_value_loss(parts, teacher, p, other), lr)
+    state = state._replace(value=value)
+    new, kept = taught(cast, state, own, other, played)
+    store = put(state.store, new, state.iterations % config.store)
+    filled = jnp.minimum(state.iterations + 1, config.store)
+    student, last = distil(config, cast.student, state.student, store, filled, keys[2], lr)
+    told |= (
+        more
+        | kept
+        | last
+        | {
+            "teacher_success": rate(played["teacher"]),
+            "student_success": rate(played["student"]),
+            "ratio": masked_mean(jnp.minimum(other.ratio, 1.0), other.valid[..., None]),
+        }
+    )
+    return state._replace(student=student, store=store, iterations=state.iterations + 1), told
+
+
+def hint(env: Environment, config: HintConfig, teacher: Frozen | None = None) -> Method:
+    """A hierarchical teacher and its students, learning together.
+
+    Raises:
+        BadInput: a teacher was named, or the environment offers no goals.
+    """
+    if teacher is not None:
+        raise BadInput("teacher: hint trains its own; distil a finished one with kd_marl, kl or bc")
+    cast = build(env, config)
+    parts, student = cast
+    half = config.envs // 2
+    drawn = lambda timestep, carry, out: out.extra
+
+    def before(state: HintState, played: Mapping[str, Rollout], key: PRNGKeyArray, progress: Any) -> Any:
+        told = of_teacher(parts, played["random goals"])
+        now, metrics = learn(
+            parts, state.teacher, [lesson(parts, state.teacher, told, 1.0)], key, config.lr, goals=False
+        )
+        return state._replace(teacher=now), metrics
+
+    def behaviour(policy: Policy, plays: Any, envs: int, record: Any) -> Behaviour:
+        return Behaviour(policy, plays, envs, config.rollout, record=record, goals=True)
+
+    acting = teacher_policy(parts.tree, explore=True)
+    trying = teacher_policy(parts.tree, explore=True, random_goals=True)
+    stages = []
+    if config.pretrain and not config.flat:
+        wandering = behaviour(trying, lambda s, progress: (s.teacher.params, sample), config.envs, drawn)
+        fixed = ("student", "value", "store", "iterations")
+        stages.append(
+            Stage("pretrain", {"random goals": wandering}, before, config.pretrain, evaluated=False, fixed=fixed)
+        )
+    both = {
+        "teacher": behaviour(
+            accompanied(acting, student),
+            lambda s, progress: ((s.teacher.params, s.student.params), sample),
+            half,
+            drawn,
+        ),
+        "student": behaviour(student, lambda s, progress: (s.student.params, sample), half, lambda *_: ()),
+    }
+    budget = config.steps - sum(stage.budget for stage in stages)
+    stages.append(Stage("train", both, lambda s, p, key, progress: update(cast, s, p, key, progress), budget))
+    return Method(
+        init=lambda key: start(cast, env, key),
+        stages=tuple(stages),
+        roles={"student": student, "teacher": teacher_policy(parts.tree, explore=False)},
+        params=lambda state: {"student": state.student.params, "teacher": state.teacher.params},
+        beside=("teacher",),
+    )

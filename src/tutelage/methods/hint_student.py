@@ -1,0 +1,187 @@
+"""HINT's students: what they are taught, and which of it is worth learning.
+
+Reference: HINT (arXiv 2601.05407) for the filter by performance and DAgger; the exact rules are our reconstruction.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from tutelage.configs.hint import HintConfig
+from tutelage.data.collect import unroll
+from tutelage.learning.losses import clipped_surrogate, entropy, kl_divergence, log_prob_of
+from tutelage.learning.optim import Learner, clipped_adam, descend
+from tutelage.learning.returns import gae
+from tutelage.methods.hint_teacher import (
+    Parts,
+    Teacher,
+    Told,
+    decisions,
+    goals_at,
+    schedule,
+    spread_out,
+    team_value,
+)
+from tutelage.policies.hierarchy import coordinate, execute, held, one_by_one
+from tutelage.types import Carry, Metrics, Params, Policy, TimeStep
+
+
+class Labelled(NamedTuple):
+    """What students learn from, leaves (T, B, ...); in the store with the iterations before B.
+
+    Attributes:
+        steps: what students see (world state and goals left out).
+        carry: their memory entering the first step, leaves (B, ...).
+        label: (T, B, N, A) the teacher's logits.
+        keep: (T, B, N) what is worth learning.
+        log_prob, advantage, own: (T, B, N) of the students' own acts, for the PPO term; `own` marks them.
+    """
+
+    steps: TimeStep
+    carry: Carry
+    label: Float[Array, "T B N A"]
+    keep: Bool[Array, "T B N"]
+    log_prob: Float[Array, "T B N"]
+    advantage: Float[Array, "T B N"]
+    own: Bool[Array, "T B N"]
+
+
+def labels(parts: Parts, params: Params, told: Told) -> Float[Array, "T B N A"]:
+    """The teacher's logits along experience, under the goals that it thinks best."""
+    tree, now = parts.tree, jax.tree.map(lambda x: x[:-1], told.steps)
+    due = schedule(now.first, parts.config.every)
+    when, _ = decisions(due, told.valid, parts.config.every)
+    goals, state = goals_at(now, when)
+    best, _ = one_by_one(tree, coordinate(tree, params["coordinator"], goals, state), lambda i, log: log.argmax(-1))
+    goal = spread_out(best, due & told.valid, told.steps)[:-1]
+    return execute(tree, params["executor"], tree.seen.read(now), held(now.goals, goal), now.avail)
+
+
+def episode(earned: Float[Array, "T B"], won: Bool[Array, "T B"], expected: Float[Array, "T B"]) -> Bool[Array, "T B"]:
+    """Teacher episodes: kept where the episode was won, or earned at least what students would from there on."""
+    return won | (earned >= expected)
+
+
+def advantage(
+    better: Float[Array, "T B"], agrees: Bool[Array, "T B N"], gain: Float[Array, "T B N"], margin: Any
+) -> Bool[Array, "T B N"]:
+    """Student episodes: kept where the teacher would do better from there, or where the act was the teacher's and paid.
+
+    Args:
+        better: the teacher's value less the students'.
+        agrees: whether the act taken is the teacher's best. gain: its advantage.
+    """
+    return (better > margin)[..., None] | (agrees & (gain > 0))
+
+
+def everything(like: Array) -> Bool[Array, "..."]:
+    """No filter."""
+    return jnp.ones(like.shape, bool)
+
+
+def won_later(steps: TimeStep, valid: Bool[Array, "T B"]) -> Bool[Array, "T B"]:
+    """Whether the episode that a step belongs to is won before the rollout ends."""
+    final = steps.last[1:] & valid
+    won = steps.success[1:] & final
+
+    def body(after: Array, step: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        final, won, valid = step
+        now = jnp.where(final, won, after) & valid
+        return now, now
+
+    return jax.lax.scan(body, jnp.zeros(valid.shape[1], bool), (final, won, valid), reverse=True)[1]
+
+
+def teach(
+    parts: Parts, teacher: Teacher, told: Told, students: Params, own: bool, log_prob: Array, carry: Carry
+) -> Labelled:
+    """Label one source of experience and keep what is worth learning.
+
+    Args:
+        students: parameters of the students' value V(s), in units of the teacher's returns.
+        own: whether the students acted.
+    """
+    config, steps = parts.config, told.steps
+    now = jax.tree.map(lambda x: x[:-1], steps)
+    label = labels(parts, teacher.params, told)
+    scale = teacher.returns
+    theirs = parts.team.apply(students, steps.state) * scale.deviation + scale.mean
+    gained = gae(steps.reward[1:], steps.discount[1:], theirs, told.valid, config.gamma, config.lam)
+    if own:
+        best = team_value(parts, teacher.values.params, scale, now.state)
+        agrees = label.argmax(-1) == steps.action[1:]
+        gain = jnp.broadcast_to(gained[..., None], agrees.shape)
+        margin = config.margin * scale.deviation
+        keep = advantage(best - theirs[:-1], agrees, gain, margin)
+        keep = keep if config.filter_student == "advantage" else everything(keep)
+    else:
+        value = team_value(parts, teacher.values.params, scale, steps.state)
+        earned = gae(steps.reward[1:], steps.discount[1:], value, told.valid, config.gamma, 1.0) + value[:-1]
+        kept = episode(earned, won_later(steps, told.valid), theirs[:-1] + config.margin * scale.deviation)
+        keep = kept if config.filter_own == "episode" else everything(kept)
+        keep = jnp.broadcast_to(keep[..., None], now.alive.shape)
+    counts = told.valid[..., None] & now.alive
+    every = jnp.broadcast_to((gained / scale.deviation)[..., None], counts.shape)
+    seen = now._replace(state=(), goals=(), reward=(), discount=(), last=(), success=())
+    return Labelled(seen, carry, label, keep & counts, log_prob, every, counts & own)
+
+
+def student_value_loss(parts: Parts, teacher: Teacher, params: Params, told: Told) -> tuple[Array, Metrics]:
+    """Squared error of the students' value along their own episodes, in units of the teacher's returns."""
+    config, steps, scale = parts.config, told.steps, teacher.returns
+    value = parts.team.apply(params, steps.state) * scale.deviation + scale.mean
+    fixed = jax.lax.stop_gradient(value)
+    gained = gae(steps.reward[1:], steps.discount[1:], fixed, told.valid, config.gamma, config.lam)
+    error = jnp.where(told.valid, (value[:-1] - fixed[:-1] - gained) / scale.deviation, 0.0)
+    loss = 0.5 * jnp.square(error).sum() / jnp.maximum(told.valid.sum(), 1)
+    return loss, {"student_value": loss}
+
+
+def put(store: Labelled, new: Labelled, index: Array) -> Labelled:
+    """Write an iteration over the oldest: leaves (R, ...)."""
+    return jax.tree.map(lambda old, x: old.at[index].set(x), store, new)
+
+
+def student_loss(config: HintConfig, student: Policy, params: Params, part: Labelled) -> tuple[Array, Metrics]:
+    """KL from the teacher's distribution to the students', less an entropy bonus, with PPO where it is asked for."""
+    steps = part.steps
+    scores = unroll(student, params, part.carry, steps, steps.first).scores
+    assert scores is not None
+    kl = kl_divergence(part.label, scores, steps.avail, part.keep)
+    spread = entropy(scores, part.keep)
+    loss, told = kl - config.student_entropy * spread, {"student_kl": kl, "student_entropy": spread}
+    if config.rl:
+        acts = log_prob_of(scores, steps.action)
+        rl = clipped_surrogate(acts, part.log_prob, part.advantage, part.own, config.clip)
+        loss, told["student_rl"] = loss + config.rl * rl, rl
+    return loss, told
+
+
+def distil(
+    config: HintConfig, student: Policy, learner: Learner, store: Labelled, filled: Array, key: PRNGKeyArray, lr: Any
+) -> tuple[Learner, Metrics]:
+    """Gradient steps on sequences drawn from the last iterations."""
+    tx = clipped_adam(config.grad_clip)
+    sequences = store.keep.shape[2]
+
+    def step(now: Learner, key: PRNGKeyArray) -> tuple[Learner, Metrics]:
+        keys = jax.random.split(key)
+        which = jax.random.randint(keys[0], (config.batch,), 0, filled)
+        column = jax.random.randint(keys[1], (config.batch,), 0, sequences)
+        pick = lambda x: jnp.moveaxis(x[which, :, column], 0, 1)
+        part = jax.tree.map(pick, store._replace(carry=()))
+        part = part._replace(carry=jax.tree.map(lambda x: x[which, column], store.carry))
+        return descend(tx, now, lambda p: student_loss(config, student, p, part), lr)
+
+    learner, told = jax.lax.scan(step, learner, jax.random.split(key, config.distil))
+    return learner, jax.tree.map(jnp.mean, told)
+
+
+def joined(a: Labelled, b: Labelled) -> Labelled:
+    """Two sources side by side."""
+    both = jax.tree.map(lambda x, y: jnp.concatenate([x, y], 1), a._replace(carry=()), b._replace(carry=()))
+    return both._replace(carry=jax.tree.map(lambda x, y: jnp.concatenate([x, y]), a.carry, b.carry))

@@ -1,0 +1,320 @@
+"""HINT: V-trace, posteriors and segments by known answers; who reads what; what is kept."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tutelage
+from helpers import QUICK, assert_close, assert_same, build, make_steps
+from tutelage import BadInput, make
+from tutelage.configs.hint import HintConfig
+from tutelage.data.collect import begin, play
+from tutelage.data.vector import batch
+from tutelage.learning.returns import gae, vtrace
+from tutelage.methods import hint as H
+from tutelage.methods import hint_student as S
+from tutelage.methods import hint_teacher as T
+from tutelage.policies.hierarchy import given, held, one_by_one, still, teacher_policy
+
+SMALL = dict(core="mlp", size="width=8", teacher_width=8, pair_width=8, envs=8, rollout=20, minibatches=2, store=2,
+             batch=8, distil=2, steps=2000, pretrain=400)  # fmt: skip
+LEVEL = "fire_commander/5x5"
+
+
+@cache
+def played(**changes):
+    """Parts, state and one rollout of each on a small level."""
+    env = make(LEVEL, radio=True, max_steps=30)
+    config = HintConfig(**{**SMALL, **changes})
+    method, cast = H.hint(env, config), H.build(env, config)
+    state = jax.jit(method.init)(jax.random.key(0))
+    # The heads of new networks say almost nothing: larger weights tell goals and agents apart.
+    louder = lambda tree: jax.tree.map(lambda x: 5 * x, tree)
+    teacher = state.teacher._replace(
+        coordinator=state.teacher.coordinator._replace(params=louder(state.teacher.coordinator.params)),
+        executor=state.teacher.executor._replace(params=louder(state.teacher.executor.params)),
+    )
+    state = state._replace(teacher=teacher)
+    rollouts = {}
+    for i, (name, b) in enumerate(method.stages[-1].behaviours.items()):
+        vector = batch(env, b.envs, goals=True)
+        here = begin(vector, b.policy, jax.random.key(i))
+        go = jax.jit(lambda s, h, k, b=b, v=vector: play(v, b, s, 0.0, h, k))
+        here, _ = go(state, here, jax.random.key(7))  # so that episodes are under way, and some end
+        rollouts[name] = go(state, here, jax.random.key(8))[1]
+    return method, cast, state, rollouts
+
+
+# ---- V-trace ---------------------------------------------------------------------------------------------------------
+def some_steps(t=6, b=3):
+    key = jax.random.split(jax.random.key(0), 5)
+    valid = jnp.ones((t, b), bool).at[2, 1].set(False)
+    discount = jnp.ones((t, b)).at[1, 1].set(0.0)
+    return jax.random.normal(key[0], (t, b)), discount, jax.random.normal(key[1], (t + 1, b)), valid, key[2]
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.7, 1.0])
+def test_on_its_own_data_vtrace_is_the_generalised_advantage_and_its_target(lam):
+    reward, discount, value, valid, _ = some_steps()
+    advantage, target = vtrace(reward, discount, value, jnp.ones(reward.shape), valid, 0.9, lam)
+    expected = gae(reward, discount, value, valid, 0.9, lam)
+    assert_close(advantage, expected)
+    assert_close(target, expected + value[:-1])
+
+
+def test_vtrace_against_its_sum_over_products():
+    """v_t = V_t + sum_k g^k (prod_{i<k} c_i) rho_k delta_k, written out."""
+    reward, discount, value, _, key = some_steps()
+    discount, valid, lam, gamma = jnp.ones_like(discount), jnp.ones(reward.shape, bool), 0.8, 0.9
+    ratio = jnp.exp(jax.random.normal(key, reward.shape))
+    advantage, target = vtrace(reward, discount, value, ratio, valid, gamma, lam)
+    r, v, rho = np.asarray(reward), np.asarray(value), np.minimum(np.asarray(ratio), 1)
+    delta = rho * (r + gamma * v[1:] - v[:-1])
+    for t in range(6):
+        by_hand = v[t] + sum(gamma ** (k - t) * np.prod(lam * rho[t:k], 0) * delta[k] for k in range(t, 6))
+        np.testing.assert_allclose(target[t], by_hand, rtol=1e-4, atol=1e-5)
+    ahead = lam * np.append(np.asarray(target)[1:], v[-1:], 0) + (1 - lam) * v[1:]
+    assert_close(advantage, r + gamma * ahead - v[:-1])
+
+
+def test_an_act_that_the_teacher_never_does_changes_nothing():
+    reward, discount, value, valid, _ = some_steps()
+    _, target = vtrace(reward, discount, value, jnp.zeros(reward.shape), valid, 0.9, 0.9)
+    assert_same(target, value[:-1])
+
+
+# ---- goals -----------------------------------------------------------------------------------------------------------
+def test_goals_are_held_for_k_steps_given_anew_with_episodes_and_always_possible():
+    _, cast, _, rollouts = played()
+    rollout, every = rollouts["teacher"], cast.parts.config.every
+    goal, due = np.asarray(rollout.out.goal), np.asarray(rollout.out.due)
+    first, goals = np.asarray(rollout.steps.first[:-1]), rollout.steps.goals
+    none = cast.parts.tree.goals
+    assert due[first].all() and first.any(), "some episode must begin, or this says nothing"
+    for b in range(due.shape[1]):
+        for t in range(1, len(due)):
+            if not due[t, b]:
+                assert ((goal[t, b] == goal[t - 1, b]) | (goal[t, b] == none)).all()
+        at = np.nonzero(due[:, b])[0]
+        assert all(later - earlier == every or first[later, b] for earlier, later in pairwise(at))
+    valid = np.concatenate([np.asarray(goals.valid)[:-1], np.ones((*goal.shape, 1), bool)], -1)
+    assert np.take_along_axis(valid, goal[..., None], -1).all()
+    assert len(np.unique(goal)) > 2
+
+
+def test_a_goal_that_dies_becomes_none():
+    goals = make_goals(valid=[[True, False], [True, True]])
+    assert still(goals, jnp.array([[1, 1]])).tolist() == [[2, 1]]
+    assert (np.asarray(held(goals, jnp.array([[2, 0]])))[0, 0] == 0).all()
+
+
+def make_goals(valid):
+    valid = jnp.array([valid])
+    n, m = valid.shape[1:]
+    features = jax.random.normal(jax.random.key(0), (1, n, m, 3))
+    return tutelage.types.Goals(features, valid, jnp.zeros((1, n, m)), jnp.zeros((1, n, m), bool))
+
+
+def test_a_goal_that_another_has_is_less_likely_but_no_goal_is_not():
+    _, cast, _, _ = played()
+    tree = cast.parts.tree
+    logits = jnp.zeros((1, 3, tree.goals + 1))
+    taken, logs = one_by_one(tree, logits, lambda i, log: jnp.array([0 if i == 0 else tree.goals]))
+    assert taken.tolist() == [[0, tree.goals, tree.goals]]
+    p = np.exp(np.asarray(logs[0]))
+    assert np.isclose(p[0], p[0, 0]).all() and np.isclose(p[1, 0] / p[1, 1], np.exp(-tree.spread))
+    assert np.allclose(p[2], p[1]), "who has no goal takes nothing from others"
+    assert_close(given(tree, logits, taken), logs)
+
+
+def test_a_flat_teacher_never_gives_goals():
+    _, cast, _, rollouts = played(flat=True)
+    assert (np.asarray(rollouts["teacher"].out.goal) == cast.parts.tree.goals).all()
+    assert [stage.name for stage in played(flat=True)[0].stages] == ["train"]
+
+
+# ---- pseudo off-policy learning --------------------------------------------------------------------------------------
+def test_the_posterior_is_over_possible_goals_and_explains_what_was_done():
+    _, cast, state, rollouts = played()
+    told = T.of_students(cast.parts, state.teacher.params, rollouts["student"], jax.random.key(0))
+    some = np.asarray(told.some)
+    choice = np.asarray(told.choice)[some]
+    assert np.allclose(choice.sum(-1), 1, atol=1e-5) and (np.asarray(told.high) <= 1).all()
+    goals, _ = T.goals_at(jax.tree.map(lambda x: x[:-1], told.steps), told.when)
+    assert (choice[..., :-1][~np.asarray(goals.valid)[some]] < 1e-6).all()
+    # By hand for one decision: prior times the probability of the acts that followed.
+    b, d = 0, 0
+    t0 = int(told.when[d, b])
+    dues = np.asarray(T.schedule(told.steps.first[:-1], cast.parts.config.every))[:, b]
+    t1 = next((t for t in range(t0 + 1, len(dues)) if dues[t]), len(dues))
+    now = jax.tree.map(lambda x: x[:-1], told.steps)
+    tree, params = cast.parts.tree, state.teacher.params
+    logits = T.execute(tree, params["executor"], tree.seen.read(now), T.all_goals(now.goals), now.avail)
+    log = jax.nn.log_softmax(logits)
+    act = np.asarray(told.steps.action[1:])
+    l = [sum(float(log[t, b, 0, j, act[t, b, 0]]) for t in range(t0, t1) if told.valid[t, b])
+         for j in range(tree.goals + 1)]  # fmt: skip
+    prior = T.coordinate(tree, params["coordinator"], jax.tree.map(lambda x: x[d, b], goals), now.state[t0, b])
+    q = np.asarray(jax.nn.log_softmax(prior[0])) + np.array(l)
+    assert_close(told.choice[d, b, 0], np.asarray(jax.nn.softmax(q)), 1e-3)
+    taken = sum(float(rollouts["student"].log_prob[t, b, 0]) for t in range(t0, t1) if told.valid[t, b])
+    assert np.isclose(told.high[d, b, 0], min(1, np.exp(jax.nn.logsumexp(q) - taken)), rtol=1e-3)
+
+
+def test_ratios_are_per_agent_and_one_on_own_data():
+    _, cast, state, rollouts = played()
+    own = T.of_teacher(cast.parts, rollouts["teacher"])
+    assert (np.asarray(own.ratio) == 1).all() and (np.asarray(own.high) == 1).all()
+    tree, steps = cast.parts.tree, jax.tree.map(lambda x: x[:-1], own.steps)
+    logits = T.execute(tree, state.teacher.executor.params, tree.seen.read(steps), held(steps.goals, own.goal[:-1]),
+                       steps.avail)  # fmt: skip
+    played_for = np.asarray(own.valid)  # the action at an ending step is ignored
+    found = np.asarray(T.log_prob_of(logits, own.steps.action[1:]))
+    assert_close(found[played_for], np.asarray(own.old)[played_for], 1e-3)
+    other = T.of_students(cast.parts, state.teacher.params, rollouts["student"], jax.random.key(0))
+    assert other.ratio.shape == own.ratio.shape and len(np.unique(np.asarray(other.ratio)[0, 0])) == 3
+
+
+def test_relabelled_goals_are_the_coordinators_own():
+    _, cast, state, rollouts = played(explain="relabel")
+    told = T.of_students(cast.parts, state.teacher.params, rollouts["student"], jax.random.key(0))
+    assert set(np.unique(np.asarray(told.choice))) == {0.0, 1.0}
+    assert (np.asarray(told.choice).argmax(-1) == np.asarray(told.given)).all()
+
+
+def test_what_a_goal_earned_is_summed_to_the_next_decision_and_bootstrapped_there():
+    reward = jnp.arange(1.0, 7.0)[:, None]
+    value = 10 * jnp.arange(7.0)[:, None]
+    due = jnp.array([1, 0, 0, 1, 0, 0], bool)[:, None]
+    valid, discount = jnp.ones((6, 1), bool), jnp.ones((6, 1))
+    found = T.to_decision(reward, discount, value, due, valid, 0.5)[:, 0]
+    assert np.isclose(found[0], 1 + 2 / 2 + 3 / 4 + 30 / 8) and np.isclose(found[3], 4 + 5 / 2 + 6 / 4 + 60 / 8)
+    # The episode ends with step 2 (a true end: no value there), the next begins with step 3.
+    valid = valid.at[2].set(False)
+    found = T.to_decision(reward, discount.at[1].set(0.0), value, due, valid, 0.5)[:, 0]
+    assert np.isclose(found[0], 1 + 2 / 2)
+    found = T.to_decision(reward, discount, value, due, valid, 0.5)[:, 0]
+    assert np.isclose(found[0], 1 + 2 / 2 + 20 / 4), "cut off: the value of where it ended"
+
+
+def test_shaping_is_of_the_goal_that_is_held_and_completion_counts_once():
+    _, cast, _, rollouts = played()
+    told = T.of_teacher(cast.parts, rollouts["teacher"])
+    paid, goals = np.asarray(T.progress_of(cast.parts, told)), told.steps.goals
+    goal = np.asarray(told.goal)[:-1]
+    assert (paid[goal == cast.parts.tree.goals] == 0).all()
+    t, b, i = (x[0] for x in np.nonzero(goal < cast.parts.tree.goals))
+    j = goal[t, b, i]
+    phi, done = np.asarray(goals.potential), np.asarray(goals.reached)
+    expected = 0.99 * phi[t + 1, b, i, j] - phi[t, b, i, j] + (done[t + 1, b, i, j] and not done[t, b, i, j])
+    assert np.isclose(paid[t, b, i], expected, atol=1e-5)
+
+
+def test_without_students_data_the_teacher_learns_as_if_there_were_none():
+    results = []
+    for weight in (0.0, 1.0):
+        method, cast, state, rollouts = played(off_policy=weight)
+        assert cast.parts.config.off_policy == weight
+        go = jax.jit(lambda s, p, m=method: m.stages[-1].update(s, p, jax.random.key(0), jnp.zeros(()))[0].teacher)
+        blind = rollouts["student"]._replace(steps=rollouts["student"].steps._replace(
+            reward=rollouts["student"].steps.reward + 100))  # fmt: skip
+        a, b = go(state, rollouts), go(state, rollouts | {"student": blind})
+        gap = max(float(jnp.abs(x - y).max()) for x, y in zip(*map(jax.tree.leaves, (a.values.params, b.values.params)),
+                                                           strict=True))  # fmt: skip
+        results.append(gap)
+    assert results[0] == 0 and results[1] > 0
+
+
+# ---- filter and students ---------------------------------------------------------------------------------------------
+def test_filters_keep_all_or_nothing_at_the_ends():
+    shape, agents = (4, 3), (4, 3, 2)
+    zero, no = jnp.zeros(shape), jnp.zeros(shape, bool)
+    assert S.episode(zero, no, zero - jnp.inf).all() and not S.episode(zero, no, zero + jnp.inf).any()
+    assert S.episode(zero, ~no, zero + jnp.inf).all(), "a victory is always worth learning"
+    agrees, gain = jnp.zeros(agents, bool), jnp.zeros(agents)
+    assert S.advantage(zero, agrees, gain, -jnp.inf).all() and not S.advantage(zero, agrees, gain, jnp.inf).any()
+    assert S.advantage(zero, ~agrees, gain + 1, jnp.inf).all() and S.everything(zero).all()
+
+
+def test_the_margin_reaches_the_filters():
+    kept = []
+    for margin in (-1e9, 1e9):
+        _, cast, state, rollouts = played(margin=margin)
+        own = T.of_teacher(cast.parts, rollouts["teacher"])
+        other = T.of_students(cast.parts, state.teacher.params, rollouts["student"], jax.random.key(0))
+        told = H.taught(cast, state, own, other, rollouts)[1]
+        kept.append([float(told["kept_own"]), float(told["kept_student"])])
+    assert kept[0] == [1, 1] and max(kept[1]) < 0.9, "only victories, and acts that agreed and paid"
+
+
+def test_victories_are_known_backwards_to_their_episodes_start():
+    steps = make_steps(make(LEVEL).spec, (6, 1))
+    last, success = jnp.array([0, 0, 0, 1, 0, 0], bool)[:, None], jnp.array([0, 0, 0, 1, 0, 0], bool)[:, None]
+    steps = steps._replace(last=last, success=success)
+    valid = ~last[:-1]
+    assert S.won_later(steps, valid)[:, 0].tolist() == [True, True, True, False, False]
+    assert not S.won_later(steps._replace(success=~success), valid).any()
+
+
+def test_without_filter_and_off_policy_it_is_dagger():
+    """Labels of everything, the teacher's own distribution at its best goals, and nothing else in the loss."""
+    _, cast, state, rollouts = played(filter_own="none", filter_student="none", off_policy=0.0, student_entropy=0.0)
+    parts = cast.parts
+    other = T.of_students(parts, state.teacher.params, rollouts["student"], jax.random.key(0))
+    taught = S.teach(parts, state.teacher, other, state.value.params, True, rollouts["student"].log_prob, ())
+    assert_same(taught.keep, np.asarray(other.valid)[..., None] & np.asarray(other.steps.alive[:-1]))
+    loss, told = S.student_loss(parts.config, cast.student, state.student.params, taught)
+    assert np.isclose(loss, told["student_kl"])
+    greedy = teacher_policy(parts.tree, explore=False)
+    t = int(np.nonzero(np.asarray(other.steps.first[:-1]).any(1))[0][0])
+    now = jax.tree.map(lambda x: x[t], other.steps)
+    new = np.asarray(now.first)
+    scores = greedy.step(state.teacher.params, greedy.carry(len(new)), now, jax.random.key(0))[1].scores
+    assert_close(np.asarray(taught.label)[t][new], np.asarray(scores)[new], 1e-3)
+
+
+def test_students_read_no_state_and_no_goals():
+    method, _, state, _ = played()
+    student = method.roles["student"]
+    assert student.groups and not student.goals
+    steps = make_steps(make(LEVEL, radio=True).spec, (4,))
+    go = lambda ts: student.step(state.student.params, student.carry(4), ts, jax.random.key(0))[1].scores
+    assert_same(go(steps), go(steps._replace(state=steps.state + 1)))
+
+
+def test_the_store_keeps_the_last_iterations():
+    method, _, state, rollouts = played()
+    go = jax.jit(lambda s: method.stages[-1].update(s, rollouts, jax.random.key(0), jnp.zeros(()))[0])
+    one = go(state)
+    assert one.iterations == 1 and np.asarray(one.store.keep[0]).any() and not np.asarray(one.store.keep[1]).any()
+    three = go(go(one))
+    assert three.iterations == 3 and np.asarray(three.store.keep[1]).any()
+
+
+# ---- as a user -------------------------------------------------------------------------------------------------------
+def test_a_run_trains_loads_and_evaluates_both(tmp_path):
+    settings = {**SMALL, "core": "gru", "rl": 0.5}
+    run = tutelage.train("hint", "marine/easy", out=tmp_path / "run", quiet=True, fit=QUICK, **settings)[0]
+    assert 0 <= run.test["success_rate"] <= 1 and "teacher" in run.test["beside"]
+    again = tutelage.load(run.path)
+    assert_same(again.params("student"), run.params("student"))
+    assert tutelage.evaluate(make("marine/easy"), again.policy("teacher"), again.params("teacher"), 8).episodes == 8
+
+
+def test_bad_settings_are_refused_by_name():
+    for settings, text in (
+        (dict(pretrain=10, steps=5), "pretrain = 10"), (dict(envs=10), "envs = 10"), (dict(every=7), "every = 7"),
+        (dict(rl=-1.0), "rl = -1.0"), (dict(explain="guess"), "explain"),
+    ):  # fmt: skip
+        with pytest.raises(BadInput, match=text):
+            HintConfig(**settings)
+    with pytest.raises(BadInput, match="offers no goals"):
+        build("hint", make("probe/action"))
+    with pytest.raises(BadInput, match="teacher: hint"):
+        build("hint", make(LEVEL), teacher=object())
