@@ -87,6 +87,12 @@ METHODS: dict[str, MethodRow] = {
         "PPO with a critic on each agent's own observation",
         presets={"published": _PPO_PUBLISHED, "fast": _PPO_FAST},
     ),
+    "happo": MethodRow(
+        "tutelage.methods.happo:happo",
+        "tutelage.configs.ppo:HappoConfig",
+        "PPO of one agent after another, each with a network of its own",
+        presets={"fast": _PPO_FAST},
+    ),
     "kd_marl": MethodRow(
         _KD,
         _KD_CONFIG,

@@ -23,8 +23,8 @@ class PpoConfig:
     capacity: str = later("equal")
     """How wide agents are relative to each other: equal; inputs, in proportion to what each reads; or by agent type,
     stalker=2,zealot=1. Budgets hold for the team."""
-    share: Literal["team", "type"] = "team"
-    """Who shares weights: every agent of one width, or only those of one agent type as well."""
+    share: Literal["team", "type", "agent"] = "team"
+    """Who shares weights: every agent of one width, only those of one agent type as well, or nobody."""
     actor_view: Literal["local", "local-no-id", "local+state"] = "local"
     """What an agent reads: its observation and its number, the observation alone, or the world state as well."""
     sight: str = later("full")
@@ -76,3 +76,11 @@ class PpoConfig:
         rows = self.envs * self.rollout // self.chunk
         if rows % self.minibatches:
             raise BadInput(f"minibatches = {self.minibatches}: must divide envs x rollout / chunk = {rows}")
+
+
+@dataclass(frozen=True)
+class HappoConfig(PpoConfig):
+    """Settings of HAPPO: those of PPO, for agents with networks of their own."""
+
+    share: Literal["team", "type", "agent"] = "agent"
+    """Who shares weights: nobody, `agent`."""

@@ -54,7 +54,8 @@ def build_team(spec: Spec, config: TeamConfig, seen: View, reference: int | None
     )
     if reference is None:
         reference = reference_macs(spec.n_agents, seen.width(spec), spec.n_actions)
-    types = spec.agent_types if config.share == "type" else ("",) * spec.n_agents
+    whole = range(spec.n_agents)
+    types = {"team": ("",) * spec.n_agents, "type": spec.agent_types, "agent": tuple(map(str, whole))}[config.share]
     tiers = split(solve(config.size, shape, reference), list(zip(each, types, strict=True)))
 
     def group(agents: tuple[int, ...], width: int) -> Group:

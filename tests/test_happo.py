@@ -1,0 +1,90 @@
+"""HAPPO: known optima, and that each agent is told how far the agents before it went."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from helpers import TINY, assert_close, assert_same, build, one_rollout, run_stage
+from tutelage import BadInput, make
+from tutelage.data.collect import unroll
+from tutelage.learning.losses import log_prob_of
+from tutelage.methods import happo as H
+from tutelage.methods.ppo import PpoState, prepare
+from tutelage.registry import method_config
+
+LEARNS = {**TINY, "share": "agent", "critic_width": 16, "envs": 32, "epochs": 4, "lr": 1e-2, "steps": 12_000}
+
+
+@pytest.mark.parametrize(
+    ("name", "best", "core"), [("action", 1, "mlp"), ("coordination", 0, "mlp"), ("memory", None, "gru")]
+)
+def test_the_team_finds_what_pays(name, best, core):
+    env = make(f"probe/{name}")
+    settings = {**LEARNS, "core": core, **({"chunk": TINY["rollout"]} if core == "gru" else {})}
+    method = build("happo", env, **settings)
+    state, metrics = run_stage(env, method)
+    assert all(np.isfinite(x).all() for x in metrics.values())
+    rollout = one_rollout(env, method.stages[0].behaviours["actor"], state)
+    steps = rollout.steps
+    ended = np.asarray(steps.last[1:] & rollout.valid)
+    assert np.asarray(steps.success[1:])[ended].mean() > 0.85
+    if best is not None:
+        scores = unroll(method.roles["student"], method.params(state)["student"], (), steps, steps.first).scores
+        assert (np.asarray(scores.argmax(-1))[np.asarray(steps.first)] == best).all()
+
+
+def before_and_after(lr):
+    env = make("probe/coordination")
+    config = method_config("happo", **{**LEARNS, "anneal": False})
+    cast, method = H.build(env, config), H.happo(env, config)
+    state = method.init(jax.random.key(0))
+    rollout = one_rollout(env, method.stages[0].behaviours["actor"], state)
+    whole = PpoState(H.Learner(H.apart(cast, state.actors.params), ()), state.critic, state.returns)
+    batch = prepare(cast.parts, whole, rollout)[1]
+    actors, factor, _ = jax.jit(lambda a, b: H.improve_agents(cast, a, b, jax.random.key(1), lr))(state.actors, batch)
+    return cast, state, batch, actors, factor
+
+
+def test_the_factor_is_the_product_of_all_agents_ratios():
+    cast, state, batch, actors, factor = before_and_after(0.01)
+    scores = unroll(cast.parts.actor, H.apart(cast, actors.params), (), batch.inputs, batch.inputs.first).scores
+    went = jnp.where(batch.alive, log_prob_of(scores, batch.action) - batch.log_prob, 0.0).sum(-1)
+    assert_close(factor, jnp.exp(went), 1e-4)
+    assert float(jnp.abs(went).max()) > 0.01
+    gaps = jax.tree.map(
+        lambda new, old: jnp.abs(new - old).reshape(len(new), -1).max(1), actors.params, state.actors.params
+    )
+    assert (np.max(jax.tree.leaves(gaps), 0) > 0).all(), "everybody was improved"
+
+
+def test_who_does_not_move_leaves_the_factor_at_one():
+    _, state, _, actors, factor = before_and_after(0.0)
+    assert_close(factor, jnp.ones(factor.shape), 1e-5)
+    assert_same(actors.params, state.actors.params)
+
+
+def test_agents_before_weigh_the_loss():
+    """Twice the factor, twice the policy's part of the loss; an agent's own slice is all it reads."""
+    cast, state, batch, _, _ = before_and_after(0.0)
+    mine = H.of_agent(batch, jnp.asarray(1))
+    params = H.one_of(state.actors.params, 1)
+    one = jnp.ones(mine.log_prob.shape[:2])
+    policy = lambda factor: H.agent_loss(cast, params, mine, factor)[1]["policy"]
+    skewed = mine._replace(advantage=mine.advantage + 1)
+    assert_close(H.agent_loss(cast, params, skewed, 2 * one)[1]["policy"], 2 * (policy(one) - 1), 1e-4)
+    assert mine.inputs.obs.shape[2] == 1
+    assert_same(mine.action[..., 0], batch.action[..., 1])
+
+
+def test_shared_weights_and_unequal_agents_are_refused():
+    for settings, text in (
+        (dict(share="team"), "share = 'team'"), (dict(size="tiers=0:8;1:16"), "one width"),
+        (dict(sight="drop=shown"), "sight"),
+    ):  # fmt: skip
+        with pytest.raises(BadInput, match=text):
+            build("happo", make("probe/action"), **{**LEARNS, **settings})
+    with pytest.raises(BadInput, match="teacher: happo"):
+        build("happo", make("probe/action"), teacher=object())
