@@ -15,6 +15,7 @@ from tutelage.cli.main import guarded
 from tutelage.envs.canvas import GREEN, RED, extent
 from tutelage.errors import BadInput
 from tutelage.experiment.target import choose_policy, names_run, open_target
+from tutelage.policies.acting import RULES
 from tutelage.report.render import (
     FRAME_MS,
     GAP,
@@ -160,6 +161,9 @@ def test_defaults_and_refusals_of_policies(student_run):
     assert run.env_id == env.env_id == "probe/memory"
     with pytest.raises(BadInput, match="it has: student, teacher"):
         choose_policy(run, "expert")
+    assert choose_policy(run).act is RULES["greedy"] and choose_policy(run, act="sample").act is RULES["sample"]
+    with pytest.raises(BadInput, match="unknown act 'best'"):
+        choose_policy(run, act="best")
     with pytest.raises(BadInput, match="allowed are scripted"):
         choose_policy(env, "student")
     with pytest.raises(BadInput, match="scripted controller"):

@@ -126,6 +126,8 @@ def test_one_row_can_be_for_many_environments(tmp_path):
         (row("a/b", "mappo", env='["probe/action", "probe/value"]'), "'a/b' is named twice"),
         (row("a/b", "mappo", "seed = 3"), "unknown key 'seed'"),
         (row("a/b", "random", "config = {steps = 3}"), "only evaluated"),
+        (row("a/b", "mappo", "fit = {acts = 1}"), "unknown field of fit 'acts'"),
+        (row("a/b", "mappo", 'fit = {act = "best"}'), "unknown act 'best'"),
         ('[[row]]\nname = "a/b"', "missing"),
         ("[[row]", "plan"),
     ],
@@ -261,3 +263,11 @@ def test_no_results_is_said(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "seed-0.json").write_text(json.dumps(results("mappo/x", [1.0]).seeds[0]))
     assert np.allclose(read_results(tmp_path)["mappo/x"].success, 1)
+
+
+def test_how_a_row_is_evaluated_is_a_part_of_its_fingerprint(tmp_path):
+    marks = []
+    for more in ((), ('fit = {act = "greedy"}',), ('fit = {act = "sample"}',)):
+        rows = read_plan(plan_of(tmp_path, row("mappo/action", "mappo", TINY, *more)))
+        marks.append(fingerprint(rows["mappo/action"], rows))
+    assert marks[0] == marks[1] != marks[2]

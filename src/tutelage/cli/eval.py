@@ -22,7 +22,9 @@ class EvalArgs:
     policy: str | None = None
     """student, teacher, scripted[:NAME] or random; default student for a run, scripted for an environment."""
     episodes: int = 320
-    """Greedy episodes."""
+    """How many."""
+    act: str | None = None
+    """What a run's policies play: greedy or sample; default as the run was evaluated."""
     seed: int = 0
     """Seed of the episodes."""
     json: bool = False
@@ -54,7 +56,7 @@ def one(name: str, args: EvalArgs) -> dict[str, Any]:
     from tutelage.experiment.target import choose_policy, open_target
 
     target = open_target(name)
-    chosen = choose_policy(target, args.policy)
+    chosen = choose_policy(target, args.policy, args.act)
     result = evaluate(target.env, chosen.policy, chosen.params, args.episodes, args.seed, chosen.act)
     told = result.as_dict()
     return {

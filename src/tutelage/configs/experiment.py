@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Literal
 
-from tutelage.configs.checks import check_positive
+from tutelage.configs.checks import check_choices, check_positive, later
 from tutelage.errors import BadInput
 
 
 @dataclass(frozen=True)
 class FitConfig:
-    """Evaluation and checkpointing of a run. None of these changes what is learned."""
+    """Evaluation and checkpointing of a run. None of these changes what is learned, only what is kept of it."""
 
     evaluations: int = 20
     """Evaluations during training, evenly spaced; the best one's parameters are kept."""
     eval_episodes: int = 32
-    """Greedy episodes per evaluation."""
+    """Episodes per evaluation."""
     test_episodes: int = 320
-    """Greedy episodes of the final test of the best parameters, with a key of its own."""
+    """Episodes of the final test of the best parameters, with a key of its own."""
+    act: Literal["greedy", "sample"] = later("greedy")
+    """What is played in them: the likeliest actions (the field's protocol), or actions drawn from the policy."""
     checkpoint_seconds: float = 30.0
     """Seconds between checkpoints."""
     tensorboard: bool = False
@@ -27,4 +30,5 @@ class FitConfig:
     def __post_init__(self) -> None:
         if self.tensorboard and find_spec("tensorboardX") is None:
             raise BadInput("tensorboard = True needs the package tensorboardX: pip install 'tutelage[track]'")
+        check_choices(self)
         check_positive(self, "evaluations", "eval_episodes", "test_episodes", "checkpoint_seconds")

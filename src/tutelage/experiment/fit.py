@@ -22,6 +22,7 @@ from tutelage.data.vector import batch
 from tutelage.errors import Interrupted, NonFinite
 from tutelage.experiment.evaluate import Episodes, Evaluation, play_episodes, player, test_key
 from tutelage.experiment.once import jit_once
+from tutelage.policies.acting import RULES
 from tutelage.types import Environment, Method, Metrics, Params, Rollout, Stage, TrainState
 
 
@@ -288,7 +289,7 @@ class Evaluator:
     def __init__(self, env: Environment, method: Method, role: str, config: FitConfig, seed: int) -> None:
         self.role, self.config, self.seed = role, config, seed
         shapes = jax.eval_shape(lambda key: method.params(method.init(key))[role], jax.random.key(0))
-        play = player(env, method.roles[role], config.eval_episodes)
+        play = player(env, method.roles[role], config.eval_episodes, RULES[config.act])
         # Compiled beside the first stage: the compiler leaves the second core free.
         threads = ThreadPoolExecutor(1)
         self._compiling = threads.submit(lambda: play.lower(shapes, jax.random.key(0)).compile())

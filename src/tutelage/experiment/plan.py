@@ -19,7 +19,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class Row:
     preset: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
     env_options: dict[str, Any] = field(default_factory=dict)
+    fit: dict[str, Any] = field(default_factory=dict)
 
 
 Rows = dict[str, Row]
@@ -82,6 +83,7 @@ def read_plan(path: Path) -> Rows:
                 raise BadInput(f"{label}: {row.name!r} is named twice")
             try:
                 settings_of(row)
+                fit_config(row)
                 environment_options(row.env, **row.env_options)
             except BadInput as error:
                 raise BadInput(f"{label}: {error}") from None
@@ -113,6 +115,15 @@ def settings_of(row: Row) -> Any:
     return None
 
 
+def fit_config(row: Row) -> FitConfig:
+    """How the row is evaluated; raises BadInput for what that cannot be."""
+    known = [f.name for f in fields(FitConfig)]
+    for key in row.fit:
+        if key not in known:
+            raise unknown("field of fit", key, known)
+    return FitConfig(**row.fit)
+
+
 def fingerprint(row: Row, rows: Rows) -> str:
     """Changes whenever the row's numbers would: its settings, its teacher's, the environment's version."""
     settings = settings_of(row)
@@ -122,7 +133,7 @@ def fingerprint(row: Row, rows: Rows) -> str:
         "env": row.env,
         "env_options": row.env_options,
         "env_version": make(row.env, **row.env_options).spec.version,
-        "fit": asdict(FitConfig()),
+        "fit": lasting(fit_config(row)),
         "teacher": fingerprint(rows[row.teacher], rows) if row.teacher in rows else row.teacher,
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]

@@ -21,7 +21,7 @@ from tutelage.errors import Fault, Interrupted, unknown
 from tutelage.experiment.claims import claimed
 from tutelage.experiment.evaluate import evaluate
 from tutelage.experiment.files import read_json, write_json
-from tutelage.experiment.plan import FLOORS, Row, Rows, fingerprint, read_plan
+from tutelage.experiment.plan import FLOORS, Row, Rows, fingerprint, fit_config, read_plan
 from tutelage.experiment.run import LoadedRun, device
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.train import Job, carry_on
@@ -104,7 +104,7 @@ def make_run(row: Row, seed: int, rows: Rows, places: Places, display: Display) 
         env=row.env,
         env_options=row.env_options,
         config=asdict(method_config(row.method, row.preset, **row.config)),
-        fit=asdict(FitConfig()),
+        fit=asdict(fit_config(row)),
         seed=seed,
         seeds=1,
         teacher=teacher,

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tutelage.envs.build import make
-from tutelage.errors import BadInput
+from tutelage.errors import BadInput, unknown
 from tutelage.experiment.run import LoadedRun, load
-from tutelage.policies.acting import greedy, random_policy, sample
+from tutelage.policies.acting import RULES, greedy, random_policy, sample
 from tutelage.registry import ENVIRONMENTS
 from tutelage.types import ActRule, Environment, Params, Policy
 
@@ -61,13 +61,14 @@ def open_target(name: str | Path) -> Target:
     return Target(str(name), str(name), make(str(name)), None)
 
 
-def choose_policy(target: Target, name: str | None = None) -> Chosen:
+def choose_policy(target: Target, name: str | None = None, act: str | None = None) -> Chosen:
     """Who plays in a target.
 
     Args:
         target: from `open_target`.
         name: `student`, `teacher`, `scripted[:NAME]` or `random`; None: the student of a run (its teacher where it
             has no student), the scripted controller of an environment.
+        act: `greedy` or `sample`, for the policies of a run; None: as the run was evaluated.
 
     Raises:
         BadInput: the target has no such policy.
@@ -81,4 +82,7 @@ def choose_policy(target: Target, name: str | None = None) -> Chosen:
         return Chosen(name, target.env.scripted(controller or "local"), (), greedy)
     if run is None:
         raise BadInput(f"policy = {name!r}: {target.name} is an environment; allowed are scripted[:NAME] and random")
-    return Chosen(name, run.policy(name), run.params(name), greedy)
+    rule = act or run.record["fit"].get("act", "greedy")
+    if rule not in RULES:
+        raise unknown("act", rule, RULES)
+    return Chosen(name, run.policy(name), run.params(name), RULES[rule])

@@ -32,6 +32,7 @@ from tutelage.experiment.run import (
 )
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.teacher import find_teacher
+from tutelage.policies.acting import RULES
 from tutelage.registry import method_config, method_row, resolve
 from tutelage.types import Environment, Frozen, Method
 
@@ -78,7 +79,9 @@ def run_fit(
         save_role(path, role, params)
     test = {**result.test.as_dict(), "seed": seed, "steps": result.steps, "seconds": round(result.seconds, 2)}
     if method.beside:
-        tested = lambda role: evaluate(env, method.roles[role], result.params[role], config.test_episodes, seed)
+        tested = lambda role: evaluate(
+            env, method.roles[role], result.params[role], config.test_episodes, seed, RULES[config.act]
+        )
         test["beside"] = {role: tested(role).as_dict() for role in method.beside}
     write_json(path / "eval.json", test)
     for leftover in path.glob("checkpoint*.safetensors"):

@@ -40,6 +40,10 @@ sample: ActRule = tempered(1.0)
 """Sample from softmax(logits)."""
 
 
+RULES: dict[str, ActRule] = {"greedy": greedy, "sample": sample}
+"""What is played in an evaluation, by name."""
+
+
 def epsilon_greedy(epsilon: Float[Array, "*B"] | float) -> ActRule:
     """The best action, or with probability epsilon any available one; one epsilon for all or one per environment.
 
