@@ -40,7 +40,9 @@ def shapes_of(spec: Any) -> TimeStep:
 
 def assert_fits(spec: Any, timestep: Any, lead: tuple[int, ...] = ()) -> None:
     assert timestep.goals == ()
-    for name, (shape, dtype), x in zip(TimeStep._fields[:-1], shapes_of(spec)[:-1], timestep[:-1], strict=True):
+    told = jax.tree.leaves(timestep.links)
+    assert [x.shape for x in told] == ([(*lead, spec.n_agents, spec.n_agents)] if spec.links else [])
+    for name, (shape, dtype), x in zip(TimeStep._fields[:-2], shapes_of(spec)[:-2], timestep[:-2], strict=True):
         assert (x.shape, str(x.dtype)) == ((*lead, *shape), dtype), name
 
 

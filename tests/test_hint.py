@@ -299,7 +299,7 @@ def test_the_store_keeps_the_last_iterations():
 
 # ---- as a user -------------------------------------------------------------------------------------------------------
 def test_a_run_trains_loads_and_evaluates_both(tmp_path):
-    settings = {**SMALL, "core": "gru", "rl": 0.5}
+    settings = {**SMALL, "core": "gru", "rl": 0.5, "messages": "hetgat"}
     run = tutelage.train("hint", "marine/easy", out=tmp_path / "run", quiet=True, fit=QUICK, **settings)[0]
     assert 0 <= run.test["success_rate"] <= 1 and "teacher" in run.test["beside"]
     again = tutelage.load(run.path)

@@ -87,6 +87,12 @@ METHODS: dict[str, MethodRow] = {
         "PPO with a critic on each agent's own observation",
         presets={"published": _PPO_PUBLISHED, "fast": _PPO_FAST},
     ),
+    "tarmac": MethodRow(
+        "tutelage.methods.ppo:mappo",
+        "tutelage.configs.ppo:PpoConfig",
+        "MAPPO whose agents attend to what those in range say",
+        presets={"default": dict(messages="tarmac")},
+    ),
     "happo": MethodRow(
         "tutelage.methods.happo:happo",
         "tutelage.configs.ppo:HappoConfig",

@@ -35,6 +35,7 @@ class TimeStep(NamedTuple):
         discount: 0 where the episode truly ended, 1 otherwise (also on a truncation).
         first, last: whether this step opens or closes an episode.
         success: the environment's own verdict; read it where `last`.
+        links: (N, N) whether agent i hears agent j now, where the environment says so; else ().
         goals: what agents could be sent to do, a `Goals`, for policies that ask for it; else ().
     """
 
@@ -48,6 +49,7 @@ class TimeStep(NamedTuple):
     first: Bool[Array, "*batch"]
     last: Bool[Array, "*batch"]
     success: Bool[Array, "*batch"]
+    links: Any = ()
     goals: Any = ()
 
 
@@ -58,6 +60,7 @@ class Sensed(NamedTuple):
     state: Float[Array, "*batch S"]
     avail: Bool[Array, "*batch N A"]
     alive: Bool[Array, "*batch N"]
+    links: Any = ()
 
 
 class Goals(NamedTuple):
@@ -106,6 +109,7 @@ class Spec:
         action_counts, obs_widths: per agent, before padding.
         layout: which observation columns mean what.
         version: changes whenever the dynamics do; stored with every result.
+        links: whether timesteps say who hears whom.
         reward_scale: what learners that do not normalise returns had better multiply rewards by.
     """
 
@@ -121,6 +125,7 @@ class Spec:
     layout: tuple[Block, ...]
     version: str
     reward_scale: float = 1.0
+    links: bool = False
 
 
 class Environment(Protocol):

@@ -31,6 +31,12 @@ def check_choices(config: Any) -> None:
             raise unknown(f.name, str(value), get_args(hints[f.name]))
 
 
+def silent(config: Any) -> None:
+    """Refuse agents that talk, where a method looks into every agent by itself."""
+    if config.messages != "none":
+        raise BadInput(f"messages = {config.messages!r}: agents of this method do not talk")
+
+
 def check_positive(config: Any, *names: str) -> None:
     """Refuse values below or equal to zero."""
     for name in names:

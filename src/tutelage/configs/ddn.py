@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.configs.checks import check_choices, check_positive, check_unit
+from tutelage.configs.checks import check_choices, check_positive, check_unit, silent
 from tutelage.configs.ppo import PpoConfig
 from tutelage.configs.qlearning import QConfig
 from tutelage.errors import BadInput
@@ -52,6 +52,7 @@ class DdnConfig(QConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choices(self)
+        silent(self)
         check_positive(self, "fusion_width", "generator")
         check_unit(self, "mu")
         for name in ("encoder", "features", "values", "imitate", "beta"):
@@ -77,6 +78,7 @@ class PtdeConfig(QConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        silent(self)
         check_positive(self, "fusion_width", "generator", "predict")
 
 
@@ -97,4 +99,5 @@ class PtdeMappoConfig(PpoConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        silent(self)
         check_positive(self, "fusion_width", "generator", "predict")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.configs.checks import check_choices, check_positive, check_unit
+from tutelage.configs.checks import check_choices, check_positive, check_unit, later
 from tutelage.errors import BadInput
 
 
@@ -33,6 +33,9 @@ class HintConfig:
     0-1:radius=0.5;2-4:full."""
     hidden: Literal["compact", "zero"] = "compact"
     """Columns hidden by `sight` are left out where it is known beforehand which these are, or always zero."""
+    messages: Literal["none", "tarmac", "hetgat"] = later("none")
+    """What agents say to those in range: nothing, or words that all choose alike (tarmac) or each class its own way
+    (hetgat)."""
     teacher_view: Literal["local", "local+state"] = "local"
     """What an executor reads beside its goal."""
     teacher_width: int = 64

@@ -33,6 +33,9 @@ class KdMarlConfig:
     0-1:radius=0.5;2-4:full."""
     hidden: Literal["compact", "zero"] = later("compact")
     """Columns hidden by `sight` are left out where it is known beforehand which these are, or always zero."""
+    messages: Literal["none", "tarmac", "hetgat"] = later("none")
+    """What agents say to those in range: nothing, or words that all choose alike (tarmac) or each class its own way
+    (hetgat)."""
     adv: float | None = None
     """Weight of the teacher-guided advantage term (default 0.5)."""
     kl: float | None = None

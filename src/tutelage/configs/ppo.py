@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.configs.checks import check_choices, check_positive, check_unit, later
+from tutelage.configs.checks import check_choices, check_positive, check_unit, later, silent
 from tutelage.errors import BadInput
 
 
@@ -32,6 +32,9 @@ class PpoConfig:
     0-1:radius=0.5;2-4:full."""
     hidden: Literal["compact", "zero"] = later("compact")
     """Columns hidden by `sight` are left out where it is known beforehand which these are, or always zero."""
+    messages: Literal["none", "tarmac", "hetgat"] = later("none")
+    """What agents say to those in range: nothing, or words that all choose alike (tarmac) or each class its own way
+    (hetgat)."""
     critic: Literal["team", "per_agent"] = later("team")
     """MAPPO's critic: one value for the team from the world state, or one per agent from its observation as well."""
     critic_width: int = 128
@@ -73,6 +76,8 @@ class PpoConfig:
         check_unit(self, "gamma", "lam", "clip")
         if self.rollout % self.chunk:
             raise BadInput(f"chunk = {self.chunk}: must divide rollout = {self.rollout}")
+        if self.messages != "none" and self.chunk == 1:
+            raise BadInput("chunk = 1: what is said is heard a step later; messages need sequences of 2 steps or more")
         rows = self.envs * self.rollout // self.chunk
         if rows % self.minibatches:
             raise BadInput(f"minibatches = {self.minibatches}: must divide envs x rollout / chunk = {rows}")
@@ -84,3 +89,7 @@ class HappoConfig(PpoConfig):
 
     share: Literal["team", "type", "agent"] = "agent"
     """Who shares weights: nobody, `agent`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        silent(self)

@@ -20,7 +20,7 @@ def first_timestep(sensed: Sensed) -> TimeStep:
     """The step that opens an episode: no action led here, no reward."""
     no = jnp.zeros((), bool)
     return TimeStep(
-        *sensed,
+        **sensed._asdict(),
         action=jnp.zeros(sensed.obs.shape[0], jnp.int32),
         reward=jnp.zeros(()),
         discount=jnp.ones(()),
@@ -35,7 +35,7 @@ def next_timestep(
 ) -> TimeStep:
     """The step that `action` led to. `terminal`: whether an end is a true one (discount 0) or a truncation."""
     return TimeStep(
-        *sensed,
+        **sensed._asdict(),
         action=action.astype(jnp.int32),
         reward=jnp.asarray(reward, jnp.float32),
         discount=1.0 - (last & jnp.asarray(terminal)).astype(jnp.float32),

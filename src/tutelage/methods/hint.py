@@ -130,6 +130,7 @@ def blank(cast: Cast, env: Environment) -> Labelled:
         first=zeros(dtype=bool),
         last=nothing,
         success=nothing,
+        links=zeros(n, n, dtype=bool) if spec.links else (),
     )
     carry = jax.tree.map(lambda x: jnp.zeros((r, *x.shape), x.dtype), jax.eval_shape(lambda: cast.student.carry(b)))
     per_agent, mask = zeros(n), zeros(n, dtype=bool)

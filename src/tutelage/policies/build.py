@@ -6,6 +6,7 @@ from typing import Protocol
 
 from tutelage.errors import BadInput
 from tutelage.policies.agent import Group, make_agent, team
+from tutelage.policies.messages import hearing, talker, talking
 from tutelage.policies.sight import FULL, restrict, sights
 from tutelage.policies.size import Shape, reference_macs, shares, solve, split
 from tutelage.policies.views import View
@@ -27,6 +28,8 @@ class TeamConfig(Protocol):
     def sight(self) -> str: ...
     @property
     def hidden(self) -> str: ...
+    @property
+    def messages(self) -> str: ...
 
 
 def build_team(spec: Spec, config: TeamConfig, seen: View, reference: int | None = None, gain: float = 0.01) -> Policy:
@@ -40,6 +43,8 @@ def build_team(spec: Spec, config: TeamConfig, seen: View, reference: int | None
     Raises:
         BadInput: a size, sight or capacity that this environment cannot have.
     """
+    if config.messages != "none":
+        return talking_team(spec, config, seen, gain)
     each = sights(config.sight, spec)
     for agent, sight in enumerate(each):
         if sight != FULL and spec.obs_widths[agent] != spec.obs_width:
@@ -64,3 +69,17 @@ def build_team(spec: Spec, config: TeamConfig, seen: View, reference: int | None
         return Group(agents, agent, views[each[one]])
 
     return team(tuple(group(*tier) for tier in tiers))
+
+
+def talking_team(spec: Spec, config: TeamConfig, seen: View, gain: float) -> Policy:
+    """Agents that talk: `tarmac` of one network, `hetgat` of one per class."""
+    told = f"messages = {config.messages!r}"
+    if not spec.links:
+        raise BadInput(f"{told}: this environment does not say who hears whom")
+    if config.sight != "full" or config.capacity != "equal" or not config.size.startswith("width="):
+        raise BadInput(f"{told}: agents that talk have full sight and a size width=W, not {config.size!r}")
+    width = solve(config.size, Shape(config.core, (1,), spec.n_actions, (1.0,)), 1)[0][1]
+    agent = talker(config.core, seen.width(spec), width, spec.n_actions, gain)
+    kinds = spec.agent_types if config.messages == "hetgat" else ("",) * spec.n_agents
+    members = [tuple(i for i, kind in enumerate(kinds) if kind == name) for name in dict.fromkeys(kinds)]
+    return talking([Group(agents, agent, hearing(seen, spec)) for agents in members])

@@ -44,7 +44,9 @@ class Cost(NamedTuple):
 
 
 def layer_cost(kind: str, inputs: int, width: int, n_actions: int) -> Cost:
-    """Cost of a `gru` or `mlp` agent of the given widths."""
+    """Cost of a `gru` or `mlp` agent of the given widths, or of one `linear` layer (inputs to width)."""
+    if kind == "linear":
+        return Cost(inputs * width, width, inputs * width + width)
     ends = inputs * width + width * n_actions
     bias_ends = width + n_actions
     if kind == "gru":

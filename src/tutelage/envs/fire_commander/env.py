@@ -11,7 +11,7 @@ from tutelage.configs.envs import FireCommanderOptions
 from tutelage.envs.fire_commander.goals import goals
 from tutelage.envs.fire_commander.levels import LEVELS
 from tutelage.envs.fire_commander.picture import picture
-from tutelage.envs.fire_commander.rules import DOUSE, Blaze, Outcome, advance, begin, luck_to_begin
+from tutelage.envs.fire_commander.rules import DOUSE, Blaze, Outcome, advance, begin, in_range, luck_to_begin
 from tutelage.envs.fire_commander.script import assigned, crew, nearest_heard
 from tutelage.envs.fire_commander.senses import REGION, observations, sight_widths, world, world_width
 from tutelage.envs.parts import batch_last, blocks, first_timestep, lift, next_timestep, pick_controller, several
@@ -49,6 +49,7 @@ class FireCommander:
                 ("window", wide - narrow),
             ),
             version="1",
+            links=True,
             reward_scale=0.1,
         )
 
@@ -87,6 +88,7 @@ class FireCommander:
             state=first(world(self.rules, state, oracle, limit)),
             avail=jnp.broadcast_to(douses, (b, n, 6)),
             alive=jnp.ones((b, n), bool),
+            links=first(in_range(self.rules, state) & ~np.eye(n, dtype=bool)[..., None]),
         )
 
     def _goals(self, state: Blaze) -> Goals:

@@ -21,6 +21,7 @@ from tutelage.envs.marine.sea import load, recorded, synthetic
 from tutelage.envs.marine.senses import (
     NEIGHBOURS,
     SHIP,
+    in_range,
     observations,
     sight_width,
     window_width,
@@ -73,6 +74,7 @@ class Marine:
                 ("window", shown),
             ),
             version="1",
+            links=True,
         )
 
     def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
@@ -104,6 +106,7 @@ class Marine:
             state=first(world(self.rules, state)),
             avail=jnp.ones((b, n, 5), bool),
             alive=jnp.ones((b, n), bool),
+            links=first(in_range(self.rules, state)),
         )
 
     def _goals(self, state: Voyage) -> Goals:

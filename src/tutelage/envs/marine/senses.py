@@ -65,6 +65,13 @@ def windows(rules: Rules, sea: Sea, state: Voyage) -> Bool[Array, "N D B"]:
     return jnp.concatenate(maps, 1).reshape(n, -1, b)
 
 
+def in_range(rules: Rules, state: Voyage) -> Bool[Array, "N N B"]:
+    """Which other ships are within the range of AIS: a quarter of the map's side."""
+    n = rules.ships
+    dx, dy = (z[None, :n] - z[:n, None] for z in (state.x, state.y))
+    return (16 * (dx**2 + dy**2) <= rules.size**2) & ~np.eye(n, dtype=bool)[..., None]
+
+
 def neighbours(rules: Rules, state: Voyage) -> Float[Array, "N D B"]:
     """The nearest ships within a quarter of the map's side.
 
