@@ -19,6 +19,7 @@ VERBS = {
     "resume": "go on with a run that was stopped or killed",
     "eval": "play episodes with a trained, scripted or random team",
     "cost": "FLOPs, parameters and latency of teacher and students",
+    "fork": "from states that students reach, let students and teacher play on",
     "render": "a picture of an episode",
     "sweep": "run the rows of a plan that are missing",
     "report": "tables, curves and the marl-eval file from results",

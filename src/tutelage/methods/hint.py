@@ -28,19 +28,16 @@ from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, le
 from tutelage.methods.hint_student import Labelled, distil, joined, put, student_value_loss, teach
 from tutelage.methods.hint_teacher import Parts, Teacher, Told, learn, lesson, of_students, of_teacher
 from tutelage.networks.cores import value_net
-from tutelage.policies.acting import sample
+from tutelage.policies.acting import accompanied, sample
 from tutelage.policies.build import build_team
 from tutelage.policies.hierarchy import hierarchy, teacher_policy
 from tutelage.policies.views import view
 from tutelage.types import (
     Behaviour,
-    Carry,
     Environment,
     Frozen,
     Method,
     Metrics,
-    Out,
-    Params,
     Policy,
     Rollout,
     Stage,
@@ -81,18 +78,6 @@ def build(env: Environment, config: HintConfig) -> Cast:
     tree = hierarchy(spec, offered, seen, *sizes, config.every, config.spread, config.flat)
     parts = Parts(config, tree, value_net(spec.state_width, config.teacher_width))
     return Cast(parts, build_team(spec, config, view("local")))
-
-
-def accompanied(teacher: Policy, student: Policy) -> Policy:
-    """The teacher acts, students think along: so their memory is known wherever they are taught."""
-
-    def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
-        mine, out = teacher.step(params[0], carry[0], timestep, key)
-        theirs, _ = student.step(params[1], carry[1], timestep, key)
-        return (mine, theirs), out
-
-    init = lambda key: (teacher.init(key), student.init(key))
-    return Policy(init, lambda n: (teacher.carry(n), student.carry(n)), step, goals=True)
 
 
 def start(cast: Cast, env: Environment, key: PRNGKeyArray) -> HintState:

@@ -44,6 +44,22 @@ RULES: dict[str, ActRule] = {"greedy": greedy, "sample": sample}
 """What is played in an evaluation, by name."""
 
 
+def accompanied(acts: Policy, thinks: Policy) -> Policy:
+    """One policy acts, another thinks along: so its memory is known wherever the first has been.
+
+    Parameters and memories are pairs.
+    """
+
+    def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
+        mine, out = acts.step(params[0], carry[0], timestep, key)
+        theirs, _ = thinks.step(params[1], carry[1], timestep, key)
+        return (mine, theirs), out
+
+    init = lambda key: (acts.init(key), thinks.init(key))
+    both = lambda n: (acts.carry(n), thinks.carry(n))
+    return Policy(init, both, step, goals=acts.goals or thinks.goals)
+
+
 def epsilon_greedy(epsilon: Float[Array, "*B"] | float) -> ActRule:
     """The best action, or with probability epsilon any available one; one epsilon for all or one per environment.
 

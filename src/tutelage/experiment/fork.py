@@ -1,0 +1,128 @@
+"""Where students lose what their teacher would have won: states that students reach, from which both play on.
+
+The environment is pure, so a state can be played on from twice, with the same random numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, PRNGKeyArray
+
+from tutelage.data.collect import Here, begin, enter
+from tutelage.data.vector import batch
+from tutelage.errors import BadInput
+from tutelage.experiment.evaluate import Episodes, play_on, test_key
+from tutelage.experiment.once import jit_once
+from tutelage.experiment.run import LoadedRun
+from tutelage.experiment.stats import mean_interval
+from tutelage.policies.acting import RULES, accompanied
+from tutelage.types import ActRule, Environment, Params, Policy, VectorEnv
+
+
+class Fork(NamedTuple):
+    """What both made of the states that students were in after some steps.
+
+    Attributes:
+        step: how many. going: (n,) episodes that had not ended.
+        student, teacher: outcomes from there on, as if either played alone.
+    """
+
+    step: int
+    going: np.ndarray
+    student: Episodes
+    teacher: Episodes
+
+    def as_dict(self) -> dict[str, Any]:
+        """Means over the episodes still going; `regret` is the teacher's return less the students'."""
+        on = self.going
+        regret = (self.teacher.returns - self.student.returns)[on]
+        rate = lambda x: float(x.success[on].mean()) if on.any() else None
+        return {
+            "step": self.step,
+            "going": int(on.sum()),
+            "student_success": rate(self.student),
+            "teacher_success": rate(self.teacher),
+            "saved": int((self.teacher.success & ~self.student.success)[on].sum()),
+            "lost": int((self.student.success & ~self.teacher.success)[on].sum()),
+            "regret": float(regret.mean()) if on.any() else None,
+            "regret_ci95": list(mean_interval(regret)) if on.any() else None,
+        }
+
+
+def walk(vector: VectorEnv, both: Policy, params: Params, act: ActRule, steps: int) -> Any:
+    """A jitted function (here, over, key) -> (here, over) after so many steps more."""
+
+    def on(here: Here, over: Bool[Array, " B"], key: PRNGKeyArray) -> tuple[Here, Array]:
+        def step(loop: tuple[Here, Array], key: PRNGKeyArray) -> tuple[tuple[Here, Array], None]:
+            here, over = loop
+            key_policy, key_act, key_env = jax.random.split(key, 3)
+            carry, out = both.step(params, enter(both, here.timestep.first, here.carry), here.timestep, key_policy)
+            action, _ = act(key_act, out, here.timestep)
+            env_state, ts = vector.step(key_env, here.env_state, here.timestep, action)
+            return (Here(env_state, ts, carry), over | ts.last), None
+
+        return jax.lax.scan(step, (here, over), jax.random.split(key, steps))[0]
+
+    return jit_once(on)
+
+
+def forks(
+    env: Environment,
+    student: tuple[Policy, Params],
+    teacher: tuple[Policy, Params],
+    episodes: int = 64,
+    every: int | None = None,
+    seed: int = 0,
+    act: ActRule = RULES["greedy"],
+) -> list[Fork]:
+    """Play students' episodes, and from every so many steps on let students and teacher play to the end.
+
+    Args:
+        env: from `make`.
+        student, teacher: policies with their parameters.
+        episodes: how many.
+        every: steps between two forks; by default a tenth of the longest episode.
+        seed: of the episodes; student and teacher meet the same random numbers.
+
+    Raises:
+        BadInput: fewer than one episode or step.
+    """
+    every = max(1, env.spec.max_steps // 10) if every is None else every
+    for name, value in (("episodes", episodes), ("every", every)):
+        if value < 1:
+            raise BadInput(f"{name} = {value}: must be at least 1")
+    both, params = accompanied(student[0], teacher[0]), (student[1], teacher[1])
+    vector = batch(env, episodes, both.goals)
+    keys = jax.random.split(test_key(seed))
+    here, over = begin(vector, both, keys[0]), jnp.zeros(episodes, bool)
+    on = walk(vector, both, params, act, every)
+
+    def to_the_end(i: int, policy: Policy, own: Params) -> Any:
+        alone = lambda here: here._replace(carry=here.carry[i])
+        return jit_once(lambda here, over, key: play_on(vector, policy, own, act, alone(here), over, key))
+
+    rest = [to_the_end(i, *pair) for i, pair in enumerate((student, teacher))]
+    found = []
+    for step in range(0, env.spec.max_steps, every):
+        if bool(over.all()):
+            break
+        key = jax.random.fold_in(keys[1], step)
+        played = [jax.device_get(play(here, over, jax.random.fold_in(key, 1))) for play in rest]
+        found.append(Fork(step, ~np.asarray(over), *played))
+        here, over = on(here, over, jax.random.fold_in(key, 2))
+    return found
+
+
+def fork_run(run: LoadedRun, episodes: int, every: int | None, seed: int, act: str | None = None) -> list[Fork]:
+    """`forks` of a run's student and teacher.
+
+    Raises:
+        BadInput: the run has not both.
+    """
+    student, teacher = ((run.policy(role), run.params(role)) for role in ("student", "teacher"))
+    rule = RULES[act or run.record["fit"].get("act", "greedy")]
+    return forks(run.env, student, teacher, episodes, every, seed, rule)

@@ -1,0 +1,66 @@
+"""Forks: what both make of a state, with the same random numbers."""
+
+from __future__ import annotations
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tutelage
+from helpers import QUICK, TINY
+from tutelage import BadInput, make
+from tutelage.cli.main import guarded
+from tutelage.envs.parts import controller
+from tutelage.experiment.fork import forks
+
+
+def always(action):
+    """Everybody always does the same."""
+    return controller(lambda carry, ts, key: (carry, jnp.full(ts.alive.shape, action))), ()
+
+
+def test_who_forks_from_itself_loses_nothing():
+    env = make("fire_commander/5x5", radio=True)
+    local = (env.scripted("local"), ())
+    found = forks(env, local, local, episodes=16, every=10)
+    assert len(found) > 2
+    for fork in found:
+        told = fork.as_dict()
+        assert told["regret"] == 0 and told["saved"] == told["lost"] == 0
+        assert told["going"] == fork.going.sum() and (fork.student.length[~fork.going] == 0).all()
+
+
+def test_a_better_teacher_saves_early_and_less_and_less():
+    env = make("marine/easy")
+    found = [f.as_dict() for f in forks(env, (env.scripted("blind"), ()), (env.scripted("full"), ()), 64, 4)]
+    first = found[0]
+    assert first["step"] == 0 and first["going"] == 64 and first["teacher_success"] > 0.95
+    assert first["student_success"] < 0.7 and first["saved"] > 10 and first["regret_ci95"][0] > 0
+    late = found[2]  # after 8 of about 11 steps many can no longer be helped
+    assert late["step"] == 8 and late["teacher_success"] < first["teacher_success"] - 0.2
+
+
+def test_a_teacher_that_does_worse_shows_too():
+    env = make("probe/action")
+    (fork,) = forks(env, always(1), always(0), episodes=8, every=1)
+    told = fork.as_dict()
+    assert (told["student_success"], told["teacher_success"], told["lost"], told["saved"]) == (1, 0, 8, 0)
+    assert told["regret"] < 0 and np.isfinite(told["regret_ci95"]).all()
+
+
+def test_the_command_and_what_it_refuses(tmp_path, capsys):
+    student = dict(core="mlp", size="width=4", gather=64, envs=16, batch=8, passes=2)
+    tutelage.train("mappo", "probe/action", out=tmp_path / "expert", quiet=True, fit=QUICK, **TINY)
+    tutelage.train("kl", "probe/action", out=tmp_path / "run", quiet=True, fit=QUICK, teacher=str(tmp_path / "expert"),
+                   **student)  # fmt: skip
+    assert guarded(["fork", str(tmp_path / "run"), "--episodes", "8", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["method"] == "kl" and told["forks"][0]["going"] == 8
+    assert guarded(["fork", str(tmp_path / "run"), "--episodes", "8"]) == 0 and "regret" in capsys.readouterr().out
+    assert guarded(["fork", str(tmp_path / "expert")]) == 2
+    assert "has no policy 'teacher'" in capsys.readouterr().err
+    assert guarded(["fork", str(tmp_path / "run"), "--every", "0"]) == 2
+    with pytest.raises(BadInput, match="episodes = 0"):
+        forks(make("probe/action"), always(0), always(1), 0)
