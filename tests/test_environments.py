@@ -11,6 +11,7 @@ import pytest
 from helpers import assert_same
 from played import B, build, played, trip
 from tutelage import BadInput, make
+from tutelage.data.vector import batch
 from tutelage.registry import ENVIRONMENTS, environment_options
 from tutelage.types import TimeStep
 
@@ -214,3 +215,44 @@ def test_a_users_own_factory_is_accepted():
 def test_impossible_limits_are_refused(name, value):
     with pytest.raises(BadInput, match=f"max_steps = {value}"):
         make(name, max_steps=value)
+
+
+GOALS = ["smax/2s3z", "smax/MMM2", "smax/2s_vs_1sc", "mpe/simple_spread", "mpe/simple_tag", "predator_prey/punish2",
+         "fire_commander/medium", "marine/medium"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GOALS)
+def test_goals_have_their_shapes_and_are_the_same_one_by_one_and_in_a_batch(name):
+    env = build(name)
+    vector = batch(env, 4, goals=True)
+    state, ts = vector.reset(jax.random.key(0))
+    n, goals = env.spec.n_agents, ts.goals
+    m, f = goals.features.shape[2:]
+    for x, shape in zip(goals, ((4, n, m, f), *[(4, n, m)] * 3), strict=True):
+        assert x.shape == shape and np.isfinite(np.asarray(x)).all()
+    assert (goals.valid.any() and not (goals.valid & goals.reached & (name[:3] != "mpe")).any()) or "commander" in name
+    state, ts = vector.step(jax.random.key(1), state, ts, jax.numpy.zeros((4, n), int))
+    if "fire" not in name:  # whose replay drops what goals need not
+        one = jax.tree.map(lambda x: x[2], vector.pack(state))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a[2], b, rtol=1e-4, atol=1e-5), ts.goals, env.goals(one))
+
+
+def test_goals_of_battles_and_hunts_are_whom_to_bring_down():
+    env = make("smax/2s_vs_1sc")
+    state, _ = env.reset(jax.random.key(0))
+    goals = env.goals(state)
+    assert goals.valid.shape == (2, 1) and goals.valid.all() and not goals.reached.any()
+    hurt = env.goals(state._replace(health=state.health.at[2].mul(0.5)))
+    assert (hurt.potential > goals.potential).all()
+    dead = env.goals(state._replace(health=state.health.at[2].set(0.0)))
+    assert dead.reached.all() and not dead.valid.any()
+    env = make("predator_prey/punish2")
+    state, _ = env.reset(jax.random.key(0))
+    caught = env.goals(state._replace(free=state.free.at[8].set(False).at[0].set(False)))
+    assert caught.reached[:, 0].all() and not caught.valid[:, 0].any() and not caught.valid[0].any()
+    assert caught.valid[1:, 1:].all()
+
+
+def test_an_environment_without_goals_is_refused():
+    with pytest.raises(BadInput, match="goals"):
+        batch(make("probe/action"), 2, goals=True)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 from tutelage.configs.envs import SmaxOptions
 from tutelage.envs.battle.controllers import attack_closest
+from tutelage.envs.battle.goals import goals
 from tutelage.envs.battle.picture import View, picture
 from tutelage.envs.battle.rules import Battle, Outcome, Rules, advance, judge
 from tutelage.envs.battle.script import enemy_actions
@@ -19,7 +20,7 @@ from tutelage.envs.battle.senses import OWN, PLACE, UNIT, bits, n_actions, sense
 from tutelage.envs.battle.starts import begin, numbers
 from tutelage.envs.battle.units import MAPS, Map
 from tutelage.envs.parts import batch_last, blocks, first_timestep, next_timestep, pick_controller, several
-from tutelage.types import EnvState, Policy, Sensed, Spec, TimeStep, VectorEnv
+from tutelage.types import EnvState, Goals, Policy, Sensed, Spec, TimeStep, VectorEnv
 
 VERSION = "battle/1"
 
@@ -66,6 +67,14 @@ class Smax:
         sensed = self._sense(jax.tree.map(lambda x: x[..., None], state))
         return jax.tree.map(lambda x: x[0], sensed)
 
+    def goals(self, state: EnvState) -> Goals:
+        """The enemies."""
+        found = self._goals(jax.tree.map(lambda x: x[..., None], state))
+        return jax.tree.map(lambda x: x[0], found)
+
+    def _goals(self, state: Battle) -> Goals:
+        return jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), goals(self.rules, state))
+
     @property
     def _numbers(self) -> int:
         """Uniform numbers of a step: a whim per enemy, and a cooldown per unit and attack."""
@@ -105,7 +114,7 @@ class Smax:
             told = {name: pick(getattr(opening, name), getattr(following, name)) for name in CHOSEN}
             return state, following._replace(**told)
 
-        return batch_last(reset, step, n, self._sense)
+        return batch_last(reset, step, n, self._sense, self._goals)
 
     def scripted(self, name: str = "local") -> Policy:
         """`local`: the enemies' script, from what an agent sees."""

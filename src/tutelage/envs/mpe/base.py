@@ -10,11 +10,11 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.envs.canvas import Canvas, extent
 from tutelage.envs.parts import first_timestep, next_timestep, pick_controller
-from tutelage.types import Block, EnvState, Policy, Sensed, Spec, TimeStep
+from tutelage.types import Block, EnvState, Goals, Policy, Sensed, Spec, TimeStep
 
 NEAR = 0.1
 """Distance within which a landmark counts as reached."""
@@ -68,6 +68,23 @@ class Mpe:
             avail=jnp.arange(spec.n_actions) < jnp.asarray(spec.action_counts)[:, None],
             alive=jnp.ones(spec.n_agents, bool),
         )
+
+    def goals(self, state: EnvState) -> Goals:
+        """Places to go to (see `_places`). Progress is coming nearer; one is reached within 0.1."""
+        n, where = self.spec.n_agents, self._places(state)
+        way = where[None] - state.p_pos[:n, None]
+        far = jnp.linalg.norm(way, axis=-1)
+        nearest = jnp.broadcast_to(far.min(0), far.shape)
+        return Goals(
+            features=jnp.concatenate([way, far[..., None], nearest[..., None]], -1),
+            valid=jnp.ones(far.shape, bool),
+            potential=-far,
+            reached=far < NEAR,
+        )
+
+    def _places(self, state: EnvState) -> Float[Array, "M 2"]:
+        """The landmarks, unless a subclass says otherwise."""
+        return state.p_pos[self.game.num_agents :]
 
     def joint(self, state: EnvState, action: Int[Array, " N"]) -> dict[str, Array]:
         """jaxmarl's joint action: the learners' and, in a subclass, that of whoever follows a script."""

@@ -53,6 +53,10 @@ class Tag(Mpe):
             goal=state.goal | (jnp.linalg.norm(state.p_pos[:3] - state.p_pos[3], axis=-1) < touch).any()
         )
 
+    def _places(self, state: EnvState) -> Float[Array, "1 2"]:
+        """Where the prey is."""
+        return state.p_pos[3:4]
+
     def _success(self, state: EnvState) -> Bool[Array, ""]:
         return state.goal
 

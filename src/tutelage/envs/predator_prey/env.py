@@ -21,10 +21,11 @@ from tutelage.envs.predator_prey.rules import (
     available,
     begin,
     board,
+    goals,
     luck_needed,
     windows,
 )
-from tutelage.types import Carry, EnvState, Policy, Sensed, Spec, TimeStep, VectorEnv
+from tutelage.types import Carry, EnvState, Goals, Policy, Sensed, Spec, TimeStep, VectorEnv
 
 PUNISHMENTS = {"punish0": 0.0, "punish2": -2.0}
 
@@ -83,6 +84,13 @@ class PredatorPrey:
             alive=first(state.free[: self.rules.hunters]),
         )
 
+    def goals(self, state: EnvState) -> Goals:
+        """The prey on the board, for hunters that are not frozen."""
+        return jax.tree.map(lambda x: x[0], self._goals(jax.tree.map(lambda x: x[..., None], state)))
+
+    def _goals(self, state: Hunt) -> Goals:
+        return jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), goals(self.rules, state))
+
     def vector(self, n: int) -> VectorEnv:
         """`n` games side by side, their axis last inside the state."""
         rules, units = self.rules, self.rules.hunters + self.rules.prey
@@ -106,7 +114,7 @@ class PredatorPrey:
                 lambda a, b: jnp.where(new.reshape(-1, *[1] * (a.ndim - 1)), a, b), opening, going
             )
 
-        return batch_last(reset, step, n, self._sense)
+        return batch_last(reset, step, n, self._sense, self._goals)
 
     def scripted(self, name: str = "local") -> Policy:
         """`local`: go to the nearest stag in sight, wait beside it, catch once a second hunter is there too."""

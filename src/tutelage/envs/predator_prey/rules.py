@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from tutelage.types import Goals
+
 DX, DY = np.array([1, 0, -1, 0]), np.array([0, -1, 0, 1])
 """Actions 0 to 3: right, down, left, up. `y` grows upwards."""
 STAY, CATCH = 4, 5
@@ -217,3 +219,22 @@ def grids(rules: Rules, cell: Int[Array, "... U B"], cells: int) -> Bool[Array, 
 def board(rules: Rules, state: Hunt) -> Bool[Array, "3 C B"]:
     """The whole board as maps of hunters, stags and hares, row by row from the bottom left."""
     return grids(rules, jnp.where(state.free, state.y * rules.size + state.x, -1), rules.size**2)
+
+
+def goals(rules: Rules, state: Hunt) -> Goals:
+    """Prey j as a goal of each hunter, arrays with the games *last*. Progress is coming nearer; caught is reached."""
+    n = rules.hunters
+    dx, dy = state.x[None, n:] - state.x[:n, None], state.y[None, n:] - state.y[:n, None]
+    steps = jnp.abs(dx) + jnp.abs(dy)
+    far = steps / rules.size
+    there = jnp.broadcast_to(state.free[None, n:], far.shape)
+    # Hunters beside a prey, of whom a stag takes two.
+    beside = jnp.broadcast_to(((steps == 1) & state.free[:n, None]).sum(0, keepdims=True), far.shape)
+    stag = jnp.broadcast_to((np.arange(rules.prey) < rules.stags)[None, :, None], far.shape)
+    features = [dx / rules.size, dy / rules.size, far, beside / 2, stag]
+    return Goals(
+        features=jnp.stack([jnp.asarray(x, jnp.float32) for x in features], 2),
+        valid=there & state.free[:n, None],
+        potential=-far,
+        reached=~there,
+    )
