@@ -230,7 +230,9 @@ def test_goals_have_their_shapes_and_are_the_same_one_by_one_and_in_a_batch(name
     m, f = goals.features.shape[2:]
     for x, shape in zip(goals, ((4, n, m, f), *[(4, n, m)] * 3), strict=True):
         assert x.shape == shape and np.isfinite(np.asarray(x)).all()
-    assert (goals.valid.any() and not (goals.valid & goals.reached & (name[:3] != "mpe")).any()) or "commander" in name
+    assert goals.valid.any()
+    if name.split("/")[0] in ("smax", "predator_prey", "marine"):  # elsewhere a place can be held, a region seen again
+        assert not (goals.valid & goals.reached).any()
     state, ts = vector.step(jax.random.key(1), state, ts, jax.numpy.zeros((4, n), int))
     if "fire" not in name:  # whose replay drops what goals need not
         one = jax.tree.map(lambda x: x[2], vector.pack(state))

@@ -80,8 +80,10 @@ def main(argv: Sequence[str]) -> None:
             f"return {run.test['return_mean']:.2f}, {run.test['episodes']} episodes"
         )
         for role, other in run.test.get("beside", {}).items():
-            kept = f"; the student has {run.test['success_rate'] / other['success_rate']:.3f} of it"
-            print(f"  {role}: success {other['success_rate']:.3f}{kept if other['success_rate'] else ''}")
+            told = f"  {role}: success {other['success_rate']:.3f}"
+            if other["success_rate"]:
+                told += f"; the student has {run.test['success_rate'] / other['success_rate']:.3f} of it"
+            print(told)
 
 
 def changed(value: Any, default: Any) -> dict[str, Any]:
