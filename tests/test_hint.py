@@ -14,7 +14,7 @@ import tutelage
 from helpers import QUICK, assert_close, assert_same, build, make_steps
 from tutelage import BadInput, make
 from tutelage.configs.hint import HintConfig
-from tutelage.data.collect import begin, play
+from tutelage.data.collect import begin, play, unroll
 from tutelage.data.vector import batch
 from tutelage.learning.returns import gae, vtrace
 from tutelage.methods import hint as H
@@ -277,6 +277,26 @@ def test_without_filter_and_off_policy_it_is_dagger():
     new = np.asarray(now.first)
     scores = greedy.step(state.teacher.params, greedy.carry(len(new)), now, jax.random.key(0))[1].scores
     assert_close(np.asarray(taught.label)[t][new], np.asarray(scores)[new], 1e-3)
+
+
+def test_the_ppo_term_is_about_what_students_did_and_of_the_latest_iteration_alone():
+    _, cast, state, rollouts = played(rl=1.0)
+    parts, mine = cast.parts, rollouts["student"]
+    other = T.of_students(parts, state.teacher.params, mine, jax.random.key(0))
+    taught = S.teach(parts, state.teacher, other, state.value.params, True, mine.log_prob, ())
+    scores = unroll(cast.student, state.student.params, (), taught.steps, taught.steps.first).scores
+    done = np.asarray(taught.own)
+    found = np.asarray(T.log_prob_of(scores, taught.action))
+    assert_close(found[done], np.asarray(mine.log_prob)[done], 1e-4)
+    own = T.of_teacher(parts, rollouts["teacher"])
+    theirs = S.teach(parts, state.teacher, own, state.value.params, False, rollouts["teacher"].log_prob, ())
+    assert done.any() and not np.asarray(theirs.own).any()
+
+    both = S.joined(theirs, taught)
+    old = both._replace(advantage=1e6 * both.advantage)  # iteration 0; iteration 1 is the latest
+    store = S.put(S.put(state.store, old, jnp.asarray(0)), both, jnp.asarray(1))
+    told = S.distil(parts.config, cast.student, state.student, store, jnp.asarray(1), jax.random.key(0), 1e-3)[1]
+    assert abs(float(told["student_rl"])) < 10
 
 
 def test_students_read_no_state_and_no_goals():

@@ -119,7 +119,7 @@ def blank(cast: Cast, env: Environment) -> Labelled:
     )
     carry = jax.tree.map(lambda x: jnp.zeros((r, *x.shape), x.dtype), jax.eval_shape(lambda: cast.student.carry(b)))
     per_agent, mask = zeros(n), zeros(n, dtype=bool)
-    return Labelled(steps, carry, zeros(n, spec.n_actions), mask, per_agent, per_agent, mask)
+    return Labelled(steps, carry, zeros(n, spec.n_actions), mask, steps.action, per_agent, per_agent, mask)
 
 
 def taught(
@@ -161,8 +161,7 @@ def update(
     state = state._replace(value=value)
     new, kept = taught(cast, state, own, other, played)
     store = put(state.store, new, state.iterations % config.store)
-    filled = jnp.minimum(state.iterations + 1, config.store)
-    student, last = distil(config, cast.student, state.student, store, filled, keys[2], lr)
+    student, last = distil(config, cast.student, state.student, store, state.iterations, keys[2], lr)
     told |= (
         more
         | kept

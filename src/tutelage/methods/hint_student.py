@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.configs.hint import HintConfig
 from tutelage.data.collect import unroll
-from tutelage.learning.losses import clipped_surrogate, entropy, kl_divergence, log_prob_of
+from tutelage.learning.losses import clipped_surrogate, entropy, kl_divergence, log_prob_of, normalise
 from tutelage.learning.optim import Learner, clipped_adam, descend
 from tutelage.learning.returns import gae
 from tutelage.methods.hint_teacher import (
@@ -38,13 +38,14 @@ class Labelled(NamedTuple):
         carry: their memory entering the first step, leaves (B, ...).
         label: (T, B, N, A) the teacher's logits.
         keep: (T, B, N) what is worth learning.
-        log_prob, advantage, own: (T, B, N) of the students' own acts, for the PPO term; `own` marks them.
+        action, log_prob, advantage, own: (T, B, N) what was done, for the PPO term; `own` marks the students' acts.
     """
 
     steps: TimeStep
     carry: Carry
     label: Float[Array, "T B N A"]
     keep: Bool[Array, "T B N"]
+    action: Int[Array, "T B N"]
     log_prob: Float[Array, "T B N"]
     advantage: Float[Array, "T B N"]
     own: Bool[Array, "T B N"]
@@ -125,9 +126,9 @@ def teach(
         keep = kept if config.filter_own == "episode" else everything(kept)
         keep = jnp.broadcast_to(keep[..., None], now.alive.shape)
     counts = told.valid[..., None] & now.alive
-    every = jnp.broadcast_to((gained / scale.deviation)[..., None], counts.shape)
+    every = normalise(jnp.broadcast_to(gained[..., None], counts.shape), counts)
     seen = now._replace(state=(), goals=(), reward=(), discount=(), last=(), success=())
-    return Labelled(seen, carry, label, keep & counts, log_prob, every, counts & own)
+    return Labelled(seen, carry, label, keep & counts, steps.action[1:], log_prob, every, counts & own)
 
 
 def student_value_loss(parts: Parts, teacher: Teacher, params: Params, told: Told) -> tuple[Array, Metrics]:
@@ -155,17 +156,27 @@ def student_loss(config: HintConfig, student: Policy, params: Params, part: Labe
     spread = entropy(scores, part.keep)
     loss, told = kl - config.student_entropy * spread, {"student_kl": kl, "student_entropy": spread}
     if config.rl:
-        acts = log_prob_of(scores, steps.action)
+        acts = log_prob_of(scores, part.action)
         rl = clipped_surrogate(acts, part.log_prob, part.advantage, part.own, config.clip)
         loss, told["student_rl"] = loss + config.rl * rl, rl
     return loss, told
 
 
 def distil(
-    config: HintConfig, student: Policy, learner: Learner, store: Labelled, filled: Array, key: PRNGKeyArray, lr: Any
+    config: HintConfig,
+    student: Policy,
+    learner: Learner,
+    store: Labelled,
+    iteration: Array,
+    key: PRNGKeyArray,
+    lr: Any,
 ) -> tuple[Learner, Metrics]:
-    """Gradient steps on sequences drawn from the last iterations."""
-    tx = clipped_adam(config.grad_clip)
+    """Gradient steps on sequences drawn from the last iterations; the PPO term learns from the latest alone.
+
+    Args:
+        iteration: number of the latest, from 0.
+    """
+    tx, filled = clipped_adam(config.grad_clip), jnp.minimum(iteration + 1, config.store)
     sequences = store.keep.shape[2]
 
     def step(now: Learner, key: PRNGKeyArray) -> tuple[Learner, Metrics]:
@@ -174,7 +185,8 @@ def distil(
         column = jax.random.randint(keys[1], (config.batch,), 0, sequences)
         pick = lambda x: jnp.moveaxis(x[which, :, column], 0, 1)
         part = jax.tree.map(pick, store._replace(carry=()))
-        part = part._replace(carry=jax.tree.map(lambda x: x[which, column], store.carry))
+        latest = (which == iteration % config.store)[None, :, None]
+        part = part._replace(carry=jax.tree.map(lambda x: x[which, column], store.carry), own=part.own & latest)
         return descend(tx, now, lambda p: student_loss(config, student, p, part), lr)
 
     learner, told = jax.lax.scan(step, learner, jax.random.split(key, config.distil))
