@@ -18,6 +18,7 @@ from tutelage.experiment.sinks import Display
 from tutelage.experiment.sweep import Places, needed, sweep, todo
 from tutelage.report.ablations import ablations, front, sights
 from tutelage.report.curves import draw_front
+from tutelage.report.hint import hint_table
 from tutelage.report.results import RowResults, current, marl_eval, read_results
 from tutelage.report.tables import TABLES, fill, headline, verdict
 from tutelage.report.value import value_based
@@ -247,6 +248,23 @@ def test_value_based_rows_tell_their_last_evaluations_and_their_area():
     told = cells(value_based({"qmix/x": row}), "`smax/x`")
     assert told[1:3] == ["`qmix`", "2"] and told[3].startswith("0.900") and told[5].startswith("0.900")
     assert told[4].startswith("0.425") and told[6] == "0.900"  # trapezoids: half a step up, three whole, three quarters
+
+
+def test_hint_is_told_as_a_ratio_to_every_baseline_and_by_what_it_aims_at():
+    rows = [results(name, scores, env="marine/x") for name, scores in
+            (("hint/x", [0.6, 0.8]), ("mappo/x", [0.2, 0.4]), ("happo/x", [0.0]), ("hint/x/flat", [0.1]))]  # fmt: skip
+    for row in rows:
+        for s in row.seeds:
+            s["test"]["length_mean"] = 20.0
+    for s in rows[0].seeds:
+        s["test"]["beside"] = {"teacher": {"success_rate": 0.9}}
+    told = hint_table(rows_of(*rows))
+    lines = [[c.strip() for c in line.strip("|").split("|")] for line in told.splitlines() if line.startswith("| `")]
+    line = {cells[1].strip("`"): cells for cells in lines}
+    assert line["hint/x"][4].startswith("0.700") and line["hint/x"][5:] == ["0.900", "20.0", ""]
+    assert line["mappo/x"][7] == "2.33x" and line["happo/x"][7] == "-" and line["hint/x/flat"][7] == ""
+    assert "best baseline 0.300, aimed at 0.480, HINT 0.700: reached" in told
+    assert hint_table(rows_of(results("qmix/y", [1.0]))) == "No results yet."
 
 
 def test_results_of_an_earlier_plan_are_left_out():

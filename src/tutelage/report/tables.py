@@ -12,6 +12,7 @@ from tutelage.experiment.files import write_bytes
 from tutelage.experiment.stats import bootstrap, iqm
 from tutelage.registry import ENVIRONMENTS, METHODS
 from tutelage.report.ablations import ENOUGH, ablations, front, markdown, sights
+from tutelage.report.hint import hint_table
 from tutelage.report.scores import Rows, flops_ratio, mean_with_interval, retention, scale, short, tasks
 from tutelage.report.value import value_based
 
@@ -107,6 +108,7 @@ TABLES: dict[str, Any] = {
     "sight": sights,
     "front": front,
     "value": value_based,
+    "hint": hint_table,
     "methods": method_list,
     "environments": environment_list,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tutelage.report.ablations import markdown
+from tutelage.report.hint import TASKS
 from tutelage.report.results import RowResults
 from tutelage.report.scores import Rows, mean_with_interval, short
 
@@ -40,7 +41,7 @@ def transfer(row: RowResults) -> str:
 
 def value_based(rows: Rows) -> str:
     """Every row of a value-based method, by environment."""
-    found = [row for row in rows.values() if row.method in METHODS]
+    found = [row for row in rows.values() if row.method in METHODS and row.env.split("/")[0] not in TASKS]
     order = {name: i for i, name in enumerate(METHODS)}
     body = []
     for row in sorted(found, key=lambda r: (r.env, order[r.method], r.name)):
