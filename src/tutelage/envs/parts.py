@@ -121,6 +121,27 @@ def lift(state: EnvState) -> EnvState:
     return jax.tree.map(lambda x: x[..., None], state)
 
 
+def go_on(
+    sense: Callable[[EnvState], Sensed],
+    new: Bool[Array, " B"],
+    fresh: EnvState,
+    after: EnvState,
+    action: Int[Array, "B N"],
+    verdict: tuple[Array, Array, Array, Array],
+) -> tuple[EnvState, TimeStep]:
+    """What follows in B episodes, their axis *last* in states: the first step of a fresh one where it is a new one's
+    turn, else the step that `action` led to. Observing once, after the choice, spares the branch not taken.
+
+    Args:
+        verdict: of the step: reward, last, success, and whether its end would be a true one, (B,) each.
+    """
+    state = jax.tree.map(lambda a, b: jnp.where(new, a, b), fresh, after)
+    sensed = sense(state)
+    opening, going = jax.vmap(first_timestep)(sensed), jax.vmap(next_timestep)(sensed, action, *verdict)
+    pick = lambda a, b: jnp.where(new.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+    return state, jax.tree.map(pick, opening, going)
+
+
 def batch_last(
     reset: Callable[..., Any],
     step: Callable[..., Any],

@@ -14,7 +14,7 @@ from tutelage.envs.fire_commander.picture import picture
 from tutelage.envs.fire_commander.rules import DOUSE, Blaze, Outcome, advance, begin, in_range, luck_to_begin
 from tutelage.envs.fire_commander.script import assigned, crew, nearest_heard
 from tutelage.envs.fire_commander.senses import REGION, observations, sight_widths, world, world_width
-from tutelage.envs.parts import batch_last, blocks, first_timestep, lift, next_timestep, pick_controller, several
+from tutelage.envs.parts import batch_last, blocks, first_timestep, go_on, lift, next_timestep, pick_controller, several
 from tutelage.errors import BadInput
 from tutelage.types import EnvState, Goals, Policy, Sensed, Spec, TimeStep, VectorEnv
 
@@ -107,15 +107,9 @@ class FireCommander:
         ) -> tuple[EnvState, TimeStep]:
             key_begin, key_step = jax.random.split(key)
             after, outcome = advance(self.rules, state, action.T, jax.random.uniform(key_step, (self.rules.fires, n)))
-            verdict, new = self._verdict(after, outcome), timestep.last
             # New episodes draw a number for every cell: only where one begins.
-            fresh = jax.lax.cond(new.any(), lambda: self._begin(key_begin, n), lambda: after)
-            state = jax.tree.map(lambda a, b: jnp.where(new, a, b), fresh, after)
-            sensed = self._sense(state)
-            opening, going = jax.vmap(first_timestep)(sensed), jax.vmap(next_timestep)(sensed, action, *verdict)
-            return state, jax.tree.map(
-                lambda a, b: jnp.where(new.reshape(-1, *[1] * (a.ndim - 1)), a, b), opening, going
-            )
+            fresh = jax.lax.cond(timestep.last.any(), lambda: self._begin(key_begin, n), lambda: after)
+            return go_on(self._sense, timestep.last, fresh, after, action, self._verdict(after, outcome))
 
         whole = batch_last(reset, step, n, self._sense, self._goals)
         # Nothing that is sensed depends on fuel, wind and fronts: replay need not keep them.

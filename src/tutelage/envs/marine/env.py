@@ -15,7 +15,7 @@ from tutelage.configs.envs import MarineOptions
 from tutelage.envs.marine.goals import goals
 from tutelage.envs.marine.levels import LEVELS
 from tutelage.envs.marine.picture import picture
-from tutelage.envs.marine.rules import Outcome, Voyage, advance, begin, luck_to_begin
+from tutelage.envs.marine.rules import Voyage, advance, begin, luck_to_begin
 from tutelage.envs.marine.script import pairing
 from tutelage.envs.marine.sea import load, recorded, synthetic
 from tutelage.envs.marine.senses import (
@@ -32,6 +32,7 @@ from tutelage.envs.parts import (
     batch_last,
     blocks,
     first_timestep,
+    go_on,
     lift,
     next_timestep,
     pick_controller,
@@ -84,7 +85,7 @@ class Marine:
     def step(self, key: PRNGKeyArray, state: EnvState, action: Int[Array, " N"]) -> tuple[EnvState, TimeStep]:
         after, outcome = advance(self.rules, self.sea, lift(state), action[:, None])
         after, outcome = jax.tree.map(lambda x: x[..., 0], (after, outcome))
-        return after, self._next(self.sense(after), action, outcome)
+        return after, next_timestep(self.sense(after), action, outcome.reward, outcome.over, outcome.won, True)
 
     def sense(self, state: EnvState) -> Sensed:
         return jax.tree.map(lambda x: x[0], self._sense(lift(state)))
@@ -95,9 +96,6 @@ class Marine:
 
     def _begin(self, key: PRNGKeyArray, n: int) -> Voyage:
         return begin(self.rules, self.sea, jax.random.uniform(key, (luck_to_begin(self.rules, self.sea), n)))
-
-    def _next(self, sensed: Sensed, action: Int[Array, " N"], outcome: Outcome) -> TimeStep:
-        return next_timestep(sensed, action, outcome.reward, outcome.over, outcome.won, True)
 
     def _sense(self, state: Voyage) -> Sensed:
         first, n, b = lambda x: jnp.moveaxis(x, -1, 0), self.rules.ships, state.time.shape[0]
@@ -123,13 +121,8 @@ class Marine:
             key: PRNGKeyArray, state: EnvState, timestep: TimeStep, action: Int[Array, "B N"]
         ) -> tuple[EnvState, TimeStep]:
             after, outcome = advance(self.rules, self.sea, state, action.T)
-            new, fresh = timestep.last, self._begin(key, n)
-            state = jax.tree.map(lambda a, b: jnp.where(new, a, b), fresh, after)
-            sensed = self._sense(state)
-            opening, going = jax.vmap(first_timestep)(sensed), jax.vmap(self._next)(sensed, action, outcome)
-            return state, jax.tree.map(
-                lambda a, b: jnp.where(new.reshape(-1, *[1] * (a.ndim - 1)), a, b), opening, going
-            )
+            verdict = outcome.reward, outcome.over, outcome.won, jnp.ones(n, bool)
+            return go_on(self._sense, timestep.last, self._begin(key, n), after, action, verdict)
 
         return batch_last(reset, step, n, self._sense, self._goals)
 

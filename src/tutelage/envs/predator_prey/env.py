@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tutelage.configs.envs import PredatorPreyOptions
 from tutelage.envs.canvas import BLUE, GREY, INK, RED, Canvas
-from tutelage.envs.parts import batch_last, blocks, controller, first_timestep, next_timestep, pick_controller
+from tutelage.envs.parts import batch_last, blocks, controller, first_timestep, go_on, next_timestep, pick_controller
 from tutelage.envs.predator_prey.rules import (
     CATCH,
     DX,
@@ -105,14 +105,8 @@ class PredatorPrey:
             luck = jax.random.uniform(key, (units + luck_needed(rules), n))
             after, outcome = advance(rules, state, action.T, luck[units:])
             last = outcome.over | (after.time >= self.spec.max_steps)
-            new, fresh = timestep.last, begin(rules, luck[:units])
-            state = jax.tree.map(lambda a, b: jnp.where(new, a, b), fresh, after)
-            sensed = self._sense(state)
-            opening = jax.vmap(first_timestep)(sensed)
-            going = jax.vmap(next_timestep)(sensed, action, outcome.reward, last, outcome.won & last, outcome.over)
-            return state, jax.tree.map(
-                lambda a, b: jnp.where(new.reshape(-1, *[1] * (a.ndim - 1)), a, b), opening, going
-            )
+            verdict = outcome.reward, last, outcome.won & last, outcome.over
+            return go_on(self._sense, timestep.last, begin(rules, luck[:units]), after, action, verdict)
 
         return batch_last(reset, step, n, self._sense, self._goals)
 
