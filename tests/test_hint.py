@@ -334,6 +334,8 @@ def test_bad_settings_are_refused_by_name():
     ):  # fmt: skip
         with pytest.raises(BadInput, match=text):
             HintConfig(**settings)
+    with pytest.raises(BadInput, match=r"would take .* GB, allowed are memory_gb = 0.001"):
+        build("hint", make(LEVEL), memory_gb=0.001).init(jax.random.key(0))
     with pytest.raises(BadInput, match="offers no goals"):
         build("hint", make("probe/action"))
     with pytest.raises(BadInput, match="teacher: hint"):

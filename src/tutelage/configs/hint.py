@@ -64,6 +64,8 @@ class HintConfig:
     """By how much better, in deviations of the returns."""
     store: int = 8
     """Iterations whose labels students go on learning from."""
+    memory_gb: float = 1.0
+    """Refuse a store larger than this."""
     distil: int = 8
     """Gradient steps of the students per iteration."""
     batch: int = 64
@@ -102,8 +104,8 @@ class HintConfig:
     def __post_init__(self) -> None:
         check_choices(self)
         check_positive(
-            self, "steps", "teacher_width", "pair_width", "every", "store", "distil", "batch", "envs", "rollout",
-            "epochs", "goal_epochs", "minibatches", "lr", "grad_clip",
+            self, "steps", "teacher_width", "pair_width", "every", "store", "distil", "batch", "memory_gb", "envs",
+            "rollout", "epochs", "goal_epochs", "minibatches", "lr", "grad_clip",
         )  # fmt: skip
         check_unit(self, "gamma", "lam", "clip")
         for name in ("spread", "pretrain", "shaping", "off_policy", "entropy", "goal_entropy", "student_entropy", "rl"):

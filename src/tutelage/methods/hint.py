@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.configs.hint import HintConfig
+from tutelage.data.replay import size_of
 from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
 from tutelage.learning.normaliser import normaliser
@@ -93,9 +94,21 @@ def start(cast: Cast, env: Environment, key: PRNGKeyArray) -> HintState:
         teacher,
         begin(student.init(keys[3])),
         begin(parts.team.init(keys[4])),
-        blank(cast, env),
+        room(cast, env),
         jnp.zeros((), jnp.int32),
     )
+
+
+def room(cast: Cast, env: Environment) -> Labelled:
+    """An empty store; raises BadInput where it would not fit into `memory_gb`."""
+    config = cast.parts.config
+    size = size_of(jax.eval_shape(lambda: blank(cast, env)))
+    if size > config.memory_gb * 1e9:
+        raise BadInput(
+            f"store: {config.store} iterations of {config.rollout} steps in {config.envs} environments would take "
+            f"{size / 1e9:.2f} GB, allowed are memory_gb = {config.memory_gb:g}"
+        )
+    return blank(cast, env)
 
 
 def blank(cast: Cast, env: Environment) -> Labelled:
