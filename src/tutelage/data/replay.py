@@ -75,13 +75,13 @@ def size_of(tree: Any) -> int:
 def codec(env: VectorEnv, n_actions: int) -> Codec:
     """Keep states where they are smaller than observations, world state and masks."""
     state, step = jax.eval_shape(env.reset, jax.random.key(0))
-    sensed = Sensed(step.obs, step.state, step.avail, step.alive)
+    sensed = Sensed(step.obs, step.state, step.avail, step.alive, step.links)
     states = size_of(state) < size_of(sensed)
     small = jnp.int8 if n_actions <= 128 else jnp.int32
 
     def shrink(rollout: Rollout) -> Stored:
         ts = rollout.steps
-        seen = rollout.states if states else Sensed(ts.obs, ts.state, ts.avail, ts.alive)
+        seen = rollout.states if states else Sensed(ts.obs, ts.state, ts.avail, ts.alive, ts.links)
         return Stored(seen, ts.action.astype(small), ts.reward, ts.discount, ts.first, ts.last)
 
     def expand(stored: Stored) -> TimeStep:
