@@ -215,7 +215,8 @@ def test_the_ring_is_drawn_from_evenly_and_only_where_filled():
 
 
 @pytest.mark.parametrize("name", ["smax/MMM2", "smax/27m_vs_30m", "smax/smacv2_20_units", "predator_prey/punish2",
-                                  "mpe/simple_spread", "smax/3s_vs_5z", "fire_commander/hard", "marine/hard_raid"])  # fmt: skip
+                                  "mpe/simple_spread", "smax/3s_vs_5z", "fire_commander/hard",
+                                  "marine/hard_raid"])  # fmt: skip
 def test_the_default_replay_fits_into_a_gigabyte(name):
     env = make(name)
     state = jax.eval_shape(build("qmix", env).init, jax.random.key(0))
