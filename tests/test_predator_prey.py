@@ -9,7 +9,8 @@ import pytest
 
 import tutelage
 from tutelage import BadInput, make
-from tutelage.envs.predator_prey.rules import CATCH, STAY, Hunt, advance, begin, luck_needed, ranks
+from tutelage.envs.parts import ranks
+from tutelage.envs.predator_prey.rules import CATCH, STAY, Hunt, advance, begin, luck_needed
 from tutelage.policies.acting import random_policy, sample
 
 RIGHT, DOWN, LEFT, UP = range(4)

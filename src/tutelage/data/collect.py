@@ -10,7 +10,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from tutelage.data.trees import choose
-from tutelage.types import ActRule, Behaviour, Carry, EnvState, Out, Params, Policy, Rollout, TimeStep, VectorEnv
+from tutelage.types import (
+    ActRule,
+    Behaviour,
+    Carry,
+    EnvState,
+    Metrics,
+    Out,
+    Params,
+    Policy,
+    Rollout,
+    TimeStep,
+    VectorEnv,
+)
 
 
 class Here(NamedTuple):
@@ -132,3 +144,20 @@ def sequences(tree: Any, length: int) -> Any:
 def shuffles(key: PRNGKeyArray, times: int, n: int) -> Int[Array, "times n"]:
     """Random orders of `range(n)`, by sorting random numbers (several times faster than `permutation`)."""
     return jax.random.uniform(key, (times, n)).argsort(-1)
+
+
+def passes(
+    step: Callable[[Any, Any], tuple[Any, Metrics]], start: Any, data: Any, key: PRNGKeyArray, times: int, parts: int
+) -> tuple[Any, Metrics]:
+    """A few shuffled passes over sequences, each in so many parts.
+
+    Args:
+        step: (what learns, leaves (T, sequences of a part, ...)) -> (what learns, metrics).
+        data: leaves (T, sequences, ...).
+
+    Returns:
+        What has learned, and the metrics' means.
+    """
+    index = shuffles(key, times, jax.tree.leaves(data)[0].shape[1]).reshape(times * parts, -1)
+    end, told = jax.lax.scan(lambda now, i: step(now, rows(data, i)), start, index)
+    return end, jax.tree.map(jnp.mean, told)

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from tutelage.errors import unknown
@@ -66,6 +67,13 @@ def controller(
         return carry, Out(one_hot_scores(action, timestep.avail))
 
     return Policy(init=lambda key: (), carry=carry, step=step)
+
+
+def ranks(x: Float[Array, "n ..."]) -> Int[Array, "n ..."]:
+    """Ranks along the first axis, of equal numbers the first first. Comparing is faster than sorting."""
+    n = x.shape[0]
+    earlier = (np.arange(n)[None] < np.arange(n)[:, None]).reshape(n, n, *[1] * (x.ndim - 1))
+    return ((x[None] < x[:, None]) | ((x[None] == x[:, None]) & earlier)).sum(1)
 
 
 def steps_of(action: Int[Array, "..."], table: Sequence[int]) -> Int[Array, "..."]:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, PRNGKeyArray
 
-from tutelage.data.collect import Here, begin, enter
+from tutelage.data.collect import Here, begin, collect
 from tutelage.data.vector import batch
 from tutelage.errors import BadInput
 from tutelage.experiment.evaluate import Episodes, play_on, test_key
@@ -20,7 +20,7 @@ from tutelage.experiment.once import jit_once
 from tutelage.experiment.run import LoadedRun
 from tutelage.experiment.stats import mean_interval
 from tutelage.policies.acting import RULES, accompanied
-from tutelage.types import ActRule, Environment, Params, Policy, VectorEnv
+from tutelage.types import ActRule, Environment, Params, Policy
 
 
 class Fork(NamedTuple):
@@ -53,23 +53,6 @@ class Fork(NamedTuple):
         }
 
 
-def walk(vector: VectorEnv, both: Policy, params: Params, act: ActRule, steps: int) -> Any:
-    """A jitted function (here, over, key) -> (here, over) after so many steps more."""
-
-    def on(here: Here, over: Bool[Array, " B"], key: PRNGKeyArray) -> tuple[Here, Array]:
-        def step(loop: tuple[Here, Array], key: PRNGKeyArray) -> tuple[tuple[Here, Array], None]:
-            here, over = loop
-            key_policy, key_act, key_env = jax.random.split(key, 3)
-            carry, out = both.step(params, enter(both, here.timestep.first, here.carry), here.timestep, key_policy)
-            action, _ = act(key_act, out, here.timestep)
-            env_state, ts = vector.step(key_env, here.env_state, here.timestep, action)
-            return (Here(env_state, ts, carry), over | ts.last), None
-
-        return jax.lax.scan(step, (here, over), jax.random.split(key, steps))[0]
-
-    return jit_once(on)
-
-
 def forks(
     env: Environment,
     student: tuple[Policy, Params],
@@ -99,21 +82,24 @@ def forks(
     vector = batch(env, episodes, both.goals)
     keys = jax.random.split(test_key(seed))
     here, over = begin(vector, both, keys[0]), jnp.zeros(episodes, bool)
-    on = walk(vector, both, params, act, every)
+
+    def on(here: Here, over: Bool[Array, " B"], key: PRNGKeyArray) -> tuple[Here, Array]:
+        here, rollout = collect(vector, both, params, act, here, key, every)
+        return here, over | rollout.steps.last[1:].any(0)
 
     def to_the_end(i: int, policy: Policy, own: Params) -> Any:
         alone = lambda here: here._replace(carry=here.carry[i])
         return jit_once(lambda here, over, key: play_on(vector, policy, own, act, alone(here), over, key))
 
     rest = [to_the_end(i, *pair) for i, pair in enumerate((student, teacher))]
-    found = []
+    walk, found = jit_once(on), []
     for step in range(0, env.spec.max_steps, every):
         if bool(over.all()):
             break
         key = jax.random.fold_in(keys[1], step)
         played = [jax.device_get(play(here, over, jax.random.fold_in(key, 1))) for play in rest]
         found.append(Fork(step, ~np.asarray(over), *played))
-        here, over = on(here, over, jax.random.fold_in(key, 2))
+        here, over = walk(here, over, jax.random.fold_in(key, 2))
     return found
 
 

@@ -42,14 +42,15 @@ def clipped_surrogate(
     advantage: Float[Array, ...],
     where: Bool[Array, ...],
     clip: float,
+    weight: Float[Array, ...] | float = 1.0,
 ) -> Float[Array, ""]:
-    """PPO's loss: - mean min(rho A, clip(rho, 1-c, 1+c) A), rho = exp(log_prob - old_log_prob).
+    """PPO's loss: - mean w min(rho A, clip(rho, 1-c, 1+c) A), rho = exp(log_prob - old_log_prob).
 
     Reference:
         Schulman et al. 2017, equation 7.
     """
     rho = jnp.exp(jnp.where(where, log_prob - old_log_prob, 0.0))
-    return -masked_mean(jnp.minimum(rho * advantage, jnp.clip(rho, 1 - clip, 1 + clip) * advantage), where)
+    return -masked_mean(weight * jnp.minimum(rho * advantage, jnp.clip(rho, 1 - clip, 1 + clip) * advantage), where)
 
 
 def kl_divergence(

@@ -15,12 +15,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tutelage.configs.ppo import HappoConfig
-from tutelage.data.collect import rows, shuffles, unroll
+from tutelage.data.collect import passes, unroll
 from tutelage.errors import BadInput
-from tutelage.learning.losses import entropy, log_prob_of, masked_mean
+from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of
 from tutelage.learning.normaliser import Normaliser
 from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, learner
-from tutelage.methods.ppo import Batch, Parts, PpoState, critic_loss, prepare
+from tutelage.methods.ppo import Batch, Parts, PpoState, central_view, critic_loss, prepare
 from tutelage.policies.acting import sample
 from tutelage.policies.agent import Group, team
 from tutelage.policies.build import build_team
@@ -54,7 +54,7 @@ def build(env: Environment, config: HappoConfig) -> Cast:
         told = f"size = {config.size!r}, sight = {config.sight!r}"
         raise BadInput(f"{told}: happo needs agents of one width and full sight")
     agent = whole.groups[0].agent
-    critic = critic_policy(spec, view("state" if config.critic == "team" else "state per agent"), config.critic_width)
+    critic = critic_policy(spec, central_view(config), config.critic_width)
     return Cast(Parts(config, whole, critic), team((Group((0,), agent, view("local-no-id")),)))
 
 
@@ -102,9 +102,9 @@ def agent_loss(cast: Cast, params: Params, mine: Batch, factor: Float[Array, "L 
     """One agent's clipped surrogate, weighed by how far the agents before it went, less the entropy bonus."""
     config = cast.parts.config
     logits = logits_of(cast, params, mine)
-    rho = jnp.exp(jnp.where(mine.alive, log_prob_of(logits, mine.action) - mine.log_prob, 0.0))
-    gain = jnp.minimum(rho * mine.advantage, jnp.clip(rho, 1 - config.clip, 1 + config.clip) * mine.advantage)
-    policy, spread = -masked_mean(factor[..., None] * gain, mine.alive), entropy(logits, mine.alive)
+    log_prob, weight = log_prob_of(logits, mine.action), factor[..., None]
+    policy = clipped_surrogate(log_prob, mine.log_prob, mine.advantage, mine.alive, config.clip, weight)
+    spread = entropy(logits, mine.alive)
     return policy - config.entropy * spread, {"policy": policy, "entropy": spread}
 
 
@@ -119,17 +119,15 @@ def improve_agents(
     def one(carry: tuple[Learner, Array], x: tuple[Array, PRNGKeyArray]) -> tuple[tuple[Learner, Array], Metrics]:
         (actors, factor), (i, key) = carry, x
         mine = of_agent(batch, i)
-        index = shuffles(key, config.epochs, factor.shape[1]).reshape(config.epochs * config.minibatches, -1)
 
-        def minibatch(now: Learner, index: Array) -> tuple[Learner, Metrics]:
-            part, weight = rows((mine, factor), index)
-            return descend(tx, now, lambda p: agent_loss(cast, p, part, weight), lr)
+        def minibatch(now: Learner, part: tuple[Batch, Array]) -> tuple[Learner, Metrics]:
+            return descend(tx, now, lambda p: agent_loss(cast, p, *part), lr)
 
-        after, told = jax.lax.scan(minibatch, one_of(actors, i), index)
+        after, told = passes(minibatch, one_of(actors, i), (mine, factor), key, config.epochs, config.minibatches)
         now = log_prob_of(logits_of(cast, after.params, mine), mine.action)
         went = jnp.exp(jnp.where(mine.alive, now - mine.log_prob, 0.0))[..., 0]
         actors = jax.tree.map(lambda x, y: x.at[i].set(y), actors, after)
-        return (actors, factor * went), jax.tree.map(jnp.mean, told)
+        return (actors, factor * went), told
 
     order = jax.random.permutation(key_order, n)
     start = actors, jnp.ones(batch.log_prob.shape[:2])
@@ -143,18 +141,15 @@ def update(
     """Advantages once, every agent in turn, the critic last."""
     parts, config = cast.parts, cast.parts.config
     tx, lr = clipped_adam(config.grad_clip), annealed(config, progress)
-    whole = PpoState(Learner(apart(cast, state.actors.params), ()), state.critic, state.returns)
-    returns, batch = prepare(parts, whole, rollout)
+    returns, batch = prepare(parts, PpoState(state.actors, state.critic, state.returns), rollout)
     keys = jax.random.split(key)
     actors, factor, told = improve_agents(cast, state.actors, batch, keys[0], lr)
 
-    def minibatch(critic: Learner, index: Array) -> tuple[Learner, Metrics]:
-        part = rows(batch, index)
+    def minibatch(critic: Learner, part: Batch) -> tuple[Learner, Metrics]:
         return descend(tx, critic, lambda p: critic_loss(parts, p, returns, part), lr)
 
-    index = shuffles(keys[1], config.epochs, factor.shape[1]).reshape(config.epochs * config.minibatches, -1)
-    critic, more = jax.lax.scan(minibatch, state.critic, index)
-    told |= jax.tree.map(jnp.mean, more) | {"factor": factor.mean()}
+    critic, more = passes(minibatch, state.critic, batch, keys[1], config.epochs, config.minibatches)
+    told |= more | {"factor": factor.mean()}
     return HappoState(actors, critic, returns), told
 
 

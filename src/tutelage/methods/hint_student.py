@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.configs.hint import HintConfig
 from tutelage.data.collect import unroll
-from tutelage.learning.losses import clipped_surrogate, entropy, kl_divergence, log_prob_of, normalise
+from tutelage.learning.losses import clipped_surrogate, entropy, kl_divergence, log_prob_of, masked_mean, normalise
 from tutelage.learning.optim import Learner, clipped_adam, descend
 from tutelage.learning.returns import gae
 from tutelage.methods.hint_teacher import (
@@ -110,17 +110,17 @@ def teach(
     now = jax.tree.map(lambda x: x[:-1], steps)
     label = labels(parts, teacher.params, told)
     scale = teacher.returns
-    theirs = parts.team.apply(students, steps.state) * scale.deviation + scale.mean
+    theirs = team_value(parts, students, scale, steps.state)
     gained = gae(steps.reward[1:], steps.discount[1:], theirs, told.valid, config.gamma, config.lam)
     if own:
-        best = team_value(parts, teacher.values.params, scale, now.state)
+        best = team_value(parts, teacher.values.params["team"], scale, now.state)
         agrees = label.argmax(-1) == steps.action[1:]
         gain = jnp.broadcast_to(gained[..., None], agrees.shape)
         margin = config.margin * scale.deviation
         keep = advantage(best - theirs[:-1], agrees, gain, margin)
         keep = keep if config.filter_student == "advantage" else everything(keep)
     else:
-        value = team_value(parts, teacher.values.params, scale, steps.state)
+        value = team_value(parts, teacher.values.params["team"], scale, steps.state)
         earned = gae(steps.reward[1:], steps.discount[1:], value, told.valid, config.gamma, 1.0) + value[:-1]
         kept = episode(earned, won_later(steps, told.valid), theirs[:-1] + config.margin * scale.deviation)
         keep = kept if config.filter_own == "episode" else everything(kept)
@@ -134,11 +134,10 @@ def teach(
 def student_value_loss(parts: Parts, teacher: Teacher, params: Params, told: Told) -> tuple[Array, Metrics]:
     """Squared error of the students' value along their own episodes, in units of the teacher's returns."""
     config, steps, scale = parts.config, told.steps, teacher.returns
-    value = parts.team.apply(params, steps.state) * scale.deviation + scale.mean
+    value = team_value(parts, params, scale, steps.state)
     fixed = jax.lax.stop_gradient(value)
     gained = gae(steps.reward[1:], steps.discount[1:], fixed, told.valid, config.gamma, config.lam)
-    error = jnp.where(told.valid, (value[:-1] - fixed[:-1] - gained) / scale.deviation, 0.0)
-    loss = 0.5 * jnp.square(error).sum() / jnp.maximum(told.valid.sum(), 1)
+    loss = 0.5 * masked_mean(jnp.square((value[:-1] - fixed[:-1] - gained) / scale.deviation), told.valid)
     return loss, {"student_value": loss}
 
 

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.configs.hint import HintConfig
-from tutelage.data.collect import rows, shuffles
-from tutelage.learning.losses import entropy, log_prob_of, masked_mean, normalise
+from tutelage.data.collect import passes
+from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of, masked_mean, normalise
 from tutelage.learning.normaliser import Normaliser, observe
 from tutelage.learning.optim import Learner, clipped_adam, descend
 from tutelage.learning.returns import vtrace
@@ -210,9 +210,9 @@ class Lesson(NamedTuple):
     high_counts: Array
 
 
-def team_value(parts: Parts, values: Params, returns: Normaliser, state: Array) -> Array:
-    """V(s) of the teacher in raw reward units."""
-    return parts.team.apply(values["team"], state) * returns.deviation + returns.mean
+def team_value(parts: Parts, net: Params, returns: Normaliser, state: Array) -> Array:
+    """V(s) in raw reward units, of the teacher or of the students."""
+    return parts.team.apply(net, state) * returns.deviation + returns.mean
 
 
 def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
@@ -222,7 +222,7 @@ def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
     seen, goal = tree.seen.read(steps), held(steps.goals, told.goal)
     values = teacher.values.params
     each = tree.value.apply(values["each"], steps.state, seen, goal)
-    team = team_value(parts, values, teacher.returns, steps.state)
+    team = team_value(parts, values["team"], teacher.returns, steps.state)
     reward, discount = steps.reward[1:], steps.discount[1:]
     paid = (reward / teacher.returns.deviation)[..., None] + config.shaping * progress_of(parts, told)
     advantage, target = vtrace(paid, discount, each, told.ratio, told.valid, config.gamma, config.lam)
@@ -273,17 +273,11 @@ def to_decision(
     return jax.lax.scan(body, value[-1], (reward, discount, value[1:], again), reverse=True)[1]
 
 
-def surrogate(log_ratio: Array, advantage: Array, weight: Array, where: Array, clip: float) -> Array:
-    """- mean of weight min(u A, clip(u) A)."""
-    u = jnp.exp(jnp.where(where, log_ratio, 0.0))
-    return -masked_mean(weight * jnp.minimum(u * advantage, jnp.clip(u, 1 - clip, 1 + clip) * advantage), where)
-
-
 def executor_loss(parts: Parts, params: Params, part: Lesson) -> tuple[Array, Metrics]:
     """Clipped surrogate of every agent's acts, given its goal, less an entropy bonus."""
     logits = execute(parts.tree, params, part.seen, part.goal, part.avail)
-    log_ratio = log_prob_of(logits, part.action) - part.old
-    loss = surrogate(log_ratio, part.advantage, part.weight, part.counts, parts.config.clip)
+    log_prob = log_prob_of(logits, part.action)
+    loss = clipped_surrogate(log_prob, part.old, part.advantage, part.counts, parts.config.clip, part.weight)
     spread = entropy(logits, part.counts)
     return loss - parts.config.entropy * spread, {"executor": loss, "executor_entropy": spread}
 
@@ -297,7 +291,8 @@ def coordinator_loss(parts: Parts, params: Params, part: Lesson) -> tuple[Array,
     now = given(parts.tree, logits, part.given)
     log_ratio = (part.choice * jnp.where(part.choice > 0, now - part.before, 0.0)).sum(-1)
     advantage = jnp.broadcast_to(part.high_advantage[..., None], log_ratio.shape)
-    loss = surrogate(log_ratio, advantage, part.high_weight, part.high_counts, parts.config.clip)
+    where, clip = part.high_counts, parts.config.clip
+    loss = clipped_surrogate(log_ratio, jnp.zeros(()), advantage, where, clip, part.high_weight)
     spread = entropy(now, part.high_counts)
     return loss - parts.config.goal_entropy * spread, {"coordinator": loss, "goal_entropy": spread}
 
@@ -306,7 +301,7 @@ def values_loss(parts: Parts, params: Params, returns: Normaliser, part: Lesson)
     """Squared errors of the values per agent and of the team's value, this in units of its deviation."""
     each = parts.tree.value.apply(params["each"], part.state, part.seen, part.goal)
     of_each = 0.5 * masked_mean(jnp.square(each - part.each), part.counts)
-    error = (team_value(parts, params, returns, part.state) - part.team) / returns.deviation
+    error = (team_value(parts, params["team"], returns, part.state) - part.team) / returns.deviation
     of_team = 0.5 * masked_mean(jnp.square(error), part.valid)
     return of_each + of_team, {"value": of_each, "team_value": of_team}
 
@@ -324,11 +319,6 @@ def learn(
     returns = observe(teacher.returns, whole.team, whole.valid)
     keys = jax.random.split(key)
 
-    def passes(times: int, key: PRNGKeyArray, step: Any, start: Any) -> tuple[Any, Metrics]:
-        index = shuffles(key, times, whole.valid.shape[1]).reshape(times * config.minibatches, -1)
-        end, told = jax.lax.scan(lambda now, i: step(now, rows(whole, i)), start, index)
-        return end, jax.tree.map(jnp.mean, told)
-
     def act(now: tuple[Learner, Learner], part: Lesson) -> tuple[tuple[Learner, Learner], Metrics]:
         executor, told = descend(tx, now[0], lambda p: executor_loss(parts, p, part), lr)
         values, more = descend(tx, now[1], lambda p: values_loss(parts, p, returns, part), lr)
@@ -337,9 +327,11 @@ def learn(
     def send(now: Learner, part: Lesson) -> tuple[Learner, Metrics]:
         return descend(tx, now, lambda p: coordinator_loss(parts, p, part), lr)
 
-    (executor, values), told = passes(config.epochs, keys[0], act, (teacher.executor, teacher.values))
+    (executor, values), told = passes(
+        act, (teacher.executor, teacher.values), whole, keys[0], config.epochs, config.minibatches
+    )
     coordinator = teacher.coordinator
     if goals:
-        coordinator, more = passes(config.goal_epochs, keys[1], send, coordinator)
+        coordinator, more = passes(send, coordinator, whole, keys[1], config.goal_epochs, config.minibatches)
         told |= more
     return Teacher(coordinator, executor, values, returns), told

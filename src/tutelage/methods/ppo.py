@@ -16,7 +16,7 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.configs.ppo import PpoConfig
-from tutelage.data.collect import rows, sequences, shuffles, unroll
+from tutelage.data.collect import passes, sequences, unroll
 from tutelage.errors import BadInput
 from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of, masked_mean, normalise
 from tutelage.learning.normaliser import Normaliser, observe
@@ -63,9 +63,14 @@ class Batch(NamedTuple):
     valid: Array
 
 
+def central_view(config: PpoConfig) -> View:
+    """What MAPPO's critic reads: the world state, or for one value per agent its observation as well."""
+    return view("state" if config.critic == "team" else "state per agent")
+
+
 def mappo(env: Environment, config: PpoConfig, teacher: Frozen | None = None) -> Method:
     """Multi-agent PPO: one team value from the world state, or one per agent from state and observation."""
-    return ppo(env.spec, config, view("state" if config.critic == "team" else "state per agent"), teacher)
+    return ppo(env.spec, config, central_view(config), teacher)
 
 
 def ippo(env: Environment, config: PpoConfig, teacher: Frozen | None = None) -> Method:
@@ -150,17 +155,13 @@ def improve(
     config, tx = parts.config, clipped_adam(parts.config.grad_clip)
     returns, batch = prepare(parts, state, rollout)
     lr = annealed(config, progress)
-    count = config.envs * config.rollout // config.chunk
 
-    def minibatch(state: PpoState, index: Array) -> tuple[PpoState, Metrics]:
-        part = rows(batch, index)
+    def minibatch(state: PpoState, part: Batch) -> tuple[PpoState, Metrics]:
         actor, told = descend(tx, state.actor, lambda p: actor_loss(parts, p, part), lr)
         critic, told_too = descend(tx, state.critic, lambda p: critic_loss(parts, p, returns, part), lr)
         return PpoState(actor, critic, returns), told | told_too
 
-    index = shuffles(key, config.epochs, count).reshape(config.epochs * config.minibatches, -1)
-    state, metrics = jax.lax.scan(minibatch, state._replace(returns=returns), index)
-    return state, jax.tree.map(jnp.mean, metrics)
+    return passes(minibatch, state._replace(returns=returns), batch, key, config.epochs, config.minibatches)
 
 
 def start(parts: Parts, key: PRNGKeyArray) -> PpoState:

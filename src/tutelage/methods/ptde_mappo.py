@@ -14,10 +14,10 @@ import jax
 from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.configs.ddn import PtdeMappoConfig
-from tutelage.data.collect import rows, sequences, shuffles
+from tutelage.data.collect import passes, sequences
 from tutelage.errors import BadInput
 from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, learner
-from tutelage.methods.ppo import Parts, PpoState, improve, start
+from tutelage.methods.ppo import Parts, PpoState, central_view, improve, start
 from tutelage.methods.ptde import Guessing, central, only_width, prediction_loss, student_params
 from tutelage.policies.acting import sample
 from tutelage.policies.build import build_team
@@ -33,6 +33,7 @@ from tutelage.types import (
     Policy,
     Rollout,
     Stage,
+    TimeStep,
 )
 
 
@@ -50,7 +51,7 @@ def build(env: Environment, config: PtdeMappoConfig) -> tuple[Parts, Guessing]:
         raise BadInput(f"actor_view = {config.actor_view!r}: ptde_mappo's students read 'local'")
     width = only_width(build_team(spec, config, seen).groups, config.sight, config.size)
     actor, _, guessing = central(spec, config, width, seen, gain=0.01)
-    critic = critic_policy(spec, view("state" if config.critic == "team" else "state per agent"), config.critic_width)
+    critic = critic_policy(spec, central_view(config), config.critic_width)
     return Parts(config, actor, critic), guessing
 
 
@@ -61,15 +62,14 @@ def predict(
     tx, fuse = clipped_adam(config.grad_clip), state.ppo.actor.params["fuse"]
     inputs = jax.tree.map(lambda x: x[:-1], rollout.steps)
     data = sequences((inputs, rollout.out, rollout.valid), config.chunk)
-    index = shuffles(key, config.epochs, config.envs * config.rollout // config.chunk)
 
-    def minibatch(guess: Learner, index: Array) -> tuple[Learner, Metrics]:
-        steps, carry, valid = rows(data, index)
+    def minibatch(guess: Learner, part: tuple[TimeStep, Carry, Array]) -> tuple[Learner, Metrics]:
+        steps, carry, valid = part
         first = jax.tree.map(lambda x: x[0], carry)
         return descend(tx, guess, lambda p: prediction_loss(guessing, p, fuse, first, steps, valid), lr)
 
-    guess, told = jax.lax.scan(minibatch, state.guess, index.reshape(config.epochs * config.minibatches, -1))
-    return state._replace(guess=guess), jax.tree.map(lambda x: x.mean(), told)
+    guess, told = passes(minibatch, state.guess, data, key, config.epochs, config.minibatches)
+    return state._replace(guess=guess), told
 
 
 def ptde_mappo(env: Environment, config: PtdeMappoConfig, teacher: Frozen | None = None) -> Method:

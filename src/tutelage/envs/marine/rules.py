@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from tutelage.envs.marine.sea import Sea, here, levels
-from tutelage.envs.parts import steps_of
+from tutelage.envs.parts import ranks, steps_of
 
 DX, DY = (0, 1, 0, -1), (1, 0, -1, 0)
 """Actions 0 to 3: up, right, down, left; 4 stays. `y` grows upwards."""
@@ -101,8 +101,7 @@ def luck_to_begin(rules: Rules, sea: Sea) -> int:
 
 def some_rows(luck: Float[Array, "size B"], count: int) -> Int[Array, "count B"]:
     """Different rows: those of the smallest numbers."""
-    earlier = (np.arange(len(luck))[None] < np.arange(len(luck))[:, None])[..., None]
-    rank = ((luck[None] < luck[:, None]) | ((luck[None] == luck[:, None]) & earlier)).sum(1)
+    rank = ranks(luck)
     row = jnp.arange(len(luck))[:, None]
     return jnp.stack([(jnp.where(rank == i, row, 0)).sum(0) for i in range(count)])
 
@@ -201,9 +200,7 @@ def serves(rules: Rules, state: Voyage, near: Bool[Array, "R L B"]) -> Bool[Arra
     if not rules.supply:
         return near
     fuel = jnp.where(near, state.fuel[:, None], 10_000)
-    earlier = (np.arange(rules.routing)[:, None] < np.arange(rules.routing))[..., None, None]
-    emptier = (fuel[:, None] < fuel[None]) | ((fuel[:, None] == fuel[None]) & earlier)
-    return near & (emptier.sum(0) < 2) & (state.stock > 0)
+    return near & (ranks(fuel) < 2) & (state.stock > 0)
 
 
 def refuel(

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from tutelage.envs.parts import ranks
 from tutelage.types import Goals
 
 DX, DY = np.array([1, 0, -1, 0]), np.array([0, -1, 0, 1])
@@ -82,13 +83,6 @@ def begin(rules: Rules, luck: Float[Array, "U B"]) -> Hunt:
         taken.append(cell)
     cell, zero = jnp.stack(drawn), jnp.zeros(luck.shape[1], jnp.int32)
     return Hunt(cell % rules.size, cell // rules.size, jnp.ones(cell.shape, bool), zero, zero)
-
-
-def ranks(luck: Float[Array, "n B"]) -> Int[Array, "n B"]:
-    """A random order: the rank of every number, of equal ones the first first. Comparing is faster than sorting."""
-    n = luck.shape[0]
-    earlier = (np.arange(n)[None] < np.arange(n)[:, None])[..., None]
-    return ((luck[None] < luck[:, None]) | ((luck[None] == luck[:, None]) & earlier)).sum(1)
 
 
 def occupied(state: Hunt, x: Array, y: Array) -> Bool[Array, " B"]:
