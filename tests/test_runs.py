@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,8 +14,11 @@ import pytest
 import tutelage
 from helpers import QUICK, TINY, Killed, assert_same, kill_at
 from tutelage import BadInput, Fault, FitConfig
+from tutelage.experiment.recorder import RunRecorder
+from tutelage.experiment.sinks import Display
 from tutelage.experiment.teacher import find_teacher
 from tutelage.registry import method_config
+from tutelage.types import Stage
 
 
 def file_names(path):
@@ -257,3 +262,15 @@ def test_a_config_is_defaults_then_preset_then_what_is_given():
     plain, fast = method_config("mappo"), method_config("mappo", "fast", size="width=7")
     assert (plain.core, fast.core, fast.size) == ("gru", "mlp", "width=7")
     assert method_config("bc").ce == 1 and method_config("bc").kl == 0
+
+
+def test_a_metric_that_leaves_its_usual_range_is_told_once(tmp_path: Path, capsys: Any) -> None:
+    usual = {"share": (0.02, 0.3), "other": (0.0, 1.0)}
+    stage = Stage("train", {}, lambda state, *_: (state, {}), 1, usual=usual)
+    recorder = RunRecorder(tmp_path, FitConfig(), Display())
+    recorder.begin(stage)
+    for index in range(100):
+        # Far too much while everything is new, then as it should be, then too little.
+        recorder.metrics({"share": 9.0 if index < 20 else 0.1 if index < 60 else 0.0, "other": 0.5})
+    recorder.close()
+    assert capsys.readouterr().err == "warning: share is 0 on average; usual are 0.02 to 0.3\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -256,6 +257,7 @@ class Stage(NamedTuple):
         budget, unit: how long, in environment steps or in updates.
         evaluated: whether the student is worth evaluating during this stage.
         fixed: fields of the train state that this stage does not change (checkpointed once).
+        usual: metric -> the range that its mean lies in where all is well; the user is told when it leaves it.
     """
 
     name: str
@@ -265,6 +267,7 @@ class Stage(NamedTuple):
     unit: Literal["steps", "updates"] = "steps"
     evaluated: bool = True
     fixed: tuple[str, ...] = ()
+    usual: Mapping[str, tuple[float, float]] = MappingProxyType({})
 
 
 class Method(NamedTuple):

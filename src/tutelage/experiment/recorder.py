@@ -14,6 +14,10 @@ from tutelage.experiment.fit import Best, StageLoop, Status
 from tutelage.experiment.sinks import Display, JsonLines, Sink, TensorBoard
 from tutelage.types import Environment, Method, Stage
 
+WINDOW = 20
+"""Records (a stage has about 200) over which a metric is averaged before it is called unusual; the first window, in
+which everything is new, does not count."""
+
 
 class RunRecorder:
     """Writes a run directory while `fit` goes on."""
@@ -28,13 +32,23 @@ class RunRecorder:
         self.stopped = False
         self.stage_written = -1
         self.fixed: tuple[str, ...] = ()
+        self.watched: dict[str, tuple[tuple[float, float], list[float]]] = {}
 
     def begin(self, stage: Stage) -> None:
         self.fixed = stage.fixed
+        self.watched = {name: (span, []) for name, span in stage.usual.items()}
 
     def metrics(self, record: dict[str, Any]) -> None:
         for sink in self.sinks:
             sink.write("metrics", record)
+        for name in [name for name in self.watched if name in record]:
+            (low, high), seen = self.watched[name]
+            seen.append(record[name])
+            recent = seen[-WINDOW:]
+            mean = sum(recent) / len(recent)
+            if len(seen) % WINDOW == 0 and len(seen) > WINDOW and not low <= mean <= high:
+                del self.watched[name]
+                self.display.say(f"warning: {name} is {mean:.3g} on average; usual are {low:g} to {high:g}")
 
     def evaluation(self, record: dict[str, Any]) -> None:
         for sink in self.sinks:

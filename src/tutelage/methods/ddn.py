@@ -59,6 +59,9 @@ from tutelage.types import (
 
 Reader = Callable[[Params, Sequences], Out]
 
+USUAL = {"curiosity_share": (0.02, 0.3)}
+"""Mean bonus over mean reward: below it curiosity is too small to matter, above it drowns the task."""
+
 
 class Learning(NamedTuple):
     """What gradient steps change.
@@ -324,7 +327,7 @@ def ddn(env: Environment, config: DdnConfig, teacher: Frozen | None = None) -> M
 
     return Method(
         init=init,
-        stages=(Stage("train", {"both": behaviour}, update, config.steps),),
+        stages=(Stage("train", {"both": behaviour}, update, config.steps, usual=USUAL if config.beta else {}),),
         roles={"student": parts.student, "teacher": central},
         params=lambda state: {
             "student": student_params(parts, state.learning),
