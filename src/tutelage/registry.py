@@ -99,6 +99,11 @@ METHODS: dict[str, MethodRow] = {
         "PPO of one agent after another, each with a network of its own",
         presets={"fast": _PPO_FAST},
     ),
+    "maddpg": MethodRow(
+        "tutelage.methods.maddpg:maddpg",
+        "tutelage.configs.maddpg:MaddpgConfig",
+        "policy gradients through a central critic per agent, from replay",
+    ),
     "kd_marl": MethodRow(
         _KD,
         _KD_CONFIG,

@@ -5,99 +5,43 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.configs.checks import check_choices, check_positive, check_unit, later
+from tutelage.configs.checks import check_positive, check_unit
+from tutelage.configs.off_policy import OffPolicyConfig
 from tutelage.errors import BadInput
 
 
 @dataclass(frozen=True)
-class QConfig:
+class QConfig(OffPolicyConfig):
     """Settings of Q-learning for teams: IQL, VDN, QMIX, QPLEX and their weighted forms."""
 
-    steps: int = 2_000_000
-    """Environment steps to train for."""
     mixer: Literal["iql", "vdn", "qmix", "qplex"] = "qmix"
     """How agents' utilities make the value of a joint action; iql: not at all."""
     weighting: Literal["none", "cw", "ow"] = "none"
     """WQMIX: weigh down errors of joint actions that are not the best (cw), or of overestimates (ow)."""
     alpha: float = 0.1
     """That smaller weight."""
-    core: Literal["gru", "mlp"] = "gru"
-    """Agent network: recurrent or feed-forward."""
-    size: str = "width=64"
-    """Agent size: width=W, ratio=R (R times fewer FLOPs than a 128-GRU), flops=F or params=P per agent, or
-    tiers=0,1:16;2-4:32."""
-    capacity: str = "equal"
-    """How wide agents are relative to each other: equal; inputs, in proportion to what each reads; or by agent type,
-    stalker=2,zealot=1. Budgets hold for the team."""
     share: Literal["team", "type"] = "team"
     """Who shares weights: every agent of one width, or only those of one agent type as well."""
-    sight: str = "full"
-    """What agents see of their observation: full, radius=R, nearest=K, drop=GROUP,GROUP, joined by +; or for some,
-    0-1:radius=0.5;2-4:full."""
-    hidden: Literal["compact", "zero"] = "compact"
-    """Columns hidden by `sight` are left out where it is known beforehand which these are, or always zero."""
-    messages: Literal["none", "tarmac", "hetgat"] = later("none")
-    """What agents say to those in range: nothing, or words that all choose alike (tarmac) or each class its own way
-    (hetgat)."""
     mixer_width: int = 32
     """Width of QMIX's mixing layer."""
     hyper_width: int = 64
     """Width of the networks that make a mixer's weights from the state."""
-    replay: Literal["stream", "episode"] = "stream"
-    """Stored sequences: `chunk` steps with the memory that entered them, or whole episodes from an empty memory."""
-    envs: int = 16
-    """Environments played side by side."""
-    chunk: int = 64
-    """Steps played between updates, and the length of a stored sequence (`stream`)."""
-    burn_in: int = 8
-    """First steps of a sequence that only warm its memory up (`stream`)."""
-    capacity_steps: int = 200_000
-    """Environment steps that replay holds."""
-    memory_gb: float = 1.0
-    """Refuse replay larger than this."""
-    batch: int = 16
-    """Sequences per gradient step."""
-    updates: int = 8
-    """Gradient steps per rollout."""
-    warm_up: int = 5_000
-    """Environment steps before the first gradient step."""
-    lr: float = 1e-3
-    """Learning rate."""
-    anneal: bool = True
-    """Let the learning rate fall to 0 over the budget."""
     optimiser: Literal["adam", "rmsprop"] = "adam"
     """Direction of the gradient steps."""
-    grad_clip: float = 10.0
-    """Global-norm gradient clip."""
-    gamma: float = 0.99
-    """Discount."""
     lam: float = 0.6
     """TD(lambda); 0 is one-step Q-learning."""
     double: bool = True
     """Choose the next action by the online network, value it by the target network."""
-    target_every: int = 50
-    """Gradient steps between copies of the target network."""
-    target_rate: float = 1.0
-    """Share of the online network in each copy; below 1 with target_every = 1: a soft target."""
     epsilon_start: float = 1.0
     """Share of random actions at the start."""
     epsilon_end: float = 0.05
     """Share of random actions after `epsilon_steps`."""
     epsilon_steps: int = 100_000
     """Environment steps over which it falls, linearly."""
-    reward_scale: float | None = None
-    """What rewards are multiplied by; default: what the environment suggests (10 on SMAX, else 1)."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        check_positive(
-            self, "steps", "mixer_width", "hyper_width", "envs", "chunk", "capacity_steps", "memory_gb", "batch",
-            "updates", "lr", "grad_clip", "target_every", "epsilon_steps"
-        )  # fmt: skip
-        check_unit(self, "alpha", "gamma", "lam", "target_rate", "epsilon_start", "epsilon_end")
-        if self.burn_in < 0 or (self.replay == "stream" and self.burn_in >= self.chunk):
-            raise BadInput(f"burn_in = {self.burn_in}: must be at least 0 and less than chunk = {self.chunk}")
+        super().__post_init__()
+        check_positive(self, "mixer_width", "hyper_width", "epsilon_steps")
+        check_unit(self, "alpha", "lam", "epsilon_start", "epsilon_end")
         if self.weighting != "none" and self.mixer == "iql":
             raise BadInput(f"weighting = {self.weighting!r}: iql has no joint value to weigh")
-        if self.warm_up < 0:
-            raise BadInput(f"warm_up = {self.warm_up}: must not be negative")

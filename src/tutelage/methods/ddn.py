@@ -24,16 +24,18 @@ from tutelage.errors import BadInput
 from tutelage.learning.losses import cross_entropy, masked_mean
 from tutelage.learning.normaliser import Normaliser, normaliser, observe
 from tutelage.learning.optim import Learner, annealed, descend, learner
-from tutelage.methods.qlearning import (
-    Parts,
+from tutelage.methods.off_policy import (
     Sequences,
-    assemble,
-    explore,
     follow,
     once_warm,
     remembered,
     room,
     sampled,
+)
+from tutelage.methods.qlearning import (
+    Parts,
+    assemble,
+    explore,
     scores_of,
     td_loss,
 )

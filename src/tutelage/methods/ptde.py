@@ -21,6 +21,12 @@ from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
 from tutelage.learning.optim import Learner, descend, learner
 from tutelage.methods.ddn import Reader, central_team
+from tutelage.methods.off_policy import (
+    once_warm,
+    remembered,
+    room,
+    sampled,
+)
 from tutelage.methods.qlearning import (
     Learning,
     Parts,
@@ -28,10 +34,6 @@ from tutelage.methods.qlearning import (
     assemble,
     exploring,
     improve,
-    once_warm,
-    remembered,
-    room,
-    sampled,
 )
 from tutelage.networks.cores import Core, Net, core
 from tutelage.networks.fusion import fusion

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +18,22 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tutelage.configs.qlearning import QConfig
-from tutelage.data.collect import begin, play, unroll
-from tutelage.data.replay import Codec, Replay, add, codec, draw, empty
+from tutelage.data.replay import Replay, codec
 from tutelage.data.vector import batch as side_by_side
 from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
 from tutelage.learning.optim import Learner, annealed, clipped_adam, clipped_rmsprop, descend, learner
 from tutelage.learning.returns import expand_like, td_lambda
+from tutelage.methods.off_policy import (
+    Sequences,
+    Storage,
+    follow,
+    once_warm,
+    reader,
+    remembered,
+    room,
+    sampled,
+)
 from tutelage.networks.cores import Net
 from tutelage.networks.mixers import Utilities, mixer, unrestricted
 from tutelage.policies.acting import epsilon_greedy
@@ -42,10 +51,7 @@ from tutelage.types import (
     Policy,
     Rollout,
     Stage,
-    TimeStep,
 )
-
-Now = TypeVar("Now")
 
 
 class Learning(NamedTuple):
@@ -65,22 +71,8 @@ class QState(NamedTuple):
     replay: Replay
 
 
-class Sequences(NamedTuple):
-    """What a gradient step learns from, leaves (T+1, C, ...).
-
-    Attributes:
-        steps: timesteps.
-        carry: memory entering step 0.
-        counts: (T, C) transitions whose errors count: real ones after the burn-in.
-    """
-
-    steps: TimeStep
-    carry: Any
-    counts: Array
-
-
 @dataclass(frozen=True)
-class Parts:
+class Parts(Storage):
     """Who learns, and how.
 
     Attributes:
@@ -88,8 +80,6 @@ class Parts:
         read: (its parameters, sequences) -> its Out over them.
         mix: from utilities to the joint value.
         central, joint: WQMIX's second team and unrestricted value; None without weighting.
-        codec: how sequences are stored.
-        steps: length of a stored sequence.
         scale: what rewards are multiplied by.
     """
 
@@ -99,15 +89,7 @@ class Parts:
     mix: Net
     central: Policy | None
     joint: Net | None
-    codec: Codec
-    steps: int
     scale: float
-
-    @property
-    def sequences(self) -> int:
-        """How many sequences replay holds: whole rollouts."""
-        rollouts = max(1, self.config.capacity_steps // (self.config.envs * self.steps))
-        return rollouts * self.config.envs
 
     def of(self, agent: Policy, read: Callable[[Params, Sequences], Out]) -> Parts:
         """The same for another team."""
@@ -126,11 +108,6 @@ def at(scores: Float[Array, "... N A"], action: Int[Array, "... N"]) -> Float[Ar
 
 def utilities(scores: Float[Array, "... N A"], action: Int[Array, "... N"]) -> Utilities:
     return Utilities(at(scores, action), scores.max(-1), action)
-
-
-def reader(policy: Policy) -> Callable[[Params, Sequences], Out]:
-    """How a team reads sequences: step by step, from the memory that entered them."""
-    return lambda params, data: unroll(policy, params, data.carry, data.steps, data.steps.first)
 
 
 def scores_of(out: Out) -> Float[Array, "T+1 C N A"]:
@@ -205,20 +182,6 @@ def weights(config: QConfig, value: Array, goal: Array, greedy: Array, best: Arr
     return jax.lax.stop_gradient(jnp.where(full, 1.0, config.alpha))
 
 
-def sampled(parts: Parts, replay: Replay, key: PRNGKeyArray) -> Sequences:
-    """Sequences from replay, observed anew where only states were kept."""
-    stored, carry = draw(replay, key, parts.config.batch)
-    steps = parts.codec.expand(stored)
-    late = jnp.arange(parts.steps) >= (parts.config.burn_in if parts.config.replay == "stream" else 0)
-    return Sequences(steps, carry, ~steps.last[:-1] & late[:, None])
-
-
-def follow(config: QConfig, target: Params, online: Params, steps: Array) -> Params:
-    """The target network after a gradient step."""
-    rate = jnp.where(steps % config.target_every == 0, config.target_rate, 0.0)
-    return jax.tree.map(lambda t, p: jnp.where(rate == 1.0, p, t + rate * (p - t)), target, online)
-
-
 def improve(parts: Parts, state: QState, key: PRNGKeyArray, progress: Any) -> tuple[Learning, Metrics]:
     """The gradient steps that follow a rollout."""
     config, tx = parts.config, parts.tx
@@ -235,19 +198,6 @@ def improve(parts: Parts, state: QState, key: PRNGKeyArray, progress: Any) -> tu
     return after, jax.tree.map(jnp.mean, told)
 
 
-def once_warm(parts: Parts, replay: Replay, go: Callable[[], tuple[Now, Metrics]], now: Now) -> tuple[Now, Metrics]:
-    """`go()` once replay holds enough; until then `now` as it is, and metrics of 0.
-
-    The ring itself stays outside of the condition, which would copy it.
-    """
-    idle = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(go)[1])
-    return jax.lax.cond(replay.added * parts.steps >= parts.config.warm_up, go, lambda: (now, idle))
-
-
-def remembered(parts: Parts, replay: Replay, rollout: Rollout) -> Replay:
-    return add(replay, parts.codec.shrink(rollout), rollout.carry)
-
-
 def explore(config: QConfig, progress: Any) -> ActRule:
     """The acting rule at a point of training."""
     share = jnp.minimum(progress * config.steps / config.epsilon_steps, 1.0)
@@ -261,17 +211,6 @@ def exploring(parts: Parts) -> Behaviour:
     plays = lambda state, progress: (state.online.params["agent"], explore(config, progress))
     whole = config.replay == "episode"
     return Behaviour(parts.agent, plays, config.envs, parts.steps, fresh=whole, states=parts.codec.states)
-
-
-def room(parts: Parts, env: Environment, behaviour: Behaviour, state: Any) -> Replay:
-    """Empty replay of the right shapes; raises BadInput where it would not fit."""
-    vector = side_by_side(env, behaviour.envs)
-
-    def one(key: PRNGKeyArray) -> Any:
-        rollout = play(vector, behaviour, state, 0.0, begin(vector, behaviour.policy, key), key)[1]
-        return parts.codec.shrink(rollout), rollout.carry
-
-    return empty(jax.eval_shape(one, jax.random.key(0)), parts.sequences, parts.config.memory_gb)
 
 
 def assemble(env: Environment, config: QConfig) -> Parts:

@@ -1,0 +1,77 @@
+"""Settings that off-policy methods share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tutelage.configs.checks import check_choices, check_positive, check_unit, later
+from tutelage.errors import BadInput
+
+
+@dataclass(frozen=True)
+class OffPolicyConfig:
+    """The team, its replay, and the gradient steps that learn from it."""
+
+    steps: int = 2_000_000
+    """Environment steps to train for."""
+    core: Literal["gru", "mlp"] = "gru"
+    """Agent network: recurrent or feed-forward."""
+    size: str = "width=64"
+    """Agent size: width=W, ratio=R (R times fewer FLOPs than a 128-GRU), flops=F or params=P per agent, or
+    tiers=0,1:16;2-4:32."""
+    capacity: str = "equal"
+    """How wide agents are relative to each other: equal; inputs, in proportion to what each reads; or by agent type,
+    stalker=2,zealot=1. Budgets hold for the team."""
+    sight: str = "full"
+    """What agents see of their observation: full, radius=R, nearest=K, drop=GROUP,GROUP, joined by +; or for some,
+    0-1:radius=0.5;2-4:full."""
+    hidden: Literal["compact", "zero"] = "compact"
+    """Columns hidden by `sight` are left out where it is known beforehand which these are, or always zero."""
+    messages: Literal["none", "tarmac", "hetgat"] = later("none")
+    """What agents say to those in range: nothing, or words that all choose alike (tarmac) or each class its own way
+    (hetgat)."""
+    replay: Literal["stream", "episode"] = "stream"
+    """Stored sequences: `chunk` steps with the memory that entered them, or whole episodes from an empty memory."""
+    envs: int = 16
+    """Environments played side by side."""
+    chunk: int = 64
+    """Steps played between updates, and the length of a stored sequence (`stream`)."""
+    burn_in: int = 8
+    """First steps of a sequence that only warm its memory up (`stream`)."""
+    capacity_steps: int = 200_000
+    """Environment steps that replay holds."""
+    memory_gb: float = 1.0
+    """Refuse replay larger than this."""
+    batch: int = 16
+    """Sequences per gradient step."""
+    updates: int = 8
+    """Gradient steps per rollout."""
+    warm_up: int = 5_000
+    """Environment steps before the first gradient step."""
+    lr: float = 1e-3
+    """Learning rate."""
+    anneal: bool = True
+    """Let the learning rate fall to 0 over the budget."""
+    grad_clip: float = 10.0
+    """Global-norm gradient clip."""
+    gamma: float = 0.99
+    """Discount."""
+    target_every: int = 50
+    """Gradient steps between copies of the target network."""
+    target_rate: float = 1.0
+    """Share of the online network in each copy; below 1 with target_every = 1: a soft target."""
+    reward_scale: float | None = None
+    """What rewards are multiplied by; default: what the environment suggests (10 on SMAX, else 1)."""
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_positive(
+            self, "steps", "envs", "chunk", "capacity_steps", "memory_gb", "batch", "updates", "lr", "grad_clip",
+            "target_every",
+        )  # fmt: skip
+        check_unit(self, "gamma", "target_rate")
+        if self.burn_in < 0 or (self.replay == "stream" and self.burn_in >= self.chunk):
+            raise BadInput(f"burn_in = {self.burn_in}: must be at least 0 and less than chunk = {self.chunk}")
+        if self.warm_up < 0:
+            raise BadInput(f"warm_up = {self.warm_up}: must not be negative")

@@ -1,0 +1,98 @@
+"""What off-policy methods share: sequences kept from play, drawn again to learn from, and target networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray
+
+from tutelage.configs.off_policy import OffPolicyConfig
+from tutelage.data.collect import begin, play, unroll
+from tutelage.data.replay import Codec, Replay, add, draw, empty
+from tutelage.data.vector import batch as side_by_side
+from tutelage.types import Behaviour, Environment, Metrics, Out, Params, Policy, Rollout, TimeStep
+
+Now = TypeVar("Now")
+
+
+class Sequences(NamedTuple):
+    """What a gradient step learns from, leaves (T+1, C, ...).
+
+    Attributes:
+        steps: timesteps.
+        carry: memory entering step 0.
+        counts: (T, C) transitions whose errors count: real ones after the burn-in.
+    """
+
+    steps: TimeStep
+    carry: Any
+    counts: Array
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What is kept, and how.
+
+    Attributes:
+        config: settings.
+        codec: how sequences are stored.
+        steps: length of a stored sequence.
+    """
+
+    config: OffPolicyConfig
+    codec: Codec
+    steps: int
+
+    @property
+    def sequences(self) -> int:
+        """How many sequences replay holds: whole rollouts."""
+        rollouts = max(1, self.config.capacity_steps // (self.config.envs * self.steps))
+        return rollouts * self.config.envs
+
+
+def reader(policy: Policy) -> Callable[[Params, Sequences], Out]:
+    """How a team reads sequences: step by step, from the memory that entered them."""
+    return lambda params, data: unroll(policy, params, data.carry, data.steps, data.steps.first)
+
+
+def room(storage: Storage, env: Environment, behaviour: Behaviour, state: Any) -> Replay:
+    """Empty replay of the right shapes; raises BadInput where it would not fit."""
+    vector = side_by_side(env, behaviour.envs)
+
+    def one(key: PRNGKeyArray) -> Any:
+        rollout = play(vector, behaviour, state, 0.0, begin(vector, behaviour.policy, key), key)[1]
+        return storage.codec.shrink(rollout), rollout.carry
+
+    return empty(jax.eval_shape(one, jax.random.key(0)), storage.sequences, storage.config.memory_gb)
+
+
+def once_warm(storage: Storage, replay: Replay, go: Callable[[], tuple[Now, Metrics]], now: Now) -> tuple[Now, Metrics]:
+    """`go()` once replay holds enough; until then `now` as it is, and metrics of 0.
+
+    The ring itself stays outside of the condition, which would copy it.
+    """
+    idle = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(go)[1])
+    return jax.lax.cond(replay.added * storage.steps >= storage.config.warm_up, go, lambda: (now, idle))
+
+
+def remembered(storage: Storage, replay: Replay, rollout: Rollout) -> Replay:
+    """The ring with a rollout's sequences added."""
+    return add(replay, storage.codec.shrink(rollout), rollout.carry)
+
+
+def sampled(storage: Storage, replay: Replay, key: PRNGKeyArray) -> Sequences:
+    """Sequences from replay, observed anew where only states were kept."""
+    stored, carry = draw(replay, key, storage.config.batch)
+    steps = storage.codec.expand(stored)
+    late = jnp.arange(storage.steps) >= (storage.config.burn_in if storage.config.replay == "stream" else 0)
+    return Sequences(steps, carry, ~steps.last[:-1] & late[:, None])
+
+
+def follow(config: OffPolicyConfig, target: Params, online: Params, steps: Array) -> Params:
+    """The target network after a gradient step."""
+    rate = jnp.where(steps % config.target_every == 0, config.target_rate, 0.0)
+    return jax.tree.map(lambda t, p: jnp.where(rate == 1.0, p, t + rate * (p - t)), target, online)

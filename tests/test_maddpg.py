@@ -1,0 +1,134 @@
+"""MADDPG: known optima, the straight-through gradient, and what each critic and actor reads."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tutelage
+from helpers import QUICK, assert_close, assert_same, build, make_steps, run_stage
+from tutelage import BadInput, make
+from tutelage.methods import maddpg as M
+from tutelage.methods.off_policy import Sequences
+from tutelage.networks.critics import joint_action_critic
+from tutelage.registry import method_config
+
+SMALL = dict(
+    core="mlp", size="width=16", critic_width=16, chunk=8, burn_in=0, envs=16, batch=32, updates=4, warm_up=256,
+             steps=16_000, capacity_steps=20_000, lr=3e-3, target_rate=0.05)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["action", "coordination"])
+def test_the_team_finds_what_pays(name, tmp_path):
+    run = tutelage.train("maddpg", f"probe/{name}", out=tmp_path / "run", quiet=True, fit=QUICK, **SMALL)[0]
+    assert run.test["success_rate"] == 1
+
+
+def test_a_recurrent_team_remembers(tmp_path):
+    settings = {**SMALL, "core": "gru", "chunk": 12, "steps": 40_000}
+    run = tutelage.train("maddpg", "probe/memory", out=tmp_path / "run", quiet=True, fit=QUICK, **settings)[0]
+    assert run.test["success_rate"] >= 0.95
+
+
+def test_values_are_the_discounted_returns():
+    """probe/delayed pays 1 on its second step whatever is done: Q is gamma, then 1, times the reward's scale."""
+    env = make("probe/delayed")
+    settings = {**SMALL, "gamma": 0.9, "reward_scale": 3.0}
+    state, _ = run_stage(env, build("maddpg", env, **settings))
+    parts = M.build(env, method_config("maddpg", **settings))
+    data = jax.jit(lambda s: M.sampled(parts, s.replay, jax.random.key(0)))(state)
+    taken = M.played(data, env.spec.n_actions)
+    value = np.asarray(parts.critic.apply(state.learning.critic.params, data.steps.state[:-1], taken, taken))
+    where = np.asarray(data.counts)
+    goal = np.where(np.asarray(data.steps.first[:-1]), 3 * 0.9, 3.0)
+    assert np.abs(value - goal[..., None])[where].max() < 0.25
+
+
+def test_a_sample_is_one_hot_and_its_gradient_is_soft():
+    logits, key = jnp.array([[0.3, -0.2, -1e9], [1.0, 2.0, 0.5]]), jax.random.key(3)
+    drawn = M.gumbel_softmax(logits, key, 0.7)
+    assert_close(drawn, jax.nn.one_hot(drawn.argmax(-1), 3))
+    assert drawn[0, 2] == 0
+    weight = jnp.array([[1.0, -2.0, 0.5], [0.1, 0.2, 0.3]])
+    noise = jax.random.gumbel(key, logits.shape)
+    hard = jax.grad(lambda x: (weight * M.gumbel_softmax(x, key, 0.7)).sum())(logits)
+    soft = jax.grad(lambda x: (weight * jax.nn.softmax((x + noise) / 0.7)).sum())(logits)
+    assert_close(hard, soft)
+    many = M.gumbel_softmax(jnp.broadcast_to(logits[1], (20_000, 3)), key, 0.7).mean(0)
+    assert_close(many, jax.nn.softmax(logits[1]), 0.02)
+
+
+def test_each_critic_reads_its_own_agents_action_instead():
+    """The corrected first layer is the layer at the corrected joint action; other agents' replacements are not read."""
+    critic = joint_action_critic(4, 3, 5, 8)
+    params = critic.init(jax.random.key(0))
+    keys = jax.random.split(jax.random.key(1), 3)
+    state = jax.random.normal(keys[0], (7, 4))
+    draw = lambda key: jax.nn.one_hot(jax.random.randint(key, (7, 3), 0, 5), 5)
+    taken, own = draw(keys[1]), draw(keys[2])
+    value = critic.apply(params, state, taken, own)
+    for i in range(3):
+        replaced = taken.at[:, i].set(own[:, i])
+        assert_close(value[:, i], critic.apply(params, state, replaced, replaced)[:, i], 1e-5)
+    assert not np.allclose(value, critic.apply(params, state, taken, taken))
+
+
+def problem():
+    env = make("probe/coordination")
+    parts = M.build(env, method_config("maddpg", **SMALL))
+    steps = make_steps(env.spec, (6, 4))
+    steps = steps._replace(last=steps.last.at[3, 1].set(True), discount=steps.discount.at[3, 1].set(0.0))
+    data = Sequences(steps, (), ~steps.last[:-1])
+    return parts, data
+
+
+def test_targets_by_hand():
+    parts, data = problem()
+    target = {"actor": parts.actor.init(jax.random.key(0)), "critic": parts.critic.init(jax.random.key(1))}
+    key, config = jax.random.key(2), parts.config
+    goal = M.critic_targets(parts, target, data, key)
+    following = M.gumbel_softmax(M.logits_of(parts, target["actor"], data)[1:], key, config.temperature)
+    value = parts.critic.apply(target["critic"], data.steps.state[1:], following, following)
+    reward, discount = np.asarray(data.steps.reward[1:]), np.asarray(data.steps.discount[1:])
+    by_hand = parts.scale * reward[..., None] + config.gamma * discount[..., None] * np.asarray(value)
+    assert_close(goal, by_hand, 1e-5)
+    assert goal.shape == data.steps.alive[1:].shape
+
+
+def test_what_does_not_count_teaches_nothing():
+    """Poison behind ended episodes changes neither loss; critics do not move with the actors."""
+    parts, data = problem()
+    actor, critic = parts.actor.init(jax.random.key(0)), parts.critic.init(jax.random.key(1))
+    where = data.counts[..., None] & data.steps.alive[:-1]
+    goal = M.critic_targets(parts, {"actor": actor, "critic": critic}, data, jax.random.key(2))
+    spoiled = jnp.where(where, goal, 1e6)
+    losses = [M.critic_loss(parts, critic, told, data, where)[0] for told in (goal, spoiled)]
+    assert_close(*losses)
+    none = jnp.zeros_like(where)
+    grads = jax.grad(lambda p: M.actor_loss(parts, p, critic, data, none, jax.random.key(3))[0])(actor)
+    assert_same(grads, jax.tree.map(jnp.zeros_like, grads))
+    some = jax.grad(lambda p: M.actor_loss(parts, p, critic, data, where, jax.random.key(3))[0])(actor)
+    assert max(float(jnp.abs(x).max()) for x in jax.tree.leaves(some)) > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"temperature": 0.0}, "temperature"),
+        ({"decay": -1.0}, "decay"),
+        ({"burn_in": 64}, "burn_in"),
+        ({"target_rate": 1.5}, "target_rate"),
+    ],
+)
+def test_refusals(settings, told):
+    with pytest.raises(BadInput, match=told):
+        method_config("maddpg", **settings)
+
+
+def test_replay_that_does_not_fit_is_refused():
+    env = make("probe/action")
+    method = build("maddpg", env, **{**SMALL, "capacity_steps": 50_000_000, "memory_gb": 0.001})
+    with pytest.raises(BadInput, match="memory_gb"):
+        method.init(jax.random.key(0))
