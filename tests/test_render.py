@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import io
+import sys
 
+import av
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import tutelage
-from helpers import QUICK
+from helpers import QUICK, build
 from tutelage.cli.main import guarded
-from tutelage.envs.canvas import GREEN, RED, extent
+from tutelage.envs.canvas import GREEN, RED, SIZE, extent
 from tutelage.errors import BadInput
-from tutelage.experiment.target import choose_policy, names_run, open_target
+from tutelage.experiment.target import Chosen, choose_policy, names_run, open_target
 from tutelage.policies.acting import RULES
+from tutelage.report.overlay import HEAD, Marks, overlaid
 from tutelage.report.render import (
     FRAME_MS,
     GAP,
@@ -30,6 +33,7 @@ from tutelage.report.render import (
     strip,
     verdict,
 )
+from tutelage.types import Places
 
 
 @pytest.fixture(scope="module")
@@ -110,13 +114,102 @@ def test_the_outcome_has_a_colour():
     assert verdict(episode(1)) == GREEN and verdict(episode(1, success=False)) == RED
 
 
+def test_mp4_moves_and_holds_its_last_frame(tmp_path):
+    (played,) = render("probe/memory", tmp_path / "a.mp4")
+    with av.open(tmp_path / "a.mp4") as container:
+        shown = [frame.to_ndarray(format="rgb24").astype(int) for frame in container.decode(video=0)]
+    assert len(shown) == 3 + LAST_MS // FRAME_MS
+    first, last = (shown[i][HEADER : HEADER + played.frames[0].shape[0]] for i in (0, -1))
+    for picture, frame in ((first, played.frames[0]), (last, played.frames[-1])):
+        assert np.abs(picture - frame[: len(picture)].astype(int)).mean() < 3
+
+
+def test_mp4_without_its_library_is_refused_before_anything_is_played(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.setattr("tutelage.report.render.open_target", lambda target: pytest.fail("played"))
+    with pytest.raises(BadInput, match=r"tutelage\[video\]"):
+        render("probe/memory", tmp_path / "a.mp4")
+
+
+# ---- what is drawn over a picture ------------------------------------------------------------------------------------
+def colour(picture, rgb, near=12):
+    """Where a picture has about this colour."""
+    return (np.abs(picture.astype(int) - np.array(rgb)).max(-1) <= near).nonzero()
+
+
+def test_arrows_point_to_goals_and_lines_join_who_listens():
+    blank = np.full((200, 100, 3), 255, np.uint8)
+    places = Places(np.array([[0.1, 0.1], [0.9, 0.9]]), np.array([[[0.5, 0.5], [0.9, 0.1]], [[0.1, 0.9], [0.9, 0.9]]]))
+    y, x = colour(overlaid(blank, places, Marks(goal=np.array([1, 2]))), (230, 150, 30), 40)
+    assert x.min() >= 8 and x.max() <= 91 and abs(y - 20).max() <= 6, "to (0.9, 0.1) alone: the other has no goal"
+    y, x = colour(overlaid(blank, places, Marks(goal=np.array([2, 1]))), (230, 150, 30), 40)
+    assert abs(x - 90).max() <= HEAD + 3 and abs(y - 180).max() <= HEAD + 3, "who is there has a ring"
+    heard = np.array([[0.0, 1.0], [0.0, 0.0]])
+    both = overlaid(blank, places, Marks(heard=heard))
+    assert (both != 255).any() and (overlaid(blank, places, Marks(heard=0 * heard)) == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "goals_are"),
+    [
+        ("predator_prey/punish0", lambda s: np.stack([s.x, s.y], -1)[8:]),
+        ("fire_commander/easy", None),
+        ("marine/easy", None),
+        ("mpe/simple_spread", lambda s: np.asarray(s.p_pos)[3:]),
+        ("mpe/simple_tag", None),
+        ("smax/3s_vs_5z", lambda s: np.stack([s.x, s.y], -1)[3:]),
+    ],
+)
+def test_places_are_on_the_picture(name, goals_are):
+    """Each agent is drawn where `places` says: moving it there changes nothing, and goals keep their geometry."""
+    env = tutelage.make(name)
+    state, _ = env.reset(jax.random.key(1))
+    where, offered = env.places(state), env.goals(state)
+    n, m = offered.valid.shape
+    assert where.agents.shape == (n, 2) and where.goals.shape == (n, m, 2)
+    inside = np.asarray(where.goals)[np.asarray(offered.valid)]
+    assert (where.agents >= 0).all() and (where.agents <= 1).all() and (inside >= 0).all() and (inside <= 1).all()
+    picture = env.draw(state)
+    background = np.median(picture.reshape(-1, 3), 0)
+    at = np.minimum((where.agents * SIZE).astype(int), SIZE - 1)
+    assert (np.abs(picture[at[:, 1], at[:, 0]] - background).max(-1) > 20).all(), "something is drawn at every agent"
+    if goals_are is not None:
+        at = np.minimum((where.goals[0] * SIZE).astype(int), SIZE - 1)
+        true = np.asarray(goals_are(state), float)
+        shift = (where.goals[0] - where.goals[0, 0]) * [1, -1]
+        moved = true - true[0]
+        scale = np.abs(moved).max() / np.abs(shift).max()
+        np.testing.assert_allclose(shift * scale, moved, atol=1e-4 * np.abs(moved).max())
+
+
+def chosen(method, env, role, **settings):
+    made = build(method, env, **settings)
+    return Chosen(role, made.roles[role], made.params(made.init(jax.random.key(0)))[role], RULES["greedy"])
+
+
+def test_goals_of_a_teacher_and_messages_are_shown_unless_unwanted():
+    env = tutelage.make("fire_commander/easy", max_steps=3)
+    small = dict(size="width=8", envs=8, minibatches=1)
+    hidden = dict(teacher_width=8, pair_width=8, pretrain=0, rollout=5, steps=10_000)
+    teacher = chosen("hint", env, "teacher", **hidden, **small)
+    teacher.params["coordinator"]["none"]["bias"] -= 10.0
+    talkers = chosen("tarmac", env, "student", core="mlp", critic_width=8, **small)
+    compiled = jax.jit(env.reset), jax.jit(env.step)
+    for who in (teacher, talkers):
+        bare = play(env, who, 2, *compiled, overlay=False)
+        told = play(env, who, 2, *compiled)
+        assert told.returns == bare.returns
+        changed = [(a != b).any() for a, b in zip(told.frames, bare.frames, strict=True)]
+        assert any(changed[:-1]) and not changed[-1], "nothing is decided in the last state"
+
+
 # ---- refusals --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["a.jpg", "a", "a.gif.txt"])
 def test_another_file_type_is_refused_before_anything_is_played(name, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("tutelage.report.render.open_target", lambda target: pytest.fail("played"))
     assert guarded(["render", "probe/memory", "-o", str(tmp_path / name)]) == 2
     error = capsys.readouterr().err
-    assert ".gif or .png" in error and error.count("\n") == 1
+    assert ".gif, .mp4, .png" in error and error.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 

@@ -80,6 +80,13 @@ class Goals(NamedTuple):
     reached: Bool[Array, "*batch N M"]
 
 
+class Places(NamedTuple):
+    """Where things are in the picture of a state: fractions of its width from the left, of its height from the top."""
+
+    agents: Float[np.ndarray, "N 2"]
+    goals: Float[np.ndarray, "N M 2"]
+
+
 class Block(NamedTuple):
     """A named run of observation columns: `obs[start:stop]`.
 

@@ -19,13 +19,15 @@ class RenderArgs:
     target: Positional[str]
     """Run directory (of a parent of several seeds, the first), or an environment."""
     out: Annotated[Path, arg(aliases=("-o",))]
-    """File to write: .gif moves, .png is a strip of moments."""
+    """File to write: .gif and .mp4 move, .png is a strip of moments."""
     policy: str | None = None
     """student, teacher, scripted[:NAME] or random; default student for a run, scripted for an environment."""
     seed: int = 0
     """Seed of the episode."""
     side_by_side: bool = False
     """Teacher and student of a run, on the same seed."""
+    overlay: bool = True
+    """Draw a teacher's goals (orange), and who listens to whom (violet)."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -33,5 +35,5 @@ def main(argv: Sequence[str]) -> None:
     args = parse(RenderArgs, "render", argv, "A picture of one greedy episode.")
     from tutelage.report.render import outcome, render, title
 
-    for episode in render(args.target, args.out, args.policy, args.seed, args.side_by_side):
+    for episode in render(args.target, args.out, args.policy, args.seed, args.side_by_side, args.overlay):
         print(f"{args.out}: {title(episode)}: {outcome(episode)}")

@@ -85,7 +85,9 @@ class HintConfig:
     minibatches: int = 4
     """Parts each pass is split into."""
     lr: float = 1e-3
-    """Learning rate of everything."""
+    """Learning rate of the teacher and of the values."""
+    student_lr: float = 4e-3
+    """Learning rate of the students."""
     anneal: bool = True
     """Let the learning rate fall to 0 over the budget."""
     gamma: float = 0.99
@@ -105,7 +107,7 @@ class HintConfig:
         check_choices(self)
         check_positive(
             self, "steps", "teacher_width", "pair_width", "every", "store", "distil", "batch", "memory_gb", "envs",
-            "rollout", "epochs", "goal_epochs", "minibatches", "lr", "grad_clip",
+            "rollout", "epochs", "goal_epochs", "minibatches", "lr", "student_lr", "grad_clip",
         )  # fmt: skip
         check_unit(self, "gamma", "lam", "clip")
         for name in ("spread", "pretrain", "shaping", "off_policy", "entropy", "goal_entropy", "student_entropy", "rl"):

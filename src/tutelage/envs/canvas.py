@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from tutelage.types import Places
+
 SIZE = 384
 """Pixels per side."""
 FINE = 3
@@ -78,6 +80,13 @@ class Canvas:
     def array(self) -> np.ndarray:
         """The picture, uint8 (SIZE, SIZE, 3)."""
         return np.asarray(self.image.reduce(FINE))
+
+
+def places(x: Any, y: Any, way: Any, lo: float, hi: float) -> Places:
+    """Where agents at (x, y) (N,) and their goals, `way` (N, M, 2) from them, are in a world `lo..hi`."""
+    agents = np.stack([np.asarray(x), np.asarray(y)], -1).astype(float)
+    fraction = lambda at: np.stack([at[..., 0] - lo, hi - at[..., 1]], -1) / (hi - lo)
+    return Places(fraction(agents), fraction(agents[:, None] + np.asarray(way)))
 
 
 def extent(places: np.ndarray, centre: float, least: float, most: float = np.inf, margin: float = 0.0) -> float:

@@ -174,7 +174,8 @@ def update(
     state = state._replace(value=value)
     new, kept = taught(cast, state, own, other, played)
     store = put(state.store, new, state.iterations % config.store)
-    student, last = distil(config, cast.student, state.student, store, state.iterations, keys[2], lr)
+    slow = config.student_lr / config.lr * lr
+    student, last = distil(config, cast.student, state.student, store, state.iterations, keys[2], slow)
     told |= (
         more
         | kept

@@ -118,7 +118,7 @@ def mixture(expert: Policy, student: Policy) -> Policy:
         return (mine, theirs), Out(scores, (told.scores, *told.features))
 
     init = lambda key: (expert.init(key), student.init(key), jnp.ones(()))
-    return Policy(init, lambda n: (expert.carry(n), student.carry(n)), step)
+    return Policy(init, lambda n: (expert.carry(n), student.carry(n)), step, goals=expert.goals)
 
 
 def label(parts: Parts, teacher: Params, rollout: Rollout) -> Labelled:
@@ -134,7 +134,7 @@ def label(parts: Parts, teacher: Params, rollout: Rollout) -> Labelled:
         raw = gae(steps.reward[1:], steps.discount[1:], value, rollout.valid, config.gamma, config.lam)
         advantage = normalise(jnp.broadcast_to(expand_like(raw, alive), alive.shape), alive, limit=5.0)
     return Labelled(
-        inputs=inputs._replace(state=inputs.state[..., :0]),
+        inputs=inputs._replace(state=inputs.state[..., :0], goals=()),
         action=steps.action[1:],
         log_prob=rollout.log_prob,
         logits=logits,
@@ -165,7 +165,7 @@ def prototypes(
 def empty_memory(parts: Parts, env: Environment, teacher: Params) -> Labelled:
     """Shapes of what will be gathered; raises BadInput where it would not fit into `memory_gb`."""
     config, behaviour = parts.config, expert_plays(parts)
-    vector = batch(env, config.envs)
+    vector = batch(env, config.envs, parts.expert.goals)
 
     def one(teacher: Params, key: PRNGKeyArray) -> Labelled:
         here = begin_episodes(vector, parts.expert, key)

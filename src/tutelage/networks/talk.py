@@ -27,10 +27,9 @@ def speech(width: int) -> tuple[Callable[..., Params], Callable[[Params, Array],
     return init, say
 
 
-def attended(
-    query: Float[Array, "B N K"], key: Float[Array, "B N K"], words: Float[Array, "B N V"], links: Bool[Array, "B N N"]
-) -> Float[Array, "B N V"]:
-    """What each agent makes of the words of those it hears; 0 where it hears nobody."""
+def attention(
+    query: Float[Array, "B N K"], key: Float[Array, "B N K"], links: Bool[Array, "B N N"]
+) -> Float[Array, "B N N"]:
+    """How much of what j says agent i takes in: rows sum to 1, or to 0 where i hears nobody."""
     score = jnp.einsum("bik,bjk->bij", query, key) / KEY**0.5
-    weight = jax.nn.softmax(jnp.where(links, score, -1e9), -1)
-    return jnp.einsum("bij,bjv->biv", jnp.where(links, weight, 0.0), words)
+    return jnp.where(links, jax.nn.softmax(jnp.where(links, score, -1e9), -1), 0.0)

@@ -11,16 +11,23 @@ in both, is ours.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from tutelage.networks.cores import core
-from tutelage.networks.talk import KEY, WORDS, attended, speech
+from tutelage.networks.talk import KEY, WORDS, attention, speech
 from tutelage.policies.agent import Agent, Group, merge, team
 from tutelage.policies.views import View
 from tutelage.types import Carry, Out, Params, Policy, Spec, TimeStep
+
+
+class Heard(NamedTuple):
+    """What each agent took in of what each said in a step (it hears it in the next): (B, N, N), rows sum to 1 or 0."""
+
+    weight: Float[Array, "B N N"]
 
 
 def talker(kind: str, inputs: int, width: int, n_actions: int, gain: float) -> Agent:
@@ -59,6 +66,7 @@ def talking(groups: Sequence[Group]) -> Policy:
         own, out = silent.step(params, own, listening, key)
         said = [says(p, h) for p, h in zip(params, out.features, strict=True)]
         query, keys, words = (merge(parts, list(x)) for x in zip(*said, strict=True))
-        return (own, attended(query, keys, words, timestep.links)), out
+        weight = attention(query, keys, timestep.links)
+        return (own, jnp.einsum("bij,bjv->biv", weight, words)), out._replace(extra=Heard(weight))
 
     return Policy(silent.init, lambda b: (silent.carry(b), jnp.zeros((b, n, WORDS))), step, parts)

@@ -1,9 +1,10 @@
-"""Pictures of an episode: a moving one (.gif) or a strip of moments (.png)."""
+"""Pictures of an episode: a moving one (.gif, .mp4) or a strip of moments (.png)."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +18,9 @@ from tutelage.errors import BadInput
 from tutelage.experiment.files import write_bytes
 from tutelage.experiment.once import jit_once
 from tutelage.experiment.target import Chosen, choose_policy, open_target
+from tutelage.report.overlay import marks, overlaid
 from tutelage.types import Carry, Environment, Params, TimeStep
 
-FORMATS = (".gif", ".png")
 FRAME_MS, LAST_MS = 120, 2000
 """How long each frame of a moving picture is shown, and the last one, in milliseconds (GIF counts tens of them)."""
 MOMENTS = 6
@@ -52,17 +53,23 @@ class Played(NamedTuple):
 
 
 def render(
-    target: str | Path, out: str | Path, policy: str | None = None, seed: int = 0, side_by_side: bool = False
+    target: str | Path,
+    out: str | Path,
+    policy: str | None = None,
+    seed: int = 0,
+    side_by_side: bool = False,
+    overlay: bool = True,
 ) -> list[Played]:
     """Play one greedy episode and write a picture of it, replacing the file if there is one.
 
     Args:
         target: run directory (of a parent with several seeds, the first) or environment.
-        out: file to write; `.gif` moves, `.png` shows a few moments.
+        out: file to write; `.gif` and `.mp4` move, `.png` shows a few moments.
         policy: `student`, `teacher`, `scripted[:NAME]` or `random`; by default the student of a run, the scripted
             controller of an environment.
         seed: of the episode.
         side_by_side: the teacher and the student of a run, on the same seed.
+        overlay: draw the goals that a teacher gives, and who listens to whom.
 
     Returns:
         What was played: one episode, or two.
@@ -71,20 +78,23 @@ def render(
         BadInput: another file type, or no such policy; nothing is played. Fault: the file cannot be written.
     """
     out = Path(out)
-    if out.suffix.lower() not in FORMATS:
-        raise BadInput(f"out = {out}: the file type must be {' or '.join(FORMATS)}")
+    if out.suffix.lower() not in WRITERS:
+        raise BadInput(f"out = {out}: the file type must be one of {', '.join(WRITERS)}")
     if side_by_side and policy is not None:
         raise BadInput(f"policy = {policy!r}: side by side shows teacher and student; leave it out")
+    write = WRITERS[out.suffix.lower()]
+    if write is video:
+        video_library()
     opened = open_target(target)
     chosen = [choose_policy(opened, name) for name in (("teacher", "student") if side_by_side else (policy,))]
     compiled = jit_once(opened.env.reset), jit_once(opened.env.step)
-    played = [play(opened.env, who, seed, *compiled) for who in chosen]
-    write_bytes(out, moving(played) if out.suffix.lower() == ".gif" else strip(played))
+    played = [play(opened.env, who, seed, *compiled, overlay=overlay) for who in chosen]
+    write_bytes(out, write(played))
     return played
 
 
-def play(env: Environment, who: Chosen, seed: int, env_reset: Any, env_step: Any) -> Played:
-    """Play one episode, drawing every state.
+def play(env: Environment, who: Chosen, seed: int, env_reset: Any, env_step: Any, overlay: bool = True) -> Played:
+    """Play one episode, drawing every state, and over it what the policy decided there.
 
     Everyone who plays a seed meets the same start and the same luck. `env_reset`, `env_step`: the environment's,
     jitted, so that several episodes share them.
@@ -92,21 +102,30 @@ def play(env: Environment, who: Chosen, seed: int, env_reset: Any, env_step: Any
     key_reset, key_env, key_policy = jax.random.split(jax.random.key(seed), 3)
 
     @jit_once
-    def decide(params: Params, timestep: TimeStep, carry: Carry, t: Array) -> tuple[Array, Carry]:
+    def decide(params: Params, state: Any, timestep: TimeStep, carry: Carry, t: Array) -> tuple[Array, Carry, Any]:
+        if who.policy.goals:
+            timestep = timestep._replace(goals=env.goals(state))  # type: ignore[attr-defined]
         one = jax.tree.map(lambda x: x[None], timestep)
         key_step, key_act = jax.random.split(jax.random.fold_in(key_policy, t))
         carry, told = who.policy.step(params, carry, one, key_step)
-        return who.act(key_act, told, one)[0][0], carry
+        return who.act(key_act, told, one)[0][0], carry, told.extra
+
+    def draw(state: Any, extra: Any) -> np.ndarray:
+        told = marks(extra)
+        if not overlay or told is None or not hasattr(env, "places"):
+            return env.draw(state)
+        return overlaid(env.draw(state), env.places(state), told)
 
     state, timestep = env_reset(key_reset)
     carry: Any = who.policy.carry(1)
-    frames, returns = [env.draw(state)], [0.0]
+    frames, returns = [], [0.0]
     while not timestep.last:
         t = len(returns) - 1
-        action, carry = decide(who.params, timestep, carry, t)
+        action, carry, extra = decide(who.params, state, timestep, carry, t)
+        frames.append(draw(state, extra))
         state, timestep = env_step(jax.random.fold_in(key_env, t), state, action)
-        frames.append(env.draw(state))
         returns.append(returns[-1] + float(timestep.reward))
+    frames.append(env.draw(state))
     return Played(who.name, networks(who), frames, returns, bool(timestep.success))
 
 
@@ -127,6 +146,32 @@ def moving(played: Sequence[Played]) -> bytes:
     durations = [FRAME_MS] * steps + [LAST_MS]
     file = io.BytesIO()
     few[0].save(file, "GIF", save_all=True, append_images=few[1:], duration=durations, loop=0)
+    return file.getvalue()
+
+
+def video_library() -> Any:
+    """PyAV; raises BadInput where it is not installed."""
+    try:
+        import av
+    except ImportError:
+        raise BadInput("out: an .mp4 needs PyAV; install tutelage[video], or write a .gif") from None
+    return av
+
+
+def video(played: Sequence[Played]) -> bytes:
+    """An MP4 (H.264) of the same frames, the last one held."""
+    av = video_library()
+    steps = max(episode.length for episode in played)
+    file = io.BytesIO()
+    frames = [beside([panel(episode, t) for episode in played]) for t in range(steps + 1)]
+    height, width = (side // 2 * 2 for side in frames[0].shape[:2])  # the format halves the resolution of colours
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(1000, FRAME_MS))
+        stream.height, stream.width, stream.pix_fmt, stream.options = height, width, "yuv420p", {"crf": "18"}
+        for frame in [*frames, *[frames[-1]] * (LAST_MS // FRAME_MS - 1)]:
+            whole = np.ascontiguousarray(frame[:height, :width])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(whole)))
+        container.mux(stream.encode())
     return file.getvalue()
 
 
@@ -194,3 +239,7 @@ def beside(pictures: Sequence[np.ndarray]) -> np.ndarray:
     gap = np.full((pictures[0].shape[0], GAP, 3), 255, np.uint8)
     parts = [part for picture in pictures for part in (gap, picture)]
     return np.concatenate(parts[1:], 1)
+
+
+WRITERS: dict[str, Callable[[Sequence[Played]], bytes]] = {".gif": moving, ".mp4": video, ".png": strip}
+"""What makes a file of each type."""

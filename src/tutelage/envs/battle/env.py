@@ -13,14 +13,15 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from tutelage.configs.envs import SmaxOptions
 from tutelage.envs.battle.controllers import attack_closest
 from tutelage.envs.battle.goals import goals
-from tutelage.envs.battle.picture import View, picture
+from tutelage.envs.battle.picture import View, picture, reach
 from tutelage.envs.battle.rules import Battle, Outcome, Rules, advance, judge
 from tutelage.envs.battle.script import enemy_actions
 from tutelage.envs.battle.senses import OWN, PLACE, UNIT, bits, n_actions, sense
 from tutelage.envs.battle.starts import begin, numbers
-from tutelage.envs.battle.units import MAPS, Map
+from tutelage.envs.battle.units import MAP_SIZE, MAPS, Map
+from tutelage.envs.canvas import places
 from tutelage.envs.parts import batch_last, blocks, first_timestep, next_timestep, pick_controller, several
-from tutelage.types import EnvState, Goals, Policy, Sensed, Spec, TimeStep, VectorEnv
+from tutelage.types import EnvState, Goals, Places, Policy, Sensed, Spec, TimeStep, VectorEnv
 
 VERSION = "battle/1"
 
@@ -128,9 +129,16 @@ class Smax:
         units = [rules.map.kinds[types[k]] for k in kind]
         full = np.array([unit.health + unit.shield for unit in units])
         left = (s.health + s.shield) if rules.shielded else s.health
-        places = np.stack([s.x, s.y], -1)
+        where = np.stack([s.x, s.y], -1)
         share = np.where(s.health > 0, left / full, 0.0)
-        return picture(rules, self.name, View(places, share, kind, s.attack, int(s.time)))
+        return picture(rules, self.name, View(where, share, kind, s.attack, int(s.time)))
+
+    def places(self, state: EnvState) -> Places:
+        """Allies and the enemies that they may be sent to bring down."""
+        s, n, middle = jax.device_get(state), self.rules.allies, MAP_SIZE / 2
+        half = reach(np.stack([s.x, s.y], -1)[s.health > 0])
+        way = self.goals(state).features[..., :2] * MAP_SIZE
+        return places(s.x[:n], s.y[:n], way, middle - half, middle + half)
 
 
 CHOSEN = ("action", "reward", "discount", "first", "last", "success")

@@ -29,6 +29,11 @@ class View(NamedTuple):
     time: int
 
 
+def reach(living: np.ndarray) -> float:
+    """Half the side of what a picture shows, from the places (U, 2) of living units."""
+    return extent(living, MAP_SIZE / 2, least=6.5, most=MAP_SIZE / 2, margin=2.0)
+
+
 def picture(rules: Rules, name: str, view: View) -> np.ndarray:
     """Units as discs (allies blue, enemies red) inside their health, and the shots (healers: care) of the last step.
 
@@ -37,7 +42,7 @@ def picture(rules: Rules, name: str, view: View) -> np.ndarray:
     n, half_map = rules.allies, MAP_SIZE / 2
     types = [rules.map.kinds[kind] for kind in rules.map.types]
     alive = view.share > 0
-    half = extent(view.places[alive], half_map, least=6.5, most=half_map, margin=2.0)
+    half = reach(view.places[alive])
     canvas = Canvas(half_map - half, half_map + half)
     canvas.grid(4)
     for i in np.flatnonzero(~alive):

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from tutelage.configs.envs import FireCommanderOptions
+from tutelage.envs.canvas import places
 from tutelage.envs.fire_commander.goals import goals
 from tutelage.envs.fire_commander.levels import LEVELS
 from tutelage.envs.fire_commander.picture import picture
@@ -16,7 +17,7 @@ from tutelage.envs.fire_commander.script import assigned, crew, nearest_heard
 from tutelage.envs.fire_commander.senses import REGION, observations, sight_widths, world, world_width
 from tutelage.envs.parts import batch_last, blocks, first_timestep, go_on, lift, next_timestep, pick_controller, several
 from tutelage.errors import BadInput
-from tutelage.types import EnvState, Goals, Policy, Sensed, Spec, TimeStep, VectorEnv
+from tutelage.types import EnvState, Goals, Places, Policy, Sensed, Spec, TimeStep, VectorEnv
 
 
 def make(name: str, options: FireCommanderOptions) -> FireCommander:
@@ -131,3 +132,8 @@ class FireCommander:
     def draw(self, state: EnvState) -> np.ndarray:
         """See `picture`."""
         return picture(self.name, self.rules, state)
+
+    def places(self, state: EnvState) -> Places:
+        """Agents, and the cells that goals send them to."""
+        way = self.goals(state).features[..., 1:3] * self.rules.size
+        return places(state.x, state.y, way, -1, self.rules.size)

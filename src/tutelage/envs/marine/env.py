@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from tutelage.configs.envs import MarineOptions
+from tutelage.envs.canvas import places
 from tutelage.envs.marine.goals import goals
 from tutelage.envs.marine.levels import LEVELS
 from tutelage.envs.marine.picture import picture
@@ -38,7 +39,7 @@ from tutelage.envs.parts import (
     pick_controller,
     several,
 )
-from tutelage.types import EnvState, Goals, Policy, Sensed, Spec, TimeStep, VectorEnv
+from tutelage.types import EnvState, Goals, Places, Policy, Sensed, Spec, TimeStep, VectorEnv
 
 
 def make(name: str, options: MarineOptions) -> Marine:
@@ -136,3 +137,8 @@ class Marine:
     def draw(self, state: EnvState) -> np.ndarray:
         """See `picture`."""
         return picture(self.name, self.rules, self.sea, state)
+
+    def places(self, state: EnvState) -> Places:
+        """Ships, their destination and the ships that they may meet."""
+        way, n = self.goals(state).features[..., 2:4] * self.rules.size, self.rules.ships
+        return places(state.x[:n], state.y[:n], way, -1, self.rules.size)

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from tutelage.envs.canvas import Canvas, extent
+from tutelage.envs.canvas import Canvas, extent, places
 from tutelage.envs.parts import first_timestep, next_timestep, pick_controller
-from tutelage.types import Block, EnvState, Goals, Policy, Sensed, Spec, TimeStep
+from tutelage.types import Block, EnvState, Goals, Places, Policy, Sensed, Spec, TimeStep
 
 NEAR = 0.1
 """Distance within which a landmark counts as reached."""
@@ -105,9 +105,17 @@ class Mpe:
         return pick_controller(f"mpe/{self.name}", name, self._controllers())
 
     def _canvas(self, state: EnvState) -> tuple[Canvas, np.ndarray, np.ndarray]:
-        n, places = self.game.num_agents, np.asarray(state.p_pos)
-        half = extent(places, 0.0, least=1.2, margin=0.25)
+        n, half, where = self.game.num_agents, self._half(state), np.asarray(state.p_pos)
         canvas = Canvas(-half, half)
         canvas.grid(0.5)
         canvas.caption(f"mpe/{self.name}   step {int(state.step)}")
-        return canvas, places[:n], places[n:]
+        return canvas, where[:n], where[n:]
+
+    def _half(self, state: EnvState) -> float:
+        """Half the side of what a picture shows."""
+        return extent(np.asarray(state.p_pos), 0.0, least=1.2, margin=0.25)
+
+    def places(self, state: EnvState) -> Places:
+        """Agents, and the places to go to."""
+        half, here = self._half(state), np.asarray(state.p_pos)[: self.spec.n_agents]
+        return places(here[:, 0], here[:, 1], self.goals(state).features[..., :2], -half, half)

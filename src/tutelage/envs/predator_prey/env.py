@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tutelage.configs.envs import PredatorPreyOptions
-from tutelage.envs.canvas import BLUE, GREY, INK, RED, Canvas
+from tutelage.envs.canvas import BLUE, GREY, INK, RED, Canvas, places
 from tutelage.envs.parts import batch_last, blocks, controller, first_timestep, go_on, next_timestep, pick_controller
 from tutelage.envs.predator_prey.rules import (
     CATCH,
@@ -25,7 +25,7 @@ from tutelage.envs.predator_prey.rules import (
     luck_needed,
     windows,
 )
-from tutelage.types import Carry, EnvState, Goals, Policy, Sensed, Spec, TimeStep, VectorEnv
+from tutelage.types import Carry, EnvState, Goals, Places, Policy, Sensed, Spec, TimeStep, VectorEnv
 
 PUNISHMENTS = {"punish0": 0.0, "punish2": -2.0}
 
@@ -148,3 +148,8 @@ class PredatorPrey:
             elif free:
                 canvas.disc(x, y, 0.3 if i < n + s else 0.15, RED, INK, 1)
         return canvas.array()
+
+    def places(self, state: EnvState) -> Places:
+        """Hunters and prey."""
+        way, n = self.goals(state).features[..., :2] * self.rules.size, self.rules.hunters
+        return places(state.x[:n], state.y[:n], way, -1, self.rules.size)
