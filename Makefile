@@ -28,6 +28,7 @@ lint: install
 
 bench: install
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/methods.py
 
 results: install
 	$(BIN)/tutelage sweep results/plan.toml --jobs $(JOBS)

@@ -175,9 +175,9 @@ def reached(rows: list[dict], level: float) -> float | None:
     return None
 
 
-def child(part: str, *args: object) -> dict:
-    """Run one part in a process of its own."""
-    command = [sys.executable, __file__, "--part", part, *map(str, args)]
+def child(part: str, *args: object, script: str = __file__) -> dict:
+    """Run one part of a script in a process of its own."""
+    command = [sys.executable, script, "--part", part, *map(str, args)]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
     if done.returncode:
         sys.exit(done.stderr)

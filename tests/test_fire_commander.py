@@ -194,7 +194,7 @@ def test_goals_are_regions_with_fire_for_those_who_douse_and_all_regions_for_tho
     out = near._replace(known=near.known.at[:, rules.cell(0, 9)].set(12))
     assert env.goals(out).reached[3, 6] and not goals.reached[3, 6] and not env.goals(out).valid[3, 6]
     seen = env.goals(state._replace(known=jnp.full_like(state.known, 2 * 6)))
-    assert seen.reached[0].all() and not goals.reached[0].any()
+    assert seen.reached[0].all() and not goals.reached[0].any() and not seen.valid[0].any()
 
 
 @pytest.mark.parametrize("options", [{"max_steps": 127}, {"max_steps": 0}, {"knows": "all"}])

@@ -17,7 +17,8 @@ def goals(rules: Rules, state: Blaze, oracle: bool, limit: int) -> Goals:
     """Region j as a goal, arrays with the episodes *last*.
 
     An action agent goes to the region's nearest known fire and puts out what burns there: possible while something is
-    known to burn. A perception agent goes to the cell that the team has not seen for longest.
+    known to burn. A perception agent goes to the cell that the team has not seen for longest: possible until the region
+    is scouted.
     """
     n, p, r = rules.agents, rules.perception, rules.regions
     away = distances(rules, state.x, state.y)
@@ -35,7 +36,7 @@ def goals(rules: Rules, state: Blaze, oracle: bool, limit: int) -> Goals:
     features = [each(acts), dx / rules.size, dy / rules.size, far, count / 4, fresh]
     return Goals(
         features=jnp.stack([x.astype(jnp.float32) for x in features], 2),
-        valid=jnp.asarray(~acts) | (count > 0),
+        valid=jnp.where(acts, count > 0, ~scouted[None]),
         potential=jnp.where(acts, -0.5 * count - far, 2 * fresh - far),
         reached=jnp.where(acts, count == 0, scouted[None]),
     )
