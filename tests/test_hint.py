@@ -15,11 +15,14 @@ from helpers import QUICK, assert_close, assert_same, build, make_steps
 from tutelage import BadInput, make
 from tutelage.configs.hint import HintConfig
 from tutelage.data.collect import begin, play, unroll
+from tutelage.data.episodes import Episodes
 from tutelage.data.vector import batch
 from tutelage.learning.returns import gae, vtrace
 from tutelage.methods import hint as H
+from tutelage.methods import hint_fork as F
 from tutelage.methods import hint_student as S
 from tutelage.methods import hint_teacher as T
+from tutelage.policies.acting import accompanied, random_policy
 from tutelage.policies.hierarchy import given, held, one_by_one, still, teacher_policy
 
 SMALL = dict(core="mlp", size="width=8", teacher_width=8, pair_width=8, envs=8, rollout=20, minibatches=2, store=2,
@@ -248,7 +251,7 @@ def test_the_margin_reaches_the_filters():
         _, cast, state, rollouts = played(margin=margin)
         own = T.of_teacher(cast.parts, rollouts["teacher"])
         other = T.of_students(cast.parts, state.teacher.params, rollouts["student"], jax.random.key(0))
-        told = H.taught(cast, state, own, other, rollouts)[1]
+        told = H.taught(cast, state, own, other, rollouts, jax.random.key(0))[2]
         kept.append([float(told["kept_own"]), float(told["kept_student"])])
     assert kept[0] == [1, 1] and max(kept[1]) < 0.9, "only victories, and acts that agreed and paid"
 
@@ -315,6 +318,58 @@ def test_the_store_keeps_the_last_iterations():
     assert one.iterations == 1 and np.asarray(one.store.keep[0]).any() and not np.asarray(one.store.keep[1]).any()
     three = go(go(one))
     assert three.iterations == 3 and np.asarray(three.store.keep[1]).any()
+
+
+# ---- the exact filter ------------------------------------------------------------------------------------------------
+def test_outcomes_decide():
+    row = lambda *x: jnp.array(x)
+    teacher = Episodes(row(True, True, False, False, False), row(0.0, 1.0, 5.0, 2.0, 0.5), ())
+    student = Episodes(row(False, True, True, False, False), row(9.0, 0.0, 0.0, 1.0, 0.0), ())
+    # Won where students lose; won by both, earning more; lost where students win; earning enough more; too little more.
+    assert F.outcome(teacher, student, 0.9).tolist() == [True, True, False, True, False]
+    assert F.outcome(teacher, student, np.inf).tolist() == [True, False, False, False, False]
+
+
+def test_what_comes_after_an_episodes_end_was_not_tried_out():
+    first = jnp.array([[1, 0], [0, 0], [0, 1], [0, 0]], bool)
+    assert F.same_episode(first).T.tolist() == [[True] * 4, [True, True, False, False]]
+
+
+def forked(teacher, steps=10, every=5):
+    """Random students of fire_commander/5x5, and what the filter makes of a controller as their teacher."""
+    env = make(LEVEL, radio=True, max_steps=30)
+    vector, student = batch(env, 16, goals=True), random_policy()
+    pairs = (student, ()), (teacher or student, ())
+    both = accompanied(student, pairs[1][0])
+    here = begin(vector, both, jax.random.key(0))
+    go = jax.jit(lambda here, key: F.walk(vector, *pairs, here, key, steps, every, 0.0))
+    return go(here, jax.random.key(1))
+
+
+def test_who_plays_the_same_is_never_better():
+    """Common random numbers: two equal policies have equal futures."""
+    here, rollout, worth, played = forked(None)
+    assert worth.shape == rollout.valid.shape == (10, 16) and rollout.steps.obs.shape[:2] == (11, 16)
+    assert not np.asarray(worth).any()
+    assert_same(rollout.steps.obs[-1], here.timestep.obs)
+    assert int(played) > 2 * 2 * 16  # two forks, two futures each
+
+
+def test_a_good_controller_is_listened_to_where_random_play_loses():
+    env = make(LEVEL, radio=True, max_steps=30)
+    _, rollout, worth, _ = forked(env.scripted("pooled"))
+    assert np.asarray(worth)[np.asarray(rollout.valid)].mean() > 0.5
+
+
+@pytest.mark.parametrize("core", ["mlp", "gru"])
+def test_the_fork_filter_teaches_on_its_own_walk(core):
+    method, _, state, rollouts = played(filter_student="fork", fork_envs=2, core=core)
+    assert state.store.keep.shape[2] == SMALL["envs"] // 2 + 2
+    go = jax.jit(lambda s: method.stages[-1].update(s, rollouts, jax.random.key(0), jnp.zeros(())))
+    after, told = go(state)
+    assert told["forked_steps"] > 0 and 0 <= told["kept_student"] <= 1
+    assert all(np.isfinite(x).all() for x in told.values())
+    assert not np.array_equal(after.walk.timestep.obs, state.walk.timestep.obs)
 
 
 # ---- as a user -------------------------------------------------------------------------------------------------------

@@ -58,19 +58,22 @@ class HintConfig:
     """Which goals students' actions are said to have served: those that explain them, or the coordinator's draw."""
     filter_own: Literal["episode", "none"] = "episode"
     """What students learn of teacher episodes: those that did at least as well as students would, or all."""
-    filter_student: Literal["advantage", "none"] = "advantage"
-    """What students learn on states they reached: where the teacher would do better, or everything."""
+    filter_student: Literal["advantage", "none", "fork"] = "advantage"
+    """What students learn on states they reached: where the teacher is thought to do better, everything, or where it
+    does: both play on from there (fork)."""
+    fork_envs: int = 16
+    """Environments in which both play on from students' states (filter_student = fork)."""
     margin: float = 0.0
     """By how much better, in deviations of the returns."""
-    store: int = 8
+    store: int = 16
     """Iterations whose labels students go on learning from."""
     memory_gb: float = 1.0
     """Refuse a store larger than this."""
-    distil: int = 8
+    distil: int = 32
     """Gradient steps of the students per iteration."""
     batch: int = 64
     """Sequences per such step."""
-    student_entropy: float = 0.01
+    student_entropy: float = 0.001
     """Weight of the students' entropy bonus."""
     rl: float = 0.0
     """Weight of PPO in the students' loss."""
@@ -106,8 +109,8 @@ class HintConfig:
     def __post_init__(self) -> None:
         check_choices(self)
         check_positive(
-            self, "steps", "teacher_width", "pair_width", "every", "store", "distil", "batch", "memory_gb", "envs",
-            "rollout", "epochs", "goal_epochs", "minibatches", "lr", "student_lr", "grad_clip",
+            self, "steps", "teacher_width", "pair_width", "every", "fork_envs", "store", "distil", "batch",
+            "memory_gb", "envs", "rollout", "epochs", "goal_epochs", "minibatches", "lr", "student_lr", "grad_clip",
         )  # fmt: skip
         check_unit(self, "gamma", "lam", "clip")
         for name in ("spread", "pretrain", "shaping", "off_policy", "entropy", "goal_entropy", "student_entropy", "rl"):

@@ -18,9 +18,10 @@ from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.configs.experiment import FitConfig
 from tutelage.data.collect import Here, begin, play
+from tutelage.data.episodes import Episodes
 from tutelage.data.vector import batch
 from tutelage.errors import Interrupted, NonFinite
-from tutelage.experiment.evaluate import Episodes, Evaluation, play_episodes, player, test_key
+from tutelage.experiment.evaluate import Evaluation, play_episodes, player, test_key
 from tutelage.experiment.once import jit_once
 from tutelage.policies.acting import RULES
 from tutelage.types import Environment, Method, Metrics, Params, Rollout, Stage, TrainState

@@ -13,9 +13,10 @@ import numpy as np
 from jaxtyping import Array, Bool, PRNGKeyArray
 
 from tutelage.data.collect import Here, begin, collect
+from tutelage.data.episodes import Episodes, play_on
 from tutelage.data.vector import batch
 from tutelage.errors import BadInput
-from tutelage.experiment.evaluate import Episodes, play_on, test_key
+from tutelage.experiment.evaluate import test_key
 from tutelage.experiment.once import jit_once
 from tutelage.experiment.run import LoadedRun
 from tutelage.experiment.stats import mean_interval

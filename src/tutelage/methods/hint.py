@@ -21,11 +21,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.configs.hint import HintConfig
+from tutelage.data.collect import begin as begin_episodes
 from tutelage.data.replay import size_of
+from tutelage.data.vector import batch
 from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
 from tutelage.learning.normaliser import normaliser
 from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, learner
+from tutelage.methods.hint_fork import walk
 from tutelage.methods.hint_student import Labelled, distil, joined, put, student_value_loss, teach
 from tutelage.methods.hint_teacher import Parts, Teacher, Told, learn, lesson, of_students, of_teacher
 from tutelage.networks.cores import value_net
@@ -43,6 +46,7 @@ from tutelage.types import (
     Rollout,
     Stage,
     TimeStep,
+    VectorEnv,
 )
 
 
@@ -52,6 +56,7 @@ class HintState(NamedTuple):
     Attributes:
         value: of the students, V(s).
         store: the last iterations, leaves (R, ...). iterations: how many there have been.
+        walk: where the episodes stand that both play on from; () without that filter.
     """
 
     teacher: Teacher
@@ -59,13 +64,15 @@ class HintState(NamedTuple):
     value: Learner
     store: Labelled
     iterations: Array
+    walk: Any
 
 
 class Cast(NamedTuple):
-    """Who plays: settings, the teacher's parts, and the students."""
+    """Who plays: settings, the teacher's parts, and the students; where both play on, for that filter."""
 
     parts: Parts
     student: Policy
+    walks: VectorEnv | None
 
 
 def build(env: Environment, config: HintConfig) -> Cast:
@@ -78,16 +85,18 @@ def build(env: Environment, config: HintConfig) -> Cast:
     sizes = (config.teacher_width, config.pair_width)
     tree = hierarchy(spec, offered, seen, *sizes, config.every, config.spread, config.flat)
     parts = Parts(config, tree, value_net(spec.state_width, config.teacher_width))
-    return Cast(parts, build_team(spec, config, view("local")))
+    walks = batch(env, config.fork_envs, goals=True) if config.filter_student == "fork" else None
+    return Cast(parts, build_team(spec, config, view("local")), walks)
 
 
 def start(cast: Cast, env: Environment, key: PRNGKeyArray) -> HintState:
     """New teacher and students, nothing stored."""
-    parts, student = cast
+    parts, student, walks = cast
     config = parts.config
-    keys = jax.random.split(key, 5)
+    keys = jax.random.split(key, 6)
     begin = lambda params: learner(clipped_adam(config.grad_clip), params)
     policy = teacher_policy(parts.tree, explore=True).init(keys[0])
+    both = accompanied(student, teacher_policy(parts.tree, explore=False))
     values = {"each": parts.tree.value.init(keys[1]), "team": parts.team.init(keys[2])}
     teacher = Teacher(begin(policy["coordinator"]), begin(policy["executor"]), begin(values), normaliser())
     return HintState(
@@ -96,6 +105,7 @@ def start(cast: Cast, env: Environment, key: PRNGKeyArray) -> HintState:
         begin(parts.team.init(keys[4])),
         room(cast, env),
         jnp.zeros((), jnp.int32),
+        begin_episodes(walks, both, keys[5]) if walks else (),
     )
 
 
@@ -114,7 +124,8 @@ def room(cast: Cast, env: Environment) -> Labelled:
 def blank(cast: Cast, env: Environment) -> Labelled:
     """A store with room for the last iterations."""
     config, spec = cast.parts.config, env.spec
-    r, t, b, n = config.store, config.rollout, config.envs, spec.n_agents
+    r, t, n = config.store, config.rollout, spec.n_agents
+    b = config.envs // 2 + (config.fork_envs if cast.walks else config.envs // 2)
     zeros = lambda *shape, dtype=jnp.float32: jnp.zeros((r, t, b, *shape), dtype)
     nothing: Any = ()
     steps = TimeStep(
@@ -136,15 +147,24 @@ def blank(cast: Cast, env: Environment) -> Labelled:
 
 
 def taught(
-    cast: Cast, state: HintState, own: Told, other: Told, played: Mapping[str, Rollout]
-) -> tuple[Labelled, Metrics]:
-    """Label both sources and keep what is worth learning."""
+    cast: Cast, state: HintState, own: Told, other: Told, played: Mapping[str, Rollout], key: PRNGKeyArray
+) -> tuple[Labelled, Any, Metrics]:
+    """Label both sources and keep what is worth learning; also where the walk stands now."""
     parts, value = cast.parts, state.value.params
-    mine, theirs = played["teacher"], played["student"]
+    mine, theirs, here, more = played["teacher"], played["student"], state.walk, {}
+    if cast.walks:
+        config, teacher = parts.config, teacher_policy(parts.tree, explore=False)
+        pairs = (cast.student, state.student.params), (teacher, state.teacher.params)
+        margin, keys = config.margin * state.teacher.returns.deviation, jax.random.split(key)
+        here, theirs, worth, steps = walk(cast.walks, *pairs, here, keys[0], config.rollout, config.every, margin)
+        other, more = of_students(parts, state.teacher.params, theirs, keys[1]), {"forked_steps": steps}
     first = teach(parts, state.teacher, own, value, False, mine.log_prob, mine.carry[1])
     second = teach(parts, state.teacher, other, value, True, theirs.log_prob, theirs.carry)
+    if cast.walks:
+        second = second._replace(keep=second.keep & worth[..., None])
     kept = lambda x, told: masked_mean(x.keep.astype(jnp.float32), told.valid[..., None] & told.steps.alive[:-1])
-    return joined(first, second), {"kept_own": kept(first, own), "kept_student": kept(second, other)}
+    more |= {"kept_own": kept(first, own), "kept_student": kept(second, other)}
+    return joined(first, second), here, more
 
 
 def rate(rollout: Rollout) -> Array:
@@ -158,7 +178,7 @@ def update(
 ) -> tuple[HintState, Metrics]:
     """One iteration: the teacher learns, labels, and the students learn."""
     parts, config = cast.parts, cast.parts.config
-    keys, lr = jax.random.split(key, 3), annealed(config, progress)
+    keys, lr = jax.random.split(key, 4), annealed(config, progress)
     own = of_teacher(parts, played["teacher"])
     other = of_students(parts, state.teacher.params, played["student"], keys[0])
     lessons = [lesson(parts, state.teacher, own, 1.0)]
@@ -172,7 +192,7 @@ def update(
     for _ in range(2):
         value, more = descend(tx, value, lambda p: student_value_loss(parts, teacher, p, other), lr)
     state = state._replace(value=value)
-    new, kept = taught(cast, state, own, other, played)
+    new, here, kept = taught(cast, state, own, other, played, keys[3])
     store = put(state.store, new, state.iterations % config.store)
     slow = config.student_lr / config.lr * lr
     student, last = distil(config, cast.student, state.student, store, state.iterations, keys[2], slow)
@@ -186,7 +206,7 @@ def update(
             "ratio": masked_mean(jnp.minimum(other.ratio, 1.0), other.valid[..., None]),
         }
     )
-    return state._replace(student=student, store=store, iterations=state.iterations + 1), told
+    return state._replace(student=student, store=store, iterations=state.iterations + 1, walk=here), told
 
 
 def hint(env: Environment, config: HintConfig, teacher: Frozen | None = None) -> Method:
@@ -198,7 +218,7 @@ def hint(env: Environment, config: HintConfig, teacher: Frozen | None = None) ->
     if teacher is not None:
         raise BadInput("teacher: hint trains its own; distil a finished one with kd_marl, kl or bc")
     cast = build(env, config)
-    parts, student = cast
+    parts, student, _ = cast
     half = config.envs // 2
     drawn = lambda timestep, carry, out: out.extra
 
@@ -217,7 +237,7 @@ def hint(env: Environment, config: HintConfig, teacher: Frozen | None = None) ->
     stages = []
     if config.pretrain and not config.flat:
         wandering = behaviour(trying, lambda s, progress: (s.teacher.params, sample), config.envs, drawn)
-        fixed = ("student", "value", "store", "iterations")
+        fixed = ("student", "value", "store", "iterations", "walk")
         stages.append(
             Stage("pretrain", {"random goals": wandering}, before, config.pretrain, evaluated=False, fixed=fixed)
         )
