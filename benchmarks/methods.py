@@ -50,7 +50,7 @@ def cost(method: str, env_id: str, settings: str) -> dict[str, float]:
 
     import tutelage
     from tutelage.data.collect import play
-    from tutelage.experiment.fit import StageLoop
+    from tutelage.experiment.stage_loop import StageLoop
     from tutelage.registry import method_config, method_row, resolve
 
     env, root = tutelage.make(env_id), jax.random.key(0)

@@ -17,7 +17,7 @@ from tutelage.data.vector import batch
 from tutelage.envs.parts import next_timestep
 from tutelage.envs.probe import Probe
 from tutelage.experiment import train as training
-from tutelage.experiment.fit import StageLoop
+from tutelage.experiment.stage_loop import StageLoop
 from tutelage.registry import method_config, method_row, resolve
 from tutelage.types import Block, Method, Out, Policy, Spec, Stage, TimeStep
 

@@ -14,6 +14,7 @@ from helpers import QUICK, assert_close, assert_same, build, make_spec, make_ste
 from tutelage import BadInput, make
 from tutelage.configs.ddn import DdnConfig
 from tutelage.data.collect import unroll
+from tutelage.methods import central as C
 from tutelage.methods import ddn as D
 from tutelage.methods.qlearning import assemble, sampled
 from tutelage.networks.fusion import KINDS, fusion, novelty
@@ -51,7 +52,7 @@ def trained(**changes):
     method = D.ddn(env, config)
     local = assemble(env, config)
     parts = D.Teaching(
-        config, local.of(*D.build_teacher(env.spec, config, 12)), local.agent, novelty(env.spec.state_width)
+        config, local.of(*C.build_teacher(env.spec, config, 12)), local.agent, novelty(env.spec.state_width)
     )
     return method, parts, run_stage(env, method)[0]
 
@@ -93,7 +94,7 @@ def test_a_student_equal_to_its_teacher_has_nothing_to_learn():
     told = D.taught(parts, student, parts.td.read(teacher, data), data, carry)[1]
     assert set(told) == {"student_encoder", "student_features", "student_values"} and min(told.values()) > 0
     out = unroll(parts.student, student, carry, data.steps, data.steps.first)
-    same = out._replace(features=(*out.features, D.first_layer(parts.student, student, data.steps)))
+    same = out._replace(features=(*out.features, C.first_layer(parts.student, student, data.steps)))
     assert max(D.taught(parts, student, same, data, carry)[1].values()) < 1e-10
 
 
@@ -187,7 +188,7 @@ def parts_of(name):
     config = method_config(name, **SMALL)
     local = assemble(env, config)
     return D.Teaching(
-        config, local.of(*D.build_teacher(env.spec, config, 12)), local.agent, novelty(env.spec.state_width)
+        config, local.of(*C.build_teacher(env.spec, config, 12)), local.agent, novelty(env.spec.state_width)
     )
 
 

@@ -11,7 +11,8 @@ import tutelage
 from helpers import BREAKS, QUICK, TINY, Silent, Uneven, assert_same, build, counting, lines_of, run_stage
 from tutelage import BadInput, FitConfig, evaluate, make
 from tutelage.errors import Interrupted, NonFinite
-from tutelage.experiment.fit import StageLoop, fit, nominal_updates
+from tutelage.experiment.fit import fit
+from tutelage.experiment.stage_loop import StageLoop, nominal_updates
 from tutelage.experiment.stats import wilson
 from tutelage.policies.acting import random_policy, sample
 from tutelage.registry import method_config

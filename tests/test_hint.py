@@ -19,6 +19,7 @@ from tutelage.data.episodes import Episodes
 from tutelage.data.vector import batch
 from tutelage.learning.returns import gae, vtrace
 from tutelage.methods import hint as H
+from tutelage.methods import hint_experience as X
 from tutelage.methods import hint_fork as F
 from tutelage.methods import hint_student as S
 from tutelage.methods import hint_teacher as T
@@ -145,16 +146,16 @@ def test_a_flat_teacher_never_gives_goals():
 # ---- pseudo off-policy learning --------------------------------------------------------------------------------------
 def test_the_posterior_is_over_possible_goals_and_explains_what_was_done():
     _, cast, state, rollouts = played()
-    told = T.of_students(cast.parts, state.teacher.params, rollouts["student"], jax.random.key(0))
+    told = X.of_students(cast.parts, state.teacher.params, rollouts["student"], jax.random.key(0))
     some = np.asarray(told.some)
     choice = np.asarray(told.choice)[some]
     assert np.allclose(choice.sum(-1), 1, atol=1e-5) and (np.asarray(told.high) <= 1).all()
-    goals, _ = T.goals_at(jax.tree.map(lambda x: x[:-1], told.steps), told.when)
+    goals, _ = X.goals_at(jax.tree.map(lambda x: x[:-1], told.steps), told.when)
     assert (choice[..., :-1][~np.asarray(goals.valid)[some]] < 1e-6).all()
     # By hand for one decision: prior times the probability of the acts that followed.
     b, d = 0, 0
     t0 = int(told.when[d, b])
-    dues = np.asarray(T.schedule(told.steps.first[:-1], cast.parts.config.every))[:, b]
+    dues = np.asarray(X.schedule(told.steps.first[:-1], cast.parts.config.every))[:, b]
     t1 = next((t for t in range(t0 + 1, len(dues)) if dues[t]), len(dues))
     now = jax.tree.map(lambda x: x[:-1], told.steps)
     tree, params = cast.parts.tree, state.teacher.params
@@ -172,7 +173,7 @@ def test_the_posterior_is_over_possible_goals_and_explains_what_was_done():
 
 def test_ratios_are_per_agent_and_one_on_own_data():
     _, cast, state, rollouts = played()
-    own = T.of_teacher(cast.parts, rollouts["teacher"])
+    own = X.of_teacher(cast.parts, rollouts["teacher"])
     assert (np.asarray(own.ratio) == 1).all() and (np.asarray(own.high) == 1).all()
     tree, steps = cast.parts.tree, jax.tree.map(lambda x: x[:-1], own.steps)
     logits = T.execute(tree, state.teacher.executor.params, tree.seen.read(steps), held(steps.goals, own.goal[:-1]),
@@ -180,13 +181,13 @@ def test_ratios_are_per_agent_and_one_on_own_data():
     played_for = np.asarray(own.valid)  # the action at an ending step is ignored
     found = np.asarray(T.log_prob_of(logits, own.steps.action[1:]))
     assert_close(found[played_for], np.asarray(own.old)[played_for], 1e-3)
-    other = T.of_students(cast.parts, state.teacher.params, rollouts["student"], jax.random.key(0))
+    other = X.of_students(cast.parts, state.teacher.params, rollouts["student"], jax.random.key(0))
     assert other.ratio.shape == own.ratio.shape and len(np.unique(np.asarray(other.ratio)[0, 0])) == 3
 
 
 def test_relabelled_goals_are_the_coordinators_own():
     _, cast, state, rollouts = played(explain="relabel")
-    told = T.of_students(cast.parts, state.teacher.params, rollouts["student"], jax.random.key(0))
+    told = X.of_students(cast.parts, state.teacher.params, rollouts["student"], jax.random.key(0))
     assert set(np.unique(np.asarray(told.choice))) == {0.0, 1.0}
     assert (np.asarray(told.choice).argmax(-1) == np.asarray(told.given)).all()
 
@@ -208,7 +209,7 @@ def test_what_a_goal_earned_is_summed_to_the_next_decision_and_bootstrapped_ther
 
 def test_shaping_is_of_the_goal_that_is_held_and_completion_counts_once():
     _, cast, _, rollouts = played()
-    told = T.of_teacher(cast.parts, rollouts["teacher"])
+    told = X.of_teacher(cast.parts, rollouts["teacher"])
     paid, goals = np.asarray(T.progress_of(cast.parts, told)), told.steps.goals
     goal = np.asarray(told.goal)[:-1]
     assert (paid[goal == cast.parts.tree.goals] == 0).all()
@@ -249,8 +250,8 @@ def test_the_margin_reaches_the_filters():
     kept = []
     for margin in (-1e9, 1e9):
         _, cast, state, rollouts = played(margin=margin)
-        own = T.of_teacher(cast.parts, rollouts["teacher"])
-        other = T.of_students(cast.parts, state.teacher.params, rollouts["student"], jax.random.key(0))
+        own = X.of_teacher(cast.parts, rollouts["teacher"])
+        other = X.of_students(cast.parts, state.teacher.params, rollouts["student"], jax.random.key(0))
         told = H.taught(cast, state, own, other, rollouts, jax.random.key(0))[2]
         kept.append([float(told["kept_own"]), float(told["kept_student"])])
     assert kept[0] == [1, 1] and max(kept[1]) < 0.9, "only victories, and acts that agreed and paid"
@@ -269,7 +270,7 @@ def test_without_filter_and_off_policy_it_is_dagger():
     """Labels of everything, the teacher's own distribution at its best goals, and nothing else in the loss."""
     _, cast, state, rollouts = played(filter_own="none", filter_student="none", off_policy=0.0, student_entropy=0.0)
     parts = cast.parts
-    other = T.of_students(parts, state.teacher.params, rollouts["student"], jax.random.key(0))
+    other = X.of_students(parts, state.teacher.params, rollouts["student"], jax.random.key(0))
     taught = S.teach(parts, state.teacher, other, state.value.params, True, rollouts["student"].log_prob, ())
     assert_same(taught.keep, np.asarray(other.valid)[..., None] & np.asarray(other.steps.alive[:-1]))
     loss, told = S.student_loss(parts.config, cast.student, state.student.params, taught)
@@ -285,13 +286,13 @@ def test_without_filter_and_off_policy_it_is_dagger():
 def test_the_ppo_term_is_about_what_students_did_and_of_the_latest_iteration_alone():
     _, cast, state, rollouts = played(rl=1.0)
     parts, mine = cast.parts, rollouts["student"]
-    other = T.of_students(parts, state.teacher.params, mine, jax.random.key(0))
+    other = X.of_students(parts, state.teacher.params, mine, jax.random.key(0))
     taught = S.teach(parts, state.teacher, other, state.value.params, True, mine.log_prob, ())
     scores = unroll(cast.student, state.student.params, (), taught.steps, taught.steps.first).scores
     done = np.asarray(taught.own)
     found = np.asarray(T.log_prob_of(scores, taught.action))
     assert_close(found[done], np.asarray(mine.log_prob)[done], 1e-4)
-    own = T.of_teacher(parts, rollouts["teacher"])
+    own = X.of_teacher(parts, rollouts["teacher"])
     theirs = S.teach(parts, state.teacher, own, state.value.params, False, rollouts["teacher"].log_prob, ())
     assert done.any() and not np.asarray(theirs.own).any()
 

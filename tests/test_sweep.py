@@ -59,6 +59,10 @@ def test_rows_run_once_in_order_and_only_what_changed_runs_again(tmp_path):
         ("scripted/action", 0), ("kd_marl/action", 0), ("mappo/action", 0), ("kd_marl/action", 1), ("mappo/action", 1),
         ("random/action", 0),
     ]  # fmt: skip
+    two = [(r.name, seed) for r, seed in todo(rows, places, "random/*, mappo/*")]
+    assert two == [("mappo/action", 0), ("mappo/action", 1), ("random/action", 0)]
+    with pytest.raises(BadInput, match="unknown row 'mapo'"):
+        list(todo(rows, places, "random/*,mapo"))
     assert sweep(plan, places, display=Display(quiet=True)) == (6, 0)
     assert sweep(plan, places, display=Display(quiet=True)) == (0, 0)
 

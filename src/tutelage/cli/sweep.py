@@ -21,7 +21,7 @@ class SweepArgs:
     plan: Positional[Path]
     """TOML file of rows."""
     only: str = "*"
-    """Shell pattern of row names, e.g. 'kd_marl/*'."""
+    """Shell patterns of row names, e.g. 'kd_marl/*' or 'mappo/3m*,kd_marl/3m'."""
     minutes: float | None = None
     """Stop after so many minutes; the next call goes on where this one stopped."""
     jobs: int = 1

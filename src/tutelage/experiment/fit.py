@@ -6,40 +6,22 @@ cannot change a number.
 
 from __future__ import annotations
 
-import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from tutelage.configs.experiment import FitConfig
-from tutelage.data.collect import Here, begin, play
 from tutelage.data.episodes import Episodes
-from tutelage.data.vector import batch
 from tutelage.errors import Interrupted, NonFinite
 from tutelage.experiment.evaluate import Evaluation, play_episodes, player, test_key
 from tutelage.experiment.once import jit_once
+from tutelage.experiment.stage_loop import COUNTED, Loop, StageLoop, nominal_updates, owned
 from tutelage.policies.acting import RULES
-from tutelage.types import Environment, Method, Metrics, Params, Rollout, Stage, TrainState
-
-
-class Loop(NamedTuple):
-    """What a compiled chunk takes and gives back.
-
-    Attributes:
-        train_state: the method's.
-        here: where each behaviour's collection stands.
-        update, steps: done in this stage.
-    """
-
-    train_state: TrainState
-    here: dict[str, Here]
-    update: Array
-    steps: Array
+from tutelage.types import Environment, Method, Params, Stage
 
 
 class Best(NamedTuple):
@@ -90,111 +72,6 @@ class Result(NamedTuple):
     test: Evaluation
     seconds: float
     steps: int
-
-
-def count(rollouts: dict[str, Rollout]) -> Metrics:
-    """Steps, finished episodes, successes and reward of the gathered experience."""
-    total: Metrics = {}
-    for rollout in rollouts.values():
-        ended = rollout.steps.last[1:] & rollout.valid
-        sums = {
-            "steps": rollout.valid.sum(),
-            "episodes": ended.sum(),
-            "successes": (ended & rollout.steps.success[1:]).sum(),
-            "reward": jnp.where(rollout.valid, rollout.steps.reward[1:], 0.0).sum(),
-        }
-        total = {k: total.get(k, 0) + v for k, v in sums.items()}
-    return total
-
-
-COUNTED = ("steps", "episodes", "successes", "reward")
-
-
-class StageLoop:
-    """One stage, compiled once for chunks of any length up to `longest`."""
-
-    def __init__(self, env: Environment, stage: Stage, index: int, longest: int) -> None:
-        self.stage, self.index, self.longest = stage, index, longest
-        self.vectors = {name: batch(env, b.envs, b.goals or b.policy.goals) for name, b in stage.behaviours.items()}
-        self._update = jax.jit(self._one_update)  # jitted, so that it is traced once for shapes and loop
-        self._compiled: Any = None
-
-    def start(self, train_state: TrainState, root: PRNGKeyArray) -> Loop:
-        """Begin the stage; the result is safe to donate."""
-        return owned(jit_once(self.begin)(train_state, root))
-
-    def begin(self, train_state: TrainState, root: PRNGKeyArray) -> Loop:
-        """New episodes and nothing done yet."""
-        key = jax.random.fold_in(jax.random.fold_in(root, self.index), 0x57A7)
-        here = {
-            name: begin(self.vectors[name], b.policy, jax.random.fold_in(key, i))
-            for i, (name, b) in enumerate(self.stage.behaviours.items())
-        }
-        zero = jnp.zeros((), jnp.int32)
-        return Loop(train_state, here, zero, zero)
-
-    def _one_update(self, loop: Loop, root: PRNGKeyArray) -> tuple[Loop, Metrics]:
-        key = jax.random.fold_in(jax.random.fold_in(root, self.index), loop.update)
-        done = loop.steps if self.stage.unit == "steps" else loop.update
-        progress = jnp.minimum(done / self.stage.budget, 1.0)
-        here, rollouts = {}, {}
-        for i, (name, b) in enumerate(self.stage.behaviours.items()):
-            here[name], rollouts[name] = play(
-                self.vectors[name], b, loop.train_state, progress, loop.here[name], jax.random.fold_in(key, i)
-            )
-        state, metrics = self.stage.update(loop.train_state, rollouts, jax.random.fold_in(key, 0x1EA2), progress)
-        counted = count(rollouts)
-        steps = loop.steps + counted.get("steps", jnp.zeros((), jnp.int32))
-        return Loop(state, here, loop.update + 1, steps), metrics | counted
-
-    def _chunk(self, loop: Loop, root: PRNGKeyArray, until: Array) -> tuple[Loop, Metrics]:
-        """Updates up to number `until` or the end of the budget; metrics of each, (longest,) per name."""
-        first = loop.update
-        shapes = jax.eval_shape(self._update, loop, root)[1]
-        rows = {name: jnp.zeros(self.longest, jnp.float32) for name in shapes}
-
-        def body(carry: tuple[Loop, Metrics]) -> tuple[Loop, Metrics]:
-            loop, rows = carry
-            following, metrics = self._update(loop, root)
-            rows = {name: rows[name].at[loop.update - first].set(metrics[name]) for name in rows}
-            return following, rows
-
-        def going(carry: tuple[Loop, Metrics]) -> Array:
-            return (carry[0].update < until) & ~self._over(carry[0])
-
-        return jax.lax.while_loop(going, body, (loop, rows))
-
-    def _over(self, loop: Loop) -> Any:
-        return (loop.steps if self.stage.unit == "steps" else loop.update) >= self.stage.budget
-
-    def over(self, loop: Loop) -> bool:
-        return bool(self._over(loop))
-
-    def compile(self, loop: Loop, root: PRNGKeyArray) -> float:
-        """Compile; returns the seconds it took."""
-        began = time.perf_counter()
-        chunk = jax.jit(self._chunk, donate_argnums=0)
-        self._compiled = chunk.lower(loop, root, jnp.zeros((), jnp.int32)).compile()
-        return time.perf_counter() - began
-
-    def run(self, loop: Loop, root: PRNGKeyArray, until: int) -> tuple[Loop, dict[str, np.ndarray]]:
-        """One chunk; `loop` is used up."""
-        first = int(loop.update)
-        loop, rows = self._compiled(loop, root, jnp.asarray(until, jnp.int32))
-        n = int(loop.update) - first
-        return loop, {name: np.asarray(x)[:n] for name, x in rows.items()}
-
-
-def nominal_updates(stage: Stage) -> int:
-    """How many updates the budget will take, at least."""
-    if stage.unit == "updates":
-        return stage.budget
-    return math.ceil(stage.budget / sum(b.envs * b.steps for b in stage.behaviours.values()))
-
-
-def owned(tree: Any) -> Any:
-    """A copy: chunks are donated their input, which must not hold an array twice or the caller's teacher."""
-    return jax.tree.map(jnp.copy, tree)
 
 
 def fit(

@@ -10,8 +10,9 @@ import jax
 
 from tutelage.configs.experiment import FitConfig
 from tutelage.experiment.files import load_tree, read_meta, save_tree
-from tutelage.experiment.fit import Best, StageLoop, Status
+from tutelage.experiment.fit import Best, Status
 from tutelage.experiment.sinks import Display, JsonLines, Sink, TensorBoard
+from tutelage.experiment.stage_loop import StageLoop
 from tutelage.types import Environment, Method, Stage
 
 WINDOW = 20

@@ -67,13 +67,19 @@ def is_current(path: Path, mark: str) -> bool:
 def todo(rows: Rows, places: Places, only: str) -> Iterator[tuple[Row, int]]:
     """Missing (row, seed) pairs: by priority, then seed by seed, then as the plan lists them."""
     marks = {name: fingerprint(row, rows) for name, row in rows.items()}
-    picked = [row for row in rows.values() if fnmatch.fnmatch(row.name, only)]
-    if not picked:
-        raise unknown("row", only, rows)
-    pairs = [(row.priority, seed, i) for i, row in enumerate(picked) for seed in range(row.seeds)]
+    picked: dict[str, Row] = {}
+    for pattern in only.split(","):
+        found = {name: row for name, row in rows.items() if fnmatch.fnmatch(name, pattern.strip())}
+        if not found:
+            raise unknown("row", pattern.strip(), rows)
+        picked |= found
+    place = {name: i for i, name in enumerate(rows)}
+    pairs = [(row.priority, seed, place[name]) for name, row in picked.items() for seed in range(row.seeds)]
+    listed = list(rows.values())
     for _, seed, i in sorted(pairs):
-        if not is_current(places.result(picked[i], seed), marks[picked[i].name]):
-            yield picked[i], seed
+        row = listed[i]
+        if not is_current(places.result(row, seed), marks[row.name]):
+            yield row, seed
 
 
 def taught_by(row: Row, rows: Rows) -> list[Row]:
@@ -211,7 +217,7 @@ def sweep(
 
     Args:
         plan: the TOML file.
-        only: shell pattern of row names.
+        only: shell patterns of row names, with commas between them.
         minutes: stop after so long (the run in progress is saved and resumed next time).
         extra: more to keep in a result, e.g. measured latencies.
 

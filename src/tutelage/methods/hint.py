@@ -28,9 +28,10 @@ from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
 from tutelage.learning.normaliser import normaliser
 from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, learner
+from tutelage.methods.hint_experience import Parts, Told, of_students, of_teacher
 from tutelage.methods.hint_fork import walk
 from tutelage.methods.hint_student import Labelled, distil, joined, put, student_value_loss, teach
-from tutelage.methods.hint_teacher import Parts, Teacher, Told, learn, lesson, of_students, of_teacher
+from tutelage.methods.hint_teacher import Teacher, learn, lesson
 from tutelage.networks.cores import value_net
 from tutelage.policies.acting import accompanied, sample
 from tutelage.policies.build import build_team

@@ -16,16 +16,8 @@ from tutelage.data.collect import unroll
 from tutelage.learning.losses import clipped_surrogate, entropy, kl_divergence, log_prob_of, masked_mean, normalise
 from tutelage.learning.optim import Learner, clipped_adam, descend
 from tutelage.learning.returns import gae
-from tutelage.methods.hint_teacher import (
-    Parts,
-    Teacher,
-    Told,
-    decisions,
-    goals_at,
-    schedule,
-    spread_out,
-    team_value,
-)
+from tutelage.methods.hint_experience import Parts, Told, decisions, goals_at, schedule, spread_out
+from tutelage.methods.hint_teacher import Teacher, team_value
 from tutelage.policies.hierarchy import coordinate, execute, held, one_by_one
 from tutelage.types import Carry, Metrics, Params, Policy, TimeStep
 

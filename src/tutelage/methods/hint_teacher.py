@@ -9,17 +9,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from tutelage.configs.hint import HintConfig
 from tutelage.data.collect import passes
 from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of, masked_mean, normalise
 from tutelage.learning.normaliser import Normaliser, observe
 from tutelage.learning.optim import Learner, clipped_adam, descend
 from tutelage.learning.returns import vtrace
-from tutelage.networks.cores import Net
-from tutelage.policies.hierarchy import Hierarchy, all_goals, coordinate, execute, given, held, one_by_one, still
-from tutelage.types import Goals, Metrics, Params, Rollout, TimeStep
+from tutelage.methods.hint_experience import Parts, Told, at, goals_at
+from tutelage.policies.hierarchy import coordinate, execute, given, held
+from tutelage.types import Goals, Metrics, Params
 
 
 class Teacher(NamedTuple):
@@ -40,138 +39,6 @@ class Teacher(NamedTuple):
     def params(self) -> Params:
         """Of the teacher as a policy."""
         return {"coordinator": self.coordinator.params, "executor": self.executor.params}
-
-
-class Parts(NamedTuple):
-    """Settings and networks."""
-
-    config: HintConfig
-    tree: Hierarchy
-    team: Net
-
-
-class Told(NamedTuple):
-    """Experience as a hierarchical teacher's, (T, B, ...), D decisions per environment at most.
-
-    Attributes:
-        steps, valid: as in a Rollout.
-        goal: (T + 1, B, N) what each agent held.
-        when: (D, B) steps at which goals were given. some: (D, B) whether there was such a decision.
-        given: (D, B, N) the goals given then.
-        choice: (D, B, N, M + 1) how likely each goal was the one meant; one-hot where it is known.
-        high: (D, B, N) min(1, ratio) of the team's whole choice and acts until the next decision.
-        old: (T, B, N) log-probability of the actions by executors with these goals, before the update.
-        ratio: (T, B, N) of that to the probability by whoever acted.
-    """
-
-    steps: TimeStep
-    valid: Bool[Array, "T B"]
-    goal: Int[Array, "T+1 B N"]
-    when: Int[Array, "D B"]
-    some: Bool[Array, "D B"]
-    given: Int[Array, "D B N"]
-    choice: Float[Array, "D B N M+1"]
-    high: Float[Array, "D B N"]
-    old: Float[Array, "T B N"]
-    ratio: Float[Array, "T B N"]
-
-
-def at(when: Int[Array, "D B"], x: Array) -> Array:
-    """(D, B, ...) of (T, B, ...): the entries at the decisions."""
-    return jnp.take_along_axis(x, when.reshape(*when.shape, *[1] * (x.ndim - 2)), 0)
-
-
-def decisions(due: Bool[Array, "T B"], valid: Bool[Array, "T B"], every: int) -> tuple[Array, Array]:
-    """When goals were given, in order, and which of these entries are real: at most D per environment."""
-    t = due.shape[0]
-    time = jnp.arange(t)[:, None]
-    most = t // every + t // 20 + 2  # a new decision follows every start of an episode
-    when = jnp.sort(jnp.where(due & valid, time, t), 0)[: min(most, t)]
-    return jnp.minimum(when, t - 1), when < t
-
-
-def schedule(first: Bool[Array, "T B"], every: int) -> Bool[Array, "T B"]:
-    """When a teacher that began here would have given goals: at once, when episodes start, and every so many steps."""
-
-    def body(age: Array, first: Array) -> tuple[Array, Array]:
-        age = jnp.where(first, 0, age)
-        return age + 1, age % every == 0
-
-    return jax.lax.scan(body, jnp.zeros(first.shape[1], jnp.int32), first)[1]
-
-
-def until_next(x: Float[Array, "T B ..."], due: Bool[Array, "T B"], valid: Bool[Array, "T B"]) -> Array:
-    """Sums of x from each step to the one before the next decision."""
-    wide = lambda z: z.reshape(*z.shape, *[1] * (x.ndim - 2))
-    goes_on = jnp.concatenate([~due[1:], jnp.zeros_like(due[:1])])
-
-    def body(after: Array, step: tuple[Array, Array, Array]) -> tuple[Array, Array]:
-        x, valid, goes_on = step
-        now = jnp.where(valid, x, 0.0) + jnp.where(goes_on, after, 0.0)
-        return now, now
-
-    return jax.lax.scan(body, jnp.zeros_like(x[0]), (x, wide(valid), wide(goes_on)), reverse=True)[1]
-
-
-def goals_at(steps: TimeStep, when: Int[Array, "D B"]) -> tuple[Goals, Array]:
-    """Goals and world state at the decisions."""
-    return jax.tree.map(lambda x: at(when, x), steps.goals), at(when, steps.state)
-
-
-def spread_out(given: Int[Array, "D B N"], due: Bool[Array, "T B"], steps: TimeStep) -> Int[Array, "T+1 B N"]:
-    """What each agent holds at each step where goals were given so at those that are due; what died becomes none."""
-    latest = jnp.clip(jnp.cumsum(due, 0) - 1, 0, given.shape[0] - 1)
-    goal = at(latest, given)
-    return still(steps.goals, jnp.concatenate([goal, goal[-1:]]))
-
-
-def of_teacher(parts: Parts, rollout: Rollout) -> Told:
-    """The teacher's own experience: goals are known, ratios are 1."""
-    tree, drawn = parts.tree, rollout.out
-    final = jax.tree.map(lambda x: x[-1], rollout.steps.goals)
-    goal = jnp.concatenate([drawn.goal, still(final, drawn.goal[-1])[None]])
-    when, some = decisions(drawn.due, rollout.valid, parts.config.every)
-    chosen, one = at(when, drawn.goal), jnp.ones(rollout.log_prob.shape)
-    return Told(
-        rollout.steps, rollout.valid, goal, when, some, chosen, jax.nn.one_hot(chosen, tree.goals + 1),
-        jnp.ones(chosen.shape), rollout.log_prob, one,
-    )  # fmt: skip
-
-
-def of_students(parts: Parts, params: Params, rollout: Rollout, key: PRNGKeyArray) -> Told:
-    """Students' experience, with goals that explain what they did.
-
-    Per agent and stretch of steps between two decisions, goal j explains the acts by l_j = sum_t log pi(a_t | s_t, j),
-    and q_j ~ pi_H(j | s) e^{l_j}. Goals are drawn from q, one agent after another.
-    """
-    tree, steps, valid = parts.tree, rollout.steps, rollout.valid
-    now = jax.tree.map(lambda x: x[:-1], steps)
-    due = schedule(now.first, parts.config.every)
-    when, some = decisions(due, valid, parts.config.every)
-    logits = execute(tree, params["executor"], tree.seen.read(now), all_goals(now.goals), now.avail)
-    action = steps.action[1:]
-    every = log_prob_of(logits, jnp.broadcast_to(action[..., None], logits.shape[:-1]))
-    explains = at(when, until_next(every, due, valid))
-    acted = at(when, until_next(rollout.log_prob, due, valid))
-
-    goals, state = goals_at(now, when)
-    prior = coordinate(tree, params["coordinator"], goals, state)
-    keys = jax.random.split(key, action.shape[-1])
-    relabel = parts.config.explain == "relabel"
-    draw = lambda i, log: jax.random.categorical(keys[i], log if relabel else log + explains[..., i, :])
-    chosen, logs = one_by_one(tree, prior, draw)
-    if relabel:
-        choice = jax.nn.one_hot(chosen, tree.goals + 1)
-        served = jnp.take_along_axis(explains, chosen[..., None], -1)[..., 0]
-    else:
-        choice = jax.nn.softmax(logs + explains)
-        served = jax.nn.logsumexp(logs + explains, -1)
-    goal = spread_out(chosen, due & valid, steps)
-    old = jnp.take_along_axis(every, goal[:-1, ..., None], -1)[..., 0]
-    high = jnp.exp(jnp.minimum(served - acted, 0.0))
-    return Told(
-        steps, valid, goal, when, some, chosen, choice, high, old, jnp.exp(jnp.minimum(old - rollout.log_prob, 20.0))
-    )
 
 
 def progress_of(parts: Parts, told: Told) -> Float[Array, "T B N"]:

@@ -20,7 +20,7 @@ from tutelage.data.collect import unroll
 from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
 from tutelage.learning.optim import Learner, descend, learner
-from tutelage.methods.ddn import Reader, central_team
+from tutelage.methods.central import Reader, central_team
 from tutelage.methods.off_policy import (
     once_warm,
     remembered,
