@@ -17,6 +17,7 @@ from tutelage.configs.hint import HintConfig
 from tutelage.data.collect import begin, play, unroll
 from tutelage.data.episodes import Episodes
 from tutelage.data.vector import batch
+from tutelage.learning.losses import log_prob_of
 from tutelage.learning.returns import gae, vtrace
 from tutelage.methods import hint as H
 from tutelage.methods import hint_experience as X
@@ -24,7 +25,7 @@ from tutelage.methods import hint_fork as F
 from tutelage.methods import hint_student as S
 from tutelage.methods import hint_teacher as T
 from tutelage.policies.acting import accompanied, random_policy
-from tutelage.policies.hierarchy import given, held, one_by_one, still, teacher_policy
+from tutelage.policies.hierarchy import all_goals, coordinate, execute, given, held, one_by_one, still, teacher_policy
 
 SMALL = dict(core="mlp", size="width=8", teacher_width=8, pair_width=8, envs=8, rollout=20, minibatches=2, store=2,
              batch=8, distil=2, steps=2000, pretrain=400)  # fmt: skip
@@ -159,12 +160,12 @@ def test_the_posterior_is_over_possible_goals_and_explains_what_was_done():
     t1 = next((t for t in range(t0 + 1, len(dues)) if dues[t]), len(dues))
     now = jax.tree.map(lambda x: x[:-1], told.steps)
     tree, params = cast.parts.tree, state.teacher.params
-    logits = T.execute(tree, params["executor"], tree.seen.read(now), T.all_goals(now.goals), now.avail)
+    logits = execute(tree, params["executor"], tree.seen.read(now), all_goals(now.goals), now.avail)
     log = jax.nn.log_softmax(logits)
     act = np.asarray(told.steps.action[1:])
     l = [sum(float(log[t, b, 0, j, act[t, b, 0]]) for t in range(t0, t1) if told.valid[t, b])
          for j in range(tree.goals + 1)]  # fmt: skip
-    prior = T.coordinate(tree, params["coordinator"], jax.tree.map(lambda x: x[d, b], goals), now.state[t0, b])
+    prior = coordinate(tree, params["coordinator"], jax.tree.map(lambda x: x[d, b], goals), now.state[t0, b])
     q = np.asarray(jax.nn.log_softmax(prior[0])) + np.array(l)
     assert_close(told.choice[d, b, 0], np.asarray(jax.nn.softmax(q)), 1e-3)
     taken = sum(float(rollouts["student"].log_prob[t, b, 0]) for t in range(t0, t1) if told.valid[t, b])
@@ -176,10 +177,10 @@ def test_ratios_are_per_agent_and_one_on_own_data():
     own = X.of_teacher(cast.parts, rollouts["teacher"])
     assert (np.asarray(own.ratio) == 1).all() and (np.asarray(own.high) == 1).all()
     tree, steps = cast.parts.tree, jax.tree.map(lambda x: x[:-1], own.steps)
-    logits = T.execute(tree, state.teacher.executor.params, tree.seen.read(steps), held(steps.goals, own.goal[:-1]),
+    logits = execute(tree, state.teacher.executor.params, tree.seen.read(steps), held(steps.goals, own.goal[:-1]),
                        steps.avail)  # fmt: skip
     played_for = np.asarray(own.valid)  # the action at an ending step is ignored
-    found = np.asarray(T.log_prob_of(logits, own.steps.action[1:]))
+    found = np.asarray(log_prob_of(logits, own.steps.action[1:]))
     assert_close(found[played_for], np.asarray(own.old)[played_for], 1e-3)
     other = X.of_students(cast.parts, state.teacher.params, rollouts["student"], jax.random.key(0))
     assert other.ratio.shape == own.ratio.shape and len(np.unique(np.asarray(other.ratio)[0, 0])) == 3
@@ -290,7 +291,7 @@ def test_the_ppo_term_is_about_what_students_did_and_of_the_latest_iteration_alo
     taught = S.teach(parts, state.teacher, other, state.value.params, True, mine.log_prob, ())
     scores = unroll(cast.student, state.student.params, (), taught.steps, taught.steps.first).scores
     done = np.asarray(taught.own)
-    found = np.asarray(T.log_prob_of(scores, taught.action))
+    found = np.asarray(log_prob_of(scores, taught.action))
     assert_close(found[done], np.asarray(mine.log_prob)[done], 1e-4)
     own = X.of_teacher(parts, rollouts["teacher"])
     theirs = S.teach(parts, state.teacher, own, state.value.params, False, rollouts["teacher"].log_prob, ())
