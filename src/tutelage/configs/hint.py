@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.configs.checks import check_choices, check_positive, check_unit, later
+from tutelage.configs.checks import check_choices, check_positive, check_unit
+from tutelage.configs.team import TeamSettings
 from tutelage.errors import BadInput
 
 
 @dataclass(frozen=True)
-class HintConfig:
+class HintConfig(TeamSettings):
     """Settings of a hierarchical teacher and students that learn together.
 
     `size`, `core`, `sight`, `capacity` and `share` are the students'.
@@ -18,24 +19,8 @@ class HintConfig:
 
     steps: int = 4_000_000
     """Environment steps to train for: pre-training, teacher and students together."""
-    core: Literal["gru", "mlp"] = "gru"
-    """Student network: recurrent or feed-forward."""
-    size: str = "width=64"
-    """Student size: width=W, ratio=R (R times fewer FLOPs than a 128-GRU), flops=F or params=P per agent, or
-    tiers=0,1:16;2-4:32."""
-    capacity: str = "equal"
-    """How wide students are relative to each other: equal; inputs, in proportion to what each reads; or by agent type,
-    stalker=2,zealot=1. Budgets hold for the team."""
     share: Literal["team", "type"] = "type"
-    """Which students share weights: every one of one width, or only those of one agent type as well."""
-    sight: str = "full"
-    """What students see of their observation: full, radius=R, nearest=K, drop=GROUP,GROUP, joined by +; or for some,
-    0-1:radius=0.5;2-4:full."""
-    hidden: Literal["compact", "zero"] = "compact"
-    """Columns hidden by `sight` are left out where it is known beforehand which these are, or always zero."""
-    messages: Literal["none", "tarmac", "hetgat"] = later("none")
-    """What agents say to those in range: nothing, or words that all choose alike (tarmac) or each class its own way
-    (hetgat)."""
+    """Who shares weights: every student of one width, or only those of one agent type as well."""
     teacher_view: Literal["local", "local+state"] = "local"
     """What an executor reads beside its goal."""
     teacher_width: int = 64

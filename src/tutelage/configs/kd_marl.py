@@ -6,36 +6,24 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tutelage.configs.checks import check_choices, check_positive, check_unit, later
+from tutelage.configs.team import TeamSettings
 from tutelage.errors import BadInput
 
 
 @dataclass(frozen=True)
-class KdMarlConfig:
+class KdMarlConfig(TeamSettings):
     """Settings of the distillation of a frozen teacher into small students.
 
     A weight of None means its default where the teacher provides what the term needs, else 0.
     """
 
-    core: Literal["gru", "mlp"] = "gru"
-    """Student network: recurrent or feed-forward."""
     size: str = "ratio=28.6"
     """Student size: ratio=R (R times fewer FLOPs than the teacher's actor; than a 128-GRU where it has no network),
     flops=F or params=P per agent, width=W, or tiers=0,1:16;2-4:32."""
-    capacity: str = later("equal")
-    """How wide agents are relative to each other: equal; inputs, in proportion to what each reads; or by agent type,
-    stalker=2,zealot=1. Budgets hold for the team."""
     share: Literal["type", "team"] = "type"
     """Who shares weights: agents of one width and one agent type, or every agent of one width."""
     student_view: Literal["local", "local-no-id"] = "local"
     """What a student reads: its observation and its number, or the observation alone."""
-    sight: str = later("full")
-    """What agents see of their observation: full, radius=R, nearest=K, drop=GROUP,GROUP, joined by +; or for some,
-    0-1:radius=0.5;2-4:full."""
-    hidden: Literal["compact", "zero"] = later("compact")
-    """Columns hidden by `sight` are left out where it is known beforehand which these are, or always zero."""
-    messages: Literal["none", "tarmac", "hetgat"] = later("none")
-    """What agents say to those in range: nothing, or words that all choose alike (tarmac) or each class its own way
-    (hetgat)."""
     adv: float | None = None
     """Weight of the teacher-guided advantage term (default 0.5)."""
     kl: float | None = None

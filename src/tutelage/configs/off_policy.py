@@ -5,32 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.configs.checks import check_choices, check_positive, check_unit, later
+from tutelage.configs.checks import check_choices, check_positive, check_unit
+from tutelage.configs.team import TeamSettings
 from tutelage.errors import BadInput
 
 
 @dataclass(frozen=True)
-class OffPolicyConfig:
+class OffPolicyConfig(TeamSettings):
     """The team, its replay, and the gradient steps that learn from it."""
 
     steps: int = 2_000_000
     """Environment steps to train for."""
-    core: Literal["gru", "mlp"] = "gru"
-    """Agent network: recurrent or feed-forward."""
-    size: str = "width=64"
-    """Agent size: width=W, ratio=R (R times fewer FLOPs than a 128-GRU), flops=F or params=P per agent, or
-    tiers=0,1:16;2-4:32."""
-    capacity: str = "equal"
-    """How wide agents are relative to each other: equal; inputs, in proportion to what each reads; or by agent type,
-    stalker=2,zealot=1. Budgets hold for the team."""
-    sight: str = "full"
-    """What agents see of their observation: full, radius=R, nearest=K, drop=GROUP,GROUP, joined by +; or for some,
-    0-1:radius=0.5;2-4:full."""
-    hidden: Literal["compact", "zero"] = "compact"
-    """Columns hidden by `sight` are left out where it is known beforehand which these are, or always zero."""
-    messages: Literal["none", "tarmac", "hetgat"] = later("none")
-    """What agents say to those in range: nothing, or words that all choose alike (tarmac) or each class its own way
-    (hetgat)."""
     replay: Literal["stream", "episode"] = "stream"
     """Stored sequences: `chunk` steps with the memory that entered them, or whole episodes from an empty memory."""
     envs: int = 16

@@ -6,35 +6,23 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tutelage.configs.checks import check_choices, check_positive, check_unit, later, silent
+from tutelage.configs.team import TeamSettings
 from tutelage.errors import BadInput
 
 
 @dataclass(frozen=True)
-class PpoConfig:
+class PpoConfig(TeamSettings):
     """Settings of PPO for teams."""
 
     steps: int = 3_000_000
     """Environment steps to train for."""
-    core: Literal["gru", "mlp"] = "gru"
-    """Actor network: recurrent, or feed-forward (about twice as fast)."""
     size: str = "width=128"
     """Actor size: width=W, ratio=R (R times fewer FLOPs than a 128-GRU), flops=F or params=P per agent, or
     tiers=0,1:16;2-4:32."""
-    capacity: str = later("equal")
-    """How wide agents are relative to each other: equal; inputs, in proportion to what each reads; or by agent type,
-    stalker=2,zealot=1. Budgets hold for the team."""
     share: Literal["team", "type", "agent"] = "team"
     """Who shares weights: every agent of one width, only those of one agent type as well, or nobody."""
     actor_view: Literal["local", "local-no-id", "local+state"] = "local"
     """What an agent reads: its observation and its number, the observation alone, or the world state as well."""
-    sight: str = later("full")
-    """What agents see of their observation: full, radius=R, nearest=K, drop=GROUP,GROUP, joined by +; or for some,
-    0-1:radius=0.5;2-4:full."""
-    hidden: Literal["compact", "zero"] = later("compact")
-    """Columns hidden by `sight` are left out where it is known beforehand which these are, or always zero."""
-    messages: Literal["none", "tarmac", "hetgat"] = later("none")
-    """What agents say to those in range: nothing, or words that all choose alike (tarmac) or each class its own way
-    (hetgat)."""
     critic: Literal["team", "per_agent"] = later("team")
     """MAPPO's critic: one value for the team from the world state, or one per agent from its observation as well."""
     critic_width: int = 128

@@ -1,0 +1,30 @@
+"""Settings of a team, which all methods share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tutelage.configs.checks import later
+
+
+@dataclass(frozen=True)
+class TeamSettings:
+    """The agents that act in the end: what each sees, and how large its network is."""
+
+    core: Literal["gru", "mlp"] = "gru"
+    """Agent network: recurrent, or feed-forward."""
+    size: str = "width=64"
+    """Agent size: width=W, ratio=R (R times fewer FLOPs than a 128-GRU), flops=F or params=P per agent, or
+    tiers=0,1:16;2-4:32."""
+    capacity: str = later("equal")
+    """How wide agents are relative to each other: equal; inputs, in proportion to what each reads; or by agent type,
+    stalker=2,zealot=1. Budgets hold for the team."""
+    sight: str = later("full")
+    """What agents see of their observation: full, radius=R, nearest=K, drop=GROUP,GROUP, joined by +; or for some,
+    0-1:radius=0.5;2-4:full."""
+    hidden: Literal["compact", "zero"] = later("compact")
+    """Columns hidden by `sight` are left out where it is known beforehand which these are, or always zero."""
+    messages: Literal["none", "tarmac", "hetgat"] = later("none")
+    """What agents say to those in range: nothing, or words that all choose alike (tarmac) or each class its own way
+    (hetgat)."""
