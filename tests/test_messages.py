@@ -14,7 +14,7 @@ from helpers import QUICK, assert_close, assert_same, build, make_steps
 from tutelage import BadInput, make
 from tutelage.data.collect import unroll
 from tutelage.deploy.cost import cost_report
-from tutelage.networks.talk import KEY, attention
+from tutelage.networks.talk import KEY, WORDS, attention
 from tutelage.policies.build import build_team
 from tutelage.policies.cost import agent_cost
 from tutelage.policies.views import view
@@ -73,7 +73,11 @@ def test_classes_have_words_of_their_own_and_all_is_counted():
         policy, params, _ = talk(messages)
         assert len(policy.groups) == groups == len(params)
         for group, own in zip(policy.groups, params, strict=True):
-            assert agent_cost(group.agent).params == sum(x.size for x in jax.tree.leaves(own))
+            cost, n = agent_cost(group.agent), sum(len(group.agents) for group in policy.groups)
+            assert cost.params == sum(x.size for x in jax.tree.leaves(own))
+            # Of the matrices (recurrent ones are six W x W), and of attention over all others: scores and sums.
+            matrices = sum(x.size for x in jax.tree.leaves(own) if x.ndim == 2)
+            assert cost.macs == matrices + (n - 1) * (KEY + WORDS)
 
 
 def test_what_is_said_is_learned():

@@ -79,7 +79,7 @@ def talking_team(spec: Spec, config: TeamConfig, seen: View, gain: float) -> Pol
     if config.sight != "full" or config.capacity != "equal" or not config.size.startswith("width="):
         raise BadInput(f"{told}: agents that talk have full sight and a size width=W, not {config.size!r}")
     width = solve(config.size, Shape(config.core, (1,), spec.n_actions, (1.0,)), 1)[0][1]
-    agent = talker(config.core, seen.width(spec), width, spec.n_actions, gain)
+    agent = talker(config.core, seen.width(spec), width, spec.n_actions, gain, spec.n_agents - 1)
     kinds = spec.agent_types if config.messages == "hetgat" else ("",) * spec.n_agents
     members = [tuple(i for i, kind in enumerate(kinds) if kind == name) for name in dict.fromkeys(kinds)]
     return talking([Group(agents, agent, hearing(seen, spec)) for agents in members])

@@ -44,7 +44,11 @@ class Cost(NamedTuple):
 
 
 def layer_cost(kind: str, inputs: int, width: int, n_actions: int) -> Cost:
-    """Cost of a `gru` or `mlp` agent of the given widths, or of one `linear` layer (inputs to width)."""
+    """Cost of a `gru` or `mlp` agent of the given widths, of one `linear` layer (inputs to width), or of `attention`
+    over so many inputs, keys and values together `width` wide."""
+    if kind == "attention":
+        # Per input: scaled, less the largest, exponential, summed, divided.
+        return Cost(inputs * width, 5 * inputs, 0)
     if kind == "linear":
         return Cost(inputs * width, width, inputs * width + width)
     ends = inputs * width + width * n_actions

@@ -30,15 +30,16 @@ class Heard(NamedTuple):
     weight: Float[Array, "B N N"]
 
 
-def talker(kind: str, inputs: int, width: int, n_actions: int, gain: float) -> Agent:
-    """An agent that reads its row and what it heard, and also has something to say."""
+def talker(kind: str, inputs: int, width: int, n_actions: int, gain: float, others: int) -> Agent:
+    """An agent that reads its row and what it heard from at most so many others, and also has something to say."""
     mind, (say, _) = core(kind, inputs + WORDS, width, n_actions, gain), speech(width)
 
     def init(key: PRNGKeyArray) -> Params:
         keys = jax.random.split(key)
         return {**mind.init(keys[0]), **say(keys[1])}
 
-    layers = ((kind, inputs + WORDS, width, n_actions), ("linear", width, 2 * KEY + WORDS, 0))
+    says, hears = ("linear", width, 2 * KEY + WORDS, 0), ("attention", others, KEY + WORDS, 0)
+    layers = ((kind, inputs + WORDS, width, n_actions), says, hears)
     name, thinks = f"{kind} that talks", (mind.carry, mind.encode, mind.think, mind.head)
     return Agent(name, inputs + WORDS, width, n_actions, init, *thinks, layers)
 
