@@ -33,8 +33,8 @@ SETTINGS = {
 }
 
 
-def rate(step, carry, rounds: int = 12) -> dict[str, float]:
-    """Steps per second of a function that plays B x T steps: median and best of `rounds`."""
+def rate(step, carry, rounds: int = 12, n: int = B) -> dict[str, float]:
+    """Steps per second of a function that plays n x T steps: median and best of `rounds`."""
     import jax
     import numpy as np
 
@@ -45,7 +45,7 @@ def rate(step, carry, rounds: int = 12) -> dict[str, float]:
         began = time.perf_counter()
         carry = jax.block_until_ready(run(carry, jax.random.fold_in(key, i)))
         seconds.append(time.perf_counter() - began)
-    return {"median": round(B * T / float(np.median(seconds))), "best": round(B * T / min(seconds))}
+    return {"median": round(n * T / float(np.median(seconds))), "best": round(n * T / min(seconds))}
 
 
 def raw(name: str = "3s_vs_5z") -> dict[str, float]:
@@ -73,15 +73,15 @@ def raw(name: str = "3s_vs_5z") -> dict[str, float]:
     return rate(play, jax.vmap(game.reset)(jax.random.split(jax.random.key(0), B))[1])
 
 
-def alone(env_id: str) -> dict[str, float]:
-    """An environment of ours alone: random available actions, B side by side, new episodes where one ended."""
+def alone(env_id: str, n: str = str(B)) -> dict[str, float]:
+    """An environment of ours alone: random available actions, n side by side, new episodes where one ended."""
     import jax
 
     import tutelage
     from tutelage.data.vector import batch
 
-    vector = batch(tutelage.make(env_id), B)
-    return rate(random_play(vector), vector.reset(jax.random.key(0)))
+    vector = batch(tutelage.make(env_id), int(n))
+    return rate(random_play(vector), vector.reset(jax.random.key(0)), n=vector.n)
 
 
 def random_play(vector):

@@ -13,7 +13,7 @@ import platform
 import time
 from pathlib import Path
 
-from bench import child, random_play
+from bench import child
 
 HERE = Path(__file__).parent
 CHUNK, ROUNDS = 4, 6
@@ -87,19 +87,6 @@ def cost(method: str, env_id: str, settings: str) -> dict[str, float]:
     return {"microseconds": micro(spent), "playing": micro(playing), "steps_per_second": round(1 / np.median(spent))}
 
 
-def alone(env_id: str) -> dict[str, float]:
-    """Steps per second of an environment alone: random available actions, WIDE side by side."""
-    import bench
-    import jax
-
-    import tutelage
-    from tutelage.data.vector import batch
-
-    bench.B = WIDE
-    vector = batch(tutelage.make(env_id), WIDE)
-    return bench.rate(random_play(vector), vector.reset(jax.random.key(0)))
-
-
 def compare(env_id: str, methods: dict[str, tuple[str, dict]]) -> dict[str, dict]:
     """Every method of a group, in turn, three times."""
     ask = lambda method, settings: child("cost", method, env_id, json.dumps(settings), script=__file__)
@@ -118,12 +105,11 @@ def main() -> None:
     parser.add_argument("--part", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.part:
-        name, *rest = args.part
-        print(json.dumps({"cost": cost, "alone": alone}[name](*rest)))
+        print(json.dumps(cost(*args.part[1:])))  # "cost" is the only part
         return
     told = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "environments": {name: child("alone", name, script=__file__) for name in ENVIRONMENTS},
+        "environments": {name: child("alone", name, WIDE) for name in ENVIRONMENTS},
         **{name: compare(*group) for name, group in GROUPS.items()},
     }
     print(json.dumps(told, indent=1))

@@ -230,6 +230,11 @@ class Rollout(NamedTuple):
     valid: Bool[Array, "T B"]
     states: Any = ()
 
+    @property
+    def ended(self) -> Bool[Array, "T B"]:
+        """Transitions that end an episode."""
+        return self.steps.last[1:] & self.valid
+
 
 class Behaviour(NamedTuple):
     """How a stage gathers experience. Static, so that memory can be sized before anything runs.

@@ -45,9 +45,10 @@ class RunRecorder:
         for name in [name for name in self.watched if name in record]:
             (low, high), seen = self.watched[name]
             seen.append(record[name])
-            recent = seen[-WINDOW:]
-            mean = sum(recent) / len(recent)
-            if len(seen) % WINDOW == 0 and len(seen) > WINDOW and not low <= mean <= high:
+            if len(seen) == WINDOW or len(seen) % WINDOW:
+                continue
+            mean = sum(seen[-WINDOW:]) / WINDOW
+            if not low <= mean <= high:
                 del self.watched[name]
                 self.display.say(f"warning: {name} is {mean:.3g} on average; usual are {low:g} to {high:g}")
 

@@ -36,11 +36,10 @@ def count(rollouts: dict[str, Rollout]) -> Metrics:
     """Steps, finished episodes, successes and reward of the gathered experience."""
     total: Metrics = {}
     for rollout in rollouts.values():
-        ended = rollout.steps.last[1:] & rollout.valid
         sums = {
             "steps": rollout.valid.sum(),
-            "episodes": ended.sum(),
-            "successes": (ended & rollout.steps.success[1:]).sum(),
+            "episodes": rollout.ended.sum(),
+            "successes": (rollout.ended & rollout.steps.success[1:]).sum(),
             "reward": jnp.where(rollout.valid, rollout.steps.reward[1:], 0.0).sum(),
         }
         total = {k: total.get(k, 0) + v for k, v in sums.items()}

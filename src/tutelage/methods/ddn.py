@@ -268,9 +268,8 @@ def ddn(env: Environment, config: DdnConfig, teacher: Frozen | None = None) -> M
         state: DdnState, played: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
     ) -> tuple[DdnState, Metrics]:
         rollout = played["both"]
-        ended = rollout.steps.last[1:] & rollout.valid
-        rate = masked_mean(rollout.steps.success[1:].astype(jnp.float32), ended)
-        success = jnp.where(ended.any(), 0.9 * state.success + 0.1 * rate, state.success)
+        rate = masked_mean(rollout.steps.success[1:].astype(jnp.float32), rollout.ended)
+        success = jnp.where(rollout.ended.any(), 0.9 * state.success + 0.1 * rate, state.success)
         state = state._replace(replay=remembered(td, state.replay, rollout), success=success)
         go = lambda: learn(parts, state, key, progress)
         learning, told = once_warm(td, state.replay, go, state.learning)

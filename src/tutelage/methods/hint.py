@@ -170,8 +170,7 @@ def taught(
 
 def rate(rollout: Rollout) -> Array:
     """Share of the episodes ending in a rollout that succeed."""
-    ended = rollout.steps.last[1:] & rollout.valid
-    return masked_mean(rollout.steps.success[1:].astype(jnp.float32), ended)
+    return masked_mean(rollout.steps.success[1:].astype(jnp.float32), rollout.ended)
 
 
 def update(
@@ -195,8 +194,8 @@ def update(
     state = state._replace(value=value)
     new, here, kept = taught(cast, state, own, other, played, keys[3])
     store = put(state.store, new, state.iterations % config.store)
-    slow = config.student_lr / config.lr * lr
-    student, last = distil(config, cast.student, state.student, store, state.iterations, keys[2], slow)
+    theirs = lr * (config.student_lr / config.lr)
+    student, last = distil(config, cast.student, state.student, store, state.iterations, keys[2], theirs)
     told |= (
         more
         | kept

@@ -20,7 +20,7 @@ from tutelage.envs.battle.senses import OWN, PLACE, UNIT, bits, n_actions, sense
 from tutelage.envs.battle.starts import begin, numbers
 from tutelage.envs.battle.units import MAP_SIZE, MAPS, Map
 from tutelage.envs.canvas import places
-from tutelage.envs.parts import batch_last, blocks, first_timestep, next_timestep, pick_controller, several
+from tutelage.envs.parts import batch_last, blocks, first_timestep, lift, next_timestep, pick_controller, several
 from tutelage.types import EnvState, Goals, Places, Policy, Sensed, Spec, TimeStep, VectorEnv
 
 VERSION = "battle/1"
@@ -59,18 +59,18 @@ class Smax:
 
     def step(self, key: PRNGKeyArray, state: EnvState, action: Int[Array, " N"]) -> tuple[EnvState, TimeStep]:
         luck = jax.random.uniform(key, (self._numbers, 1))
-        state, outcome = self._advance(jax.tree.map(lambda x: x[..., None], state), action[:, None], luck)
+        state, outcome = self._advance(lift(state), action[:, None], luck)
         state, outcome = jax.tree.map(lambda x: x[..., 0], (state, outcome))
         sensed = self.sense(state)
         return state, next_timestep(sensed, action, outcome.reward, outcome.last, outcome.won, terminal=True)
 
     def sense(self, state: EnvState) -> Sensed:
-        sensed = self._sense(jax.tree.map(lambda x: x[..., None], state))
+        sensed = self._sense(lift(state))
         return jax.tree.map(lambda x: x[0], sensed)
 
     def goals(self, state: EnvState) -> Goals:
         """The enemies."""
-        found = self._goals(jax.tree.map(lambda x: x[..., None], state))
+        found = self._goals(lift(state))
         return jax.tree.map(lambda x: x[0], found)
 
     def _goals(self, state: Battle) -> Goals:

@@ -9,7 +9,16 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tutelage.configs.envs import PredatorPreyOptions
 from tutelage.envs.canvas import BLUE, GREY, INK, RED, Canvas, places
-from tutelage.envs.parts import batch_last, blocks, controller, first_timestep, go_on, next_timestep, pick_controller
+from tutelage.envs.parts import (
+    batch_last,
+    blocks,
+    controller,
+    first_timestep,
+    go_on,
+    lift,
+    next_timestep,
+    pick_controller,
+)
 from tutelage.envs.predator_prey.rules import (
     CATCH,
     DX,
@@ -63,7 +72,7 @@ class PredatorPrey:
 
     def step(self, key: PRNGKeyArray, state: EnvState, action: Int[Array, " N"]) -> tuple[EnvState, TimeStep]:
         luck = jax.random.uniform(key, (luck_needed(self.rules), 1))
-        lifted = jax.tree.map(lambda x: x[..., None], state)
+        lifted = lift(state)
         after, outcome = advance(self.rules, lifted, action[:, None], luck)
         after, outcome = jax.tree.map(lambda x: x[..., 0], (after, outcome))
         last = outcome.over | (after.time >= self.spec.max_steps)
@@ -71,7 +80,7 @@ class PredatorPrey:
         return after, step
 
     def sense(self, state: EnvState) -> Sensed:
-        sensed = self._sense(jax.tree.map(lambda x: x[..., None], state))
+        sensed = self._sense(lift(state))
         return jax.tree.map(lambda x: x[0], sensed)
 
     def _sense(self, state: Hunt) -> Sensed:
@@ -86,7 +95,7 @@ class PredatorPrey:
 
     def goals(self, state: EnvState) -> Goals:
         """The prey on the board, for hunters that are not frozen."""
-        return jax.tree.map(lambda x: x[0], self._goals(jax.tree.map(lambda x: x[..., None], state)))
+        return jax.tree.map(lambda x: x[0], self._goals(lift(state)))
 
     def _goals(self, state: Hunt) -> Goals:
         return jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), goals(self.rules, state))
