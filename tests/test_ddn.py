@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import jax
@@ -14,9 +15,11 @@ from helpers import QUICK, assert_close, assert_same, build, make_spec, make_ste
 from tutelage import BadInput, make
 from tutelage.configs.ddn import DdnConfig
 from tutelage.data.collect import unroll
+from tutelage.learning.normaliser import normaliser
 from tutelage.methods import central as C
 from tutelage.methods import ddn as D
 from tutelage.methods.qlearning import assemble, sampled
+from tutelage.networks.cores import Net
 from tutelage.networks.fusion import KINDS, fusion, novelty
 from tutelage.registry import method_config
 
@@ -176,6 +179,47 @@ def test_what_mu_means(changes, share):
         assert 0.3 < paid.mean() < 0.7
 
 
+def test_the_bonus_is_in_units_of_the_errors_however_small_they_have_become():
+    _, parts, state = trained(mu=1.0)
+    data = batch_of(mu=1.0)[0]
+    states = jax.random.normal(jax.random.key(2), data.steps.state.shape)
+    data = data._replace(steps=data.steps._replace(state=states))
+    told = []
+    for scale in (1.0, 1e-3):
+        net = Net(parts.curious.init, lambda p, s, k=scale: parts.curious.apply(p, s) * k)
+        curious = replace(parts, curious=net)
+        unlearned = state.learning.predictor._replace(params=random_params(net, 9))
+        start = state.learning._replace(errors=normaliser(), predictor=unlearned)
+        error = D.surprise(curious, start.predictor.params, state.frozen, data.steps.state[1:])
+        bonus = D.wonder(curious, start, state, data, jax.random.key(5), 1e-3)[0]
+        deviation = np.asarray(error)[np.asarray(data.counts)].std()
+        np.testing.assert_allclose(bonus, parts.config.beta * error / deviation, rtol=1e-2)
+        told.append(bonus)
+    np.testing.assert_allclose(told[0], told[1], rtol=1e-2)
+
+
+def test_padding_teaches_nothing_and_surprises_nobody():
+    _, parts, state = trained()
+    data, carry = batch_of()
+    student, teacher = state.learning.student.params, state.learning.teacher.params["agent"]
+    counts = data.counts & (jnp.arange(data.counts.shape[0]) >= 2)[:, None]
+    off = np.concatenate([~np.asarray(counts), np.zeros((1, counts.shape[1]), bool)])
+    steps = data.steps
+    poisoned = steps._replace(
+        obs=jnp.where(off[..., None, None], 9.0, steps.obs),
+        state=steps.state.at[1:].set(jnp.where(counts[..., None], steps.state[1:], 9.0)),
+    )
+
+    def told(steps):
+        part = data._replace(steps=steps, counts=counts)
+        own = D.taught(parts, student, parts.td.read(teacher, part._replace(steps=data.steps)), part, carry)[1]
+        _, predictor, errors, about = D.wonder(parts, state.learning, state, part, jax.random.key(1), 1e-3)
+        return own, predictor.params, errors, about["novelty"]
+
+    assert not counts.all()
+    assert_close(told(poisoned), told(steps))
+
+
 def test_without_curiosity_nothing_about_it_is_computed():
     method = build("ctds", make("probe/action"), **SMALL)
     state = jax.eval_shape(method.init, jax.random.key(0))
@@ -247,10 +291,10 @@ def test_who_plays(acts, share):
     spec = make_spec(2)
     one = lambda value: D.Policy(lambda key: (), lambda n: jnp.zeros(n), lambda p, c, ts, key: (
         c + 1, D.Out(jnp.full((8, 2, 5), value))))  # fmt: skip
-    who = jnp.arange(8) < round(share * 8)
-    carry, out = D.both(one(1.0), one(2.0), who).step(
-        ((), ()), (jnp.zeros(8), jnp.zeros(8)), make_steps(spec, (8,)), None
-    )
+    _, parts, _ = trained()
+    config = DdnConfig(**{**parts.config.__dict__, "acts": acts, "envs": 8})
+    who = D.playing(replace(parts, config=config, td=replace(parts.td, agent=one(1.0)), student=one(2.0)))
+    carry, out = who.policy.step(((), ()), (jnp.zeros(8), jnp.zeros(8)), make_steps(spec, (8,)), None)
     np.testing.assert_array_equal(out.scores[:, 0, 0] == 1, np.arange(8) < round(share * 8))
     assert all((np.asarray(c) == 1).all() for c in carry), "both memories advance"
 
@@ -263,6 +307,8 @@ def test_who_plays(acts, share):
         (dict(beta=-1.0), r"beta = -1\.0"),
         (dict(encoder=0.0, features=0.0, values=0.0), "learn nothing"),
         (dict(mu_form="mask"), "'mask'"),
+        (dict(weighting="cw"), "weighting = 'cw'"),
+        (dict(chooses="student", double=False), "double = False"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(settings, names):

@@ -47,7 +47,7 @@ def stages_on_mappo():
     return method, copied, last, told
 
 
-@pytest.mark.parametrize(("name", "settings"), [("ptde", SMALL), ("ptde_mappo", ON_MAPPO)])
+@pytest.mark.parametrize(("name", "settings"), [("ptde", SMALL), ("ptde_mappo", {**ON_MAPPO, "core": "mlp"})])
 def test_students_learn_what_pays_without_the_state(tmp_path, name, settings):
     run = tutelage.train(name, "probe/action", out=tmp_path / "run", quiet=True, fit=QUICK, **settings)[0]
     assert run.test["success_rate"] == 1 and run.test["beside"]["teacher"]["success_rate"] == 1

@@ -8,11 +8,21 @@ import numpy as np
 import pytest
 
 import tutelage
-from helpers import QUICK, assert_close, assert_same, build, make_spec, make_steps, random_params, run_stage
+from helpers import (
+    QUICK,
+    assert_close,
+    assert_same,
+    build,
+    make_spec,
+    make_steps,
+    one_rollout,
+    random_params,
+    run_stage,
+)
 from tutelage import BadInput, make
 from tutelage.configs.qlearning import QConfig
 from tutelage.data import replay as R
-from tutelage.data.collect import begin, collect
+from tutelage.data.collect import begin, collect, play
 from tutelage.data.vector import batch
 from tutelage.learning.returns import td_lambda
 from tutelage.methods import qlearning as Q
@@ -194,16 +204,28 @@ def test_what_comes_out_of_replay_is_what_went_in(name):
         here = begin(vector, random_policy(), key)
         rollout = collect(vector, random_policy(), (), sample, here, key, 6, states=coder.states)[1]
         stored = coder.shrink(rollout)
-        ring = R.empty(jax.eval_shape(lambda: (stored, ())), 8, 1.0)
-        for _ in range(3):  # the third overwrites the first
-            ring = R.add(ring, stored, ())
-        return rollout.steps, coder.expand(ring.sequences), ring.filled, ring.added
+        ring = R.add(R.empty(jax.eval_shape(lambda: (stored, ())), 8, 1.0), stored, ())
+        return rollout.steps, coder.expand(ring.sequences)
 
-    steps, back, filled, added = go(jax.random.key(0))
-    assert filled == 8 and added == 12
+    steps, back = go(jax.random.key(0))
     for name_, a, b in zip(steps._fields, back, steps, strict=True):
         if name_ != "success":
             jax.tree.map(lambda kept, seen: assert_close(kept[:, :4], seen), a, b)
+
+
+def test_the_ring_overwrites_the_oldest_and_keeps_every_memory_beside_its_sequence():
+    ring = R.empty(jax.eval_shape(lambda: (numbered(0), jnp.zeros((2, 3)))), 6, 1.0)
+    for i in range(4):
+        ring = R.add(ring, numbered(i), jnp.full((2, 3), float(i)))
+    assert ring.added == 8 and ring.filled == 6
+    np.testing.assert_array_equal(ring.sequences.reward[0], [3, 3, 1, 1, 2, 2])
+    drawn, carry = jax.jit(R.draw, static_argnums=2)(ring, jax.random.key(0), 50)
+    np.testing.assert_array_equal(drawn.reward[1], carry[:, 0])
+
+
+def numbered(i):
+    """Two sequences of two steps, all entries i."""
+    return R.Stored(*[jnp.full((3, 2), float(i))] * 6)
 
 
 def test_the_ring_is_drawn_from_evenly_and_only_where_filled():
@@ -234,6 +256,50 @@ def test_states_are_kept_where_they_are_smaller():
     assert R.codec(batch(make("mpe/simple_spread"), 2), 5).states
 
 
+def test_what_replay_knows_reproduces_the_scores_at_play():
+    """Also of WQMIX's second team, whose memory is its own."""
+    env = make("probe/memory")
+    parts = Q.assemble(env, QConfig(**{**SMALL, "core": "gru", "chunk": 6, "weighting": "cw"}))
+    teams, readers = (parts.agent, parts.weighing.team), (parts.read, parts.weighing.read)
+    params = tuple(random_params(team, i) for i, team in enumerate(teams))
+
+    def scores(ts, carry, out):
+        each = zip(teams, params, carry, strict=True)
+        return [team.step(p, memory, ts, jax.random.key(0))[1].scores for team, p, memory in each]
+
+    behaviour = Q.exploring(parts)._replace(plays=lambda *_: (params, epsilon_greedy(0.5)), record=scores)
+
+    @jax.jit
+    def go(key):
+        vector = batch(env, behaviour.envs)
+        here = begin(vector, behaviour.policy, key)
+        here, _ = play(vector, behaviour, (), 0.0, here, key)
+        rollout = play(vector, behaviour, (), 0.0, here, key)[1]  # enters with memories
+        data = Q.Sequences(rollout.steps, rollout.carry, rollout.valid)
+        return rollout, [Q.scores_of(read(p, data))[:-1] for read, p in zip(readers, params, strict=True)]
+
+    rollout, told = go(jax.random.key(3))
+    assert not rollout.steps.first[0].all() and np.std(rollout.carry[1][0]) > 0
+    assert_close(told, rollout.out)
+
+
+def test_a_whole_episode_is_one_episode():
+    """What is played behind its end is neither counted as a step nor learned from."""
+    env = make("probe/memory")
+    settings = {**SMALL, "replay": "episode", "capacity_episodes": 48}
+    parts = Q.assemble(env, QConfig(**settings))
+    method = build("qmix", env, **settings)
+    state = jax.jit(method.init)(jax.random.key(0))
+    rollout = one_rollout(env, method.stages[0].behaviours["actor"], state)
+    last, valid = np.asarray(rollout.steps.last), np.asarray(rollout.valid)
+    assert (last[1:] & valid).sum(0).tolist() == [1] * parts.config.envs and parts.sequences == 48
+    ends = last.argmax(0)
+    assert_same(valid, np.arange(len(valid))[:, None] < ends)
+    replay = jax.jit(lambda r: Q.remembered(parts, state.replay, r))(rollout)
+    data = jax.jit(lambda r: Q.sampled(parts, r, jax.random.key(0)))(replay)
+    assert_same(data.counts.sum(0), data.steps.last.argmax(0).astype(data.counts.sum(0).dtype))
+
+
 # ---- what must not count -------------------------------------------------------------------------------------------
 def sequences(parts, env, seed=0):
     """Sequences with ends inside, as replay would give them."""
@@ -243,7 +309,42 @@ def sequences(parts, env, seed=0):
     go = lambda h, k: collect(vector, parts.agent, params, epsilon_greedy(0.5), h, k, parts.steps)[1]
     rollout = jax.jit(go)(here, jax.random.key(1))
     late = jnp.arange(parts.steps) >= parts.config.burn_in
-    return Q.Sequences(rollout.steps, rollout.carry, ~rollout.steps.last[:-1] & late[:, None])
+    carry = (rollout.carry, rollout.carry) if parts.weighing else rollout.carry
+    return Q.Sequences(rollout.steps, carry, ~rollout.steps.last[:-1] & late[:, None])
+
+
+def test_wqmix_values_the_greedy_choice_by_its_second_team():
+    """The target is Q* (target network) of what the online team would do; weights compare with it; Q* learns too."""
+    env = make("probe/memory")
+    parts = Q.assemble(env, QConfig(**{**SMALL, "weighting": "cw", "alpha": 0.25, "lam": 0.0}))
+    team, _, joint = beside = parts.weighing
+    data = sequences(parts, env)
+    nets = {"agent": parts.agent, "mix": parts.mix, "central": team, "joint": joint}
+    params, target = ({name: random_params(net, i + s) for i, (name, net) in enumerate(nets.items())} for s in (0, 10))
+
+    @jax.jit
+    def by_hand(params, target, data):
+        steps, done = data.steps, data.steps.action[1:]
+        scores = Q.scores_of(parts.read(params["agent"], data))
+        old, theirs = (Q.scores_of(beside.read(p["central"], data)) for p in (target, params))
+        greedy = scores.argmax(-1)
+        star = joint.apply(target["joint"], Q.utilities(old, greedy), steps.state)
+        own = joint.apply(params["joint"], Q.utilities(theirs[:-1], done), steps.state[:-1])
+        value = parts.mix.apply(params["mix"], Q.utilities(scores[:-1], done), steps.state[:-1])
+        goal = parts.scale * steps.reward[1:] + 0.99 * steps.discount[1:] * star[1:]
+        weight = jnp.where((done == greedy[:-1]).all(-1) | (goal > star[:-1]), 1.0, 0.25)
+        return weight, weight * (value - goal) ** 2, (own - goal) ** 2
+
+    weight, errors, of_second = map(np.asarray, by_hand(params, target, data))
+    counts = np.asarray(data.counts)
+    loss = lambda p: Q.td_loss(parts, Q.scores_of(parts.read(p["agent"], data)), p, target, data)
+    (total, told), slope = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+    np.testing.assert_allclose(told["td"], errors[counts].mean(), rtol=1e-4)
+    np.testing.assert_allclose(total - told["td"], of_second[counts].mean(), rtol=1e-4)
+    assert 0 < (weight < 1).mean() < 1
+    alone = jax.jit(jax.grad(lambda p: loss(p)[1]["td"]))(params)
+    assert_close(alone["agent"], slope["agent"])  # nothing of the Q* term reaches the team
+    assert all(np.abs(x).max() > 0 for x in jax.tree.leaves((slope["central"], slope["joint"], slope["agent"])))
 
 
 @pytest.mark.parametrize("method", ["qmix", "cw_qmix", "qplex"])
@@ -282,9 +383,14 @@ def test_double_q_chooses_by_the_online_network():
     target = {"agent": random_params(parts[0].agent, 5), "mix": ()}
     old = Q.scores_of(parts[0].read(target["agent"], data))
     goals = [Q.td_targets(p, -old, target, data) for p in parts]  # the online network thinks the opposite
-    worst, best = (f(old, -1) for f in (jnp.min, jnp.max))
-    assert (goals[0] <= goals[1] + 1e-5).all() and (best > worst).any()
-    assert_close(goals[1], Q.td_targets(parts[0], old, target, data))
+    config, steps = parts[0].config, data.steps
+    for goal, extreme in zip(goals, (jnp.min, jnp.max), strict=True):
+        value = jnp.where(steps.avail, old, 0.0 if extreme is jnp.min else -1e9)  # unavailable ones are never chosen
+        expected = extreme(jnp.where(steps.avail, old, 1e9), -1) if extreme is jnp.min else extreme(value, -1)
+        by_hand = td_lambda(parts[0].scale * steps.reward[1:], steps.discount[1:], expected.sum(-1), ~steps.last[:-1],
+                            config.gamma, config.lam)  # fmt: skip
+        assert_close(goal, by_hand)
+    assert (np.asarray(goals[0]) < np.asarray(goals[1]) - 1e-3).any()
 
 
 # ---- settings ------------------------------------------------------------------------------------------------------
@@ -296,6 +402,8 @@ def test_double_q_chooses_by_the_online_network():
         (dict(epsilon_end=2.0), r"epsilon_end = 2\.0"),
         (dict(mixer="iql", weighting="cw"), "weighting = 'cw'"),
         (dict(batch=0), "batch = 0"),
+        (dict(weighting="ow", double=False), "double = False"),
+        (dict(reward_scale=-1.0), "reward_scale = -1"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(settings, names):

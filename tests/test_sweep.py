@@ -251,7 +251,7 @@ def test_value_based_rows_tell_their_last_evaluations_and_their_area():
         s["test"]["beside"] = {"teacher": {"success_rate": 1.0}}
     told = cells(value_based({"qmix/x": row}), "`smax/x`")
     assert told[1:3] == ["`qmix`", "2"] and told[3].startswith("0.900") and told[5].startswith("0.900")
-    assert told[4].startswith("0.425") and told[6] == "0.900"  # trapezoids: half a step up, three whole, three quarters
+    assert told[4].startswith("0.425") and told[6].startswith("1.000") and told[7] == "0.900"
 
 
 def test_hint_is_told_as_a_ratio_to_every_baseline_and_by_what_it_aims_at():

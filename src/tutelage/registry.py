@@ -22,6 +22,7 @@ class MethodRow:
         about: one line for `tutelage list`.
         teacher: the method that trains a teacher where the user names none; None if there is no teacher.
         presets: named changes to the config's defaults; `default` is always applied.
+        provides: what its policies offer to a distillation: action values are no logits.
     """
 
     factory: str
@@ -29,6 +30,7 @@ class MethodRow:
     about: str
     teacher: str | None = None
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    provides: frozenset[str] = frozenset({"logits", "features"})
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ _KD_PUBLISHED = dict(temperature=2.0, lr=5e-4, anneal=False, gather=200_000)
 _ONLY = dict(adv=0.0, kl=0.0, ce=0.0, rel=0.0, role=0.0, entropy=0.0)
 
 _Q_PUBLISHED = dict(
-    replay="episode", envs=8, batch=32, updates=8, capacity_steps=500_000, lr=5e-4, optimiser="rmsprop", anneal=False,
+    replay="episode", envs=8, batch=32, updates=8, capacity_episodes=5_000, lr=5e-4, optimiser="rmsprop", anneal=False,
     lam=0.0, epsilon_steps=50_000, target_every=200, reward_scale=None, memory_gb=4.0
 )  # fmt: skip
 _Q: dict[str, tuple[str, dict[str, Any]]] = {
@@ -61,6 +63,7 @@ _Q: dict[str, tuple[str, dict[str, Any]]] = {
     "qplex": ("Q-learning with duplex duelling attention mixing", dict(mixer="qplex")),
 }
 
+_VALUES = frozenset({"features"})
 _TAUGHT: dict[str, tuple[str, dict[str, Any]]] = {
     "ddn": ("a teacher with personalised state, students taught at three levels, curiosity on the state", {}),
     "ctds": (
@@ -137,7 +140,8 @@ METHODS: dict[str, MethodRow] = {
             "tutelage.methods.ddn:ddn",
             "tutelage.configs.ddn:DdnConfig",
             about,
-            presets={"default": changes, "tuned": changes},
+            presets={"default": changes, "tuned": changes, "published": {**_Q_PUBLISHED, **changes}},
+            provides=_VALUES,
         )
         for name, (about, changes) in _TAUGHT.items()
     },
@@ -145,6 +149,8 @@ METHODS: dict[str, MethodRow] = {
         "tutelage.methods.ptde:ptde",
         "tutelage.configs.ddn:PtdeConfig",
         "Q-learning on personalised state, which students then predict from what they see",
+        presets={"published": _Q_PUBLISHED},
+        provides=_VALUES,
     ),
     "ptde_mappo": MethodRow(
         "tutelage.methods.ptde_mappo:ptde_mappo",
@@ -163,6 +169,7 @@ METHODS: dict[str, MethodRow] = {
             "tutelage.configs.qlearning:QConfig",
             about,
             presets={"default": changes, "tuned": changes, "published": {**_Q_PUBLISHED, **changes}},
+            provides=_VALUES,
         )
         for name, (about, changes) in _Q.items()
     },

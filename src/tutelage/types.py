@@ -244,6 +244,7 @@ class Behaviour(NamedTuple):
         plays: (train state, progress in [0, 1]) -> (params, acting rule).
         envs, steps: B and T of each rollout.
         fresh: begin every rollout with new episodes instead of continuing.
+        once: count but the first episode of every environment: what is played after its end is not valid.
         record: (timestep, carry entering it, out) -> what to keep.
         states: keep the environments' states as well.
         goals: put goals into the timesteps, also where the policy does not read them.
@@ -254,6 +255,7 @@ class Behaviour(NamedTuple):
     envs: int
     steps: int
     fresh: bool = False
+    once: bool = False
     record: Callable[[TimeStep, Carry, Out], Any] = lambda timestep, carry, out: ()
     states: bool = False
     goals: bool = False

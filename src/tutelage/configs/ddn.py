@@ -11,6 +11,12 @@ from tutelage.configs.qlearning import QConfig
 from tutelage.errors import BadInput
 
 
+def _unweighted(config: QConfig) -> None:
+    """Refuse WQMIX's weights, where the team that learns reads the state already."""
+    if config.weighting != "none":
+        raise BadInput(f"weighting = {config.weighting!r}: teachers that see the state learn with none")
+
+
 @dataclass(frozen=True)
 class DdnConfig(QConfig):
     """Settings of Q-learning with a central teacher and local students that learn together.
@@ -39,7 +45,7 @@ class DdnConfig(QConfig):
     """Who plays while learning; mix: half of the environments each."""
     chooses: Literal["teacher", "student"] = "teacher"
     """Whose best action the teacher's target values."""
-    beta: float = 0.01
+    beta: float = 0.05
     """Curiosity: the bonus of a state whose novelty is one standard deviation, in scaled rewards; 0: none."""
     mu: float = 0.75
     """Curiosity's mask probability (or scale)."""
@@ -53,8 +59,11 @@ class DdnConfig(QConfig):
         super().__post_init__()
         check_choices(self)
         silent(self)
+        _unweighted(self)
         check_positive(self, "fusion_width", "generator")
         check_unit(self, "mu")
+        if self.chooses == "student" and not self.double:
+            raise BadInput("double = False: with chooses = student another network chooses, which is double Q-learning")
         for name in ("encoder", "features", "values", "imitate", "beta"):
             if getattr(self, name) < 0:
                 raise BadInput(f"{name} = {getattr(self, name)!r}: must not be negative")
@@ -79,6 +88,7 @@ class PtdeConfig(QConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         silent(self)
+        _unweighted(self)
         check_positive(self, "fusion_width", "generator", "predict")
 
 

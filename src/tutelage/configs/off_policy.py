@@ -17,7 +17,7 @@ class OffPolicyConfig(TeamSettings):
     steps: int = 2_000_000
     """Environment steps to train for."""
     replay: Literal["stream", "episode"] = "stream"
-    """Stored sequences: `chunk` steps with the memory that entered them, or whole episodes from an empty memory."""
+    """Stored sequences: `chunk` steps with the memory that entered them, or one whole episode from an empty memory."""
     envs: int = 16
     """Environments played side by side."""
     chunk: int = 64
@@ -25,7 +25,9 @@ class OffPolicyConfig(TeamSettings):
     burn_in: int = 8
     """First steps of a sequence that only warm its memory up (`stream`)."""
     capacity_steps: int = 200_000
-    """Environment steps that replay holds."""
+    """Environment steps that replay holds (`stream`)."""
+    capacity_episodes: int = 5_000
+    """Episodes that replay holds (`episode`)."""
     memory_gb: float = 1.0
     """Refuse replay larger than this."""
     batch: int = 16
@@ -33,7 +35,7 @@ class OffPolicyConfig(TeamSettings):
     updates: int = 8
     """Gradient steps per rollout."""
     warm_up: int = 5_000
-    """Environment steps before the first gradient step."""
+    """Environment steps before the first gradient step (`episode`: as if every one lasted to the limit)."""
     lr: float = 1e-3
     """Learning rate."""
     anneal: bool = True
@@ -52,9 +54,11 @@ class OffPolicyConfig(TeamSettings):
     def __post_init__(self) -> None:
         check_choices(self)
         check_positive(
-            self, "steps", "envs", "chunk", "capacity_steps", "memory_gb", "batch", "updates", "lr", "grad_clip",
-            "target_every",
+            self, "steps", "envs", "chunk", "capacity_steps", "capacity_episodes", "memory_gb", "batch", "updates",
+            "lr", "grad_clip", "target_every",
         )  # fmt: skip
+        if self.reward_scale is not None:
+            check_positive(self, "reward_scale")
         check_unit(self, "gamma", "target_rate")
         if self.burn_in < 0 or (self.replay == "stream" and self.burn_in >= self.chunk):
             raise BadInput(f"burn_in = {self.burn_in}: must be at least 0 and less than chunk = {self.chunk}")

@@ -45,3 +45,5 @@ class QConfig(OffPolicyConfig):
         check_unit(self, "alpha", "lam", "epsilon_start", "epsilon_end")
         if self.weighting != "none" and self.mixer == "iql":
             raise BadInput(f"weighting = {self.weighting!r}: iql has no joint value to weigh")
+        if self.weighting != "none" and not self.double:
+            raise BadInput("double = False: with weights the online network always chooses, and Q* values the choice")

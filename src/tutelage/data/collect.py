@@ -91,7 +91,16 @@ def play(
     key_begin, key = jax.random.split(key)
     if behaviour.fresh:
         here = begin(env, behaviour.policy, key_begin)
-    return collect(env, behaviour.policy, params, act, here, key, behaviour.steps, behaviour.record, behaviour.states)
+    how = behaviour.steps, behaviour.record, behaviour.states
+    end, rollout = collect(env, behaviour.policy, params, act, here, key, *how)
+    if behaviour.once:
+        rollout = rollout._replace(valid=first_episode(rollout.steps.last))
+    return end, rollout
+
+
+def first_episode(last: Bool[Array, "T+1 B"]) -> Bool[Array, "T B"]:
+    """Transitions before the first end: real ones of rollouts that hold one episode per environment."""
+    return jnp.cumsum(last[:-1], 0) == 0
 
 
 def unroll(

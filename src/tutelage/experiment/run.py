@@ -84,7 +84,7 @@ def recorded_policies(record: Record) -> tuple[dict[str, Policy], frozenset[str]
         made = callable_teacher(record["name"], env)
         return dict(made.roles), made.provides
     inner = record["record"]
-    provides = frozenset({"logits", "features"})
+    provides = method_row(inner["method"]).provides
     if inner["teacher"] is None:
         roles = dict(rebuild(inner, None)[1].roles)
     else:
@@ -197,7 +197,7 @@ def load(path: str | Path) -> LoadedRun:
     teacher = abstract_teacher(record["teacher"]) if record["teacher"] else None
     env, method = rebuild(record, teacher)
     params = {role: load_role(path, role, policy) for role, policy in method.roles.items()}
-    provides = frozenset({"logits", "features"} | ({"critic"} & set(method.roles) if teacher is None else set()))
+    provides = method_row(record["method"]).provides | ({"critic"} & set(method.roles) if teacher is None else set())
     test = read_json(path / "eval.json")
     return LoadedRun(path, env, Frozen(method.roles, params, provides, test), record, test)
 

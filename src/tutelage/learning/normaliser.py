@@ -19,7 +19,12 @@ class Normaliser(NamedTuple):
 
     @property
     def deviation(self) -> Float[Array, ""]:
-        return jnp.sqrt(jnp.maximum(self.square - jnp.square(self.mean), 1e-4))
+        """Of returns: at least 0.01, so that a critic is not torn apart where all of them are the same."""
+        return self.deviation_above(0.01)
+
+    def deviation_above(self, floor: Float[Array, ""] | float) -> Float[Array, ""]:
+        """The standard deviation, but at least `floor`."""
+        return jnp.sqrt(jnp.maximum(self.square - jnp.square(self.mean), jnp.square(floor)))
 
 
 def normaliser() -> Normaliser:
@@ -31,6 +36,6 @@ def observe(seen: Normaliser, x: Float[Array, ...], where: Bool[Array, ...], rat
     """Take in a batch. The first 1/rate batches are averaged evenly (which is the debiasing), then exponentially."""
     step = jnp.maximum(rate, 1 / (seen.batches + 1))
     mean, square = masked_mean(x, where), masked_mean(jnp.square(x), where)
-    return Normaliser(
-        seen.mean + step * (mean - seen.mean), seen.square + step * (square - seen.square), seen.batches + 1
-    )
+    # Not `old + step * (new - old)`: where the new is tiny, its digits would be lost in the start of 1.
+    mix = lambda old, new: (1 - step) * old + step * new
+    return Normaliser(mix(seen.mean, mean), mix(seen.square, square), seen.batches + 1)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import jax
 from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.configs.ddn import DdnConfig
 from tutelage.data.collect import unroll
-from tutelage.methods.off_policy import (
-    Sequences,
-)
+from tutelage.methods.off_policy import Reader, Sequences
 from tutelage.networks.cores import Net
 from tutelage.networks.fusion import fusion
 from tutelage.policies.agent import Group, make_agent, team
@@ -24,8 +20,6 @@ from tutelage.types import (
     Spec,
     TimeStep,
 )
-
-Reader = Callable[[Params, Sequences], Out]
 
 
 def build_teacher(spec: Spec, config: DdnConfig, width: int) -> tuple[Policy, Reader]:

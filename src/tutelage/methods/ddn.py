@@ -149,12 +149,14 @@ def wonder(
     config, following, counts = parts.config, data.steps.state[1:], data.counts
     error = surprise(parts, now.predictor.params, state.frozen, following)
     errors = observe(now.errors, error, counts)
+    # A share of the mean, as errors fall by orders of magnitude: where all states are as new, none is paid much.
+    scale = errors.deviation_above(0.1 * errors.mean + 1e-9)
     drawn = jax.random.bernoulli(key, config.mu, error.shape)
     factor = {"reward_mask": drawn.astype(jnp.float32), "scale": jnp.full(error.shape, config.mu)}.get(
         config.mu_form, jnp.ones(error.shape)
     )
     beta = config.beta * (1 - state.success) if config.adaptive else config.beta
-    bonus = beta * factor * error / errors.deviation
+    bonus = beta * factor * error / scale
     learns = counts & drawn if config.mu_form == "predictor_mask" else counts
 
     def loss(params: Params) -> tuple[Array, Metrics]:
@@ -228,14 +230,7 @@ def playing(parts: Teaching) -> Behaviour:
         teacher = state.learning.teacher.params["agent"]
         return (teacher, student_params(parts, state.learning)), explore(config, progress)
 
-    return Behaviour(
-        both(parts.td.agent, parts.student, who),
-        plays,
-        config.envs,
-        parts.td.steps,
-        fresh=config.replay == "episode",
-        states=parts.td.codec.states,
-    )
+    return parts.td.behaviour(both(parts.td.agent, parts.student, who), plays)
 
 
 def ddn(env: Environment, config: DdnConfig, teacher: Frozen | None = None) -> Method:

@@ -27,7 +27,7 @@ from tutelage.networks.critics import joint_action_critic
 from tutelage.policies.acting import sample
 from tutelage.policies.build import build_team
 from tutelage.policies.views import view
-from tutelage.types import Behaviour, Environment, Frozen, Method, Metrics, Params, Policy, Rollout, Stage
+from tutelage.types import Environment, Frozen, Method, Metrics, Params, Policy, Rollout, Stage
 
 
 class Learning(NamedTuple):
@@ -152,8 +152,7 @@ def maddpg(env: Environment, config: MaddpgConfig, teacher: Frozen | None = None
         raise BadInput("teacher: maddpg learns by itself; distil with kd_marl, kl or bc")
     parts = build(env, config)
     plays = lambda state, progress: (state.learning.actor.params, sample)
-    whole = config.replay == "episode"
-    behaviour = Behaviour(parts.actor, plays, config.envs, parts.steps, fresh=whole, states=parts.codec.states)
+    behaviour = parts.behaviour(parts.actor, plays)
 
     def init(key: PRNGKeyArray) -> MaddpgState:
         keys = jax.random.split(key)

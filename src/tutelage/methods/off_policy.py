@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.configs.off_policy import OffPolicyConfig
-from tutelage.data.collect import begin, play, unroll
+from tutelage.data.collect import begin, first_episode, play, unroll
 from tutelage.data.replay import Codec, Replay, add, draw, empty
 from tutelage.data.vector import batch as side_by_side
-from tutelage.types import Behaviour, Environment, Metrics, Out, Params, Policy, Rollout, TimeStep
+from tutelage.types import ActRule, Behaviour, Carry, Environment, Metrics, Out, Params, Policy, Rollout, TimeStep
 
 Now = TypeVar("Now")
 
@@ -25,12 +25,15 @@ class Sequences(NamedTuple):
     Attributes:
         steps: timesteps.
         carry: memory entering step 0.
-        counts: (T, C) transitions whose errors count: real ones after the burn-in.
+        counts: (T, C) transitions whose errors count: real ones after the burn-in, or of the one whole episode.
     """
 
     steps: TimeStep
     carry: Any
     counts: Array
+
+
+Reader = Callable[[Params, Sequences], Out]
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,23 @@ class Storage:
     @property
     def sequences(self) -> int:
         """How many sequences replay holds: whole rollouts."""
-        rollouts = max(1, self.config.capacity_steps // (self.config.envs * self.steps))
-        return rollouts * self.config.envs
+        config = self.config
+        wanted = config.capacity_episodes if config.replay == "episode" else config.capacity_steps // self.steps
+        return max(1, wanted // config.envs) * config.envs
+
+    def behaviour(self, policy: Policy, plays: Callable[[Any, Any], tuple[Params, ActRule]]) -> Behaviour:
+        """Play that fills replay: going on, or an episode of every environment at a time."""
+        whole = self.config.replay == "episode"
+        return Behaviour(policy, plays, self.config.envs, self.steps, fresh=whole, once=whole, states=self.codec.states)
 
 
-def reader(policy: Policy) -> Callable[[Params, Sequences], Out]:
-    """How a team reads sequences: step by step, from the memory that entered them."""
-    return lambda params, data: unroll(policy, params, data.carry, data.steps, data.steps.first)
+def reader(policy: Policy, memory: Callable[[Carry], Carry] = lambda carry: carry) -> Reader:
+    """How a team reads sequences: step by step, from the memory that entered them.
+
+    Args:
+        memory: what of the stored memory is this team's.
+    """
+    return lambda params, data: unroll(policy, params, memory(data.carry), data.steps, data.steps.first)
 
 
 def room(storage: Storage, env: Environment, behaviour: Behaviour, state: Any) -> Replay:
@@ -88,7 +101,9 @@ def sampled(storage: Storage, replay: Replay, key: PRNGKeyArray) -> Sequences:
     """Sequences from replay, observed anew where only states were kept."""
     stored, carry = draw(replay, key, storage.config.batch)
     steps = storage.codec.expand(stored)
-    late = jnp.arange(storage.steps) >= (storage.config.burn_in if storage.config.replay == "stream" else 0)
+    if storage.config.replay == "episode":
+        return Sequences(steps, carry, first_episode(steps.last))
+    late = jnp.arange(storage.steps) >= storage.config.burn_in
     return Sequences(steps, carry, ~steps.last[:-1] & late[:, None])
 
 

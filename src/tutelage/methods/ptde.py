@@ -19,7 +19,7 @@ from tutelage.configs.ddn import PtdeConfig, PtdeMappoConfig
 from tutelage.data.collect import unroll
 from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
-from tutelage.learning.optim import Learner, descend, learner
+from tutelage.learning.optim import Learner, annealed, descend, learner
 from tutelage.methods.central import Reader, central_team
 from tutelage.methods.off_policy import (
     once_warm,
@@ -67,9 +67,10 @@ def predicting_agent(kind: str, inputs: int, width: int, fused: int, n_actions: 
     guess, act = core(kind, inputs, width, fused, gain=1.0), core(kind, inputs + fused, width, n_actions, gain=1.0)
 
     def think(params: Params, carry: Carry, x: Float[Array, " D"]) -> tuple[Carry, Float[Array, " H"]]:
-        mine, h = guess.think(params["guess"], carry[0], x)
+        before, remembered = carry or ((), ())
+        mine, h = guess.think(params["guess"], before, x)
         z = guess.head(params["guess"], h, jnp.ones(fused, bool))
-        theirs, features = act.think(params["act"], carry[1], jnp.concatenate([x, z]))
+        theirs, features = act.think(params["act"], remembered, jnp.concatenate([x, z]))
         return (mine, theirs), features
 
     def head(params: Params, features: Array, avail: Bool[Array, " A"]) -> Array:
@@ -175,7 +176,8 @@ def prediction_loss(
     assert told is not None
     living = where[..., None] & steps.alive
     loss = masked_mean(jnp.square(told - goal).mean(-1), living)
-    spread = masked_mean(jnp.square(goal - goal.mean((0, 1, 2))).mean(-1), living)
+    typical = jnp.where(living[..., None], goal, 0.0).sum((0, 1, 2)) / jnp.maximum(living.sum(), 1)
+    spread = masked_mean(jnp.square(goal - typical).mean(-1), living)
     return loss, {"prediction": loss, "unexplained": loss / jnp.maximum(spread, 1e-8)}
 
 
@@ -220,7 +222,7 @@ def ptde(env: Environment, config: PtdeConfig, teacher: Frozen | None = None) ->
         # The predictor's memory starts empty, not at the sequence's beginning: the burn-in warms it up.
         carry = guessing.predictor.carry(config.batch)
         loss = lambda params: prediction_loss(guessing, params, fuse, carry, steps, data.counts)
-        guess, told = descend(tx, state.guess, loss, config.lr * (1 - progress))
+        guess, told = descend(tx, state.guess, loss, annealed(config, progress))
         return state._replace(guess=guess), told
 
     return Method(

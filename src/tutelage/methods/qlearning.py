@@ -8,7 +8,7 @@ Wang et al. 2021 (QPLEX).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from tutelage.learning.losses import masked_mean
 from tutelage.learning.optim import Learner, annealed, clipped_adam, clipped_rmsprop, descend, learner
 from tutelage.learning.returns import expand_like, td_lambda
 from tutelage.methods.off_policy import (
+    Reader,
     Sequences,
     Storage,
     follow,
@@ -36,7 +37,7 @@ from tutelage.methods.off_policy import (
 )
 from tutelage.networks.cores import Net
 from tutelage.networks.mixers import Utilities, mixer, unrestricted
-from tutelage.policies.acting import epsilon_greedy
+from tutelage.policies.acting import accompanied, epsilon_greedy
 from tutelage.policies.build import build_team
 from tutelage.policies.views import view
 from tutelage.types import (
@@ -71,27 +72,39 @@ class QState(NamedTuple):
     replay: Replay
 
 
+class Weighing(NamedTuple):
+    """WQMIX's Q*: a second recurrent team, which thinks along in play so that its own memory is stored too.
+
+    Attributes:
+        team, read: it, and how it reads sequences.
+        joint: the unrestricted value of its utilities.
+    """
+
+    team: Policy
+    read: Reader
+    joint: Net
+
+
 @dataclass(frozen=True)
 class Parts(Storage):
     """Who learns, and how.
 
     Attributes:
-        agent: the team whose scores are utilities; it plays.
+        agent: the team whose scores are utilities.
         read: (its parameters, sequences) -> its Out over them.
         mix: from utilities to the joint value.
-        central, joint: WQMIX's second team and unrestricted value; None without weighting.
+        weighing: what WQMIX has beside it; None without weighting.
         scale: what rewards are multiplied by.
     """
 
     config: QConfig
     agent: Policy
-    read: Callable[[Params, Sequences], Out]
+    read: Reader
     mix: Net
-    central: Policy | None
-    joint: Net | None
+    weighing: Weighing | None
     scale: float
 
-    def of(self, agent: Policy, read: Callable[[Params, Sequences], Out]) -> Parts:
+    def of(self, agent: Policy, read: Reader) -> Parts:
         """The same for another team."""
         return replace(self, agent=agent, read=read)
 
@@ -125,13 +138,12 @@ def td_targets(
         old: scores of WQMIX's central team by the target network; None without weighting.
     """
     config, steps = parts.config, data.steps
-    if old is None:
+    if parts.weighing is None or old is None:
         scores = scores_of(parts.read(target["agent"], data))
         best = (online if config.double else scores).argmax(-1)
         value = parts.mix.apply(target["mix"], utilities(scores, best), steps.state)
     else:
-        assert parts.joint is not None
-        value = parts.joint.apply(target["joint"], utilities(old, online.argmax(-1)), steps.state)
+        value = parts.weighing.joint.apply(target["joint"], utilities(old, online.argmax(-1)), steps.state)
     reward = parts.scale * steps.reward[1:]
     return td_lambda(reward, steps.discount[1:], value, ~steps.last[:-1], config.gamma, config.lam)
 
@@ -145,22 +157,21 @@ def td_loss(
         scores: of the online team over the sequences.
         chooser: scores whose best action the target values, instead of these.
     """
-    steps, action = data.steps, data.steps.action[1:]
-    old = scores_of(reader(parts.central)(target["central"], data)) if parts.central else None
+    steps, action, beside = data.steps, data.steps.action[1:], parts.weighing
+    old = scores_of(beside.read(target["central"], data)) if beside else None
     goal = jax.lax.stop_gradient(td_targets(parts, scores if chooser is None else chooser, target, data, old))
     done = utilities(scores[:-1], action)
     value = parts.mix.apply(params["mix"], done, steps.state[:-1])
     error = value - goal
     counts = jnp.broadcast_to(expand_like(data.counts, error), error.shape)
-    if parts.central is None or old is None:
+    if beside is None or old is None:
         weight, extra = jnp.ones(()), jnp.zeros(())
     else:
-        assert parts.joint is not None
-        theirs = scores_of(reader(parts.central)(params["central"], data))
-        joint = parts.joint.apply(params["joint"], utilities(theirs[:-1], action), steps.state[:-1])
+        theirs = scores_of(beside.read(params["central"], data))
+        joint = beside.joint.apply(params["joint"], utilities(theirs[:-1], action), steps.state[:-1])
         extra = masked_mean(jnp.square(joint - goal), counts)
         greedy = scores[:-1].argmax(-1)
-        best = parts.joint.apply(target["joint"], utilities(old[:-1], greedy), steps.state[:-1])
+        best = beside.joint.apply(target["joint"], utilities(old[:-1], greedy), steps.state[:-1])
         weight = weights(parts.config, value, goal, (action == greedy).all(-1), best)
     loss = masked_mean(weight * jnp.square(error), counts)
     told = {"td": loss, "value": masked_mean(value, counts), "target": masked_mean(goal, counts)}
@@ -206,11 +217,14 @@ def explore(config: QConfig, progress: Any) -> ActRule:
 
 def exploring(parts: Parts) -> Behaviour:
     """The team plays epsilon-greedily; epsilon falls with the environment steps."""
-    config = parts.config
+    config, beside = parts.config, parts.weighing
+    policy = accompanied(parts.agent, beside.team) if beside else parts.agent
 
-    plays = lambda state, progress: (state.online.params["agent"], explore(config, progress))
-    whole = config.replay == "episode"
-    return Behaviour(parts.agent, plays, config.envs, parts.steps, fresh=whole, states=parts.codec.states)
+    def plays(state: QState, progress: Any) -> tuple[Params, ActRule]:
+        params = state.online.params
+        return (params["agent"], params["central"]) if beside else params["agent"], explore(config, progress)
+
+    return parts.behaviour(policy, plays)
 
 
 def assemble(env: Environment, config: QConfig) -> Parts:
@@ -219,14 +233,15 @@ def assemble(env: Environment, config: QConfig) -> Parts:
     history = view("local+action")
     agent = build_team(spec, config, history, gain=1.0)
     widths = config.mixer_width, config.hyper_width
+    second = build_team(spec, config, history, gain=1.0)
+    weighing = Weighing(second, reader(second, lambda carry: carry[1]), unrestricted(spec.n_agents, spec.state_width))
     weighted = config.weighting != "none"
     return Parts(
         config=config,
         agent=agent,
-        read=reader(agent),
+        read=reader(agent, lambda carry: carry[0]) if weighted else reader(agent),
         mix=mixer(config.mixer, spec.n_agents, spec.n_actions, spec.state_width, *widths),
-        central=build_team(spec, config, history, gain=1.0) if weighted else None,
-        joint=unrestricted(spec.n_agents, spec.state_width) if weighted else None,
+        weighing=weighing if weighted else None,
         codec=codec(side_by_side(env, config.envs), spec.n_actions),
         steps=config.chunk if config.replay == "stream" else spec.max_steps,
         scale=spec.reward_scale if config.reward_scale is None else config.reward_scale,
@@ -247,8 +262,8 @@ def qlearning(env: Environment, config: QConfig, teacher: Frozen | None = None) 
     def init(key: PRNGKeyArray) -> QState:
         keys = jax.random.split(key, 4)
         params = {"agent": parts.agent.init(keys[0]), "mix": parts.mix.init(keys[1])}
-        if parts.central is not None and parts.joint is not None:
-            params |= {"central": parts.central.init(keys[2]), "joint": parts.joint.init(keys[3])}
+        if parts.weighing is not None:
+            params |= {"central": parts.weighing.team.init(keys[2]), "joint": parts.weighing.joint.init(keys[3])}
         online = learner(parts.tx, params)
         blank = QState(online, params, jnp.zeros((), jnp.int32), ())  # type: ignore[arg-type]
         return blank._replace(replay=room(parts, env, behaviour, blank))

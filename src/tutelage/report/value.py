@@ -21,22 +21,25 @@ def late(row: RowResults) -> np.ndarray:
 
 
 def area(row: RowResults) -> np.ndarray:
-    """Per seed: the area under the curve of success over the whole training, between 0 and 1."""
+    """Per seed: the area under the curve of success over the whole training, between 0 and 1.
+
+    NaN where the students were not evaluated until late: a method whose first stage has no students yet.
+    """
     told = []
     for s in row.seeds:
         steps = np.array([0.0] + [point["total_steps"] for point in s["curve"]])
         success = np.array([0.0] + [point["success_rate"] for point in s["curve"]])
-        told.append(float(np.trapezoid(success, steps) / steps[-1]))
+        told.append(float(np.trapezoid(success, steps) / steps[-1]) if steps[1] <= steps[-1] / 2 else np.nan)
     return np.array(told)
 
 
-def transfer(row: RowResults) -> str:
-    """Students' share of their teachers' final success; empty without a teacher."""
+def teachers(row: RowResults) -> tuple[str, str]:
+    """Success of the teachers that learned beside the students, and the students' share of it; empty without one."""
     beside = [s["test"].get("beside", {}).get("teacher") for s in row.seeds]
     if not all(beside):
-        return ""
-    teacher = np.mean([b["success_rate"] for b in beside])
-    return f"{row.success.mean() / teacher:.3f}" if teacher else "-"
+        return "", ""
+    teacher = np.array([b["success_rate"] for b in beside])
+    return mean_with_interval(teacher), f"{row.success.mean() / teacher.mean():.3f}" if teacher.any() else "-"
 
 
 def value_based(rows: Rows) -> str:
@@ -47,8 +50,13 @@ def value_based(rows: Rows) -> str:
     for row in sorted(found, key=lambda r: (r.env, order[r.method], r.name)):
         what = row.name.replace(f"/{short(row.env)}", "", 1)
         digits = 1 if row.env.startswith("predator_prey") else 3
-        scores = [mean_with_interval(late(row), digits), mean_with_interval(area(row)), mean_with_interval(row.success)]
-        body.append([f"`{row.env}`", f"`{what}`", str(len(row.seeds)), *scores, transfer(row)])
+        under = area(row)
+        scores = [
+            mean_with_interval(late(row), digits),
+            "-" if np.isnan(under).any() else mean_with_interval(under),
+            mean_with_interval(row.success),
+        ]
+        body.append([f"`{row.env}`", f"`{what}`", str(len(row.seeds)), *scores, *teachers(row)])
     header = [
         "environment",
         "row",
@@ -56,6 +64,7 @@ def value_based(rows: Rows) -> str:
         "last 5 evaluations",
         "area under the curve",
         "best, 320 episodes",
+        "its teacher",
         "transfer",
     ]
     return markdown(header, body) if body else "No results yet."
