@@ -123,19 +123,40 @@ def make_goals(valid):
     valid = jnp.array([valid])
     n, m = valid.shape[1:]
     features = jax.random.normal(jax.random.key(0), (1, n, m, 3))
-    return tutelage.types.Goals(features, valid, jnp.zeros((1, n, m)), jnp.zeros((1, n, m), bool))
+    thing = jnp.broadcast_to(jnp.arange(m), (1, n, m))
+    return tutelage.types.Goals(features, valid, jnp.zeros((1, n, m)), jnp.zeros((1, n, m), bool), thing)
 
 
 def test_a_goal_that_another_has_is_less_likely_but_no_goal_is_not():
     _, cast, _, _ = played()
     tree = cast.parts.tree
-    logits = jnp.zeros((1, 3, tree.goals + 1))
-    taken, logs = one_by_one(tree, logits, lambda i, log: jnp.array([0 if i == 0 else tree.goals]))
-    assert taken.tolist() == [[0, tree.goals, tree.goals]]
+    goals, none = make_goals([[True] * tree.goals] * 4), tree.goals
+    goals = goals._replace(thing=goals.thing.at[0, 3].add(none))  # the last has things of its own
+    logits = jnp.zeros((1, 4, none + 1))
+    taken, logs = one_by_one(tree, goals, logits, lambda i, log: jnp.array([0 if i == 0 else none]))
+    assert taken.tolist() == [[0, none, none, none]]
     p = np.exp(np.asarray(logs[0]))
     assert np.isclose(p[0], p[0, 0]).all() and np.isclose(p[1, 0] / p[1, 1], np.exp(-tree.spread))
     assert np.allclose(p[2], p[1]), "who has no goal takes nothing from others"
-    assert_close(given(tree, logits, taken), logs)
+    assert np.allclose(p[3], p[0]), "nor does who has another thing in mind"
+    assert_close(given(tree, goals, logits, taken), logs)
+
+
+def test_goals_along_steps_are_those_of_play_and_do_not_come_back():
+    """given -> goal of every step, as the policy itself goes on: what dies is none until the next decision."""
+    _, cast, _, rollouts = played()
+    own = X.of_teacher(cast.parts, rollouts["teacher"])
+    due = rollouts["teacher"].out.due
+    since = np.cumsum(np.asarray(due), 0) > 0  # before the first decision goals are an earlier rollout's
+    valid = np.asarray(own.valid)
+    found = np.asarray(X.spread_out(own.given, due & own.valid, own.steps))[:-1]
+    counts = since & valid
+    np.testing.assert_array_equal(found[counts], np.asarray(own.goal)[:-1][counts])
+    goals = jax.tree.map(lambda x: jnp.repeat(x[None], 4, 0), make_goals([[True, True]]))
+    goals = goals._replace(valid=goals.valid.at[1, 0, 0, 0].set(False))
+    steps = own.steps._replace(goals=goals)
+    given = jnp.zeros((1, 1, 1), jnp.int32)
+    assert X.spread_out(given, jnp.array([[1], [0], [0]], bool), steps)[:, 0, 0].tolist() == [0, 2, 2, 2]
 
 
 def test_a_flat_teacher_never_gives_goals():
@@ -161,10 +182,11 @@ def test_the_posterior_is_over_possible_goals_and_explains_what_was_done():
     now = jax.tree.map(lambda x: x[:-1], told.steps)
     tree, params = cast.parts.tree, state.teacher.params
     logits = execute(tree, params["executor"], tree.seen.read(now), all_goals(now.goals), now.avail)
-    log = jax.nn.log_softmax(logits)
+    log, can = jax.nn.log_softmax(logits), np.asarray(now.goals.valid)[:, b, 0]
+    alive = lambda j, t: j == tree.goals or can[t0 : t + 1, j].all()
     act = np.asarray(told.steps.action[1:])
-    l = [sum(float(log[t, b, 0, j, act[t, b, 0]]) for t in range(t0, t1) if told.valid[t, b])
-         for j in range(tree.goals + 1)]  # fmt: skip
+    l = [sum(float(log[t, b, 0, j if alive(j, t) else tree.goals, act[t, b, 0]])
+             for t in range(t0, t1) if told.valid[t, b]) for j in range(tree.goals + 1)]  # fmt: skip
     prior = coordinate(tree, params["coordinator"], jax.tree.map(lambda x: x[d, b], goals), now.state[t0, b])
     q = np.asarray(jax.nn.log_softmax(prior[0])) + np.array(l)
     assert_close(told.choice[d, b, 0], np.asarray(jax.nn.softmax(q)), 1e-3)
@@ -219,6 +241,25 @@ def test_shaping_is_of_the_goal_that_is_held_and_completion_counts_once():
     phi, done = np.asarray(goals.potential), np.asarray(goals.reached)
     expected = 0.99 * phi[t + 1, b, i, j] - phi[t, b, i, j] + (done[t + 1, b, i, j] and not done[t, b, i, j])
     assert np.isclose(paid[t, b, i], expected, atol=1e-5)
+    column = lambda *x: jnp.array(x)[:, None, None]
+    inside = column(False, True, False, True, True, False, True)  # in, out, in; another goal; given again
+    goal = column(0, 0, 0, 1, 1, 0)
+    assert T.first_time(goal, inside[:-1], inside[1:])[:, 0, 0].tolist() == [1, 0, 0, 0, 0, 1]
+
+
+def test_one_agent_alone_can_tell_that_the_team_was_not_the_teacher():
+    _, cast, state, rollouts = played()
+    told = X.of_students(cast.parts, state.teacher.params, rollouts["student"], jax.random.key(0))
+    one = told._replace(ratio=jnp.full(told.ratio.shape, 9.0).at[..., 0].set(0.0))
+    found = T.lesson(cast.parts, state.teacher, one, 1.0)
+    value = T.team_value(cast.parts, state.teacher.values.params["team"], state.teacher.returns, found.state)
+    assert_close(found.team[np.asarray(told.valid)], value[np.asarray(told.valid)])
+    assert (np.asarray(found.weight)[..., 0] == 0).all() and (np.asarray(found.weight)[..., 1:] == 1).all()
+
+
+def apart(a, b):
+    """The largest difference between two pytrees."""
+    return max(float(jnp.abs(x - y).max()) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
 def test_without_students_data_the_teacher_learns_as_if_there_were_none():
@@ -230,9 +271,7 @@ def test_without_students_data_the_teacher_learns_as_if_there_were_none():
         blind = rollouts["student"]._replace(steps=rollouts["student"].steps._replace(
             reward=rollouts["student"].steps.reward + 100))  # fmt: skip
         a, b = go(state, rollouts), go(state, rollouts | {"student": blind})
-        gap = max(float(jnp.abs(x - y).max()) for x, y in zip(*map(jax.tree.leaves, (a.values.params, b.values.params)),
-                                                           strict=True))  # fmt: skip
-        results.append(gap)
+        results.append(apart(a, b) if weight == 0 else apart(a.values.params, b.values.params))
     assert results[0] == 0 and results[1] > 0
 
 
@@ -285,23 +324,34 @@ def test_without_filter_and_off_policy_it_is_dagger():
 
 
 def test_the_ppo_term_is_about_what_students_did_and_of_the_latest_iteration_alone():
-    _, cast, state, rollouts = played(rl=1.0)
+    _, cast, state, rollouts = played(rl=1.0, core="gru")
     parts, mine = cast.parts, rollouts["student"]
     other = X.of_students(parts, state.teacher.params, mine, jax.random.key(0))
-    taught = S.teach(parts, state.teacher, other, state.value.params, True, mine.log_prob, ())
-    scores = unroll(cast.student, state.student.params, (), taught.steps, taught.steps.first).scores
+    taught = S.teach(parts, state.teacher, other, state.value.params, True, mine.log_prob, mine.carry)
+    scores = unroll(cast.student, state.student.params, taught.carry, taught.steps, taught.steps.first).scores
     done = np.asarray(taught.own)
     found = np.asarray(log_prob_of(scores, taught.action))
     assert_close(found[done], np.asarray(mine.log_prob)[done], 1e-4)
     own = X.of_teacher(parts, rollouts["teacher"])
-    theirs = S.teach(parts, state.teacher, own, state.value.params, False, rollouts["teacher"].log_prob, ())
+    drawn = rollouts["teacher"]
+    theirs = S.teach(parts, state.teacher, own, state.value.params, False, drawn.log_prob, drawn.carry[1])
     assert done.any() and not np.asarray(theirs.own).any()
 
     both = S.joined(theirs, taught)
     old = both._replace(advantage=1e6 * both.advantage)  # iteration 0; iteration 1 is the latest
     store = S.put(S.put(state.store, old, jnp.asarray(0)), both, jnp.asarray(1))
-    told = S.distil(parts.config, cast.student, state.student, store, jnp.asarray(1), jax.random.key(0), 1e-3)[1]
-    assert abs(float(told["student_rl"])) < 10
+    first = both.keep.shape[1] - taught.keep.shape[1]
+    told = S.distil(parts.config, cast.student, state.student, store, jnp.asarray(1), first, jax.random.key(0), 1e-3)[1]
+    assert 0 < abs(float(told["student_rl"])) < 10
+
+
+def test_memory_of_older_students_settles_before_it_is_learned_from():
+    steps = make_steps(make(LEVEL).spec, (12, 2))
+    steps = steps._replace(first=steps.first.at[3, 1].set(True))
+    part = lambda carry: S.Labelled(steps, carry, *[()] * 6)
+    found = np.asarray(S.settled(part(jnp.zeros(2))))[..., 0]
+    assert found[:, 0].tolist() == [False] * 8 + [True] * 4 and found[:, 1].tolist() == [False] * 3 + [True] * 9
+    assert S.settled(part(())).all()
 
 
 def test_students_read_no_state_and_no_goals():

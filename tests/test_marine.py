@@ -111,6 +111,8 @@ def test_a_limited_supply_serves_the_two_emptiest_and_ends():
     assert v.play(*[STAY] * 4).fuel == [4, 7, 8] and v.stock == [90]
     v.state = v.state._replace(stock=jnp.zeros((1, 1), jnp.int32))
     assert v.play(*[STAY] * 4).fuel == [3, 6, 7]
+    v.state = v.state._replace(stock=jnp.full((1, 1), 4, jnp.int32))
+    assert v.play(*[STAY] * 4).fuel == [6, 5, 6] and v.stock == [0], "the first takes the last four"
 
 
 def test_the_rewards():

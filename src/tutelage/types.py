@@ -72,12 +72,15 @@ class Goals(NamedTuple):
         valid: whether the agent may be given the goal now.
         potential: how far the agent has come with it; progress is the difference over a step.
         reached: whether it is done.
+        thing: number of what the goal is about. Agents are spread over things, so what they do not take from each other
+            (a port of one's own, another class's task at the same place) has different numbers.
     """
 
     features: Float[Array, "*batch N M F"]
     valid: Bool[Array, "*batch N M"]
     potential: Float[Array, "*batch N M"]
     reached: Bool[Array, "*batch N M"]
+    thing: Int[Array, "*batch N M"]
 
 
 class Places(NamedTuple):

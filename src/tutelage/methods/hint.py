@@ -27,10 +27,10 @@ from tutelage.data.vector import batch
 from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
 from tutelage.learning.normaliser import normaliser
-from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, learner
+from tutelage.learning.optim import Learner, annealed, clipped_adam, learner
 from tutelage.methods.hint_experience import Parts, Told, of_students, of_teacher
 from tutelage.methods.hint_fork import walk
-from tutelage.methods.hint_student import Labelled, distil, joined, put, student_value_loss, teach
+from tutelage.methods.hint_student import Labelled, distil, joined, learn_student_value, put, teach
 from tutelage.methods.hint_teacher import Teacher, learn, lesson
 from tutelage.networks.cores import value_net
 from tutelage.policies.acting import accompanied, sample
@@ -178,7 +178,7 @@ def update(
 ) -> tuple[HintState, Metrics]:
     """One iteration: the teacher learns, labels, and the students learn."""
     parts, config = cast.parts, cast.parts.config
-    keys, lr = jax.random.split(key, 4), annealed(config, progress)
+    keys, lr = jax.random.split(key, 5), annealed(config, progress)
     own = of_teacher(parts, played["teacher"])
     other = of_students(parts, state.teacher.params, played["student"], keys[0])
     lessons = [lesson(parts, state.teacher, own, 1.0)]
@@ -187,15 +187,14 @@ def update(
     teacher, told = learn(parts, state.teacher, lessons, keys[1], lr, goals=not config.flat)
     state = state._replace(teacher=teacher)
 
-    tx = clipped_adam(config.grad_clip)
-    value = state.value
-    for _ in range(2):
-        value, more = descend(tx, value, lambda p: student_value_loss(parts, teacher, p, other), lr)
+    value, more = learn_student_value(parts, teacher.returns, state.value, other, keys[4], lr)
     state = state._replace(value=value)
     new, here, kept = taught(cast, state, own, other, played, keys[3])
     store = put(state.store, new, state.iterations % config.store)
     theirs = lr * (config.student_lr / config.lr)
-    student, last = distil(config, cast.student, state.student, store, state.iterations, keys[2], theirs)
+    student, last = distil(
+        config, cast.student, state.student, store, state.iterations, config.envs // 2, keys[2], theirs
+    )
     told |= (
         more
         | kept

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from tutelage.configs.hint import HintConfig
 from tutelage.learning.losses import log_prob_of
 from tutelage.networks.cores import Net
-from tutelage.policies.hierarchy import Hierarchy, all_goals, coordinate, execute, one_by_one, still
+from tutelage.policies.hierarchy import Hierarchy, all_goals, coordinate, execute, lasting, one_by_one, still
 from tutelage.types import Goals, Params, Rollout, TimeStep
 
 
@@ -95,10 +95,14 @@ def goals_at(steps: TimeStep, when: Int[Array, "D B"]) -> tuple[Goals, Array]:
 
 
 def spread_out(given: Int[Array, "D B N"], due: Bool[Array, "T B"], steps: TimeStep) -> Int[Array, "T+1 B N"]:
-    """What each agent holds at each step where goals were given so at those that are due; what died becomes none."""
-    latest = jnp.clip(jnp.cumsum(due, 0) - 1, 0, given.shape[0] - 1)
-    goal = at(latest, given)
-    return still(steps.goals, jnp.concatenate([goal, goal[-1:]]))
+    """What each agent holds at each step where goals were given so at those that are due.
+
+    What died is none until the next decision, as when the teacher plays.
+    """
+    due = jnp.concatenate([due, jnp.zeros_like(due[:1])])
+    goal = at(jnp.clip(jnp.cumsum(due, 0) - 1, 0, given.shape[0] - 1), given)
+    fine = jnp.take_along_axis(lasting(steps.goals, due), goal[..., None], -1)[..., 0]
+    return jnp.where(fine, goal, steps.goals.valid.shape[-1])
 
 
 def of_teacher(parts: Parts, rollout: Rollout) -> Told:
@@ -117,8 +121,8 @@ def of_teacher(parts: Parts, rollout: Rollout) -> Told:
 def of_students(parts: Parts, params: Params, rollout: Rollout, key: PRNGKeyArray) -> Told:
     """Students' experience, with goals that explain what they did.
 
-    Per agent and stretch of steps between two decisions, goal j explains the acts by l_j = sum_t log pi(a_t | s_t, j),
-    and q_j ~ pi_H(j | s) e^{l_j}. Goals are drawn from q, one agent after another.
+    Per agent and stretch of steps between two decisions, goal j explains the acts by l_j = sum_t log pi(a_t | s_t, j)
+    (by no goal from where j has died), and q_j ~ pi_H(j | s) e^{l_j}. Goals are drawn from q, one agent after another.
     """
     tree, steps, valid = parts.tree, rollout.steps, rollout.valid
     now = jax.tree.map(lambda x: x[:-1], steps)
@@ -127,6 +131,7 @@ def of_students(parts: Parts, params: Params, rollout: Rollout, key: PRNGKeyArra
     logits = execute(tree, params["executor"], tree.seen.read(now), all_goals(now.goals), now.avail)
     action = steps.action[1:]
     every = log_prob_of(logits, jnp.broadcast_to(action[..., None], logits.shape[:-1]))
+    every = jnp.where(lasting(now.goals, due), every, every[..., -1:])
     explains = at(when, until_next(every, due, valid))
     acted = at(when, until_next(rollout.log_prob, due, valid))
 
@@ -135,7 +140,7 @@ def of_students(parts: Parts, params: Params, rollout: Rollout, key: PRNGKeyArra
     keys = jax.random.split(key, action.shape[-1])
     relabel = parts.config.explain == "relabel"
     draw = lambda i, log: jax.random.categorical(keys[i], log if relabel else log + explains[..., i, :])
-    chosen, logs = one_by_one(tree, prior, draw)
+    chosen, logs = one_by_one(tree, goals, prior, draw)
     if relabel:
         choice = jax.nn.one_hot(chosen, tree.goals + 1)
         served = jnp.take_along_axis(explains, chosen[..., None], -1)[..., 0]

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.configs.hint import HintConfig
-from tutelage.data.collect import unroll
+from tutelage.data.collect import passes, unroll
 from tutelage.learning.losses import clipped_surrogate, entropy, kl_divergence, log_prob_of, masked_mean, normalise
+from tutelage.learning.normaliser import Normaliser
 from tutelage.learning.optim import Learner, clipped_adam, descend
 from tutelage.learning.returns import gae
 from tutelage.methods.hint_experience import Parts, Told, decisions, goals_at, schedule, spread_out
@@ -49,7 +50,8 @@ def labels(parts: Parts, params: Params, told: Told) -> Float[Array, "T B N A"]:
     due = schedule(now.first, parts.config.every)
     when, _ = decisions(due, told.valid, parts.config.every)
     goals, state = goals_at(now, when)
-    best, _ = one_by_one(tree, coordinate(tree, params["coordinator"], goals, state), lambda i, log: log.argmax(-1))
+    prior = coordinate(tree, params["coordinator"], goals, state)
+    best, _ = one_by_one(tree, goals, prior, lambda i, log: log.argmax(-1))
     goal = spread_out(best, due & told.valid, told.steps)[:-1]
     return execute(tree, params["executor"], tree.seen.read(now), held(now.goals, goal), now.avail)
 
@@ -123,14 +125,27 @@ def teach(
     return Labelled(seen, carry, label, keep & counts, steps.action[1:], log_prob, every, counts & own)
 
 
-def student_value_loss(parts: Parts, teacher: Teacher, params: Params, told: Told) -> tuple[Array, Metrics]:
-    """Squared error of the students' value along their own episodes, in units of the teacher's returns."""
-    config, steps, scale = parts.config, told.steps, teacher.returns
-    value = team_value(parts, params, scale, steps.state)
-    fixed = jax.lax.stop_gradient(value)
-    gained = gae(steps.reward[1:], steps.discount[1:], fixed, told.valid, config.gamma, config.lam)
-    loss = 0.5 * masked_mean(jnp.square((value[:-1] - fixed[:-1] - gained) / scale.deviation), told.valid)
-    return loss, {"student_value": loss}
+def learn_student_value(
+    parts: Parts, scale: Normaliser, learner: Learner, told: Told, key: PRNGKeyArray, lr: Any
+) -> tuple[Learner, Metrics]:
+    """As many passes for the students' value, along their own episodes, as the teacher's gets: the two are compared.
+
+    Args:
+        scale: of the teacher's returns, in units of which both speak.
+    """
+    config, steps = parts.config, told.steps
+    value = team_value(parts, learner.params, scale, steps.state)
+    target = gae(steps.reward[1:], steps.discount[1:], value, told.valid, config.gamma, config.lam) + value[:-1]
+
+    def loss(params: Params, part: tuple[Array, Array, Array]) -> tuple[Array, Metrics]:
+        state, target, valid = part
+        error = (team_value(parts, params, scale, state) - target) / scale.deviation
+        told = 0.5 * masked_mean(jnp.square(error), valid)
+        return told, {"student_value": told}
+
+    tx, data = clipped_adam(config.grad_clip), (steps.state[:-1], target, told.valid)
+    step = lambda now, part: descend(tx, now, lambda p: loss(p, part), lr)
+    return passes(step, learner, data, key, config.epochs, config.minibatches)
 
 
 def put(store: Labelled, new: Labelled, index: Array) -> Labelled:
@@ -146,11 +161,28 @@ def student_loss(config: HintConfig, student: Policy, params: Params, part: Labe
     kl = kl_divergence(part.label, scores, steps.avail, part.keep)
     spread = entropy(scores, part.keep)
     loss, told = kl - config.student_entropy * spread, {"student_kl": kl, "student_entropy": spread}
-    if config.rl:
-        acts = log_prob_of(scores, part.action)
-        rl = clipped_surrogate(acts, part.log_prob, part.advantage, part.own, config.clip)
-        loss, told["student_rl"] = loss + config.rl * rl, rl
     return loss, told
+
+
+def student_rl(config: HintConfig, student: Policy, params: Params, part: Labelled) -> tuple[Array, Metrics]:
+    """PPO on what the students did themselves."""
+    scores = unroll(student, params, part.carry, part.steps, part.steps.first).scores
+    assert scores is not None
+    acts = log_prob_of(scores, part.action)
+    loss = clipped_surrogate(acts, part.log_prob, part.advantage, part.own, config.clip)
+    return config.rl * loss, {"student_rl": loss}
+
+
+SETTLES = 8
+"""Steps after which memory has become that of the students who learn, where a sequence began with older students'."""
+
+
+def settled(part: Labelled) -> Bool[Array, "T B 1"]:
+    """Whether memory is the students' own: no matter without memory, from an episode's start, or after a few steps."""
+    first = part.steps.first
+    if not jax.tree.leaves(part.carry):
+        return jnp.ones((*first.shape, 1), bool)
+    return ((jnp.cumsum(first, 0) > 0) | (jnp.arange(first.shape[0]) >= SETTLES)[:, None])[..., None]
 
 
 def distil(
@@ -159,26 +191,40 @@ def distil(
     learner: Learner,
     store: Labelled,
     iteration: Array,
+    first_own: int,
     key: PRNGKeyArray,
     lr: Any,
 ) -> tuple[Learner, Metrics]:
-    """Gradient steps on sequences drawn from the last iterations; the PPO term learns from the latest alone.
+    """Gradient steps on sequences drawn from the last iterations; the PPO term has its own draw, of the latest.
 
     Args:
         iteration: number of the latest, from 0.
+        first_own: column of the store from which on students acted.
     """
     tx, filled = clipped_adam(config.grad_clip), jnp.minimum(iteration + 1, config.store)
     sequences = store.keep.shape[2]
 
+    def drawn(which: Array, column: Array) -> Labelled:
+        part = jax.tree.map(lambda x: jnp.moveaxis(x[which, :, column], 0, 1), store._replace(carry=()))
+        return part._replace(carry=jax.tree.map(lambda x: x[which, column], store.carry))
+
     def step(now: Learner, key: PRNGKeyArray) -> tuple[Learner, Metrics]:
-        keys = jax.random.split(key)
+        keys = jax.random.split(key, 3)
         which = jax.random.randint(keys[0], (config.batch,), 0, filled)
         column = jax.random.randint(keys[1], (config.batch,), 0, sequences)
-        pick = lambda x: jnp.moveaxis(x[which, :, column], 0, 1)
-        part = jax.tree.map(pick, store._replace(carry=()))
-        latest = (which == iteration % config.store)[None, :, None]
-        part = part._replace(carry=jax.tree.map(lambda x: x[which, column], store.carry), own=part.own & latest)
-        return descend(tx, now, lambda p: student_loss(config, student, p, part), lr)
+        part = drawn(which, column)
+        part = part._replace(keep=part.keep & settled(part))
+        if not config.rl:
+            return descend(tx, now, lambda p: student_loss(config, student, p, part), lr)
+        mine = jax.random.randint(keys[2], (config.batch,), first_own, sequences)
+        latest = drawn(jnp.full(config.batch, iteration % config.store), mine)
+
+        def loss(params: Params) -> tuple[Array, Metrics]:
+            taught, told = student_loss(config, student, params, part)
+            own, more = student_rl(config, student, params, latest)
+            return taught + own, told | more
+
+        return descend(tx, now, loss, lr)
 
     learner, told = jax.lax.scan(step, learner, jax.random.split(key, config.distil))
     return learner, jax.tree.map(jnp.mean, told)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.data.collect import passes
 from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of, masked_mean, normalise
@@ -48,8 +48,23 @@ def progress_of(parts: Parts, told: Told) -> Float[Array, "T B N"]:
     index = jnp.minimum(held_now, parts.tree.goals - 1)[..., None]
     of = lambda x: jnp.take_along_axis(x, index, -1)[..., 0]
     gain = parts.config.gamma * of(goals.potential[1:]) - of(goals.potential[:-1])
-    done = of(goals.reached[1:]) & ~of(goals.reached[:-1])
-    return jnp.where(real, gain + done, 0.0)
+    return jnp.where(real, gain + first_time(held_now, of(goals.reached[:-1]), of(goals.reached[1:])), 0.0)
+
+
+def first_time(goal: Int[Array, "T B N"], was: Bool[Array, "T B N"], now: Bool[Array, "T B N"]) -> Bool[Array, "T B N"]:
+    """Where a goal is completed for the first time since it was given: going in and out earns nothing.
+
+    Args:
+        goal: what is held. was, now: whether it is reached before and after the step.
+    """
+
+    def body(before: tuple[Array, Array], step: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], Array]:
+        goal, was, now = step
+        had = was | (before[1] & (goal == before[0]))
+        return (goal, had | now), now & ~had
+
+    start = goal[0], jnp.zeros_like(was[0])
+    return jax.lax.scan(body, start, (goal, was, now))[1]
 
 
 class Lesson(NamedTuple):
@@ -83,7 +98,7 @@ def team_value(parts: Parts, net: Params, returns: Normaliser, state: Array) -> 
 
 
 def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
-    """Advantages and targets of one source of experience. `weight`: of all its losses."""
+    """Advantages and targets of one source of experience. `weight`: of what it says about acts and goals."""
     config, tree, steps = parts.config, parts.tree, told.steps
     now = jax.tree.map(lambda x: x[:-1], steps)
     seen, goal = tree.seen.read(steps), held(steps.goals, told.goal)
@@ -93,8 +108,9 @@ def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
     reward, discount = steps.reward[1:], steps.discount[1:]
     paid = (reward / teacher.returns.deviation)[..., None] + config.shaping * progress_of(parts, told)
     advantage, target = vtrace(paid, discount, each, told.ratio, told.valid, config.gamma, config.lam)
-    # The team's value: how much of this is the teacher's doing is the mean over agents.
-    _, team_target = vtrace(reward, discount, team, told.ratio.mean(-1), told.valid, config.gamma, config.lam)
+    # The team's value: the teacher would have done all of this, so one agent alone can rule it out.
+    joint = jnp.minimum(told.ratio, 1.0).prod(-1)
+    _, team_target = vtrace(reward, discount, team, joint, told.valid, config.gamma, config.lam)
 
     due = jnp.zeros(told.valid.shape, bool)
     columns = jnp.arange(due.shape[1])[None]
@@ -119,7 +135,7 @@ def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
         where=where,
         given=told.given,
         choice=told.choice,
-        before=given(tree, logits, told.given),
+        before=given(tree, goals, logits, told.given),
         high_weight=weight * told.high,
         high_advantage=at(told.when, to_decision(reward, discount, team, due, told.valid, config.gamma) - team[:-1]),
         high_counts=told.some[..., None] & at(told.when, now.alive),
@@ -155,7 +171,7 @@ def coordinator_loss(parts: Parts, params: Params, part: Lesson) -> tuple[Array,
     At the old parameters its gradient is that of the policy with the goal summed out.
     """
     logits = coordinate(parts.tree, params, part.goals, part.where)
-    now = given(parts.tree, logits, part.given)
+    now = given(parts.tree, part.goals, logits, part.given)
     log_ratio = (part.choice * jnp.where(part.choice > 0, now - part.before, 0.0)).sum(-1)
     advantage = jnp.broadcast_to(part.high_advantage[..., None], log_ratio.shape)
     where, clip = part.high_counts, parts.config.clip
@@ -167,7 +183,7 @@ def coordinator_loss(parts: Parts, params: Params, part: Lesson) -> tuple[Array,
 def values_loss(parts: Parts, params: Params, returns: Normaliser, part: Lesson) -> tuple[Array, Metrics]:
     """Squared errors of the values per agent and of the team's value, this in units of its deviation."""
     each = parts.tree.value.apply(params["each"], part.state, part.seen, part.goal)
-    of_each = 0.5 * masked_mean(jnp.square(each - part.each), part.counts)
+    of_each = 0.5 * masked_mean(jnp.square(each - part.each), part.valid[..., None])
     error = (team_value(parts, params["team"], returns, part.state) - part.team) / returns.deviation
     of_team = 0.5 * masked_mean(jnp.square(error), part.valid)
     return of_each + of_team, {"value": of_each, "team_value": of_team}

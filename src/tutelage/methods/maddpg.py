@@ -101,8 +101,8 @@ def critic_targets(parts: Parts, target: Params, data: Sequences, key: PRNGKeyAr
     return parts.scale * steps.reward[1:, :, None] + config.gamma * steps.discount[1:, :, None] * value
 
 
-def critic_loss(parts: Parts, critic: Params, goal: Array, data: Sequences, where: Bool[Array, "T C N"]) -> Any:
-    """Squared error of every critic at what was done."""
+def critic_loss(parts: Parts, critic: Params, goal: Array, data: Sequences, where: Bool[Array, "T C *N"]) -> Any:
+    """Squared error of every critic at what was done, a dead agent's too: before its death it is bootstrapped from."""
     taken = played(data, data.steps.avail.shape[-1])
     value = parts.critic.apply(critic, data.steps.state[:-1], taken, taken)
     loss = masked_mean(jnp.square(value - goal), where)
@@ -131,7 +131,7 @@ def improve(parts: Parts, state: MaddpgState, key: PRNGKeyArray, progress: Any) 
         data = sampled(parts, state.replay, keys[0])
         where = data.counts[..., None] & data.steps.alive[:-1]
         goal = jax.lax.stop_gradient(critic_targets(parts, now.target, data, keys[1]))
-        critic, told = descend(tx, now.critic, lambda p: critic_loss(parts, p, goal, data, where), lr)
+        critic, told = descend(tx, now.critic, lambda p: critic_loss(parts, p, goal, data, data.counts[..., None]), lr)
         acts = lambda p: actor_loss(parts, p, critic.params, data, where, keys[2])
         actor, more = descend(tx, now.actor, acts, lr)
         online = {"actor": actor.params, "critic": critic.params}

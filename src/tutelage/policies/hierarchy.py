@@ -109,10 +109,34 @@ def coordinate(parts: Hierarchy, params: Params, goals: Goals, state: Float[Arra
     return parts.coordinator.apply(params, goals.features, goals.valid, state)
 
 
+def lasting(goals: Goals, due: Bool[Array, "T B"]) -> Bool[Array, "T B N M+1"]:
+    """Which goals, had they been given at the decision before, would still be held: they never died since."""
+
+    def body(before: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+        can, due = step
+        now = can & (before | due[..., None, None])
+        return now, now
+
+    fine = possible(goals)
+    return jax.lax.scan(body, jnp.ones_like(fine[0]), (fine, due))[1]
+
+
+def things(parts: Hierarchy, goals: Goals, goal: Int[Array, "*b N"]) -> Int[Array, "*b N"]:
+    """The thing that each agent's goal is about; -1 without a goal."""
+    index = jnp.minimum(goal, parts.goals - 1)[..., None]
+    return jnp.where(goal < parts.goals, jnp.take_along_axis(goals.thing, index, -1)[..., 0], -1)
+
+
+def crowd(goals: Goals, thing: Int[Array, "*b K"], i: int) -> Float[Array, "*b M+1"]:
+    """How many of these things each goal of agent i is about; none is never crowded."""
+    same = (goals.thing[..., i, :, None] == thing[..., None, :]).sum(-1)
+    return jnp.pad(same.astype(jnp.float32), [(0, 0)] * (same.ndim - 1) + [(0, 1)])
+
+
 def one_by_one(
-    parts: Hierarchy, logits: Float[Array, "*b N M+1"], choose: Any
+    parts: Hierarchy, goals: Goals, logits: Float[Array, "*b N M+1"], choose: Any
 ) -> tuple[Int[Array, "*b N"], Float[Array, "*b N M+1"]]:
-    """Give goals to one agent after another; a goal's logit falls with every agent that has it already.
+    """Give goals to one agent after another; a goal's logit falls with every agent that has its thing already.
 
     Args:
         choose: (agent's number, log-probabilities (..., M + 1)) -> goal (...).
@@ -120,22 +144,21 @@ def one_by_one(
     Returns:
         The goals, and every agent's log-probabilities given its predecessors' goals.
     """
-    m, taken = parts.goals, jnp.zeros(logits[..., 0, :].shape)
-    goals, logs = [], []
+    chosen, logs = jnp.full(logits.shape[:-1], parts.goals), []
     for i in range(logits.shape[-2]):
-        log = jax.nn.log_softmax(logits[..., i, :] - parts.spread * taken)
-        goal = choose(i, log)
-        taken = taken + jnp.where(jnp.arange(m + 1) == m, 0.0, jax.nn.one_hot(goal, m + 1))
-        goals.append(goal)
+        log = jax.nn.log_softmax(logits[..., i, :] - parts.spread * crowd(goals, things(parts, goals, chosen), i))
+        chosen = chosen.at[..., i].set(choose(i, log))
         logs.append(log)
-    return jnp.stack(goals, -1), jnp.stack(logs, -2)
+    return chosen, jnp.stack(logs, -2)
 
 
-def given(parts: Hierarchy, logits: Float[Array, "*b N M+1"], goal: Int[Array, "*b N"]) -> Float[Array, "*b N M+1"]:
+def given(
+    parts: Hierarchy, goals: Goals, logits: Float[Array, "*b N M+1"], goal: Int[Array, "*b N"]
+) -> Float[Array, "*b N M+1"]:
     """Log-probabilities of every agent's goals where these were given: what `one_by_one` would have had."""
-    real = jnp.where(jnp.arange(parts.goals + 1) == parts.goals, 0.0, jax.nn.one_hot(goal, parts.goals + 1))
-    before = jnp.cumsum(real, -2) - real
-    return jax.nn.log_softmax(logits - parts.spread * jax.lax.stop_gradient(before))
+    thing = things(parts, goals, goal)
+    before = jnp.stack([crowd(goals, thing[..., :i], i) for i in range(thing.shape[-1])], -2)
+    return jax.nn.log_softmax(logits - parts.spread * before)
 
 
 def execute(
@@ -176,7 +199,7 @@ def teacher_policy(parts: Hierarchy, explore: bool, random_goals: bool = False) 
             logits = coordinate(parts, params["coordinator"], ts.goals, ts.state)
         keys = jax.random.split(key, goal.shape[-1])
         pick = lambda i, log: jax.random.categorical(keys[i], log) if explore else log.argmax(-1)
-        drawn, _ = one_by_one(parts, logits, pick)
+        drawn, _ = one_by_one(parts, ts.goals, logits, pick)
         goal = still(ts.goals, jnp.where(due[:, None], drawn, goal).astype(jnp.int32))
         scores = execute(parts, params["executor"], parts.seen.read(ts), held(ts.goals, goal), ts.avail)
         return (goal, clock + 1), Out(scores, extra=Drawn(goal, due))

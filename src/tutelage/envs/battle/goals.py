@@ -27,4 +27,5 @@ def goals(rules: Rules, state: Battle) -> Goals:
         valid=up & alive[:n, None],
         potential=-theirs - far / MAP_SIZE,
         reached=~up,
+        thing=pair(jnp.arange(far.shape[1])[None, :, None]),
     )

@@ -39,4 +39,5 @@ def goals(rules: Rules, state: Blaze, oracle: bool, limit: int) -> Goals:
         valid=jnp.where(acts, count > 0, ~scouted[None]),
         potential=jnp.where(acts, -0.5 * count - far, 2 * fresh - far),
         reached=jnp.where(acts, count == 0, scouted[None]),
+        thing=each(np.arange(r)[None, :, None] + r * acts),
     )

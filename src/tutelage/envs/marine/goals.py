@@ -37,10 +37,13 @@ def goals(rules: Rules, state: Voyage) -> Goals:
     valid = jnp.concatenate([sails, meets & needy], 1)
     progress = jnp.where(home, -far, -far - 2 * jnp.maximum(lacks, 0))
     done = jnp.concatenate([~sails, ~needy], 1)
+    # Ships share no port, and who meets whom concerns the ship that is met.
+    thing = np.where(np.arange(n + 1) == 0, n + np.arange(n)[:, None], np.arange(n + 1) - 1)
     features = [kind, home, dx / rules.size, dy / rules.size, far, lacks]
     return Goals(
         features=jnp.stack([f.astype(jnp.float32) for f in features], 2),
         valid=valid,
         potential=progress,
         reached=done,
+        thing=jnp.broadcast_to(thing[..., None], far.shape),
     )

@@ -137,8 +137,8 @@ def distance(rules: Rules, state: Voyage) -> Int[Array, "R B"]:
 
 
 def needs(rules: Rules, state: Voyage) -> Bool[Array, "R B"]:
-    """Which routing ships cannot arrive on what is in their tanks."""
-    return ~state.arrived & (distance(rules, state) > state.fuel)
+    """Which routing ships cannot arrive on what is in their tanks: a ship goes one move further than it has fuel."""
+    return ~state.arrived & (distance(rules, state) > state.fuel + 1)
 
 
 def together(rules: Rules, state: Voyage) -> Bool[Array, "R L B"]:
@@ -214,10 +214,12 @@ def refuel(
         fuel = fuel - ROBBED * (caught & sails & ~together(rules, state).any(1))
     handed = steps_of(calm, HANDED[rules.size])
     each = handed[:, None] * served
+    if rules.supply:  # to one ship after another, until nothing is left
+        each = jnp.clip(each - jnp.maximum(jnp.cumsum(each, 0) - state.stock, 0), 0)
     filled = jnp.minimum(jnp.maximum(fuel, 0) + each.sum(1), rules.size)
     fuel = jnp.where(served.any(1), filled, jnp.maximum(fuel, 0))
     stock = state.stock - each.sum(0) if rules.supply else state.stock
-    return state._replace(fuel=fuel, stock=jnp.maximum(stock, 0))
+    return state._replace(fuel=fuel, stock=stock)
 
 
 def potential_reward(

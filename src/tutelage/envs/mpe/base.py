@@ -80,6 +80,7 @@ class Mpe:
             valid=jnp.ones(far.shape, bool),
             potential=-far,
             reached=far < NEAR,
+            thing=jnp.broadcast_to(jnp.arange(far.shape[1]), far.shape),
         )
 
     def _places(self, state: EnvState) -> Float[Array, "M 2"]:

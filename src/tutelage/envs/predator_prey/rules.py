@@ -231,4 +231,5 @@ def goals(rules: Rules, state: Hunt) -> Goals:
         valid=there & state.free[:n, None],
         potential=-far,
         reached=~there,
+        thing=jnp.broadcast_to(jnp.arange(rules.prey)[None, :, None], far.shape),
     )
