@@ -19,6 +19,7 @@ from tutelage.data.episodes import Episodes
 from tutelage.data.vector import batch
 from tutelage.learning.losses import log_prob_of
 from tutelage.learning.returns import gae, vtrace
+from tutelage.learning.shaping import first_time, progress
 from tutelage.methods import hint as H
 from tutelage.methods import hint_experience as X
 from tutelage.methods import hint_fork as F
@@ -233,7 +234,7 @@ def test_what_a_goal_earned_is_summed_to_the_next_decision_and_bootstrapped_ther
 def test_shaping_is_of_the_goal_that_is_held_and_completion_counts_once():
     _, cast, _, rollouts = played()
     told = X.of_teacher(cast.parts, rollouts["teacher"])
-    paid, goals = np.asarray(T.progress_of(cast.parts, told)), told.steps.goals
+    paid, goals = np.asarray(progress(told.steps.goals, told.goal[:-1], 0.99)), told.steps.goals
     goal = np.asarray(told.goal)[:-1]
     assert (paid[goal == cast.parts.tree.goals] == 0).all()
     t, b, i = (x[0] for x in np.nonzero(goal < cast.parts.tree.goals))
@@ -244,7 +245,7 @@ def test_shaping_is_of_the_goal_that_is_held_and_completion_counts_once():
     column = lambda *x: jnp.array(x)[:, None, None]
     inside = column(False, True, False, True, True, False, True)  # in, out, in; another goal; given again
     goal = column(0, 0, 0, 1, 1, 0)
-    assert T.first_time(goal, inside[:-1], inside[1:])[:, 0, 0].tolist() == [1, 0, 0, 0, 0, 1]
+    assert first_time(goal, inside[:-1], inside[1:])[:, 0, 0].tolist() == [1, 0, 0, 0, 0, 1]
 
 
 def test_one_agent_alone_can_tell_that_the_team_was_not_the_teacher():

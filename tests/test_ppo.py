@@ -11,12 +11,13 @@ import pytest
 
 from helpers import TINY, assert_close, build, make_spec, make_steps, one_rollout, random_params, run_stage
 from tutelage import BadInput, evaluate, make
-from tutelage.data.collect import unroll
+from tutelage.data.collect import begin, play, unroll
+from tutelage.data.vector import batch
 from tutelage.learning.normaliser import Normaliser
 from tutelage.methods import ppo
 from tutelage.policies.cost import layer_cost
 from tutelage.policies.critic import critic_policy
-from tutelage.policies.views import view
+from tutelage.policies.views import state_and_goals, view
 from tutelage.registry import method_config
 
 LEARNS = {**TINY, "critic_width": 16, "envs": 32, "epochs": 4, "lr": 1e-2, "steps": 12_000}
@@ -288,3 +289,56 @@ def test_the_learning_rate_falls_to_zero_over_the_budget():
         jax.tree.leaves(update(p)), jax.tree.leaves(state.actor.params), strict=True))  # fmt: skip
     assert change(0.0) > 0 and change(1.0) == 0
     np.testing.assert_allclose(change(0.5) / change(0.0), 0.5, rtol=0.3)
+
+
+# ---- goals -----------------------------------------------------------------------------------------------------------
+def with_goals(**settings):
+    """A method on a level with goals, its parts and a rollout."""
+    env = make("fire_commander/5x5", radio=True, max_steps=12)
+    method = build("mappo", env, **{**TINY, **settings})
+    state = jax.jit(method.init)(jax.random.key(0))
+    config = method_config("mappo", **{**TINY, **settings})
+    seen = state_and_goals(env) if config.critic == "goals" else view("state")
+    parts = ppo.Parts(config, method.roles["student"], critic_policy(env.spec, seen, config.critic_width))
+    behaviour = method.stages[0].behaviours["actor"]
+    vector = batch(env, behaviour.envs, behaviour.goals)
+    here = begin(vector, behaviour.policy, jax.random.key(1))
+    return method, parts, state, jax.jit(lambda h: play(vector, behaviour, state, 0.0, h, jax.random.key(2))[1])(here)
+
+
+def test_shaping_pays_for_coming_nearer_to_the_most_promising_goal():
+    _, parts, state, rollout = with_goals(shaping=0.5, rollout=4)
+    state = state._replace(returns=Normaliser(jnp.zeros(()), jnp.array(4.0), jnp.ones(())))  # deviation 2
+    goals = jax.tree.map(np.asarray, rollout.steps.goals)
+    best = np.where(goals.valid, goals.potential, -np.inf).argmax(-1)
+    pick = lambda x: np.take_along_axis(x, best[:-1][..., None], -1)[..., 0]
+    nearer = 0.99 * pick(goals.potential[1:]) - pick(goals.potential[:-1])
+    nearer += pick(goals.reached[1:]) & ~pick(goals.reached[:-1])
+    nearer = np.where(goals.valid[:-1].any(-1), nearer, 0.0).mean(-1)
+    assert np.abs(nearer).max() > 0.01
+    paid = rollout._replace(steps=rollout.steps._replace(reward=rollout.steps.reward.at[1:].add(0.5 * 2 * nearer)))
+    plain = ppo.Parts(dataclasses.replace(parts.config, shaping=0.0), parts.actor, parts.critic)
+    assert_close(ppo.prepare(parts, state, rollout)[1].target, ppo.prepare(plain, state, paid)[1].target, 1e-4)
+
+
+def test_a_critic_of_goals_reads_possible_ones_and_is_kept_out_of_the_run():
+    method, parts, state, rollout = with_goals(critic="goals")
+    assert set(method.roles) == {"student"} == set(method.params(state))
+    value = jax.jit(lambda s: ppo.value_of(parts, state.critic.params, state.returns, s))
+    steps, goals = rollout.steps, rollout.steps.goals
+    told = value(steps)
+    assert told.shape == steps.reward.shape
+    real = goals.valid[..., None]
+    assert_close(value(steps._replace(goals=goals._replace(features=jnp.where(real, goals.features, 9.0)))), told)
+    other = value(steps._replace(goals=goals._replace(features=jnp.where(real, 9.0, goals.features))))
+    assert (np.asarray(other) != np.asarray(told)).any()
+    told = jax.jit(lambda s: method.stages[0].update(s, {"actor": rollout}, jax.random.key(0), jnp.zeros(())))(state)[1]
+    assert all(np.isfinite(x).all() for x in told.values())
+
+
+@pytest.mark.parametrize("settings", [dict(critic="goals"), dict(shaping=1.0)])
+def test_goals_are_asked_for_only_where_there_are_some_and_where_they_are_used(settings):
+    with pytest.raises(BadInput, match="offers no goals"):
+        build("mappo", make("probe/action"), **settings)
+    with pytest.raises(BadInput, match="only mappo and ippo"):
+        build("happo", make("fire_commander/5x5"), **settings)

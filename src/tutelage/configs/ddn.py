@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tutelage.configs.checks import check_choices, check_positive, check_unit, silent
-from tutelage.configs.ppo import PpoConfig
+from tutelage.configs.ppo import PpoConfig, without_goals
 from tutelage.configs.qlearning import QConfig
 from tutelage.errors import BadInput
 
@@ -110,4 +110,5 @@ class PtdeMappoConfig(PpoConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         silent(self)
+        without_goals(self)
         check_positive(self, "fusion_width", "generator", "predict")

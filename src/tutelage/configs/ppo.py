@@ -23,8 +23,9 @@ class PpoConfig(TeamSettings):
     """Who shares weights: every agent of one width, only those of one agent type as well, or nobody."""
     actor_view: Literal["local", "local-no-id", "local+state"] = "local"
     """What an agent reads: its observation and its number, the observation alone, or the world state as well."""
-    critic: Literal["team", "per_agent"] = later("team")
-    """MAPPO's critic: one value for the team from the world state, or one per agent from its observation as well."""
+    critic: Literal["team", "per_agent", "goals"] = later("team")
+    """MAPPO's critic: one value for the team from the world state, the same from the environment's goals as well, or
+    one per agent from its observation as well."""
     critic_width: int = 128
     """Width of the critic's two layers."""
     envs: int = 128
@@ -47,6 +48,8 @@ class PpoConfig(TeamSettings):
     """Lambda of the generalised advantage estimate."""
     clip: float = 0.2
     """Clip range of the probability ratio."""
+    shaping: float = later(0.0)
+    """Weight of the mean agent's progress towards its most promising goal, in deviations of the returns, as reward."""
     entropy: float = 0.01
     """Weight of the entropy bonus."""
     grad_clip: float = 0.5
@@ -67,6 +70,8 @@ class PpoConfig(TeamSettings):
         if self.messages != "none" and self.chunk == 1:
             raise BadInput("chunk = 1: what is said is heard a step later; messages need sequences of 2 steps or more")
         rows = self.envs * self.rollout // self.chunk
+        if self.shaping < 0:
+            raise BadInput(f"shaping = {self.shaping!r}: must not be negative")
         if rows % self.minibatches:
             raise BadInput(f"minibatches = {self.minibatches}: must divide envs x rollout / chunk = {rows}")
 
@@ -81,3 +86,10 @@ class HappoConfig(PpoConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         silent(self)
+        without_goals(self)
+
+
+def without_goals(config: PpoConfig) -> None:
+    """Refuse goals in the critic or the reward, for methods that have no use for them."""
+    if config.critic == "goals" or config.shaping:
+        raise BadInput(f"critic = {config.critic!r}, shaping = {config.shaping}: only mappo and ippo know goals")

@@ -36,7 +36,7 @@ from tutelage.networks.cores import value_net
 from tutelage.policies.acting import accompanied, sample
 from tutelage.policies.build import build_team
 from tutelage.policies.hierarchy import hierarchy, teacher_policy
-from tutelage.policies.views import view
+from tutelage.policies.views import offered, view
 from tutelage.types import (
     Behaviour,
     Environment,
@@ -78,13 +78,10 @@ class Cast(NamedTuple):
 
 def build(env: Environment, config: HintConfig) -> Cast:
     """Teacher and students; raises BadInput where the environment offers no goals."""
-    if not hasattr(env, "goals"):
-        raise BadInput("hint: this environment offers no goals to assign (it has no method `goals`)")
     spec = env.spec
-    offered = jax.eval_shape(lambda key: env.goals(env.reset(key)[0]), jax.random.key(0))
     seen = view(config.teacher_view)
     sizes = (config.teacher_width, config.pair_width)
-    tree = hierarchy(spec, offered, seen, *sizes, config.every, config.spread, config.flat)
+    tree = hierarchy(spec, offered(env), seen, *sizes, config.every, config.spread, config.flat)
     parts = Parts(config, tree, value_net(spec.state_width, config.teacher_width))
     walks = batch(env, config.fork_envs, goals=True) if config.filter_student == "fork" else None
     return Cast(parts, build_team(spec, config, view("local")), walks)

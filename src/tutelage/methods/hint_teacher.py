@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from tutelage.data.collect import passes
 from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of, masked_mean, normalise
 from tutelage.learning.normaliser import Normaliser, observe
 from tutelage.learning.optim import Learner, clipped_adam, descend
 from tutelage.learning.returns import vtrace
+from tutelage.learning.shaping import progress
 from tutelage.methods.hint_experience import Parts, Told, at, goals_at
 from tutelage.policies.hierarchy import coordinate, execute, given, held
 from tutelage.types import Goals, Metrics, Params
@@ -39,32 +40,6 @@ class Teacher(NamedTuple):
     def params(self) -> Params:
         """Of the teacher as a policy."""
         return {"coordinator": self.coordinator.params, "executor": self.executor.params}
-
-
-def progress_of(parts: Parts, told: Told) -> Float[Array, "T B N"]:
-    """Shaping: g Phi' - Phi of the goal held, and 1 where it was completed; 0 without a goal."""
-    goals, held_now = told.steps.goals, told.goal[:-1]
-    real = held_now < parts.tree.goals
-    index = jnp.minimum(held_now, parts.tree.goals - 1)[..., None]
-    of = lambda x: jnp.take_along_axis(x, index, -1)[..., 0]
-    gain = parts.config.gamma * of(goals.potential[1:]) - of(goals.potential[:-1])
-    return jnp.where(real, gain + first_time(held_now, of(goals.reached[:-1]), of(goals.reached[1:])), 0.0)
-
-
-def first_time(goal: Int[Array, "T B N"], was: Bool[Array, "T B N"], now: Bool[Array, "T B N"]) -> Bool[Array, "T B N"]:
-    """Where a goal is completed for the first time since it was given: going in and out earns nothing.
-
-    Args:
-        goal: what is held. was, now: whether it is reached before and after the step.
-    """
-
-    def body(before: tuple[Array, Array], step: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], Array]:
-        goal, was, now = step
-        had = was | (before[1] & (goal == before[0]))
-        return (goal, had | now), now & ~had
-
-    start = goal[0], jnp.zeros_like(was[0])
-    return jax.lax.scan(body, start, (goal, was, now))[1]
 
 
 class Lesson(NamedTuple):
@@ -106,7 +81,9 @@ def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
     each = tree.value.apply(values["each"], steps.state, seen, goal)
     team = team_value(parts, values["team"], teacher.returns, steps.state)
     reward, discount = steps.reward[1:], steps.discount[1:]
-    paid = (reward / teacher.returns.deviation)[..., None] + config.shaping * progress_of(parts, told)
+    paid = (reward / teacher.returns.deviation)[..., None] + config.shaping * progress(
+        steps.goals, told.goal[:-1], config.gamma
+    )
     advantage, target = vtrace(paid, discount, each, told.ratio, told.valid, config.gamma, config.lam)
     # The team's value: the teacher would have done all of this, so one agent alone can rule it out.
     joint = jnp.minimum(told.ratio, 1.0).prod(-1)

@@ -22,10 +22,11 @@ from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of, ma
 from tutelage.learning.normaliser import Normaliser, observe
 from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, learner
 from tutelage.learning.returns import expand_like, gae
+from tutelage.learning.shaping import most_promising, progress
 from tutelage.policies.acting import sample
 from tutelage.policies.build import build_team
 from tutelage.policies.critic import critic_policy
-from tutelage.policies.views import View, view
+from tutelage.policies.views import View, offered, state_and_goals, view
 from tutelage.types import (
     Behaviour,
     Environment,
@@ -35,7 +36,6 @@ from tutelage.types import (
     Params,
     Policy,
     Rollout,
-    Spec,
     Stage,
     TimeStep,
 )
@@ -69,15 +69,15 @@ def central_view(config: PpoConfig) -> View:
 
 
 def mappo(env: Environment, config: PpoConfig, teacher: Frozen | None = None) -> Method:
-    """Multi-agent PPO: one team value from the world state, or one per agent from state and observation."""
-    return ppo(env.spec, config, central_view(config), teacher)
+    """Multi-agent PPO: a team value from the world state (and goals), or one per agent from state and observation."""
+    return ppo(env, config, state_and_goals(env) if config.critic == "goals" else central_view(config), teacher)
 
 
 def ippo(env: Environment, config: PpoConfig, teacher: Frozen | None = None) -> Method:
     """Independent PPO: one value per agent from its own observation."""
     if config.critic != "team":
         raise BadInput(f"critic = {config.critic!r}: an ippo critic reads what its agent observes; use mappo")
-    return ppo(env.spec, config, view("local"), teacher)
+    return ppo(env, config, view("local"), teacher)
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,15 @@ def prepare(parts: Parts, state: PpoState, rollout: Rollout) -> tuple[Normaliser
     config, steps = parts.config, rollout.steps
     inputs = jax.tree.map(lambda x: x[:-1], steps)
     value = value_of(parts, state.critic.params, state.returns, steps)
-    advantage = gae(steps.reward[1:], steps.discount[1:], value, rollout.valid, config.gamma, config.lam)
+    reward = steps.reward[1:]
+    if config.shaping:
+        nearer = progress(steps.goals, most_promising(inputs.goals), config.gamma).mean(-1)
+        reward = reward + config.shaping * state.returns.deviation * nearer
+    advantage = gae(reward, steps.discount[1:], value, rollout.valid, config.gamma, config.lam)
     target = advantage + value[:-1]
     alive = rollout.valid[..., None] & inputs.alive
     batch = Batch(
-        inputs=inputs,
+        inputs=inputs if config.critic == "goals" else inputs._replace(goals=()),
         carry=rollout.out,
         action=steps.action[1:],
         log_prob=rollout.log_prob,
@@ -171,10 +175,13 @@ def start(parts: Parts, key: PRNGKeyArray) -> PpoState:
     return PpoState(learner(tx, parts.actor.init(key_actor)), learner(tx, critic["net"]), critic["returns"])
 
 
-def ppo(spec: Spec, config: PpoConfig, critic_view: View, teacher: Frozen | None) -> Method:
-    """PPO with the given view for the critic."""
+def ppo(env: Environment, config: PpoConfig, critic_view: View, teacher: Frozen | None) -> Method:
+    """PPO with the given view for the critic. A critic that reads goals is no part of the run's policies."""
     if teacher is not None:
         raise BadInput("teacher: PPO learns by itself; distil with kd_marl, kl or bc")
+    if config.shaping:
+        offered(env)
+    spec, by_goals = env.spec, config.critic == "goals"
     actor = build_team(spec, config, view(config.actor_view))
     parts = Parts(config, actor, critic_policy(spec, critic_view, config.critic_width))
 
@@ -189,14 +196,15 @@ def ppo(spec: Spec, config: PpoConfig, critic_view: View, teacher: Frozen | None
         envs=config.envs,
         steps=config.rollout,
         record=lambda timestep, carry, out: carry,
+        goals=by_goals or config.shaping > 0,
     )
     role = "student" if view(config.actor_view).decentralised else "teacher"
     return Method(
         init=lambda key: start(parts, key),
         stages=(Stage("train", {"actor": behaviour}, update, config.steps),),
-        roles={role: parts.actor, "critic": parts.critic},
+        roles={role: parts.actor} if by_goals else {role: parts.actor, "critic": parts.critic},
         params=lambda state: {
             role: state.actor.params,
-            "critic": {"net": state.critic.params, "returns": state.returns},
+            **({} if by_goals else {"critic": {"net": state.critic.params, "returns": state.returns}}),
         },
     )

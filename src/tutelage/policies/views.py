@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from tutelage.errors import unknown
-from tutelage.types import Spec, TimeStep
+from tutelage.errors import BadInput, unknown
+from tutelage.types import Environment, Goals, Spec, TimeStep
 
 
 class View(NamedTuple):
@@ -77,6 +78,25 @@ VIEWS: dict[str, View] = {
 action (zeros on a first step); `local-no-id`: observation alone; `local+state`: both and the
 world state; `state`: the world state once for the team; `state per agent`: as `local+state`, zero for the dead but for
 their number."""
+
+
+def offered(env: Environment) -> Goals:
+    """Shapes of the goals of one state; raises BadInput where there are none."""
+    if not hasattr(env, "goals"):
+        raise BadInput("this environment offers no goals (it has no method `goals`)")
+    return jax.eval_shape(lambda key: env.goals(env.reset(key)[0]), jax.random.key(0))
+
+
+def state_and_goals(env: Environment) -> View:
+    """The world state and the features of all pairs of agent and goal, zero where the goal is not possible."""
+
+    def read(timestep: TimeStep) -> Array:
+        told = timestep.goals
+        real = jnp.concatenate([told.features, jnp.ones((*told.valid.shape, 1))], -1) * told.valid[..., None]
+        return jnp.concatenate([timestep.state, real.reshape(*timestep.state.shape[:-1], -1)], -1)
+
+    n, m, f = offered(env).features.shape
+    return View("state and goals", lambda spec: spec.state_width + n * m * (f + 1), read, False)
 
 
 def view(name: str) -> View:
