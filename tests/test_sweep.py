@@ -256,10 +256,13 @@ def test_value_based_rows_tell_their_last_evaluations_and_their_area():
 
 def test_hint_is_told_as_a_ratio_to_every_baseline_and_by_what_it_aims_at():
     rows = [results(name, scores, env="marine/x") for name, scores in
-            (("hint/x", [0.6, 0.8]), ("mappo/x", [0.2, 0.4]), ("happo/x", [0.0]), ("hint/x/flat", [0.1]))]  # fmt: skip
+            (("hint/x", [0.6, 0.8]), ("mappo/x", [0.2, 0.4]), ("happo/x", [0.0]), ("hint/x/flat", [0.1]),
+             ("tarmac/x", [0.5, 0.5]), ("hint/x/hetgat", [0.5, 0.55]), ("maddpg/x", [0.9]))]  # fmt: skip
     for row in rows:
         for s in row.seeds:
             s["test"]["length_mean"] = 20.0
+            rates = (0.1, 0.25, 0.5) if row.name == "hint/x" else (0.0, 0.2, 0.29)
+            s["curve"] = [dict(total_steps=1000 * (i + 1), success_rate=r) for i, r in enumerate(rates)]
     for s in rows[0].seeds:
         s["test"]["beside"] = {"teacher": {"success_rate": 0.9}}
     told = hint_table(rows_of(*rows))
@@ -267,7 +270,10 @@ def test_hint_is_told_as_a_ratio_to_every_baseline_and_by_what_it_aims_at():
     line = {cells[1].strip("`"): cells for cells in lines}
     assert line["hint/x"][4].startswith("0.700") and line["hint/x"][5:] == ["0.900", "20.0", ""]
     assert line["mappo/x"][7] == "2.33x" and line["happo/x"][7] == "-" and line["hint/x/flat"][7] == ""
-    assert "best baseline 0.300, aimed at 0.480, HINT 0.700: reached" in told
+    plain, talking = (line for line in told.splitlines() if line.startswith("- "))
+    assert "best baseline 0.300 (`mappo/x`), aimed at 0.480, HINT 0.700: reached, intervals apart." in plain
+    assert plain.endswith("0.300 in evaluations: HINT 3,000 steps, it never.")
+    assert "best baseline 0.500 (`tarmac/x`), aimed at 0.750, HINT 0.525: missed, intervals not apart." in talking
     assert hint_table(rows_of(results("qmix/y", [1.0]))) == "No results yet."
 
 

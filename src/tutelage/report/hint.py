@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from tutelage.experiment.stats import bootstrap
 from tutelage.report.ablations import markdown
 from tutelage.report.results import RowResults
 from tutelage.report.scores import Rows, mean_with_interval
 
 TASKS = ("fire_commander", "marine")
+BASELINES = ("mappo", "happo", "ctds", "ptde", "ptde_mappo", "igm_da")
+"""What HINT is measured against; TarMAC as well where the students talk."""
 
 
 def target(best: float) -> float:
@@ -30,23 +33,51 @@ def against(row: RowResults, hint: RowResults | None) -> str:
     return f"{hint.success.mean() / mean:.2f}x" if mean else "-"
 
 
+def steps_to(row: RowResults, success: float) -> int | None:
+    """Environment steps after which the mean curve over seeds first has this success; None where it never does."""
+    curves = [s["curve"] for s in row.seeds]
+    for points in zip(*curves, strict=False):
+        if np.mean([point["success_rate"] for point in points]) >= success:
+            return int(np.mean([point["total_steps"] for point in points]))
+    return None
+
+
+def verdict(env: str, hint: RowResults, others: list[RowResults]) -> str:
+    """Whether HINT reaches what it aims at, how sure that is, and after how many steps it has what the best has."""
+    best = max(others, key=lambda row: row.success.mean())
+    b, mean = float(best.success.mean()), float(hint.success.mean())
+    aim, several = target(b), min(len(hint.seeds), len(best.seeds)) > 1
+    ends = [bootstrap(row.success, lambda s: float(np.mean(s))) for row in (hint, best)] if several else []
+    sure = "" if not several else ", intervals apart" if ends[0][0] > ends[1][1] else ", intervals not apart"
+    when = [steps_to(row, b) for row in (hint, best)]
+    steps = [f"{w:,} steps" if w else "never" for w in when]
+    return (
+        f"- `{env}`, `{hint.name}`: best baseline {b:.3f} (`{best.name}`), aimed at {aim:.3f}, HINT {mean:.3f}: "
+        f"{'reached' if mean >= aim else 'missed'}{sure}. {b:.3f} in evaluations: HINT {steps[0]}, it {steps[1]}."
+    )
+
+
+def verdicts(env: str, here: list[RowResults]) -> list[str]:
+    """Of HINT's students without messages and with, each against the baselines that act on the same."""
+    named = {row.name.split("/", 2)[2] if row.name.count("/") > 1 else "": row for row in here if row.method == "hint"}
+    plain = [row for row in here if row.method in BASELINES and row.name.count("/") == 1]
+    talk = [row for row in here if row.method == "tarmac" and row.name.count("/") == 1]
+    pairs = (named.get(""), plain), (named.get("hetgat"), plain + talk)
+    return [verdict(env, row, others) for row, others in pairs if row is not None and others]
+
+
 def hint_table(rows: Rows) -> str:
     """Every row on FireCommander and MARINE, by level; and whether HINT reaches what it aims at."""
     levels = sorted({row.env for row in rows.values() if row.env.split("/")[0] in TASKS})
     body, told = [], []
     for env in levels:
         here = [row for row in rows.values() if row.env == env]
-        plain = {row.method: row for row in here if row.name.count("/") == 1}
-        hint = plain.get("hint")
+        hint = next((row for row in here if row.method == "hint" and row.name.count("/") == 1), None)
         for row in sorted(here, key=lambda r: (r.method != "hint", r.name)):
             steps = f"{np.mean([s['test']['length_mean'] for s in row.seeds]):.1f}"
             scores = [mean_with_interval(row.success), beside(row), steps, against(row, hint)]
             body.append([f"`{env}`", f"`{row.name}`", row.variant, str(len(row.seeds)), *scores])
-        others = [row.success.mean() for method, row in plain.items() if method not in ("hint", "random", "scripted")]
-        if hint is not None and others:
-            aim, mean = target(max(others)), hint.success.mean()
-            verdict = "reached" if mean >= aim else "missed"
-            told.append(f"- `{env}`: best baseline {max(others):.3f}, aimed at {aim:.3f}, HINT {mean:.3f}: {verdict}")
+        told += verdicts(env, here)
     if not body:
         return "No results yet."
     header = ["level", "row", "", "seeds", "success", "teacher", "steps per episode", "HINT / this"]
