@@ -50,15 +50,20 @@ def main(argv: Sequence[str]) -> None:
     results = args.out or args.plan.parent
     root = results.parent if args.out is None else results
     places = Places(results, root / "runs", root / "zoo")
-    done, left = sweep(args.plan, places, args.only, args.minutes, Display(args.quiet), latency)
+    done, left = sweep(args.plan, places, args.only, args.minutes, Display(args.quiet), measured)
     print(f"{done} results made, {left} missing; results in {results}")
 
 
-def latency(row: Any, run: Any) -> dict[str, Any]:
-    """Measured latencies, for the rows whose runs are kept."""
-    if not row.zoo:
-        return {}
-    from tutelage.deploy.cost import cost_report
+def measured(row: Any, run: Any) -> dict[str, Any]:
+    """Latencies, for the rows whose runs are kept; what students lose that their teacher wins, for those that ask."""
+    told: dict[str, Any] = {}
+    if row.zoo:
+        from tutelage.deploy.cost import cost_report
 
-    report = cost_report(run)
-    return {"cost_report": {k: report[k] for k in ("teacher", "students", "team", "ratio")}}
+        report = cost_report(run)
+        told["cost_report"] = {k: report[k] for k in ("teacher", "students", "team", "ratio")}
+    if row.forks:
+        from tutelage.experiment.fork import fork_run
+
+        told["forks"] = [fork.as_dict() for fork in fork_run(run, episodes=128, every=None, seed=0)]
+    return told

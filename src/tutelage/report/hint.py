@@ -25,6 +25,16 @@ def beside(row: RowResults) -> str:
     return f"{np.mean([b['success_rate'] for b in found]):.3f}" if all(found) else ""
 
 
+def from_students_states(row: RowResults) -> str:
+    """Success from states that students reached, all forks of all seeds: of the students / of their teacher."""
+    found = [fork for s in row.seeds for fork in s.get("forks", []) if fork["going"]]
+    if not found:
+        return ""
+    weights = [fork["going"] for fork in found]
+    mean = lambda key: np.average([fork[key] for fork in found], weights=weights)
+    return f"{mean('student_success'):.3f} / {mean('teacher_success'):.3f}"
+
+
 def against(row: RowResults, hint: RowResults | None) -> str:
     """HINT's mean over this row's; empty for HINT's own rows."""
     if hint is None or row.method == "hint":
@@ -75,10 +85,12 @@ def hint_table(rows: Rows) -> str:
         hint = next((row for row in here if row.method == "hint" and row.name.count("/") == 1), None)
         for row in sorted(here, key=lambda r: (r.method != "hint", r.name)):
             steps = f"{np.mean([s['test']['length_mean'] for s in row.seeds]):.1f}"
-            scores = [mean_with_interval(row.success), beside(row), steps, against(row, hint)]
+            shown = [mean_with_interval(row.success), beside(row), from_students_states(row), steps]
+            scores = [*shown, against(row, hint)]
             body.append([f"`{env}`", f"`{row.name}`", row.variant, str(len(row.seeds)), *scores])
         told += verdicts(env, here)
     if not body:
         return "No results yet."
-    header = ["level", "row", "", "seeds", "success", "teacher", "steps per episode", "HINT / this"]
+    header = ["level", "row", "", "seeds", "success", "teacher", "from students' states: they / teacher"]
+    header += ["steps per episode", "HINT / this"]
     return "\n".join([markdown(header, body), *([""] if told else []), *told])
