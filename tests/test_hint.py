@@ -118,6 +118,8 @@ def test_a_goal_that_dies_becomes_none():
     goals = make_goals(valid=[[True, False], [True, True]])
     assert still(goals, jnp.array([[1, 1]])).tolist() == [[2, 1]]
     assert (np.asarray(held(goals, jnp.array([[2, 0]])))[0, 0] == 0).all()
+    one = jnp.array([[2, 1]])
+    assert_same(held(goals, one), jnp.take_along_axis(all_goals(goals), one[..., None, None], -2)[..., 0, :])
 
 
 def make_goals(valid):

@@ -88,7 +88,10 @@ def all_goals(goals: Goals) -> Float[Array, "*b N M+1 G"]:
 
 def held(goals: Goals, goal: Int[Array, "*b N"]) -> Float[Array, "*b N G"]:
     """What an executor reads of the goal that each agent holds."""
-    return jnp.take_along_axis(all_goals(goals), goal[..., None, None], -2)[..., 0, :]
+    real = (goal < goals.valid.shape[-1])[..., None]
+    index = jnp.minimum(goal, goals.valid.shape[-1] - 1)[..., None, None]
+    features = jnp.take_along_axis(goals.features, index, -2)[..., 0, :]
+    return jnp.where(real, jnp.concatenate([features, jnp.ones_like(features[..., :1])], -1), 0.0)
 
 
 def possible(goals: Goals) -> Bool[Array, "*b N M+1"]:
