@@ -221,6 +221,12 @@ def test_alignment_is_zero_for_a_copy_two_for_the_opposite_and_does_not_move_the
     f = jnp.asarray(draw(0, "features")) + 3
     np.testing.assert_allclose(losses.alignment_loss(f, 4 * f, everyone()), 0, atol=1e-5)
     np.testing.assert_allclose(losses.alignment_loss(f, -f, everyone()), 2, atol=1e-5)
+    narrow, projector = jnp.asarray(draw(2, "narrow")), jnp.asarray(np.random.default_rng(4).normal(size=(H // 2, H)))
+    both = (
+        losses.alignment_loss(f, narrow, everyone(), projector),
+        losses.alignment_loss(f, narrow @ projector, everyone()),
+    )
+    np.testing.assert_allclose(*both, rtol=1e-5)
     to_teacher = jax.grad(losses.alignment_loss)(f, jnp.asarray(draw(1, "features")), everyone())
     assert (np.asarray(to_teacher) == 0).all()
 

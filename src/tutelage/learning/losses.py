@@ -99,10 +99,15 @@ def advantage_weighted(
     return -masked_mean(weight * jnp.where(where, log_prob, 0.0), where)
 
 
+def length_of(x: Float[Array, "... H"], y: Float[Array, "... H"]) -> Float[Array, ...]:
+    """Length of x P where y = x P P^T, or of x where y is x; the small constant as in `unit`."""
+    return jnp.sqrt(jnp.maximum((y * x).sum(-1), 0.0) + 1e-6)
+
+
 def cosines(x: Float[Array, "... N H"], metric: Float[Array, "H H"] | None = None) -> Float[Array, "... N N"]:
     """cos(x_i, x_j) of all pairs of agents; with `metric` = P P^T that of x P, without ever making x P."""
     y = x if metric is None else x @ metric
-    length = jnp.sqrt(jnp.maximum((y * x).sum(-1), 0.0) + 1e-6)
+    length = length_of(x, y)
     return jnp.einsum("...ih,...jh->...ij", y, x) / (length[..., :, None] * length[..., None, :])
 
 
@@ -122,10 +127,19 @@ def relation_loss(
 
 
 def alignment_loss(
-    teacher: Float[Array, "... H"], student: Float[Array, "... H"], where: Bool[Array, ...]
+    teacher: Float[Array, "... H"],
+    student: Float[Array, "... C"],
+    where: Bool[Array, ...],
+    projector: Float[Array, "C H"] | None = None,
 ) -> Float[Array, ""]:
-    """Mean of 1 - cos(student, teacher): each agent takes the role its teacher plays. Our reconstruction."""
-    return masked_mean(1 - (unit(student) * unit(jax.lax.stop_gradient(teacher))).sum(-1), where)
+    """Mean of 1 - cos(student, teacher): each agent takes the role its teacher plays. Our reconstruction.
+
+    With a projector P that of student P, which is never made: it would be as wide as the teacher.
+    """
+    teacher = jax.lax.stop_gradient(teacher)
+    goal, y = (teacher, student) if projector is None else (teacher @ projector.T, student @ (projector @ projector.T))
+    lengths = length_of(student, y) * length_of(teacher, teacher)
+    return masked_mean(1 - (student * goal).sum(-1) / lengths, where)
 
 
 def prototype_loss(

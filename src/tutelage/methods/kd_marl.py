@@ -67,7 +67,7 @@ def terms(parts: Parts, params: Params, data: Labelled, prototypes: Any) -> dict
         if parts.roles_by_prototype:
             told["role"] = prototype_loss(data.features, features @ projector, prototypes, alive)
         elif weight["role"]:
-            told["role"] = alignment_loss(data.features, features @ projector, alive)
+            told["role"] = alignment_loss(data.features, features, alive, projector)
     return told
 
 
