@@ -83,6 +83,14 @@ def test_rows_run_once_in_order_and_only_what_changed_runs_again(tmp_path):
     assert again == {"kd_marl/action", "mappo/action"}, "a student follows its teacher"
     assert [r.name for r, _ in todo(read_plan(changed), places, "kd*")] == ["kd_marl/action"] * 2
 
+    # A run that says more or less of itself, as another version's would, is the same run while its fingerprint is.
+    expert = places.run(rows["mappo/action"], 0)
+    (expert / "row.json").write_text(json.dumps({"fingerprint": fingerprint(rows["mappo/action"], rows)}))
+    kept = (expert / "metrics.jsonl").read_bytes()
+    (places.results / "kd_marl/action/seed-0.json").unlink()
+    assert sweep(plan_of(tmp_path, PLAN), places, display=Display(quiet=True)) == (1, 0)
+    assert (expert / "metrics.jsonl").read_bytes() == kept
+
     for name in ("README.md", "docs.md"):
         (tmp_path / name).write_text("".join(f"<!-- table: {t} -->\nold\n<!-- end -->\n" for t in TABLES))
         assert fill(tmp_path / name, found) and "old" not in (tmp_path / name).read_text()

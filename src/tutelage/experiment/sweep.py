@@ -117,10 +117,10 @@ def make_run(row: Row, seed: int, rows: Rows, places: Places, display: Display) 
         teacher_config=asdict(method_config(usual)) if usual else {},
     )
     folder = places.run(row, seed)
-    mark = {"fingerprint": fingerprint(row, rows), **asdict(job)}
-    if folder.exists() and (not (folder / "row.json").exists() or read_json(folder / "row.json") != mark):
+    mark = fingerprint(row, rows)
+    if folder.exists() and not is_current(folder / "row.json", mark):
         shutil.rmtree(folder)  # made by another plan
-    write_json(folder / "row.json", mark)
+    write_json(folder / "row.json", {"fingerprint": mark, **asdict(job)})
     return carry_on(job, folder, display)[0]
 
 
