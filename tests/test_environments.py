@@ -228,7 +228,7 @@ def test_goals_have_their_shapes_and_are_the_same_one_by_one_and_in_a_batch(name
     state, ts = vector.reset(jax.random.key(0))
     n, goals = env.spec.n_agents, ts.goals
     m, f = goals.features.shape[2:]
-    for x, shape in zip(goals, ((4, n, m, f), *[(4, n, m)] * 3), strict=True):
+    for x, shape in zip(goals, ((4, n, m, f), *[(4, n, m)] * 4), strict=True):
         assert x.shape == shape and np.isfinite(np.asarray(x)).all()
     assert goals.valid.any()
     if name.split("/")[0] in ("smax", "predator_prey", "marine"):  # elsewhere a place can be held, a region seen again

@@ -428,7 +428,7 @@ def test_the_fork_filter_teaches_on_its_own_walk():
 
 # ---- as a user -------------------------------------------------------------------------------------------------------
 def test_a_run_trains_loads_and_evaluates_both(tmp_path):
-    settings = {**SMALL, "core": "gru", "rl": 0.5, "messages": "hetgat"}
+    settings = {**SMALL, "core": "gru", "messages": "hetgat"}
     run = tutelage.train("hint", "marine/easy", out=tmp_path / "run", quiet=True, fit=QUICK, **settings)[0]
     assert 0 <= run.test["success_rate"] <= 1 and "teacher" in run.test["beside"]
     again = tutelage.load(run.path)
