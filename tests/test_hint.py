@@ -343,8 +343,7 @@ def test_the_ppo_term_is_about_what_students_did_and_of_the_latest_iteration_alo
     both = S.joined(theirs, taught)
     old = both._replace(advantage=1e6 * both.advantage)  # iteration 0; iteration 1 is the latest
     store = S.put(S.put(state.store, old, jnp.asarray(0)), both, jnp.asarray(1))
-    first = both.keep.shape[1] - taught.keep.shape[1]
-    told = S.distil(parts.config, cast.student, state.student, store, jnp.asarray(1), first, jax.random.key(0), 1e-3)[1]
+    told = S.distil(parts.config, cast.student, state.student, store, jnp.asarray(1), jax.random.key(0), 1e-3)[1]
     assert 0 < abs(float(told["student_rl"])) < 10
 
 

@@ -44,6 +44,13 @@ def check_positive(config: Any, *names: str) -> None:
             raise BadInput(f"{name} = {getattr(config, name)!r}: must be greater than 0")
 
 
+def check_not_negative(config: Any, *names: str) -> None:
+    """Refuse values below zero."""
+    for name in names:
+        if getattr(config, name) < 0:
+            raise BadInput(f"{name} = {getattr(config, name)!r}: must not be negative")
+
+
 def check_unit(config: Any, *names: str) -> None:
     """Refuse values outside [0, 1]."""
     for name in names:

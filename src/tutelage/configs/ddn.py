@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.configs.checks import check_choices, check_positive, check_unit, silent
+from tutelage.configs.checks import check_choices, check_not_negative, check_positive, check_unit, silent
 from tutelage.configs.ppo import PpoConfig, without_goals
 from tutelage.configs.qlearning import QConfig
 from tutelage.errors import BadInput
@@ -64,9 +64,7 @@ class DdnConfig(QConfig):
         check_unit(self, "mu")
         if self.chooses == "student" and not self.double:
             raise BadInput("double = False: with chooses = student another network chooses, which is double Q-learning")
-        for name in ("encoder", "features", "values", "imitate", "beta"):
-            if getattr(self, name) < 0:
-                raise BadInput(f"{name} = {getattr(self, name)!r}: must not be negative")
+        check_not_negative(self, "encoder", "features", "values", "imitate", "beta")
         if not (self.encoder or self.features or self.values or self.imitate):
             raise BadInput("all of encoder, features, values, imitate are 0: the students would learn nothing")
 

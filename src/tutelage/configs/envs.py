@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.configs.checks import check_choices, check_positive, check_unit
+from tutelage.configs.checks import check_choices, check_not_negative, check_positive, check_unit
 from tutelage.errors import BadInput, unknown
 
 
@@ -85,8 +85,7 @@ class PredatorPreyOptions:
 
     def __post_init__(self) -> None:
         check_positive(self, "size", "n_agents", "n_stags", "vision", "max_steps")
-        if self.n_hares < 0:
-            raise BadInput(f"n_hares = {self.n_hares}: must not be negative")
+        check_not_negative(self, "n_hares")
         if self.n_agents + self.n_stags + self.n_hares > self.size**2:
             units = self.n_agents + self.n_stags + self.n_hares
             raise BadInput(f"size = {self.size}: {units} hunters and prey do not fit on {self.size**2} cells")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.configs.checks import check_choices, check_positive, check_unit
+from tutelage.configs.checks import check_choices, check_not_negative, check_positive, check_unit
 from tutelage.configs.team import TeamSettings
 from tutelage.errors import BadInput
 
@@ -98,9 +98,9 @@ class HintConfig(TeamSettings):
             "memory_gb", "envs", "rollout", "epochs", "goal_epochs", "minibatches", "lr", "student_lr", "grad_clip",
         )  # fmt: skip
         check_unit(self, "gamma", "lam", "clip")
-        for name in ("spread", "pretrain", "shaping", "off_policy", "entropy", "goal_entropy", "student_entropy", "rl"):
-            if getattr(self, name) < 0:
-                raise BadInput(f"{name} = {getattr(self, name)!r}: must not be negative")
+        check_not_negative(
+            self, "spread", "pretrain", "shaping", "off_policy", "entropy", "goal_entropy", "student_entropy", "rl"
+        )
         if self.pretrain >= self.steps:
             raise BadInput(f"pretrain = {self.pretrain}: must be less than steps = {self.steps}")
         if self.envs % (2 * self.minibatches):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.configs.checks import check_positive
+from tutelage.configs.checks import check_not_negative, check_positive
 from tutelage.configs.off_policy import OffPolicyConfig
-from tutelage.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -30,5 +29,4 @@ class MaddpgConfig(OffPolicyConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(self, "critic_width", "temperature")
-        if self.decay < 0:
-            raise BadInput(f"decay = {self.decay!r}: must not be negative")
+        check_not_negative(self, "decay")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.configs.checks import check_choices, check_positive, check_unit
+from tutelage.configs.checks import check_choices, check_not_negative, check_positive, check_unit
 from tutelage.configs.team import TeamSettings
 from tutelage.errors import BadInput
 
@@ -62,5 +62,4 @@ class OffPolicyConfig(TeamSettings):
         check_unit(self, "gamma", "target_rate")
         if self.burn_in < 0 or (self.replay == "stream" and self.burn_in >= self.chunk):
             raise BadInput(f"burn_in = {self.burn_in}: must be at least 0 and less than chunk = {self.chunk}")
-        if self.warm_up < 0:
-            raise BadInput(f"warm_up = {self.warm_up}: must not be negative")
+        check_not_negative(self, "warm_up")

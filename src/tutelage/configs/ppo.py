@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.configs.checks import check_choices, check_positive, check_unit, later, silent
+from tutelage.configs.checks import check_choices, check_not_negative, check_positive, check_unit, later, silent
 from tutelage.configs.team import TeamSettings
 from tutelage.errors import BadInput
 
@@ -64,14 +64,13 @@ class PpoConfig(TeamSettings):
         check_positive(
             self, "steps", "critic_width", "envs", "rollout", "epochs", "minibatches", "chunk", "lr", "grad_clip"
         )
+        check_not_negative(self, "shaping")
         check_unit(self, "gamma", "lam", "clip")
         if self.rollout % self.chunk:
             raise BadInput(f"chunk = {self.chunk}: must divide rollout = {self.rollout}")
         if self.messages != "none" and self.chunk == 1:
             raise BadInput("chunk = 1: what is said is heard a step later; messages need sequences of 2 steps or more")
         rows = self.envs * self.rollout // self.chunk
-        if self.shaping < 0:
-            raise BadInput(f"shaping = {self.shaping!r}: must not be negative")
         if rows % self.minibatches:
             raise BadInput(f"minibatches = {self.minibatches}: must divide envs x rollout / chunk = {rows}")
 

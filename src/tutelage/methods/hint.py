@@ -189,9 +189,7 @@ def update(
     new, here, kept = taught(cast, state, own, other, played, keys[3])
     store = put(state.store, new, state.iterations % config.store)
     theirs = lr * (config.student_lr / config.lr)
-    student, last = distil(
-        config, cast.student, state.student, store, state.iterations, config.envs // 2, keys[2], theirs
-    )
+    student, last = distil(config, cast.student, state.student, store, state.iterations, keys[2], theirs)
     told |= (
         more
         | kept

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from tutelage.configs.hint import HintConfig
 from tutelage.learning.losses import log_prob_of
 from tutelage.networks.cores import Net
-from tutelage.policies.hierarchy import Hierarchy, all_goals, coordinate, execute, lasting, one_by_one, still
+from tutelage.policies.hierarchy import Hierarchy, all_goals, coordinate, execute, lasting, one_by_one, possible, still
 from tutelage.types import Goals, Params, Rollout, TimeStep
 
 
@@ -101,7 +101,7 @@ def spread_out(given: Int[Array, "D B N"], due: Bool[Array, "T B"], steps: TimeS
     """
     due = jnp.concatenate([due, jnp.zeros_like(due[:1])])
     goal = at(jnp.clip(jnp.cumsum(due, 0) - 1, 0, given.shape[0] - 1), given)
-    fine = jnp.take_along_axis(lasting(steps.goals, due), goal[..., None], -1)[..., 0]
+    fine = lasting(still(steps.goals, goal) == goal, due)
     return jnp.where(fine, goal, steps.goals.valid.shape[-1])
 
 
@@ -131,7 +131,7 @@ def of_students(parts: Parts, params: Params, rollout: Rollout, key: PRNGKeyArra
     logits = execute(tree, params["executor"], tree.seen.read(now), all_goals(now.goals), now.avail)
     action = steps.action[1:]
     every = log_prob_of(logits, jnp.broadcast_to(action[..., None], logits.shape[:-1]))
-    every = jnp.where(lasting(now.goals, due), every, every[..., -1:])
+    every = jnp.where(lasting(possible(now.goals), due), every, every[..., -1:])
     explains = at(when, until_next(every, due, valid))
     acted = at(when, until_next(rollout.log_prob, due, valid))
 

@@ -160,8 +160,7 @@ def student_loss(config: HintConfig, student: Policy, params: Params, part: Labe
     assert scores is not None
     kl = kl_divergence(part.label, scores, steps.avail, part.keep)
     spread = entropy(scores, part.keep)
-    loss, told = kl - config.student_entropy * spread, {"student_kl": kl, "student_entropy": spread}
-    return loss, told
+    return kl - config.student_entropy * spread, {"student_kl": kl, "student_entropy": spread}
 
 
 def student_rl(config: HintConfig, student: Policy, params: Params, part: Labelled) -> tuple[Array, Metrics]:
@@ -191,7 +190,6 @@ def distil(
     learner: Learner,
     store: Labelled,
     iteration: Array,
-    first_own: int,
     key: PRNGKeyArray,
     lr: Any,
 ) -> tuple[Learner, Metrics]:
@@ -199,7 +197,6 @@ def distil(
 
     Args:
         iteration: number of the latest, from 0.
-        first_own: column of the store from which on students acted.
     """
     tx, filled = clipped_adam(config.grad_clip), jnp.minimum(iteration + 1, config.store)
     sequences = store.keep.shape[2]
@@ -216,7 +213,7 @@ def distil(
         part = part._replace(keep=part.keep & settled(part))
         if not config.rl:
             return descend(tx, now, lambda p: student_loss(config, student, p, part), lr)
-        mine = jax.random.randint(keys[2], (config.batch,), first_own, sequences)
+        mine = jax.random.randint(keys[2], (config.batch,), config.envs // 2, sequences)  # the columns they played
         latest = drawn(jnp.full(config.batch, iteration % config.store), mine)
 
         def loss(params: Params) -> tuple[Array, Metrics]:

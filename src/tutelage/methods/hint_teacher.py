@@ -81,9 +81,8 @@ def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
     each = tree.value.apply(values["each"], steps.state, seen, goal)
     team = team_value(parts, values["team"], teacher.returns, steps.state)
     reward, discount = steps.reward[1:], steps.discount[1:]
-    paid = (reward / teacher.returns.deviation)[..., None] + config.shaping * progress(
-        steps.goals, told.goal[:-1], config.gamma
-    )
+    nearer = progress(steps.goals, told.goal[:-1], config.gamma)
+    paid = (reward / teacher.returns.deviation)[..., None] + config.shaping * nearer
     advantage, target = vtrace(paid, discount, each, told.ratio, told.valid, config.gamma, config.lam)
     # The team's value: the teacher would have done all of this, so one agent alone can rule it out.
     joint = jnp.minimum(told.ratio, 1.0).prod(-1)

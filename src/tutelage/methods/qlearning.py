@@ -39,7 +39,7 @@ from tutelage.networks.cores import Net
 from tutelage.networks.mixers import Utilities, mixer, unrestricted
 from tutelage.policies.acting import accompanied, epsilon_greedy
 from tutelage.policies.build import build_team
-from tutelage.policies.views import view
+from tutelage.policies.views import View, view
 from tutelage.types import (
     ActRule,
     Behaviour,
@@ -51,6 +51,7 @@ from tutelage.types import (
     Params,
     Policy,
     Rollout,
+    Spec,
     Stage,
 )
 
@@ -233,19 +234,23 @@ def assemble(env: Environment, config: QConfig) -> Parts:
     history = view("local+action")
     agent = build_team(spec, config, history, gain=1.0)
     widths = config.mixer_width, config.hyper_width
-    second = build_team(spec, config, history, gain=1.0)
-    weighing = Weighing(second, reader(second, lambda carry: carry[1]), unrestricted(spec.n_agents, spec.state_width))
     weighted = config.weighting != "none"
     return Parts(
         config=config,
         agent=agent,
         read=reader(agent, lambda carry: carry[0]) if weighted else reader(agent),
         mix=mixer(config.mixer, spec.n_agents, spec.n_actions, spec.state_width, *widths),
-        weighing=weighing if weighted else None,
+        weighing=build_weighing(spec, config, history) if weighted else None,
         codec=codec(side_by_side(env, config.envs), spec.n_actions),
         steps=config.chunk if config.replay == "stream" else spec.max_steps,
         scale=spec.reward_scale if config.reward_scale is None else config.reward_scale,
     )
+
+
+def build_weighing(spec: Spec, config: QConfig, seen: View) -> Weighing:
+    """Q* for WQMIX: a team as the first, whose memory is the second of the two that are stored."""
+    team = build_team(spec, config, seen, gain=1.0)
+    return Weighing(team, reader(team, lambda carry: carry[1]), unrestricted(spec.n_agents, spec.state_width))
 
 
 def qlearning(env: Environment, config: QConfig, teacher: Frozen | None = None) -> Method:

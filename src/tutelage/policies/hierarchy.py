@@ -112,28 +112,24 @@ def coordinate(parts: Hierarchy, params: Params, goals: Goals, state: Float[Arra
     return parts.coordinator.apply(params, goals.features, goals.valid, state)
 
 
-def lasting(goals: Goals, due: Bool[Array, "T B"]) -> Bool[Array, "T B N M+1"]:
-    """Which goals, had they been given at the decision before, would still be held: they never died since."""
+def lasting(can: Bool[Array, "T B *n"], due: Bool[Array, "T B"]) -> Bool[Array, "T B *n"]:
+    """Whether what may be held at each step (see `possible`) has been so ever since the decision before."""
 
     def body(before: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
         can, due = step
-        now = can & (before | due[..., None, None])
+        now = can & (before | due)
         return now, now
 
-    fine = possible(goals)
-    return jax.lax.scan(body, jnp.ones_like(fine[0]), (fine, due))[1]
+    wide = due.reshape(*due.shape, *[1] * (can.ndim - 2))
+    return jax.lax.scan(body, jnp.ones_like(can[0]), (can, wide))[1]
 
 
-def things(parts: Hierarchy, goals: Goals, goal: Int[Array, "*b N"]) -> Int[Array, "*b N"]:
-    """The thing that each agent's goal is about; -1 without a goal."""
+def same_thing(parts: Hierarchy, goals: Goals, i: int, goal: Int[Array, "*b"]) -> Bool[Array, "*b N M+1"]:
+    """Which goals of which agents are about what agent i's goal is about; none is about nothing."""
     index = jnp.minimum(goal, parts.goals - 1)[..., None]
-    return jnp.where(goal < parts.goals, jnp.take_along_axis(goals.thing, index, -1)[..., 0], -1)
-
-
-def crowd(goals: Goals, thing: Int[Array, "*b K"], i: int) -> Float[Array, "*b M+1"]:
-    """How many of these things each goal of agent i is about; none is never crowded."""
-    same = (goals.thing[..., i, :, None] == thing[..., None, :]).sum(-1)
-    return jnp.pad(same.astype(jnp.float32), [(0, 0)] * (same.ndim - 1) + [(0, 1)])
+    thing = jnp.take_along_axis(goals.thing[..., i, :], index, -1)[..., None]
+    same = (goals.thing == thing) & (goal < parts.goals)[..., None, None]
+    return jnp.pad(same, [(0, 0)] * (same.ndim - 1) + [(0, 1)])
 
 
 def one_by_one(
@@ -147,21 +143,21 @@ def one_by_one(
     Returns:
         The goals, and every agent's log-probabilities given its predecessors' goals.
     """
-    chosen, logs = jnp.full(logits.shape[:-1], parts.goals), []
+    chosen, logs, taken = [], [], jnp.zeros(logits.shape)
     for i in range(logits.shape[-2]):
-        log = jax.nn.log_softmax(logits[..., i, :] - parts.spread * crowd(goals, things(parts, goals, chosen), i))
-        chosen = chosen.at[..., i].set(choose(i, log))
+        log = jax.nn.log_softmax(logits[..., i, :] - parts.spread * taken[..., i, :])
+        goal = choose(i, log)
+        taken = taken + same_thing(parts, goals, i, goal)
+        chosen.append(goal)
         logs.append(log)
-    return chosen, jnp.stack(logs, -2)
+    return jnp.stack(chosen, -1), jnp.stack(logs, -2)
 
 
 def given(
     parts: Hierarchy, goals: Goals, logits: Float[Array, "*b N M+1"], goal: Int[Array, "*b N"]
 ) -> Float[Array, "*b N M+1"]:
-    """Log-probabilities of every agent's goals where these were given: what `one_by_one` would have had."""
-    thing = things(parts, goals, goal)
-    before = jnp.stack([crowd(goals, thing[..., :i], i) for i in range(thing.shape[-1])], -2)
-    return jax.nn.log_softmax(logits - parts.spread * before)
+    """Log-probabilities of every agent's goals where these were given."""
+    return one_by_one(parts, goals, logits, lambda i, log: goal[..., i])[1]
 
 
 def execute(

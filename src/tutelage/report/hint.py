@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tutelage.experiment.stats import bootstrap
 from tutelage.report.ablations import markdown
 from tutelage.report.results import RowResults
-from tutelage.report.scores import Rows, mean_with_interval
+from tutelage.report.scores import Rows, interval, mean_with_interval, teachers_success
 
 TASKS = ("fire_commander", "marine")
 BASELINES = ("mappo", "happo", "ctds", "ptde", "ptde_mappo", "igm_da")
@@ -21,8 +20,8 @@ def target(best: float) -> float:
 
 def beside(row: RowResults) -> str:
     """The teachers' mean success, empty without one."""
-    found = [s["test"].get("beside", {}).get("teacher") for s in row.seeds]
-    return f"{np.mean([b['success_rate'] for b in found]):.3f}" if all(found) else ""
+    teacher = teachers_success(row)
+    return "" if teacher is None else f"{teacher.mean():.3f}"
 
 
 def from_students_states(row: RowResults) -> str:
@@ -56,9 +55,10 @@ def verdict(env: str, hint: RowResults, others: list[RowResults]) -> str:
     """Whether HINT reaches what it aims at, how sure that is, and after how many steps it has what the best has."""
     best = max(others, key=lambda row: row.success.mean())
     b, mean = float(best.success.mean()), float(hint.success.mean())
-    aim, several = target(b), min(len(hint.seeds), len(best.seeds)) > 1
-    ends = [bootstrap(row.success, lambda s: float(np.mean(s))) for row in (hint, best)] if several else []
-    sure = "" if not several else ", intervals apart" if ends[0][0] > ends[1][1] else ", intervals not apart"
+    aim, sure = target(b), ""
+    if min(len(hint.seeds), len(best.seeds)) > 1:
+        above = interval(hint.success)[0] > interval(best.success)[1]
+        sure = f", intervals {'apart' if above else 'not apart'}"
     when = [steps_to(row, b) for row in (hint, best)]
     steps = [f"{w:,} steps" if w else "never" for w in when]
     return (

@@ -49,11 +49,22 @@ def scale(rows: Rows, env: str) -> Scale:
     return Scale("success", 0.0, 3)
 
 
+def interval(x: np.ndarray) -> Interval:
+    """Bootstrap interval of the mean over seeds."""
+    return bootstrap(x, lambda s: float(np.mean(s)))
+
+
+def teachers_success(row: RowResults) -> np.ndarray | None:
+    """Per seed: final success of the teacher that learned beside the students; None without one."""
+    found = [s["test"].get("beside", {}).get("teacher") for s in row.seeds]
+    return np.array([teacher["success_rate"] for teacher in found]) if all(found) else None
+
+
 def mean_with_interval(x: np.ndarray, digits: int = 3, sign: str = "") -> str:
     """Mean over seeds with its bootstrap interval."""
     if len(x) == 1:
         return f"{x[0]:{sign}.{digits}f}"
-    low, high = bootstrap(x, lambda s: float(np.mean(s)))
+    low, high = interval(x)
     return f"{x.mean():{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from tutelage.report.ablations import markdown
 from tutelage.report.hint import TASKS
 from tutelage.report.results import RowResults
-from tutelage.report.scores import Rows, mean_with_interval, short
+from tutelage.report.scores import Rows, mean_with_interval, short, teachers_success
 
 METHODS = ("ddn", "ctds", "igm_da", "ptde", "ptde_mappo", "qmix", "qplex", "cw_qmix", "ow_qmix", "w_vdn", "vdn", "iql")
 LATE = 5
@@ -35,10 +35,9 @@ def area(row: RowResults) -> np.ndarray:
 
 def teachers(row: RowResults) -> tuple[str, str]:
     """Success of the teachers that learned beside the students, and the students' share of it; empty without one."""
-    beside = [s["test"].get("beside", {}).get("teacher") for s in row.seeds]
-    if not all(beside):
+    teacher = teachers_success(row)
+    if teacher is None:
         return "", ""
-    teacher = np.array([b["success_rate"] for b in beside])
     return mean_with_interval(teacher), f"{row.success.mean() / teacher.mean():.3f}" if teacher.any() else "-"
 
 
