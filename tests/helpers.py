@@ -17,7 +17,7 @@ from tutelage.data.vector import batch
 from tutelage.envs.parts import next_timestep
 from tutelage.envs.probe import Probe
 from tutelage.experiment import train as training
-from tutelage.experiment.stage_loop import StageLoop
+from tutelage.experiment.stage_loop import StageLoop, owned
 from tutelage.registry import method_config, method_row, resolve
 from tutelage.types import Block, Method, Out, Policy, Spec, Stage, TimeStep
 
@@ -97,9 +97,11 @@ def build(method: str, env: Any, teacher: Any = None, **settings: Any) -> Any:
 
 
 def run_stage(env: Any, method: Any, index: int = 0, state: Any = None, seed: int = 0, longest: int = 4096) -> Any:
-    """Run one stage to its end in chunks of `longest` updates; returns (train state, metrics of every update)."""
+    """Run one stage to its end in chunks of `longest` updates; returns (train state, metrics of every update).
+
+    A `state` that is given can be used again."""
     root = jax.random.key(seed)
-    state = jax.jit(method.init)(jax.random.fold_in(root, 1)) if state is None else state
+    state = jax.jit(method.init)(jax.random.fold_in(root, 1)) if state is None else owned(state)
     runner = StageLoop(env, method.stages[index], index, longest)
     loop = runner.start(state, root)
     runner.compile(loop, root)

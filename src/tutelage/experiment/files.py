@@ -71,7 +71,7 @@ def save_tree(path: Path, tree: Any, meta: dict[str, Any] | None = None) -> None
     arrays = {}
     for name, x in _named(tree):
         x = jnp.asarray(x)
-        arrays[name] = np.array(jax.random.key_data(x) if _is_key(x) else x, order="C")
+        arrays[name] = np.asarray(jax.random.key_data(x) if _is_key(x) else x, order="C")
     write_bytes(path, save(arrays, {"meta": json.dumps(meta or {})}))
 
 

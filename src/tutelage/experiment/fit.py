@@ -116,7 +116,7 @@ def fit(
             steps = status.steps + int(status.loop.steps)
             begun = runner.start(status.loop.train_state, root)
             status = status._replace(stage=index, loop=begun, steps=steps)
-            recorder.checkpoint(status, wanted=True)
+            recorder.checkpoint(status, wanted=False)
         recorder.compiled(stage, runner.compile(status.loop, root))
         while not runner.over(status.loop):
             status = advance(runner, status, root, log_every, recorder)

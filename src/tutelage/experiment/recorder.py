@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from tutelage.configs.experiment import FitConfig
 from tutelage.experiment.files import load_tree, read_meta, save_tree
 from tutelage.experiment.fit import Best, Status
 from tutelage.experiment.sinks import Display, JsonLines, Sink, TensorBoard
-from tutelage.experiment.stage_loop import StageLoop
+from tutelage.experiment.stage_loop import Loop, StageLoop
 from tutelage.types import Environment, Method, Stage
 
 WINDOW = 20
@@ -112,10 +113,11 @@ def load_status(path: Path, env: Environment, method: Method) -> tuple[Status, i
     key = jax.random.key(0)
     state = jax.eval_shape(method.init, key)
     runner = StageLoop(env, stage, meta["stage"], 1)
-    loop = jax.eval_shape(runner.begin, state, key)
+    zero = jax.ShapeDtypeStruct((), jnp.int32)
     moving = state._replace(**dict.fromkeys(fixed, ())) if fixed else state
+    loop = Loop(moving, jax.eval_shape(runner.begin, key), zero, zero)
     params = jax.eval_shape(method.params, state) if meta["best"] else ()
-    template = {"loop": loop._replace(train_state=moving), "best": params}
+    template = {"loop": loop, "best": params}
     tree, _ = load_tree(path / "checkpoint.safetensors", template)
     loop = tree["loop"]
     if fixed:

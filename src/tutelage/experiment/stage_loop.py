@@ -59,18 +59,16 @@ class StageLoop:
         self._compiled: Any = None
 
     def start(self, train_state: TrainState, root: PRNGKeyArray) -> Loop:
-        """Begin the stage; the result is safe to donate."""
-        return owned(jit_once(self.begin)(train_state, root))
+        """Begin the stage with `train_state` as it is, which the first chunk will use up: it may hold gigabytes."""
+        return Loop(train_state, jit_once(self.begin)(root), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
-    def begin(self, train_state: TrainState, root: PRNGKeyArray) -> Loop:
-        """New episodes and nothing done yet."""
+    def begin(self, root: PRNGKeyArray) -> dict[str, Here]:
+        """New episodes of every behaviour."""
         key = jax.random.fold_in(jax.random.fold_in(root, self.index), 0x57A7)
-        here = {
+        return {
             name: begin(self.vectors[name], b.policy, jax.random.fold_in(key, i))
             for i, (name, b) in enumerate(self.stage.behaviours.items())
         }
-        zero = jnp.zeros((), jnp.int32)
-        return Loop(train_state, here, zero, zero)
 
     def _one_update(self, loop: Loop, root: PRNGKeyArray) -> tuple[Loop, Metrics]:
         key = jax.random.fold_in(jax.random.fold_in(root, self.index), loop.update)
@@ -132,5 +130,5 @@ def nominal_updates(stage: Stage) -> int:
 
 
 def owned(tree: Any) -> Any:
-    """A copy: chunks are donated their input, which must not hold an array twice or the caller's teacher."""
+    """A copy, which outlives the chunk that uses up the original."""
     return jax.tree.map(jnp.copy, tree)
