@@ -11,11 +11,11 @@ import numpy as np
 from tutelage import make
 from tutelage.envs.battle.rules import TICKS, Battle
 
-STEPS, B = 100, 64
+STEPS = 100
 
 
 class Compared(NamedTuple):
-    """Largest differences per step and battle, (STEPS, B) each."""
+    """Largest differences per step and battle, (STEPS, battles) each."""
 
     obs: np.ndarray
     avail: np.ndarray
@@ -65,8 +65,8 @@ def their_noise(env: Any, key: Any) -> jax.Array:
     return jnp.concatenate([whims, jax.lax.scan(tick, key, length=TICKS)[1].reshape(-1)])
 
 
-def compare(name: str, seed: int = 0) -> Compared:
-    """Play `STEPS` steps of B battles on jaxmarl, and each of them also on the engine from jaxmarl's state."""
+def compare(name: str, battles: int, seed: int = 0) -> Compared:
+    """Play `STEPS` steps of so many battles on jaxmarl, and each of them also on the engine from jaxmarl's state."""
     theirs, ours = make(f"smax-jaxmarl/{name}"), make(f"smax/{name}")
     script = theirs.scripted()
 
@@ -86,17 +86,17 @@ def compare(name: str, seed: int = 0) -> Compared:
         memory, out = script.step((), memory, ts, k_script)
         noisy = jax.random.uniform(k_act, ts.avail.shape) + (jnp.arange(ts.avail.shape[-1]) >= 5)
         random = jnp.where(ts.avail, noisy, -1).argmax(-1)
-        action = jnp.where((jnp.arange(B) % 2 == 0)[:, None], random, out.scores.argmax(-1))
-        after, following, gap = jax.vmap(one_step)(jax.random.split(k_step, B), s, action)
-        new = jax.vmap(theirs.reset)(jax.random.split(k_reset, B))
+        action = jnp.where((jnp.arange(battles) % 2 == 0)[:, None], random, out.scores.argmax(-1))
+        after, following, gap = jax.vmap(one_step)(jax.random.split(k_step, battles), s, action)
+        new = jax.vmap(theirs.reset)(jax.random.split(k_reset, battles))
         pick = lambda x, y: jnp.where(following.last.reshape(-1, *[1] * (x.ndim - 1)), x, y)
-        fresh = (*new, script.carry(B))
+        fresh = (*new, script.carry(battles))
         return jax.tree.map(pick, fresh, (after, following, memory)), gap
 
     @jax.jit
     def play(key: Any) -> Any:
         k_reset, k_play = jax.random.split(key)
-        s, ts = jax.vmap(theirs.reset)(jax.random.split(k_reset, B))
-        return jax.lax.scan(body, (s, ts, script.carry(B)), jax.random.split(k_play, STEPS))[1]
+        s, ts = jax.vmap(theirs.reset)(jax.random.split(k_reset, battles))
+        return jax.lax.scan(body, (s, ts, script.carry(battles)), jax.random.split(k_play, STEPS))[1]
 
     return Compared(**jax.device_get(play(jax.random.key(seed))))
