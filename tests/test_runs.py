@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +257,13 @@ def test_a_users_own_environment_trains_and_loads(tmp_path):
     (run,) = tutelage.train("ippo", "helpers:my_probe", out=tmp_path / "run", quiet=True, fit=QUICK, **TINY)
     assert tutelage.load(run.path).env.spec == run.env.spec
     assert run.record["env"] == "helpers:my_probe" and run.test["success_rate"] == 1
+
+
+def test_a_test_with_drawn_actions_is_also_told_greedily(tmp_path):
+    fit = replace(QUICK, act="sample")
+    run = tutelage.train("mappo", "probe/action", out=tmp_path, quiet=True, fit=fit, **TINY, entropy=0.5)[0]
+    greedy = tutelage.evaluate(run.env, run.policy(), run.params(), fit.test_episodes)
+    assert run.test["greedy"] == greedy.as_dict() and run.test["success_rate"] < greedy.success_rate
 
 
 def test_a_config_is_defaults_then_preset_then_what_is_given():

@@ -306,6 +306,11 @@ class Method(NamedTuple):
     notes: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
 
+    @property
+    def actor(self) -> str:
+        """The role that is evaluated: `student` where there is one, else `teacher`."""
+        return "student" if "student" in self.roles else "teacher"
+
 
 class Frozen(NamedTuple):
     """A trained (or scripted) team that is only read.

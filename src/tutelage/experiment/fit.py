@@ -100,7 +100,7 @@ def fit(
         Interrupted: the recorder asked to stop.
     """
     root = jax.random.key(seed)
-    role = "student" if "student" in method.roles else "teacher"
+    role = method.actor
     evaluator = Evaluator(env, method, role, config, seed)
     for index in range(status.stage if status else 0, len(method.stages)):
         stage = method.stages[index]

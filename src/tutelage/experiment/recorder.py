@@ -113,7 +113,7 @@ def load_status(path: Path, env: Environment, method: Method) -> tuple[Status, i
     key = jax.random.key(0)
     state = jax.eval_shape(method.init, key)
     runner = StageLoop(env, stage, meta["stage"], 1)
-    zero = jax.ShapeDtypeStruct((), jnp.int32)
+    zero: Any = jax.ShapeDtypeStruct((), jnp.int32)
     moving = state._replace(**dict.fromkeys(fixed, ())) if fixed else state
     loop = Loop(moving, jax.eval_shape(runner.begin, key), zero, zero)
     params = jax.eval_shape(method.params, state) if meta["best"] else ()

@@ -78,11 +78,15 @@ def run_fit(
     for role, params in result.params.items():
         save_role(path, role, params)
     test = {**result.test.as_dict(), "seed": seed, "steps": result.steps, "seconds": round(result.seconds, 2)}
+
+    def tested(role: str, act: str) -> dict[str, Any]:
+        policy, params = method.roles[role], result.params[role]
+        return evaluate(env, policy, params, config.test_episodes, seed, RULES[act]).as_dict()
+
     if method.beside:
-        tested = lambda role: evaluate(
-            env, method.roles[role], result.params[role], config.test_episodes, seed, RULES[config.act]
-        )
-        test["beside"] = {role: tested(role).as_dict() for role in method.beside}
+        test["beside"] = {role: tested(role, config.act) for role in method.beside}
+    if config.act != "greedy":
+        test["greedy"] = tested(method.actor, "greedy")
     write_json(path / "eval.json", test)
     for leftover in path.glob("checkpoint*.safetensors"):
         leftover.unlink()

@@ -24,6 +24,12 @@ def beside(row: RowResults) -> str:
     return "" if teacher is None else f"{teacher.mean():.3f}"
 
 
+def greedily(row: RowResults) -> str:
+    """Mean success with the likeliest actions, of rows that are tested with drawn ones; empty otherwise."""
+    found = [s["test"].get("greedy") for s in row.seeds]
+    return f"{np.mean([test['success_rate'] for test in found]):.3f}" if all(found) else ""
+
+
 def from_students_states(row: RowResults) -> str:
     """Success from states that students reached, all forks of all seeds: of the students / of their teacher."""
     found = [fork for s in row.seeds for fork in s.get("forks", []) if fork["going"]]
@@ -85,12 +91,12 @@ def hint_table(rows: Rows) -> str:
         hint = next((row for row in here if row.method == "hint" and row.name.count("/") == 1), None)
         for row in sorted(here, key=lambda r: (r.method != "hint", r.name)):
             steps = f"{np.mean([s['test']['length_mean'] for s in row.seeds]):.1f}"
-            shown = [mean_with_interval(row.success), beside(row), from_students_states(row), steps]
+            shown = [mean_with_interval(row.success), greedily(row), beside(row), from_students_states(row), steps]
             scores = [*shown, against(row, hint)]
             body.append([f"`{env}`", f"`{row.name}`", row.variant, str(len(row.seeds)), *scores])
         told += verdicts(env, here)
     if not body:
         return "No results yet."
-    header = ["level", "row", "", "seeds", "success", "teacher", "from students' states: they / teacher"]
+    header = ["level", "row", "", "seeds", "success", "greedy", "teacher", "from students' states: they / teacher"]
     header += ["steps per episode", "HINT / this"]
     return "\n".join([markdown(header, body), *([""] if told else []), *told])
