@@ -8,13 +8,14 @@ from tutelage.envs.canvas import BLUE, GREEN, INK, Canvas
 from tutelage.envs.fire_commander.rules import Blaze, Rules
 
 FIRE, HIDDEN_FIRE, FRONT, UNSEEN, SIGHT = "#e4572e", "#e4572e66", "#7a1f10", "#cfc8b8", "#2f6fd61f"
+WATER = "#27a3c9"
 FORGET = 30
 """Steps after which a cell looks as if it had never been seen."""
 
 
 def picture(name: str, rules: Rules, state: Blaze) -> np.ndarray:
     """Cells darken as sight of them grows old; fire that nobody knows of is pale. Fronts are dots, agents discs (blue
-    see, with their field of view; green douse)."""
+    see, with their field of view; green douse, with a ring of water where there is fire under them)."""
     canvas = Canvas(-1, rules.size)
     now, known = int(state.time), np.asarray(state.known).max(0)
     burning, age = np.asarray(state.burning), now + 1 - (known >> 1)
@@ -30,6 +31,8 @@ def picture(name: str, rules: Rules, state: Blaze) -> np.ndarray:
         sees = i < rules.perception
         if sees:
             canvas.square(x, y, rules.vision + 0.5, SIGHT, BLUE, 0.7)
+        elif burning[int(rules.cell(x, y))]:
+            canvas.disc(x, y, 0.46, None, WATER, 3)
         canvas.disc(x, y, 0.28, BLUE if sees else GREEN, INK, 1)
     canvas.caption(f"fire_commander/{name}   step {now}   burning {int(burning.sum())}")
     return canvas.array()

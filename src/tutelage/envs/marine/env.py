@@ -136,7 +136,7 @@ class Marine:
 
     def draw(self, state: EnvState) -> np.ndarray:
         """See `picture`."""
-        return picture(self.name, self.rules, self.sea, state)
+        return picture(self.name, self.rules, self.sea, state, self.ais)
 
     def places(self, state: EnvState) -> Places:
         """Ships, their destination and the ships that they may meet."""

@@ -7,15 +7,17 @@ import numpy as np
 from tutelage.envs.canvas import BLUE, GREEN, INK, RED, Canvas
 from tutelage.envs.marine.rules import Rules, Voyage, together
 from tutelage.envs.marine.sea import Sea, levels
+from tutelage.envs.marine.senses import in_range
 
 WATER = ("#5d7f9c", "#8fabc0", "#c0d3de", "#e7eff2")
 """By level of the sea: the darker, the less can be handed over."""
-HARBOUR, LINK = "#d8a437", "#3f9b57"
+HARBOUR, LINK, RADIO = "#d8a437", "#3f9b57", "#2b2a2870"
 
 
-def picture(name: str, rules: Rules, sea: Sea, state: Voyage) -> np.ndarray:
-    """Routing ships are blue with a ring of fuel, logistics ships green, destinations yellow, raiders red; a line joins
-    a ship and its destination, a green square marks a cell where fuel is handed over."""
+def picture(name: str, rules: Rules, sea: Sea, state: Voyage, ais: bool) -> np.ndarray:
+    """Routing ships are blue with a ring of fuel, logistics ships green, destinations yellow, raiders red; a blue line
+    joins a ship and its destination, grey ones those that hear each other by AIS, a green square marks a cell where
+    fuel is handed over."""
     canvas, size, r, n = Canvas(-1, rules.size), rules.size, rules.routing, rules.ships
     x, y, goal, fuel = map(np.asarray, (state.x, state.y, state.goal, state.fuel))
     columns, rows = (z.ravel() for z in np.meshgrid(np.arange(size), np.arange(size)))
@@ -28,6 +30,9 @@ def picture(name: str, rules: Rules, sea: Sea, state: Voyage) -> np.ndarray:
         if not state.arrived[i]:
             canvas.line((x[i], y[i]), (size - 1, goal[i]), BLUE + "44", 1)
     lifted = state._replace(x=one(state.x), y=one(state.y))
+    if ais:
+        for i, j in zip(*np.nonzero(np.triu(np.asarray(in_range(rules, lifted))[..., 0])), strict=True):
+            canvas.line((x[i], y[i]), (x[j], y[j]), RADIO, 1)
     for i, j in zip(*np.nonzero(np.asarray(together(rules, lifted))[..., 0]), strict=True):
         if not state.arrived[i]:
             canvas.square(x[r + j], y[r + j], 0.48, None, LINK, 2)
