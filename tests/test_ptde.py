@@ -27,7 +27,7 @@ def stages():
     env = make("probe/coordination")
     method = build("ptde", env, **SMALL)
     first = run_stage(env, method)[0]
-    copied = jax.tree.map(np.array, (first.q.online.params, first.guess.params))
+    copied = jax.tree.map(np.array, (first.q.learning.online.params, first.guess.params))
     last, told = run_stage(env, method, 1, first)
     return method, P.build(env, method_config("ptde", **SMALL)), copied, last, told
 
@@ -57,7 +57,7 @@ def test_students_learn_what_pays_without_the_state(tmp_path, name, settings):
 def test_prediction_improves_and_changes_nothing_else():
     _, _, (teacher, guess), last, told = stages()
     assert told["prediction"][-1] < 0.5 * told["prediction"][0]
-    assert_same(last.q.online.params, teacher)
+    assert_same(last.q.learning.online.params, teacher)
     after, before = map(jax.tree.leaves, (last.guess.params, guess))
     assert any((np.asarray(a) != b).any() for a, b in zip(after, before, strict=True))
 

@@ -67,9 +67,9 @@ def test_values_are_the_discounted_returns(replay):
     @jax.jit
     def values(state):
         data = Q.sampled(parts, state.replay, jax.random.key(0))
-        scores = Q.scores_of(parts.read(state.online.params["agent"], data))
+        scores = Q.scores_of(parts.read(state.learning.online.params["agent"], data))
         done = Q.utilities(scores[:-1], data.steps.action[1:])
-        return parts.mix.apply(state.online.params["mix"], done, data.steps.state[:-1]), data
+        return parts.mix.apply(state.learning.online.params["mix"], done, data.steps.state[:-1]), data
 
     value, data = values(state)
     first, counts = np.asarray(data.steps.first[:-1]), np.asarray(data.counts)
@@ -354,7 +354,7 @@ def test_what_follows_an_end_and_the_burn_in_change_no_loss(method):
     parts = Q.assemble(env, QConfig(**{**SMALL, "burn_in": 2}, **changes))
     data = sequences(parts, env)
     state = build(method, env, **{**SMALL, "burn_in": 2})
-    params = jax.jit(state.init)(jax.random.key(0)).online.params
+    params = jax.jit(state.init)(jax.random.key(0)).learning.online.params
     loss = jax.jit(lambda data: Q.td_loss(parts, Q.scores_of(parts.read(params["agent"], data)), params, params, data))
     base, told = loss(data)
     assert base > 0 and not data.counts.all()

@@ -202,8 +202,7 @@ def ptde(env: Environment, config: PtdeConfig, teacher: Frozen | None = None) ->
     def init(key: PRNGKeyArray) -> PtdeState:
         keys = jax.random.split(key, 3)
         params = {"agent": td.agent.init(keys[0]), "mix": td.mix.init(keys[1])}
-        zero = jnp.zeros((), jnp.int32)
-        q = QState(learner(tx, params), params, zero, ())  # type: ignore[arg-type]
+        q = QState(Learning(learner(tx, params), params, jnp.zeros((), jnp.int32)), ())  # type: ignore[arg-type]
         guess = learner(tx, guessing.predictor.init(keys[2]))
         return PtdeState(q._replace(replay=room(td, env, behaviour, PtdeState(q, guess))), guess)
 
@@ -212,12 +211,12 @@ def ptde(env: Environment, config: PtdeConfig, teacher: Frozen | None = None) ->
     ) -> tuple[PtdeState, Metrics]:
         q = state.q._replace(replay=remembered(td, state.q.replay, played["teacher"]))
         go = lambda: improve(td, q, key, progress)
-        now, told = once_warm(td, q.replay, go, Learning(q.online, q.target, q.steps))
-        return state._replace(q=QState(now.online, now.target, now.steps, q.replay)), told
+        now, told = once_warm(td, q.replay, go, q.learning)
+        return state._replace(q=QState(now, q.replay)), told
 
     def predict(state: PtdeState, played: Any, key: PRNGKeyArray, progress: Array) -> tuple[PtdeState, Metrics]:
         data = sampled(td, state.q.replay, key)
-        fuse = state.q.online.params["agent"]["fuse"]
+        fuse = state.q.learning.online.params["agent"]["fuse"]
         steps = jax.tree.map(lambda x: x[:-1], data.steps)
         # The predictor's memory starts empty, not at the sequence's beginning: the burn-in warms it up.
         carry = guessing.predictor.carry(config.batch)
@@ -233,8 +232,8 @@ def ptde(env: Environment, config: PtdeConfig, teacher: Frozen | None = None) ->
         ),
         roles={"student": guessing.student, "teacher": td.agent},
         params=lambda state: {
-            "student": student_params(state.guess.params, state.q.online.params["agent"]),
-            "teacher": state.q.online.params["agent"],
+            "student": student_params(state.guess.params, state.q.learning.online.params["agent"]),
+            "teacher": state.q.learning.online.params["agent"],
         },
         beside=("teacher",),
     )

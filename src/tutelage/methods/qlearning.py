@@ -67,9 +67,7 @@ class Learning(NamedTuple):
 class QState(NamedTuple):
     """These, and what was seen."""
 
-    online: Learner
-    target: Params
-    steps: Array
+    learning: Learning
     replay: Replay
 
 
@@ -206,7 +204,7 @@ def improve(parts: Parts, state: QState, key: PRNGKeyArray, progress: Any) -> tu
         steps = now.steps + 1
         return Learning(online, follow(config, now.target, online.params, steps), steps), told
 
-    after, told = jax.lax.scan(step, Learning(*state[:3]), jax.random.split(key, config.updates))
+    after, told = jax.lax.scan(step, state.learning, jax.random.split(key, config.updates))
     return after, jax.tree.map(jnp.mean, told)
 
 
@@ -222,7 +220,7 @@ def exploring(parts: Parts) -> Behaviour:
     policy = accompanied(parts.agent, beside.team) if beside else parts.agent
 
     def plays(state: QState, progress: Any) -> tuple[Params, ActRule]:
-        params = state.online.params
+        params = state.learning.online.params
         return (params["agent"], params["central"]) if beside else params["agent"], explore(config, progress)
 
     return parts.behaviour(policy, plays)
@@ -269,8 +267,8 @@ def qlearning(env: Environment, config: QConfig, teacher: Frozen | None = None) 
         params = {"agent": parts.agent.init(keys[0]), "mix": parts.mix.init(keys[1])}
         if parts.weighing is not None:
             params |= {"central": parts.weighing.team.init(keys[2]), "joint": parts.weighing.joint.init(keys[3])}
-        online = learner(parts.tx, params)
-        blank = QState(online, params, jnp.zeros((), jnp.int32), ())  # type: ignore[arg-type]
+        learning = Learning(learner(parts.tx, params), params, jnp.zeros((), jnp.int32))
+        blank = QState(learning, ())  # type: ignore[arg-type]
         return blank._replace(replay=room(parts, env, behaviour, blank))
 
     def update(
@@ -278,12 +276,12 @@ def qlearning(env: Environment, config: QConfig, teacher: Frozen | None = None) 
     ) -> tuple[QState, Metrics]:
         state = state._replace(replay=remembered(parts, state.replay, played["actor"]))
         go = lambda: improve(parts, state, key, progress)
-        learning, told = once_warm(parts, state.replay, go, Learning(*state[:3]))
-        return QState(learning.online, learning.target, learning.steps, state.replay), told
+        learning, told = once_warm(parts, state.replay, go, state.learning)
+        return QState(learning, state.replay), told
 
     return Method(
         init=init,
         stages=(Stage("train", {"actor": behaviour}, update, config.steps),),
         roles={"student": parts.agent},
-        params=lambda state: {"student": state.online.params["agent"]},
+        params=lambda state: {"student": state.learning.online.params["agent"]},
     )
