@@ -13,7 +13,7 @@ from helpers import make_spec
 from tutelage import BadInput
 from tutelage.policies.agent import group_actor, make_agent
 from tutelage.policies.cost import agent_cost, layer_cost, team_cost
-from tutelage.policies.size import Shape, reference_macs, solve, split
+from tutelage.policies.size import Shape, reference_macs, shares, solve, split
 from tutelage.policies.views import view
 
 SPEC = make_spec(n_agents=5)
@@ -161,6 +161,11 @@ def test_a_refused_budget_says_what_the_smallest_network_has():
         solve("params=10", SHAPES["gru"], REFERENCE)
     with pytest.raises(BadInput, match=f"ratio {REFERENCE / 5 / least.macs:.1f}"):
         solve("ratio=100000", SHAPES["gru"], REFERENCE)
+
+
+def test_in_an_unequal_team_nobody_is_left_without_a_network():
+    shape = Shape("mlp", (100, 10, 40), 5, shares("inputs", "abc", (100, 10, 40)))
+    assert shape.widths(32) == (32, 8, 13) and shape.widths(100) == (100, 10, 40) and shape.widths(6) == (6, 6, 6)
 
 
 def test_tiers_split_by_type_keep_width_and_separate_types():

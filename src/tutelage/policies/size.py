@@ -12,6 +12,8 @@ from tutelage.policies.sight import numbers
 REFERENCE = 128
 """Width of the GRU that a ratio refers to where there is no teacher network: the headline expert."""
 WIDEST = 1024
+LEAST = 8
+"""In an unequal team nobody is narrower than this, or than the widest."""
 
 Tiers = tuple[tuple[tuple[int, ...], int], ...]
 
@@ -34,7 +36,7 @@ class Shape:
 
     def widths(self, widest: int) -> tuple[int, ...]:
         """The agents' widths where the widest one's is given."""
-        return tuple(max(1, round(widest * share / max(self.shares))) for share in self.shares)
+        return tuple(max(min(LEAST, widest), round(widest * share / max(self.shares))) for share in self.shares)
 
     def cost(self, widest: int) -> Cost:
         """Of one decision of the team."""
