@@ -6,7 +6,7 @@ Inside `envs/` a TimeStep describes one instance; above it has a leading B; in a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
@@ -287,6 +287,11 @@ class Stage(NamedTuple):
     usual: Mapping[str, tuple[float, float]] = MappingProxyType({})
 
 
+def acting(roles: Container[str]) -> str:
+    """The role that acts: `student` where there is one, else `teacher`."""
+    return "student" if "student" in roles else "teacher"
+
+
 class Method(NamedTuple):
     """A learning method, ready to be fitted.
 
@@ -308,8 +313,8 @@ class Method(NamedTuple):
 
     @property
     def actor(self) -> str:
-        """The role that is evaluated: `student` where there is one, else `teacher`."""
-        return "student" if "student" in self.roles else "teacher"
+        """The role that is evaluated, see `acting`."""
+        return acting(self.roles)
 
 
 class Frozen(NamedTuple):
@@ -329,5 +334,5 @@ class Frozen(NamedTuple):
 
     @property
     def actor(self) -> str:
-        """The role that acts: `student` where there is one, else `teacher`."""
-        return "student" if "student" in self.roles else "teacher"
+        """The role that acts, see `acting`."""
+        return acting(self.roles)

@@ -12,17 +12,22 @@ from jaxtyping import Array, Bool, Float, Int
 from tutelage.types import Goals
 
 
+def of_goal(x: Array, goal: Int[Array, "*b"]) -> Array:
+    """The entry of the goal held, of x (*b, M, ...); without a goal (index M) that of the last, which means nothing."""
+    axis = goal.ndim
+    index = jnp.minimum(goal, x.shape[axis] - 1).reshape(*goal.shape, *[1] * (x.ndim - axis))
+    return jnp.take_along_axis(x, index, axis).squeeze(axis)
+
+
 def progress(goals: Goals, goal: Int[Array, "T B N"], gamma: float) -> Float[Array, "T B N"]:
     """g Phi' - Phi of the goal held, and 1 where it was completed for the first time; 0 without a goal (index M).
 
     Args:
         goals: leaves (T + 1, B, N, M).
     """
-    none = goals.valid.shape[-1]
-    index = jnp.minimum(goal, none - 1)[..., None]
-    of = lambda x: jnp.take_along_axis(x, index, -1)[..., 0]
-    gain = gamma * of(goals.potential[1:]) - of(goals.potential[:-1])
-    return jnp.where(goal < none, gain + first_time(goal, of(goals.reached[:-1]), of(goals.reached[1:])), 0.0)
+    gain = gamma * of_goal(goals.potential[1:], goal) - of_goal(goals.potential[:-1], goal)
+    done = first_time(goal, of_goal(goals.reached[:-1], goal), of_goal(goals.reached[1:], goal))
+    return jnp.where(goal < goals.valid.shape[-1], gain + done, 0.0)
 
 
 def first_time(goal: Int[Array, "T B N"], was: Bool[Array, "T B N"], now: Bool[Array, "T B N"]) -> Bool[Array, "T B N"]:

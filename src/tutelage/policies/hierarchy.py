@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from tutelage.learning.shaping import of_goal
 from tutelage.networks.cores import Net
 from tutelage.networks.hierarchy import coordinator, executor, goal_value
 from tutelage.policies.views import View
@@ -89,8 +90,7 @@ def all_goals(goals: Goals) -> Float[Array, "*b N M+1 G"]:
 def held(goals: Goals, goal: Int[Array, "*b N"]) -> Float[Array, "*b N G"]:
     """What an executor reads of the goal that each agent holds."""
     real = (goal < goals.valid.shape[-1])[..., None]
-    index = jnp.minimum(goal, goals.valid.shape[-1] - 1)[..., None, None]
-    features = jnp.take_along_axis(goals.features, index, -2)[..., 0, :]
+    features = of_goal(goals.features, goal)
     return jnp.where(real, jnp.concatenate([features, jnp.ones_like(features[..., :1])], -1), 0.0)
 
 
@@ -126,9 +126,8 @@ def lasting(can: Bool[Array, "T B *n"], due: Bool[Array, "T B"]) -> Bool[Array, 
 
 def same_thing(parts: Hierarchy, goals: Goals, i: int, goal: Int[Array, "*b"]) -> Bool[Array, "*b N M+1"]:
     """Which goals of which agents are about what agent i's goal is about; none is about nothing."""
-    index = jnp.minimum(goal, parts.goals - 1)[..., None]
-    thing = jnp.take_along_axis(goals.thing[..., i, :], index, -1)[..., None]
-    same = (goals.thing == thing) & (goal < parts.goals)[..., None, None]
+    thing = of_goal(goals.thing[..., i, :], goal)
+    same = (goals.thing == thing[..., None, None]) & (goal < parts.goals)[..., None, None]
     return jnp.pad(same, [(0, 0)] * (same.ndim - 1) + [(0, 1)])
 
 

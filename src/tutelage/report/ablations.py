@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tutelage.experiment.stats import bootstrap
 from tutelage.report.results import RowResults
-from tutelage.report.scores import Rows, flops, mean_with_interval, retention, scale, short, tasks
+from tutelage.report.scores import Rows, flops, interval, mean_with_interval, retention, scale, short, tasks
 
 CHANGES = {
     "no-adv": "without the advantage term",
@@ -55,7 +54,7 @@ def differences(rows: Rows, env: str, what: str) -> np.ndarray | None:
 
 def called(gaps: list[np.ndarray]) -> str:
     """In words, from the paired intervals: worse or better only where an interval leaves out zero."""
-    judged = [bootstrap(gap, lambda x: float(np.mean(x))) for gap in gaps if len(gap) >= ENOUGH]
+    judged = [interval(gap) for gap in gaps if len(gap) >= ENOUGH]
     if not judged:
         return "too few seeds"
     counts = {"worse": sum(high < 0 for _, high in judged), "better": sum(low > 0 for low, _ in judged)}

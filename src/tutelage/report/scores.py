@@ -8,6 +8,7 @@ import numpy as np
 
 from tutelage.experiment.stats import bootstrap, ratio_of_means
 from tutelage.report.results import RowResults
+from tutelage.types import acting
 
 Rows = dict[str, RowResults]
 Interval = tuple[float, float]
@@ -49,9 +50,9 @@ def scale(rows: Rows, env: str) -> Scale:
     return Scale("success", 0.0, 3)
 
 
-def interval(x: np.ndarray) -> Interval:
+def interval(x: np.ndarray, samples: int = 2000) -> Interval:
     """Bootstrap interval of the mean over seeds."""
-    return bootstrap(x, lambda s: float(np.mean(s)))
+    return bootstrap(x, lambda s: float(np.mean(s)), samples)
 
 
 def teachers_success(row: RowResults) -> np.ndarray | None:
@@ -84,4 +85,4 @@ def flops_ratio(row: RowResults) -> float | None:
 def flops(row: RowResults) -> float:
     """Matrix-product FLOPs of a joint decision of the acting team, thousands."""
     cost = row.seeds[0]["cost"]
-    return cost["student" if "student" in cost else "teacher"]["flops"] / 1e3
+    return cost[acting(cost)]["flops"] / 1e3

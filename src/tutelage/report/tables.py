@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from tutelage.experiment.files import write_bytes
-from tutelage.experiment.stats import bootstrap, iqm
+from tutelage.experiment.stats import iqm
 from tutelage.registry import ENVIRONMENTS, METHODS
 from tutelage.report.ablations import ENOUGH, ablations, front, markdown, sights
 from tutelage.report.hint import hint_table
-from tutelage.report.scores import Rows, flops_ratio, mean_with_interval, retention, scale, short, tasks
+from tutelage.report.scores import Rows, flops_ratio, interval, mean_with_interval, retention, scale, short, tasks
 from tutelage.report.value import value_based
 
 BESIDE = ("mappo/{}/small", "ippo/{}/small", "kl/{}", "bc/{}", "dagger_kl/{}")
@@ -61,7 +61,7 @@ def verdict(rows: Rows) -> str:
         if len(gap) < ENOUGH:
             told.append(f"- `{env}`: no verdict from {len(gap)} seed{'s' * (len(gap) > 1)}")
             continue
-        low, high = bootstrap(gap, lambda x: float(np.mean(x)))
+        low, high = interval(gap)
         words = "distillation helps" if low > 0 else "from scratch is better" if high < 0 else "no difference shown"
         told.append(
             f"- `{env}`: {words}; student minus same size from scratch, {worth.name}: "
