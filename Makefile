@@ -18,7 +18,7 @@ demo: install
 	$(BIN)/tutelage demo --out runs/demo
 
 test: install lint
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 lint: install
 	$(BIN)/ruff check .
