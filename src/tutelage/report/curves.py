@@ -77,7 +77,7 @@ def draw_front(rows: Rows, path: Path) -> None:
     for axis, (env, found) in zip(axes.ravel(), several.items(), strict=False):
         for (kind, line), colour in zip(found.items(), ("C2", "C1"), strict=True):
             success = [row.success for row in line]
-            bands = np.array([interval(x, 500) if len(x) > 1 else (x[0], x[0]) for x in success])
+            bands = np.array([interval(x, 500) for x in success])
             cost = [flops(row) for row in line]
             axis.plot(cost, [x.mean() for x in success], f"{colour}o-", label=kind)
             axis.fill_between(cost, bands[:, 0], bands[:, 1], color=colour, alpha=0.2, linewidth=0)
