@@ -45,7 +45,7 @@ class DdnConfig(QConfig):
     """Who plays while learning; mix: half of the environments each."""
     chooses: Literal["teacher", "student"] = "teacher"
     """Whose best action the teacher's target values."""
-    beta: float = 0.05
+    beta: float = 0.01
     """Curiosity: the bonus of a state whose novelty is one standard deviation, in scaled rewards; 0: none."""
     mu: float = 0.75
     """Curiosity's mask probability (or scale)."""

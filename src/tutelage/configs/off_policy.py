@@ -30,9 +30,9 @@ class OffPolicyConfig(TeamSettings):
     """Episodes that replay holds (`episode`)."""
     memory_gb: float = 1.0
     """Refuse replay larger than this."""
-    batch: int = 16
+    batch: int = 4
     """Sequences per gradient step."""
-    updates: int = 8
+    updates: int = 16
     """Gradient steps per rollout."""
     warm_up: int = 5_000
     """Environment steps before the first gradient step (`episode`: as if every one lasted to the limit)."""
