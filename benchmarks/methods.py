@@ -27,7 +27,7 @@ WIDTH = {"size": "width=64", "critic_width": 64}
 GROUPS = {
     "value-based, smax/3s_vs_5z": ("smax/3s_vs_5z", {
         "qmix": ("qmix", {}), "ddn, full": ("ddn", {}), "ddn, film": ("ddn", {"fusion": "film"}),
-        "ctds": ("ctds", {}), "maddpg": ("maddpg", {}),
+        "ctds": ("ctds", {}), "maddpg": ("maddpg", {}), "mappo": ("mappo", {}),
     }),
     "value-based, smax/MMM2": ("smax/MMM2", {
         "qmix": ("qmix", {}), "ddn, full": ("ddn", {}), "ddn, film": ("ddn", {"fusion": "film"}),

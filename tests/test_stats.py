@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tutelage.experiment.stats import bootstrap, iqm, mean_interval, ratio_of_means, wilson
+from tutelage.experiment.stats import Z, bootstrap, difference_of_means, iqm, mean_interval, ratio_of_means, wilson
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,12 @@ def test_a_retention_is_the_ratio_of_means_with_a_paired_interval():
     student = np.array([0.8, 0.5, 0.5, 0.9])
     ratio, (low, high) = ratio_of_means(student, teacher)
     assert ratio == pytest.approx(2.7 / 3.1) and low < ratio < high
+
+
+def test_a_difference_of_means_resamples_both_sides():
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(2.0, 1.0, 400), rng.normal(0.0, 2.0, 100)
+    mean, (low, high) = difference_of_means(a, b)
+    assert mean == pytest.approx(a.mean() - b.mean())
+    assert (high - low) / 2 == pytest.approx(Z * np.sqrt(a.var() / 400 + b.var() / 100), rel=0.1)
+    assert difference_of_means(np.ones(3), np.zeros(5)) == (1.0, (1.0, 1.0))

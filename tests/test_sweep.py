@@ -21,7 +21,7 @@ from tutelage.report.curves import draw_front
 from tutelage.report.hint import hint_table
 from tutelage.report.results import RowResults, current, marl_eval, read_results
 from tutelage.report.tables import TABLES, fill, headline, verdict
-from tutelage.report.value import value_based
+from tutelage.report.value import value_based, value_changes
 
 TINY = 'config = {core = "mlp", size = "width=4", critic_width = 4, envs = 16, rollout = 4, chunk = 1, steps = 600}'
 STUDENT = 'config = {core = "mlp", size = "width=2", gather = 64, envs = 16, batch = 8, passes = 2}'
@@ -184,8 +184,9 @@ def rows_of(*found: RowResults) -> dict[str, RowResults]:
     return {r.name: r for r in found}
 
 
-def cells(table: str, first: str) -> list[str]:
-    (line,) = [line for line in table.splitlines() if line.startswith(f"| {first} |")]
+def cells(table: str, one: str) -> list[str]:
+    """The line of a table that has this cell."""
+    (line,) = [line for line in table.splitlines() if f"| {one} |" in line]
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
@@ -251,15 +252,35 @@ def test_from_three_seeds_on_there_is_a_verdict():
     )
 
 
-def test_value_based_rows_tell_their_last_evaluations_and_their_area():
-    row = results("qmix/x", [0.9, 0.9])
+def with_curve(row, rates, steps=1000):
     for s in row.seeds:
-        rates = [0.0] * 5 + [1.0] * 4 + [0.5]
         s["curve"] = [dict(total_steps=100 * (i + 1), success_rate=r, return_mean=0.0) for i, r in enumerate(rates)]
-        s["test"]["beside"] = {"teacher": {"success_rate": 1.0}}
-    told = cells(value_based({"qmix/x": row}), "`smax/x`")
-    assert told[1:3] == ["`qmix`", "2"] and told[3].startswith("0.900") and told[5].startswith("0.900")
-    assert told[4].startswith("0.425") and told[6].startswith("1.000") and told[7] == "0.900"
+        s["config"] = {"steps": steps}
+        s["test"] |= {"steps": steps, "beside": {"teacher": {"success_rate": 1.0}}}
+    return row
+
+
+def test_value_based_rows_tell_their_last_evaluations_their_area_and_when_they_were_good():
+    row = with_curve(results("qmix/x", [0.9, 0.9, 0.9]), [0.0] * 5 + [1.0] * 4 + [0.5])
+    told = cells(value_based({"qmix/x": row}), "`qmix`")
+    assert told[2:4] == ["3", "0.0 M"] and told[4].startswith("0.900") and told[8].startswith("0.900")
+    assert told[5].startswith("0.425") and told[6] == "" and told[9].startswith("1.000") and told[10] == "0.900"
+    late = with_curve(results("qmix/x", [0.9] * 3), [0.0] * 9 + [1.0], steps=10_000_000)
+    assert cells(value_based({"qmix/x": late}), "`qmix`")[3] == "10.0 M"
+
+
+def test_ddn_is_compared_with_others_and_with_itself_changed():
+    ddn = with_curve(results("ddn/x", [1.0] * 3), [0.5] * 5 + [1.0] * 5)
+    qmix = with_curve(results("qmix/x", [1.0] * 3), [0.0] * 5 + [1.0] * 5)
+    raw = with_curve(results("ddn/x/raw", [1.0] * 3), [0.5] * 10)
+    longer = with_curve(results("ddn/x/1m", [1.0] * 3), [0.5] * 10, steps=2000)
+    rows = rows_of(ddn, qmix, raw, longer)
+    told = value_based(rows)
+    assert cells(told, "`qmix`")[6] == "+0.250 [+0.250, +0.250]" and cells(told, "`ddn`")[6] == ""
+    assert "`ddn/raw`" not in told and cells(told, "`ddn/1m`")[4].startswith("0.500")
+    changes = value_changes(rows)
+    assert cells(changes, "`raw`")[5:7] == ["+0.500 [+0.500, +0.500]", "+0.225 [+0.225, +0.225]"]
+    assert "1m" not in changes and value_changes(rows_of(ddn)) == "No results yet."
 
 
 def test_hint_is_told_as_a_ratio_to_every_baseline_and_by_what_it_aims_at():

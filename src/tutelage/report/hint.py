@@ -6,7 +6,7 @@ import numpy as np
 
 from tutelage.report.ablations import markdown
 from tutelage.report.results import RowResults
-from tutelage.report.scores import Rows, interval, mean_with_interval, teachers_success
+from tutelage.report.scores import Rows, interval, mean_with_interval, steps_to, teachers_success
 
 TASKS = ("fire_commander", "marine")
 BASELINES = ("mappo", "happo", "ctds", "ptde", "ptde_mappo", "igm_da")
@@ -46,15 +46,6 @@ def against(row: RowResults, hint: RowResults | None) -> str:
         return ""
     mean = float(row.success.mean())
     return f"{hint.success.mean() / mean:.2f}x" if mean else "-"
-
-
-def steps_to(row: RowResults, success: float) -> int | None:
-    """Environment steps after which the mean curve over seeds first has this success; None where it never does."""
-    curves = [s["curve"] for s in row.seeds]
-    for points in zip(*curves, strict=False):
-        if np.mean([point["success_rate"] for point in points]) >= success:
-            return int(np.mean([point["total_steps"] for point in points]))
-    return None
 
 
 def verdict(env: str, hint: RowResults, others: list[RowResults]) -> str:

@@ -61,6 +61,15 @@ def teachers_success(row: RowResults) -> np.ndarray | None:
     return np.array([teacher["success_rate"] for teacher in found]) if all(found) else None
 
 
+def steps_to(row: RowResults, success: float) -> int | None:
+    """Environment steps after which the mean curve over seeds first has this success; None where it never does."""
+    curves = [s["curve"] for s in row.seeds]
+    for points in zip(*curves, strict=False):
+        if np.mean([point["success_rate"] for point in points]) >= success:
+            return int(np.mean([point["total_steps"] for point in points]))
+    return None
+
+
 def mean_with_interval(x: np.ndarray, digits: int = 3, sign: str = "") -> str:
     """Mean over seeds with its bootstrap interval."""
     if len(x) == 1:

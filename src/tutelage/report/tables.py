@@ -14,7 +14,7 @@ from tutelage.registry import ENVIRONMENTS, METHODS
 from tutelage.report.ablations import ENOUGH, ablations, front, markdown, sights
 from tutelage.report.hint import hint_table
 from tutelage.report.scores import Rows, flops_ratio, interval, mean_with_interval, retention, scale, short, tasks
-from tutelage.report.value import value_based
+from tutelage.report.value import value_based, value_changes
 
 BESIDE = ("mappo/{}/small", "ippo/{}/small", "kl/{}", "bc/{}", "dagger_kl/{}")
 """Rows that stand beside a distilled one."""
@@ -108,6 +108,7 @@ TABLES: dict[str, Any] = {
     "sight": sights,
     "front": front,
     "value": value_based,
+    "value-changes": value_changes,
     "hint": hint_table,
     "methods": method_list,
     "environments": environment_list,

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from tutelage.report.ablations import markdown
+from tutelage.experiment.stats import difference_of_means
+from tutelage.report.ablations import ENOUGH, markdown
 from tutelage.report.hint import TASKS
 from tutelage.report.results import RowResults
-from tutelage.report.scores import Rows, mean_with_interval, short, teachers_success
+from tutelage.report.scores import Rows, mean_with_interval, short, steps_to, teachers_success
 
 METHODS = ("ddn", "ctds", "igm_da", "ptde", "ptde_mappo", "qmix", "qplex", "cw_qmix", "ow_qmix", "w_vdn", "vdn", "iql")
 LATE = 5
 """Evaluations that the late score is the mean of."""
+GOOD = 0.9
+"""Success that every method is timed to."""
+Score = Callable[[RowResults], np.ndarray]
 
 
 def late(row: RowResults) -> np.ndarray:
@@ -41,29 +47,59 @@ def teachers(row: RowResults) -> tuple[str, str]:
     return mean_with_interval(teacher), f"{row.success.mean() / teacher.mean():.3f}" if teacher.any() else "-"
 
 
+def gap(row: RowResults, score: Score, ddn: RowResults | None, digits: int = 3) -> str:
+    """DDN's mean score minus this row's, with an interval; empty for DDN itself and where a score does not exist."""
+    if ddn is None or row.name == ddn.name or min(len(ddn.seeds), len(row.seeds)) < ENOUGH:
+        return ""
+    ours, theirs = score(ddn), score(row)
+    if np.isnan(ours).any() or np.isnan(theirs).any():
+        return ""
+    mean, (low, high) = difference_of_means(ours, theirs)
+    return f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+
+
+def is_change(row: RowResults, rows: Rows) -> bool:
+    """Whether a row is DDN with one thing changed, at equal steps."""
+    whole = rows.get(f"ddn/{short(row.env)}")
+    if row.method != "ddn" or whole is None or row.name == whole.name:
+        return False
+    return bool(row.seeds[0]["config"]["steps"] == whole.seeds[0]["config"]["steps"])
+
+
 def value_based(rows: Rows) -> str:
-    """Every row of a value-based method, by environment."""
+    """Every method, by environment."""
     found = [row for row in rows.values() if row.method in METHODS and row.env.split("/")[0] not in TASKS]
     order = {name: i for i, name in enumerate(METHODS)}
     body = []
     for row in sorted(found, key=lambda r: (r.env, order[r.method], r.name)):
+        if is_change(row, rows):
+            continue
         what = row.name.replace(f"/{short(row.env)}", "", 1)
         digits = 1 if row.env.startswith("predator_prey") else 3
-        under = area(row)
-        scores = [
+        under, soon = area(row), steps_to(row, GOOD)
+        body.append([
+            f"`{row.env}`", f"`{what}`", str(len(row.seeds)),
+            f"{np.mean([s['test']['steps'] for s in row.seeds]) / 1e6:.1f} M",
             mean_with_interval(late(row), digits),
             "-" if np.isnan(under).any() else mean_with_interval(under),
+            gap(row, area, rows.get(f"ddn/{short(row.env)}")),
+            f"{soon / 1e6:.2f} M" if soon else "-",
             mean_with_interval(row.success),
-        ]
-        body.append([f"`{row.env}`", f"`{what}`", str(len(row.seeds)), *scores, *teachers(row)])
-    header = [
-        "environment",
-        "row",
-        "seeds",
-        "last 5 evaluations",
-        "area under the curve",
-        "best, 320 episodes",
-        "its teacher",
-        "transfer",
-    ]
+            *teachers(row),
+        ])  # fmt: skip
+    header = ["environment", "row", "seeds", "steps", f"last {LATE} evaluations", "area under the curve"]
+    header += ["DDN's area minus this", f"steps to {GOOD}", "best, 320 episodes", "its teacher", "transfer"]
     return markdown(header, body) if body else "No results yet."
+
+
+def value_changes(rows: Rows) -> str:
+    """DDN with one thing changed, against DDN."""
+    body = []
+    for row in rows.values():
+        if not is_change(row, rows):
+            continue
+        ddn = rows[f"ddn/{short(row.env)}"]
+        scores = [mean_with_interval(late(row)), gap(row, late, ddn), gap(row, area, ddn), *teachers(row)]
+        body.append([f"`{row.env}`", f"`{row.name.split('/')[-1]}`", row.variant, str(len(row.seeds)), *scores])
+    header = ["environment", "row", "", "seeds", f"last {LATE} evaluations", "DDN minus this: last evaluations", "area"]
+    return markdown([*header, "its teacher", "transfer"], body) if body else "No results yet."
