@@ -57,9 +57,12 @@ _Q: dict[str, tuple[str, dict[str, Any]]] = {
     "iql": ("independent Q-learning", dict(mixer="iql")),
     "vdn": ("Q-learning; the joint value is the sum of utilities", dict(mixer="vdn")),
     "qmix": ("Q-learning; the joint value is monotone in the utilities", dict(mixer="qmix")),
-    "cw_qmix": ("QMIX that weighs down joint actions other than the best", dict(mixer="qmix", weighting="cw")),
-    "ow_qmix": ("QMIX that weighs down overestimates", dict(mixer="qmix", weighting="ow")),
-    "w_vdn": ("VDN that weighs down overestimates", dict(mixer="vdn", weighting="ow")),
+    "cw_qmix": (
+        "QMIX that weighs down joint actions other than the best",
+        dict(mixer="qmix", weighting="cw", alpha=0.75),
+    ),
+    "ow_qmix": ("QMIX that weighs down overestimates", dict(mixer="qmix", weighting="ow", alpha=0.5)),
+    "w_vdn": ("VDN that weighs down overestimates", dict(mixer="vdn", weighting="ow", alpha=0.5)),
     "qplex": ("Q-learning with duplex duelling attention mixing", dict(mixer="qplex")),
 }
 

@@ -80,7 +80,7 @@ class PtdeConfig(QConfig):
     """Width of the personalised state."""
     generator: int = 32
     """Hidden width of the network that personalises."""
-    predict: int = 2_000
+    predict: int = 8_000
     """Gradient steps of the second stage, on what replay holds."""
 
     def __post_init__(self) -> None:

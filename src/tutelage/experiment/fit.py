@@ -119,9 +119,10 @@ def fit(
             recorder.checkpoint(status, wanted=False)
         recorder.compiled(stage, runner.compile(status.loop, root))
         while not runner.over(status.loop):
+            before = due(stage, status.loop, eval_every, config.evaluations)
             status = advance(runner, status, root, log_every, recorder)
             finished = runner.over(status.loop)
-            if stage.evaluated and (int(status.loop.update) % eval_every == 0 or finished):
+            if stage.evaluated and (due(stage, status.loop, eval_every, config.evaluations) > before or finished):
                 status = evaluator(status, method, recorder)
             recorder.checkpoint(status, wanted=False)
             if recorder.interrupted():
@@ -131,6 +132,16 @@ def fit(
     steps = status.steps + int(status.loop.steps)
     test = evaluator.test(status.best.params)
     return Result(status.best.params, test, status.seconds, steps)
+
+
+def due(stage: Stage, loop: Loop, every: int, evaluations: int) -> int:
+    """How many evaluations are due by now: one every so many updates.
+
+    Where updates play whole episodes, which end when they like, by the share of the budget that is spent.
+    """
+    if any(behaviour.once for behaviour in stage.behaviours.values()):
+        return int(loop.steps) * evaluations // stage.budget
+    return int(loop.update) // every
 
 
 def advance(runner: StageLoop, status: Status, root: PRNGKeyArray, length: int, recorder: Recorder) -> Status:

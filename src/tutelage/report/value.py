@@ -47,9 +47,16 @@ def teachers(row: RowResults) -> tuple[str, str]:
     return mean_with_interval(teacher), f"{row.success.mean() / teacher.mean():.3f}" if teacher.any() else "-"
 
 
+def steps(row: RowResults) -> float:
+    """Mean environment steps of the training."""
+    return float(np.mean([s["test"]["steps"] for s in row.seeds]))
+
+
 def gap(row: RowResults, score: Score, ddn: RowResults | None, digits: int = 3) -> str:
-    """DDN's mean score minus this row's, with an interval; empty for DDN itself and where a score does not exist."""
+    """DDN's mean score minus this row's, with an interval; empty for DDN itself, at other steps, and where a score does not exist."""
     if ddn is None or row.name == ddn.name or min(len(ddn.seeds), len(row.seeds)) < ENOUGH:
+        return ""
+    if abs(steps(ddn) - steps(row)) > 0.05 * steps(ddn):
         return ""
     ours, theirs = score(ddn), score(row)
     if np.isnan(ours).any() or np.isnan(theirs).any():
@@ -76,10 +83,11 @@ def value_based(rows: Rows) -> str:
             continue
         what = row.name.replace(f"/{short(row.env)}", "", 1)
         digits = 1 if row.env.startswith("predator_prey") else 3
-        under, soon = area(row), steps_to(row, GOOD)
+        under = area(row)
+        soon = None if np.isnan(under).any() else steps_to(row, GOOD)
         body.append([
             f"`{row.env}`", f"`{what}`", str(len(row.seeds)),
-            f"{np.mean([s['test']['steps'] for s in row.seeds]) / 1e6:.1f} M",
+            f"{steps(row) / 1e6:.1f} M",
             mean_with_interval(late(row), digits),
             "-" if np.isnan(under).any() else mean_with_interval(under),
             gap(row, area, rows.get(f"ddn/{short(row.env)}")),
