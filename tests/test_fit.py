@@ -101,6 +101,18 @@ def test_a_budget_in_steps_is_at_least_that_many_updates():
     assert nominal_updates(stage) == 4096 // (16 * 4)
 
 
+def test_whole_episodes_are_evaluated_by_the_steps_they_took():
+    """Episodes shorter than the limit make more updates than the nominal number, but no more evaluations."""
+    env, recorder = Uneven(), Silent()
+    small = dict(core="mlp", size="width=4", mixer_width=4, hyper_width=4, envs=8, batch=4, updates=1)
+    method = build("qmix", env, **small, replay="episode", capacity_episodes=16, warm_up=0, steps=600)
+    fit(env, method, FitConfig(5, 8, 8), 0, recorder)
+    steps = np.array([e["total_steps"] for e in recorder.evaluations])
+    assert len(recorder.records) > 600 / (8 * 3)
+    assert len(steps) == 5 and (steps >= [120, 240, 360, 480, 600]).all()
+    assert (steps - [120, 240, 360, 480, 600] < 8 * 3).all()
+
+
 # ---- interruption and failure --------------------------------------------------------------------------------------
 class Impatient(Silent):
     """Asks to stop after the second chunk."""

@@ -280,6 +280,7 @@ def test_ddn_is_compared_with_others_and_with_itself_changed():
     assert "`ddn/raw`" not in told and cells(told, "`ddn/1m`")[4].startswith("0.500")
     changes = value_changes(rows)
     assert cells(changes, "`raw`")[5:7] == ["+0.500 [+0.500, +0.500]", "+0.225 [+0.225, +0.225]"]
+    assert cells(told, "`ddn/1m`")[6] == "", "other steps"
     assert "1m" not in changes and value_changes(rows_of(ddn)) == "No results yet."
 
 

@@ -24,7 +24,8 @@ def clipped_rmsprop(grad_clip: float) -> optax.GradientTransformation:
     """Global-norm clip, then RMSprop's direction g / (sqrt(v) + 1e-5), v with decay 0.99.
 
     Reference:
-        The value-based reference code, whose library adds eps outside of the root: inside it would slow small gradients.
+        The value-based reference code, whose library adds eps outside of the root; inside, small gradients would
+        hardly move anything.
     """
     return optax.chain(
         optax.clip_by_global_norm(grad_clip), optax.scale_by_rms(decay=0.99, eps=1e-5, eps_in_sqrt=False)

@@ -53,7 +53,10 @@ def steps(row: RowResults) -> float:
 
 
 def gap(row: RowResults, score: Score, ddn: RowResults | None, digits: int = 3) -> str:
-    """DDN's mean score minus this row's, with an interval; empty for DDN itself, at other steps, and where a score does not exist."""
+    """DDN's mean score minus this row's, with an interval.
+
+    Empty for DDN itself, where the steps differ, and where a score does not exist.
+    """
     if ddn is None or row.name == ddn.name or min(len(ddn.seeds), len(row.seeds)) < ENOUGH:
         return ""
     if abs(steps(ddn) - steps(row)) > 0.05 * steps(ddn):
