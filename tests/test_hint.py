@@ -250,6 +250,31 @@ def test_shaping_is_of_the_goal_that_is_held_and_completion_counts_once():
     assert first_time(goal, inside[:-1], inside[1:])[:, 0, 0].tolist() == [1, 0, 0, 0, 0, 1]
 
 
+def test_what_a_goal_pays_ends_with_it():
+    """With values of 0 and lambda 1 an executor's advantage is what is paid from here on: by the team until the episode
+    ends, by the goal until another is given or it dies."""
+    goal = jnp.array([2, 2, 2, 0, 0, 3])[:, None, None]
+    due = jnp.array([1, 0, 1, 0, 0], bool)[:, None]
+    assert T.kept(goal, due)[:, 0, 0].tolist() == [True, False, False, True, False]
+
+    found = {}
+    for shaping in (0.0, 1.0):
+        _, cast, state, rollouts = played(shaping=shaping, lam=1.0)
+        told = X.of_teacher(cast.parts, rollouts["teacher"])
+        values = state.teacher.values
+        blank = values._replace(params=jax.tree.map(jnp.zeros_like, values.params))
+        found[shaping] = np.asarray(T.lesson(cast.parts, state.teacher._replace(values=blank), told, 1.0).advantage)
+    pays = np.asarray(progress(told.steps.goals, told.goal[:-1], 0.99))
+    goal, due, valid = np.asarray(told.goal), np.asarray(rollouts["teacher"].out.due), np.asarray(told.valid)
+    steps, episodes, agents = pays.shape
+    over = np.zeros((episodes, agents))
+    for t in reversed(range(steps)):
+        again = due[t + 1] if t + 1 < steps else np.zeros(episodes, bool)
+        on = (goal[t + 1] == goal[t]) & ~again[:, None] & (np.asarray(told.steps.discount)[t + 1] > 0)[:, None]
+        over = np.where(valid[t][:, None], pays[t] + 0.99 * on * over, 0)
+        np.testing.assert_allclose(found[1.0][t] - found[0.0][t], over, atol=1e-4)
+
+
 def test_one_agent_alone_can_tell_that_the_team_was_not_the_teacher():
     _, cast, state, rollouts = played()
     told = X.of_students(cast.parts, state.teacher.params, rollouts["student"], jax.random.key(0))
@@ -307,6 +332,54 @@ def test_victories_are_known_backwards_to_their_episodes_start():
     valid = ~last[:-1]
     assert S.won_later(steps, valid)[:, 0].tolist() == [True, True, True, False, False]
     assert not S.won_later(steps._replace(success=~success), valid).any()
+
+
+def test_labels_are_what_the_teacher_would_do_now():
+    _, cast, state, rollouts = played()
+    told, params = X.of_teacher(cast.parts, rollouts["teacher"]), state.teacher.params
+    of = lambda **changes: np.asarray(S.labels(played(**changes)[1].parts, params, told))
+    best, greedy = of(labels="best"), teacher_policy(cast.parts.tree, explore=False)
+    for t in (0, 7):
+        now = jax.tree.map(lambda x, t=t: x[t], told.steps)
+        scores = greedy.step(params, greedy.carry(len(now.first)), now, jax.random.key(0))[1].scores
+        assert_close(best[t], scores, 1e-4)
+    softly, sharply = of(labels="all", sharpness=1.0), of(labels="all", sharpness=1e4)
+    same = np.isclose(jax.nn.softmax(sharply), jax.nn.softmax(best), atol=1e-4)
+    assert same.mean() > 0.99, "but where two goals are as likely"
+
+    tree, now = cast.parts.tree, jax.tree.map(lambda x: x[7], told.steps)
+    goals, logs = one_by_one(
+        tree, now.goals, coordinate(tree, params["coordinator"], now.goals, now.state), lambda i, log: log.argmax(-1)
+    )
+    mixed = 0.0
+    for j in range(tree.goals + 1):
+        under = execute(
+            tree, params["executor"], tree.seen.read(now), held(now.goals, jnp.full(goals.shape, j)), now.avail
+        )
+        mixed += jnp.exp(logs[..., j, None]) * jax.nn.softmax(under)
+    assert_close(jax.nn.softmax(softly[7]), mixed, 1e-4)
+    assert np.abs(softly - best).max() > 0.01
+
+
+def test_an_own_episode_that_was_cut_off_earned_nothing_more():
+    """Teacher's values of 1,000: worth learning wherever the end is not known, whatever students do."""
+    _, cast, state, rollouts = played(filter_own="episode")
+    told = X.of_teacher(cast.parts, rollouts["teacher"])
+
+    def bias(learner, key, value):
+        net = learner.params[key] if key else learner.params
+        net = [*net[:-1], {**net[-1], "bias": net[-1]["bias"] + value}]
+        return learner._replace(params={**learner.params, key: net} if key else net)
+
+    teacher = state.teacher._replace(values=bias(state.teacher.values, "team", 1000.0))
+    students, drawn = bias(state.value, "", 50.0), rollouts["teacher"]
+    found = S.teach(cast.parts, teacher, told, students.params, False, drawn.log_prob, ())
+    last, valid = np.asarray(told.steps.last)[1:], np.asarray(told.valid)
+    failed = last & ~np.asarray(told.steps.success)[1:] & valid
+    lost, keep = np.zeros(valid.shape, bool), np.asarray(found.keep).any(-1)
+    for t in reversed(range(len(valid))):
+        lost[t] = failed[t] | (lost[t + 1] & ~last[t] if t + 1 < len(valid) else False)
+    assert (lost & valid).any() and not keep[lost].any() and keep[valid & ~lost].all()
 
 
 def test_without_filter_and_off_policy_it_is_dagger():

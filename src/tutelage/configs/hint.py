@@ -41,6 +41,11 @@ class HintConfig(TeamSettings):
     """Weight of the students' experience in the teacher's losses; 0: the teacher learns from its own alone."""
     explain: Literal["posterior", "relabel"] = "posterior"
     """Which goals students' actions are said to have served: those that explain them, or the coordinator's draw."""
+    labels: Literal["held", "best", "all"] = "held"
+    """Under which goals the teacher tells students what it would do: the best ones by its own schedule of decisions,
+    the best ones of every step, or all of them, each as likely as it is to be given."""
+    sharpness: float = 3.0
+    """Power of that likelihood (labels = all); 1: the teacher's distribution with the goal summed out."""
     filter_own: Literal["episode", "none"] = "episode"
     """What students learn of teacher episodes: those that did at least as well as students would, or all."""
     filter_student: Literal["advantage", "none", "fork"] = "advantage"
@@ -95,7 +100,8 @@ class HintConfig(TeamSettings):
         check_choices(self)
         check_positive(
             self, "steps", "teacher_width", "pair_width", "every", "fork_envs", "store", "distil", "batch",
-            "memory_gb", "envs", "rollout", "epochs", "goal_epochs", "minibatches", "lr", "student_lr", "grad_clip",
+            "memory_gb", "sharpness", "envs", "rollout", "epochs", "goal_epochs", "minibatches", "lr", "student_lr",
+            "grad_clip",
         )  # fmt: skip
         check_unit(self, "gamma", "lam", "clip")
         check_not_negative(

@@ -149,7 +149,7 @@ def wonder(
     config, following, counts = parts.config, data.steps.state[1:], data.counts
     error = surprise(parts, now.predictor.params, state.frozen, following)
     errors = observe(now.errors, error, counts)
-    # At least a share of the mean, as errors fall by orders of magnitude: where all are alike, the deviation says nothing.
+    # At least a share of the mean, as errors fall by orders of magnitude; where all are alike a deviation says nothing.
     scale = errors.deviation_above(0.1 * errors.mean + 1e-9)
     drawn = jax.random.bernoulli(key, config.mu, error.shape)
     factor = {"reward_mask": drawn.astype(jnp.float32), "scale": jnp.full(error.shape, config.mu)}.get(

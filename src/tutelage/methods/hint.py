@@ -184,9 +184,9 @@ def update(
     teacher, told = learn(parts, state.teacher, lessons, keys[1], lr, goals=not config.flat)
     state = state._replace(teacher=teacher)
 
+    new, here, kept = taught(cast, state, own, other, played, keys[3])
     value, more = learn_student_value(parts, teacher.returns, state.value, other, keys[4], lr)
     state = state._replace(value=value)
-    new, here, kept = taught(cast, state, own, other, played, keys[3])
     store = put(state.store, new, state.iterations % config.store)
     theirs = lr * (config.student_lr / config.lr)
     student, last = distil(config, cast.student, state.student, store, state.iterations, keys[2], theirs)

@@ -19,7 +19,7 @@ from tutelage.learning.optim import Learner, clipped_adam, descend
 from tutelage.learning.returns import gae
 from tutelage.methods.hint_experience import Parts, Told, decisions, goals_at, schedule, spread_out
 from tutelage.methods.hint_teacher import Teacher, team_value
-from tutelage.policies.hierarchy import coordinate, execute, held, one_by_one
+from tutelage.policies.hierarchy import all_goals, coordinate, execute, held, one_by_one
 from tutelage.types import Carry, Metrics, Params, Policy, TimeStep
 
 
@@ -45,15 +45,27 @@ class Labelled(NamedTuple):
 
 
 def labels(parts: Parts, params: Params, told: Told) -> Float[Array, "T B N A"]:
-    """The teacher's logits along experience, under the goals that it thinks best."""
-    tree, now = parts.tree, jax.tree.map(lambda x: x[:-1], told.steps)
-    due = schedule(now.first, parts.config.every)
-    when, _ = decisions(due, told.valid, parts.config.every)
-    goals, state = goals_at(now, when)
-    prior = coordinate(tree, params["coordinator"], goals, state)
-    best, _ = one_by_one(tree, goals, prior, lambda i, log: log.argmax(-1))
-    goal = spread_out(best, due & told.valid, told.steps)[:-1]
-    return execute(tree, params["executor"], tree.seen.read(now), held(now.goals, goal), now.avail)
+    """What students are to match along experience, as logits: the teacher's distribution over actions.
+
+    Under goals that it would give anew at every step: the best ones (`best`), or all of them, each as likely as the
+    coordinator thinks, sharpened (`all`); or under the best ones of its own schedule of decisions (`held`).
+    """
+    tree, config, now = parts.tree, parts.config, jax.tree.map(lambda x: x[:-1], told.steps)
+    seen, best = tree.seen.read(now), lambda i, log: log.argmax(-1)
+    if config.labels == "held":
+        due = schedule(now.first, config.every)
+        when, _ = decisions(due, told.valid, config.every)
+        goals, state = goals_at(now, when)
+        prior = coordinate(tree, params["coordinator"], goals, state)
+        goal = spread_out(one_by_one(tree, goals, prior, best)[0], due & told.valid, told.steps)[:-1]
+        return execute(tree, params["executor"], seen, held(now.goals, goal), now.avail)
+    prior = coordinate(tree, params["coordinator"], now.goals, now.state)
+    goal, logs = one_by_one(tree, now.goals, prior, best)
+    if config.labels == "best":
+        return execute(tree, params["executor"], seen, held(now.goals, goal), now.avail)
+    under_each = execute(tree, params["executor"], seen, all_goals(now.goals), now.avail)
+    weight = jax.nn.log_softmax(config.sharpness * logs)
+    return jax.nn.logsumexp(weight[..., None] + jax.nn.log_softmax(under_each), -2)
 
 
 def episode(earned: Float[Array, "T B"], won: Bool[Array, "T B"], expected: Float[Array, "T B"]) -> Bool[Array, "T B"]:
@@ -115,7 +127,9 @@ def teach(
         keep = keep if config.filter_student == "advantage" else everything(keep)
     else:
         value = team_value(parts, teacher.values.params["team"], scale, steps.state)
-        earned = gae(steps.reward[1:], steps.discount[1:], value, told.valid, config.gamma, 1.0) + value[:-1]
+        failed = steps.last[1:] & ~steps.success[1:]  # also where it was cut off: nothing more was earned
+        ahead = jnp.where(failed, 0.0, steps.discount[1:])
+        earned = gae(steps.reward[1:], ahead, value, told.valid, config.gamma, 1.0) + value[:-1]
         kept = episode(earned, won_later(steps, told.valid), theirs[:-1] + config.margin * scale.deviation)
         keep = kept if config.filter_own == "episode" else everything(kept)
         keep = jnp.broadcast_to(keep[..., None], now.alive.shape)
@@ -200,6 +214,8 @@ def distil(
     """
     tx, filled = clipped_adam(config.grad_clip), jnp.minimum(iteration + 1, config.store)
     sequences = store.keep.shape[2]
+    # Of their own latest episodes as many passes as the teacher makes, spread over all steps.
+    played = max(1, config.epochs * (sequences - config.envs // 2) // config.distil)
 
     def drawn(which: Array, column: Array) -> Labelled:
         part = jax.tree.map(lambda x: jnp.moveaxis(x[which, :, column], 0, 1), store._replace(carry=()))
@@ -213,8 +229,8 @@ def distil(
         part = part._replace(keep=part.keep & settled(part))
         if not config.rl:
             return descend(tx, now, lambda p: student_loss(config, student, p, part), lr)
-        mine = jax.random.randint(keys[2], (config.batch,), config.envs // 2, sequences)  # the columns they played
-        latest = drawn(jnp.full(config.batch, iteration % config.store), mine)
+        mine = jax.random.randint(keys[2], (played,), config.envs // 2, sequences)  # the columns they played
+        latest = drawn(jnp.full(played, iteration % config.store), mine)
 
         def loss(params: Params) -> tuple[Array, Metrics]:
             taught, told = student_loss(config, student, params, part)

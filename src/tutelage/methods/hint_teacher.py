@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.data.collect import passes
 from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of, masked_mean, normalise
@@ -27,7 +27,7 @@ class Teacher(NamedTuple):
 
     Attributes:
         coordinator, executor: of the policy.
-        values: {each: V_i(s, g_i), team: V(s)} of the teacher.
+        values: {each: V_i(s, g_i) of the team's rewards and of its goal's, team: V(s)} of the teacher.
         returns: scale of the team's returns, in which `team` speaks.
     """
 
@@ -81,16 +81,23 @@ def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
     each = tree.value.apply(values["each"], steps.state, seen, goal)
     team = team_value(parts, values["team"], teacher.returns, steps.state)
     reward, discount = steps.reward[1:], steps.discount[1:]
-    nearer = progress(steps.goals, told.goal[:-1], config.gamma)
-    paid = (reward / teacher.returns.deviation)[..., None] + config.shaping * nearer
-    advantage, target = vtrace(paid, discount, each, told.ratio, told.valid, config.gamma, config.lam)
+    due = jnp.zeros(told.valid.shape, bool)
+    columns = jnp.arange(due.shape[1])[None]
+    due = due.at[told.when, columns].max(told.some)
+
+    of_team = jnp.broadcast_to((reward / teacher.returns.deviation)[..., None], told.ratio.shape)
+    of_goal = progress(steps.goals, told.goal[:-1], config.gamma)
+    ways = (of_team, discount), (of_goal, discount[..., None] * kept(told.goal, due))
+    found = [
+        vtrace(paid, ahead, each[..., i], told.ratio, told.valid, config.gamma, config.lam)
+        for i, (paid, ahead) in enumerate(ways)
+    ]
+    advantage = found[0][0] + config.shaping * found[1][0]
+    target = jnp.stack([target for _, target in found], -1)
     # The team's value: the teacher would have done all of this, so one agent alone can rule it out.
     joint = jnp.minimum(told.ratio, 1.0).prod(-1)
     _, team_target = vtrace(reward, discount, team, joint, told.valid, config.gamma, config.lam)
 
-    due = jnp.zeros(told.valid.shape, bool)
-    columns = jnp.arange(due.shape[1])[None]
-    due = due.at[told.when, columns].max(told.some)
     goals, where = goals_at(now, told.when)
     logits = coordinate(tree, teacher.coordinator.params, goals, where)
     alive = told.valid[..., None] & now.alive
@@ -116,6 +123,15 @@ def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
         high_advantage=at(told.when, to_decision(reward, discount, team, due, told.valid, config.gamma) - team[:-1]),
         high_counts=told.some[..., None] & at(told.when, now.alive),
     )
+
+
+def kept(goal: Int[Array, "T+1 B N"], due: Bool[Array, "T B"]) -> Bool[Array, "T B N"]:
+    """Whether an agent still has its goal, from the same decision, a step later.
+
+    What a goal pays ends with it: else each new goal would be an income of its own, which victory ends.
+    """
+    again = jnp.concatenate([due[1:], jnp.zeros_like(due[:1])])
+    return (goal[1:] == goal[:-1]) & ~again[..., None]
 
 
 def to_decision(
@@ -159,7 +175,7 @@ def coordinator_loss(parts: Parts, params: Params, part: Lesson) -> tuple[Array,
 def values_loss(parts: Parts, params: Params, returns: Normaliser, part: Lesson) -> tuple[Array, Metrics]:
     """Squared errors of the values per agent and of the team's value, this in units of its deviation."""
     each = parts.tree.value.apply(params["each"], part.state, part.seen, part.goal)
-    of_each = 0.5 * masked_mean(jnp.square(each - part.each), part.valid[..., None])
+    of_each = 0.5 * masked_mean(jnp.square(each - part.each).sum(-1), part.valid[..., None])
     error = (team_value(parts, params["team"], returns, part.state) - part.team) / returns.deviation
     of_team = 0.5 * masked_mean(jnp.square(error), part.valid)
     return of_each + of_team, {"value": of_each, "team_value": of_team}

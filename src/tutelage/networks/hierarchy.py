@@ -87,19 +87,19 @@ def executor(inputs: int, goal: int, width: int, n_actions: int) -> Net:
 
 
 def goal_value(state: int, inputs: int, goal: int, width: int) -> Net:
-    """`apply(params, state (..., S), x (..., N, D), goal (..., N, G))` -> a value per agent (..., N)."""
+    """`apply(params, state (..., S), x (..., N, D), goal (..., N, G))` -> two values per agent (..., N, 2)."""
     init, run = named_layers(
         {
             "world": (dense(width), state),
             "see": (dense(width), inputs),
             "goal": (dense(width), goal),
             "hidden": (dense(width), width),
-            "head": (dense(1, 1.0), width),
+            "head": (dense(2, 1.0), width),
         }
     )
 
     def apply(params: Params, state: Array, x: Array, goal: Array) -> Array:
         both = run(params, "world", state)[..., None, :] + run(params, "see", x) + run(params, "goal", goal)
-        return run(params, "head", nn.relu(run(params, "hidden", nn.relu(both))))[..., 0]
+        return run(params, "head", nn.relu(run(params, "hidden", nn.relu(both))))
 
     return Net(init, apply)

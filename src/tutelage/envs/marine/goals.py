@@ -13,7 +13,8 @@ def goals(rules: Rules, state: Voyage) -> Goals:
     """Goals of each ship, arrays with the episodes *last*: the own destination, then every ship.
 
     A routing ship sails home, or meets a logistics ship while it needs fuel; a logistics ship meets a routing ship that
-    needs fuel. A meeting is done when the routing ship can arrive with what it has.
+    needs fuel. A meeting is done when the routing ship can arrive with what it has. Features tell the fuel that is
+    shown, a step late; what is possible, done and nearer goes by what is in the tanks.
     """
     n, r, b = rules.ships, rules.routing, state.time.shape[0]
     x, y = state.x[:n], state.y[:n]
@@ -24,22 +25,24 @@ def goals(rules: Rules, state: Voyage) -> Goals:
     far = (jnp.abs(dx) + jnp.abs(dy)) / rules.size
 
     short = jnp.concatenate([needs(rules, state), jnp.zeros((n - r, b), bool)])  # of every ship
-    lack = jnp.concatenate([(distance(rules, state) - state.gauge) / rules.size, jnp.zeros((n - r, b))])
+    lack = lambda fuel: jnp.concatenate([(distance(rules, state) - fuel) / rules.size, jnp.zeros((n - r, b))])
     routing = np.arange(n) < r
     meets = (routing[:, None] != routing[None])[..., None]
     # The ship that is refuelled at a meeting of i and j: whichever of them is a routing ship.
     needy = jnp.where(routing[:, None, None], short[:, None], short[None])
-    lacks = jnp.where(routing[:, None, None], lack[:, None], lack[None])
+    told, true = (
+        jnp.concatenate([x[:, None], jnp.where(routing[:, None, None], x[:, None], x[None])], 1)
+        for x in (lack(state.gauge), lack(state.fuel))
+    )
     sails = jnp.concatenate([~state.arrived, jnp.zeros((n - r, b), bool)])[:, None]
     home = jnp.broadcast_to((np.arange(n + 1) == 0)[None, :, None], far.shape)
-    lacks = jnp.concatenate([lack[:, None], lacks], 1)
     kind = jnp.broadcast_to(routing[:, None, None], far.shape)
     valid = jnp.concatenate([sails, meets & needy], 1)
-    progress = jnp.where(home, -far, -far - 2 * jnp.maximum(lacks, 0))
+    progress = jnp.where(home, -far, -far - 2 * jnp.maximum(true, 0))
     done = jnp.concatenate([~sails, ~needy], 1)
     # Ships share no port, and who meets whom concerns the ship that is met.
     thing = np.where(np.arange(n + 1) == 0, n + np.arange(n)[:, None], np.arange(n + 1) - 1)
-    features = [kind, home, dx / rules.size, dy / rules.size, far, lacks]
+    features = [kind, home, dx / rules.size, dy / rules.size, far, told]
     return Goals(
         features=jnp.stack([f.astype(jnp.float32) for f in features], 2),
         valid=valid,
