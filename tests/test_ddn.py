@@ -18,7 +18,8 @@ from tutelage.data.collect import unroll
 from tutelage.learning.normaliser import normaliser
 from tutelage.methods import central as C
 from tutelage.methods import ddn as D
-from tutelage.methods.qlearning import assemble, sampled
+from tutelage.methods.off_policy import sampled
+from tutelage.methods.qlearning import assemble
 from tutelage.networks.cores import Net
 from tutelage.networks.fusion import KINDS, fusion, novelty
 from tutelage.registry import method_config

@@ -11,7 +11,7 @@ import tutelage
 from helpers import QUICK, assert_close, assert_same, build, make_steps, run_stage
 from tutelage import BadInput, make
 from tutelage.methods import maddpg as M
-from tutelage.methods.off_policy import Sequences
+from tutelage.methods.off_policy import Sequences, sampled
 from tutelage.networks.critics import joint_action_critic
 from tutelage.registry import method_config
 
@@ -38,7 +38,7 @@ def test_values_are_the_discounted_returns():
     settings = {**SMALL, "gamma": 0.9, "reward_scale": 3.0}
     state, _ = run_stage(env, build("maddpg", env, **settings))
     parts = M.build(env, method_config("maddpg", **settings))
-    data = jax.jit(lambda s: M.sampled(parts, s.replay, jax.random.key(0)))(state)
+    data = jax.jit(lambda s: sampled(parts, s.replay, jax.random.key(0)))(state)
     taken = M.played(data, env.spec.n_actions)
     value = np.asarray(parts.critic.apply(state.learning.critic.params, data.steps.state[:-1], taken, taken))
     where = np.asarray(data.counts)

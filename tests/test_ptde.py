@@ -13,7 +13,7 @@ from helpers import QUICK, assert_close, assert_same, build, make_steps, run_sta
 from tutelage import BadInput, make
 from tutelage.data.collect import unroll
 from tutelage.methods import ptde as P
-from tutelage.methods.qlearning import sampled
+from tutelage.methods.off_policy import sampled
 from tutelage.policies.cost import agent_cost
 from tutelage.registry import method_config
 

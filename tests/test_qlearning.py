@@ -25,6 +25,7 @@ from tutelage.data import replay as R
 from tutelage.data.collect import begin, collect, play
 from tutelage.data.vector import batch
 from tutelage.learning.returns import td_lambda
+from tutelage.methods import off_policy as O
 from tutelage.methods import qlearning as Q
 from tutelage.networks.mixers import Utilities, mixer, unrestricted
 from tutelage.policies.acting import epsilon_greedy, random_policy, sample
@@ -66,7 +67,7 @@ def test_values_are_the_discounted_returns(replay):
 
     @jax.jit
     def values(state):
-        data = Q.sampled(parts, state.replay, jax.random.key(0))
+        data = O.sampled(parts, state.replay, jax.random.key(0))
         scores = Q.scores_of(parts.read(state.learning.online.params["agent"], data))
         done = Q.utilities(scores[:-1], data.steps.action[1:])
         return parts.mix.apply(state.learning.online.params["mix"], done, data.steps.state[:-1]), data
@@ -296,8 +297,36 @@ def test_a_whole_episode_is_one_episode():
     ends = last.argmax(0)
     assert_same(valid, np.arange(len(valid))[:, None] < ends)
     replay = jax.jit(lambda r: Q.remembered(parts, state.replay, r))(rollout)
-    data = jax.jit(lambda r: Q.sampled(parts, r, jax.random.key(0)))(replay)
+    data = jax.jit(lambda r: O.sampled(parts, r, jax.random.key(0)))(replay)
     assert_same(data.counts.sum(0), data.steps.last.argmax(0).astype(data.counts.sum(0).dtype))
+
+
+def test_whole_episodes_are_cut_behind_the_longest_and_nothing_else_changes():
+    env = make("mpe/simple_spread", max_steps=40)
+    settings = {**SMALL, "replay": "episode", "capacity_episodes": 48, "core": "gru"}
+    parts, method = Q.assemble(env, QConfig(**settings)), build("qmix", env, **settings)
+    state = jax.jit(method.init)(jax.random.key(0))
+    rollout = one_rollout(env, method.stages[0].behaviours["actor"], state)
+    online, seen = state.learning.online, []
+    assert O.lengths(40) == [16, 32, 40] and O.lengths(180) == [*range(23, 180, 23), 180] and O.lengths(7) == [7]
+
+    key = jax.random.key(0)
+
+    def gradient(data):
+        seen.append(data.counts.shape[0])
+        loss = lambda p: Q.td_loss(parts, Q.scores_of(parts.read(p["agent"], data)), p, online.params, data)[0]
+        return data.counts.sum(), jax.grad(loss)(online.params)
+
+    for end, cut in ((9, 16), (20, 32), (40, 40)):  # all episodes end with this step
+        last = jnp.zeros_like(rollout.steps.last).at[end].set(True)
+        short = rollout._replace(steps=rollout.steps._replace(last=last))
+        replay = Q.remembered(parts, state.replay, short)
+        count, found = jax.jit(lambda r: O.learn_on(parts, r, key, gradient))(replay)
+        whole, expected = jax.jit(lambda r: gradient(O.sampled(parts, r, key)))(replay)
+        assert int(count) == int(whole) == end * parts.config.batch and set(seen) == {16, 32, 40}
+        assert_close(found, expected, 1e-5)
+        told = jax.jit(lambda r: O.learn_on(parts, r, key, lambda data: jnp.int32(data.counts.shape[0])))(replay)
+        assert int(told) == cut
 
 
 # ---- what must not count -------------------------------------------------------------------------------------------

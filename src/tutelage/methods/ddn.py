@@ -28,10 +28,10 @@ from tutelage.methods.central import build_teacher, first_layer
 from tutelage.methods.off_policy import (
     Sequences,
     follow,
+    learn_on,
     once_warm,
     remembered,
     room,
-    sampled,
 )
 from tutelage.methods.qlearning import (
     Parts,
@@ -176,13 +176,15 @@ def learn(parts: Teaching, state: DdnState, key: PRNGKeyArray, progress: Any) ->
 
     def step(now: Learning, key: PRNGKeyArray) -> tuple[Learning, Metrics]:
         key_draw, key_mask = jax.random.split(key)
-        data = sampled(parts.td, state.replay, key_draw)
+        return learn_on(parts.td, state.replay, key_draw, lambda data: on(now, data, key_mask))
+
+    def on(now: Learning, data: Sequences, key: PRNGKeyArray) -> tuple[Learning, Metrics]:
         of_teacher, of_student = data.carry
         data = data._replace(carry=of_teacher)
         told: Metrics = {}
         predictor, errors, paid = now.predictor, now.errors, data
         if config.beta:
-            bonus, predictor, errors, told = wonder(parts, now, state, data, key_mask, lr)
+            bonus, predictor, errors, told = wonder(parts, now, state, data, key, lr)
             reward = data.steps.reward.at[1:].add(bonus / parts.td.scale)
             paid = data._replace(steps=data.steps._replace(reward=reward))
         best = None

@@ -21,7 +21,7 @@ from tutelage.data.vector import batch as side_by_side
 from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
 from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, learner
-from tutelage.methods.off_policy import Sequences, Storage, follow, once_warm, reader, remembered, room, sampled
+from tutelage.methods.off_policy import Sequences, Storage, follow, learn_on, once_warm, reader, remembered, room
 from tutelage.networks.cores import Net
 from tutelage.networks.critics import joint_action_critic
 from tutelage.policies.acting import sample
@@ -128,11 +128,13 @@ def improve(parts: Parts, state: MaddpgState, key: PRNGKeyArray, progress: Any) 
 
     def step(now: Learning, key: PRNGKeyArray) -> tuple[Learning, Metrics]:
         keys = jax.random.split(key, 3)
-        data = sampled(parts, state.replay, keys[0])
+        return learn_on(parts, state.replay, keys[0], lambda data: on(now, data, keys[1:]))
+
+    def on(now: Learning, data: Sequences, keys: PRNGKeyArray) -> tuple[Learning, Metrics]:
         where = data.counts[..., None] & data.steps.alive[:-1]
-        goal = jax.lax.stop_gradient(critic_targets(parts, now.target, data, keys[1]))
+        goal = jax.lax.stop_gradient(critic_targets(parts, now.target, data, keys[0]))
         critic, told = descend(tx, now.critic, lambda p: critic_loss(parts, p, goal, data, data.counts[..., None]), lr)
-        acts = lambda p: actor_loss(parts, p, critic.params, data, where, keys[2])
+        acts = lambda p: actor_loss(parts, p, critic.params, data, where, keys[1])
         actor, more = descend(tx, now.actor, acts, lr)
         online = {"actor": actor.params, "critic": critic.params}
         target = follow(config, now.target, online, now.steps + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
@@ -12,7 +13,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.configs.off_policy import OffPolicyConfig
 from tutelage.data.collect import begin, first_episode, play, unroll
-from tutelage.data.replay import Codec, Replay, add, draw, empty
+from tutelage.data.replay import Codec, Replay, Stored, add, draw, empty
 from tutelage.data.vector import batch as side_by_side
 from tutelage.types import ActRule, Behaviour, Carry, Environment, Metrics, Out, Params, Policy, Rollout, TimeStep
 
@@ -97,14 +98,37 @@ def remembered(storage: Storage, replay: Replay, rollout: Rollout) -> Replay:
     return add(replay, storage.codec.shrink(rollout), rollout.carry)
 
 
-def sampled(storage: Storage, replay: Replay, key: PRNGKeyArray) -> Sequences:
-    """Sequences from replay, observed anew where only states were kept."""
-    stored, carry = draw(replay, key, storage.config.batch)
+def expanded(storage: Storage, stored: Stored, carry: Carry) -> Sequences:
+    """Stored sequences as they are learned from, observed anew where only states were kept."""
     steps = storage.codec.expand(stored)
     if storage.config.replay == "episode":
         return Sequences(steps, carry, first_episode(steps.last))
-    late = jnp.arange(storage.steps) >= storage.config.burn_in
+    late = jnp.arange(stored.last.shape[0] - 1) >= storage.config.burn_in
     return Sequences(steps, carry, ~steps.last[:-1] & late[:, None])
+
+
+def sampled(storage: Storage, replay: Replay, key: PRNGKeyArray) -> Sequences:
+    """Sequences from replay, of full length."""
+    return expanded(storage, *draw(replay, key, storage.config.batch))
+
+
+def lengths(limit: int) -> list[int]:
+    """To what whole episodes of at most `limit` steps are cut: multiples of an eighth, of at least 16 steps."""
+    piece = max(16, math.ceil(limit / 8))
+    return [*range(piece, limit, piece), limit]
+
+
+def learn_on(storage: Storage, replay: Replay, key: PRNGKeyArray, go: Callable[[Sequences], Now]) -> Now:
+    """`go` on sequences from replay; whole episodes are cut behind the longest of those drawn, where nothing counts."""
+    if storage.config.replay == "stream":
+        return go(sampled(storage, replay, key))
+    stored, carry = draw(replay, key, storage.config.batch)
+    longest, known = first_episode(stored.last).sum(0).max(), lengths(storage.steps)
+
+    def on(n: int) -> Callable[[], Now]:
+        return lambda: go(expanded(storage, jax.tree.map(lambda x: x[: n + 1], stored), carry))
+
+    return jax.lax.switch((longest > jnp.array(known[:-1], jnp.int32)).sum(), [on(n) for n in known])
 
 
 def follow(config: OffPolicyConfig, target: Params, online: Params, steps: Array) -> Params:

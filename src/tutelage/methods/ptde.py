@@ -21,12 +21,7 @@ from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
 from tutelage.learning.optim import Learner, annealed, descend, learner
 from tutelage.methods.central import Reader, central_team
-from tutelage.methods.off_policy import (
-    once_warm,
-    remembered,
-    room,
-    sampled,
-)
+from tutelage.methods.off_policy import Sequences, learn_on, once_warm, remembered, room
 from tutelage.methods.qlearning import (
     Learning,
     Parts,
@@ -215,13 +210,16 @@ def ptde(env: Environment, config: PtdeConfig, teacher: Frozen | None = None) ->
         return state._replace(q=QState(now, q.replay)), told
 
     def predict(state: PtdeState, played: Any, key: PRNGKeyArray, progress: Array) -> tuple[PtdeState, Metrics]:
-        data = sampled(td, state.q.replay, key)
         fuse = state.q.learning.online.params["agent"]["fuse"]
-        steps = jax.tree.map(lambda x: x[:-1], data.steps)
-        # The predictor's memory starts empty, not at the sequence's beginning: the burn-in warms it up.
-        carry = guessing.predictor.carry(config.batch)
-        loss = lambda params: prediction_loss(guessing, params, fuse, carry, steps, data.counts)
-        guess, told = descend(tx, state.guess, loss, annealed(config, progress))
+
+        def on(data: Sequences) -> tuple[Learner, Metrics]:
+            steps = jax.tree.map(lambda x: x[:-1], data.steps)
+            # The predictor's memory starts empty, not at the sequence's beginning: the burn-in warms it up.
+            carry = guessing.predictor.carry(config.batch)
+            loss = lambda params: prediction_loss(guessing, params, fuse, carry, steps, data.counts)
+            return descend(tx, state.guess, loss, annealed(config, progress))
+
+        guess, told = learn_on(td, state.q.replay, key, on)
         return state._replace(guess=guess), told
 
     return Method(

@@ -29,11 +29,11 @@ from tutelage.methods.off_policy import (
     Sequences,
     Storage,
     follow,
+    learn_on,
     once_warm,
     reader,
     remembered,
     room,
-    sampled,
 )
 from tutelage.networks.cores import Net
 from tutelage.networks.mixers import Utilities, mixer, unrestricted
@@ -198,9 +198,11 @@ def improve(parts: Parts, state: QState, key: PRNGKeyArray, progress: Any) -> tu
     lr = annealed(config, progress)
 
     def step(now: Learning, key: PRNGKeyArray) -> tuple[Learning, Metrics]:
-        data = sampled(parts, state.replay, key)
-        loss = lambda p: td_loss(parts, scores_of(parts.read(p["agent"], data)), p, now.target, data)
-        online, told = descend(tx, now.online, loss, lr)
+        def go(data: Sequences) -> tuple[Learner, Metrics]:
+            loss = lambda p: td_loss(parts, scores_of(parts.read(p["agent"], data)), p, now.target, data)
+            return descend(tx, now.online, loss, lr)
+
+        online, told = learn_on(parts, state.replay, key, go)
         steps = now.steps + 1
         return Learning(online, follow(config, now.target, online.params, steps), steps), told
 
