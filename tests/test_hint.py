@@ -384,7 +384,8 @@ def test_an_own_episode_that_was_cut_off_earned_nothing_more():
 
 def test_without_filter_and_off_policy_it_is_dagger():
     """Labels of everything, the teacher's own distribution at its best goals, and nothing else in the loss."""
-    _, cast, state, rollouts = played(filter_own="none", filter_student="none", off_policy=0.0, student_entropy=0.0)
+    settings = dict(filter_own="none", filter_student="none", off_policy=0.0, student_entropy=0.0, labels="held")
+    _, cast, state, rollouts = played(**settings)
     parts = cast.parts
     other = X.of_students(parts, state.teacher.params, rollouts["student"], jax.random.key(0))
     taught = S.teach(parts, state.teacher, other, state.value.params, True, rollouts["student"].log_prob, ())

@@ -41,7 +41,7 @@ class HintConfig(TeamSettings):
     """Weight of the students' experience in the teacher's losses; 0: the teacher learns from its own alone."""
     explain: Literal["posterior", "relabel"] = "posterior"
     """Which goals students' actions are said to have served: those that explain them, or the coordinator's draw."""
-    labels: Literal["held", "best", "all"] = "held"
+    labels: Literal["held", "best", "all"] = "all"
     """Under which goals the teacher tells students what it would do: the best ones by its own schedule of decisions,
     the best ones of every step, or all of them, each as likely as it is to be given."""
     sharpness: float = 3.0
@@ -61,7 +61,7 @@ class HintConfig(TeamSettings):
     """Refuse a store larger than this."""
     distil: int = 32
     """Gradient steps of the students per iteration."""
-    batch: int = 64
+    batch: int = 16
     """Sequences per such step."""
     student_entropy: float = 0.001
     """Weight of the students' entropy bonus."""
