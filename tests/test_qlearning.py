@@ -317,16 +317,17 @@ def test_whole_episodes_are_cut_behind_the_longest_and_nothing_else_changes():
         loss = lambda p: Q.td_loss(parts, Q.scores_of(parts.read(p["agent"], data)), p, online.params, data)[0]
         return data.counts.sum(), jax.grad(loss)(online.params)
 
+    on_cut = jax.jit(lambda r: O.learn_on(parts, r, key, gradient))
+    on_whole = jax.jit(lambda r: gradient(O.sampled(parts, r, key)))
+    length = jax.jit(lambda r: O.learn_on(parts, r, key, lambda data: jnp.int32(data.counts.shape[0])))
     for end, cut in ((9, 16), (20, 32), (40, 40)):  # all episodes end with this step
         last = jnp.zeros_like(rollout.steps.last).at[end].set(True)
         short = rollout._replace(steps=rollout.steps._replace(last=last))
         replay = Q.remembered(parts, state.replay, short)
-        count, found = jax.jit(lambda r: O.learn_on(parts, r, key, gradient))(replay)
-        whole, expected = jax.jit(lambda r: gradient(O.sampled(parts, r, key)))(replay)
+        (count, found), (whole, expected) = on_cut(replay), on_whole(replay)
         assert int(count) == int(whole) == end * parts.config.batch and set(seen) == {16, 32, 40}
         assert_close(found, expected, 1e-5)
-        told = jax.jit(lambda r: O.learn_on(parts, r, key, lambda data: jnp.int32(data.counts.shape[0])))(replay)
-        assert int(told) == cut
+        assert int(length(replay)) == cut
 
 
 # ---- what must not count -------------------------------------------------------------------------------------------
