@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,12 @@ def iqm(x: np.ndarray) -> float:
     return float(flat[cut : flat.size - cut].mean())
 
 
+def middle(drawn: Any) -> tuple[float, float]:
+    """Where the middle 95 % of resampled statistics lie."""
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return float(low), float(high)
+
+
 def bootstrap(
     scores: np.ndarray, statistic: Callable[[np.ndarray], float] = iqm, samples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
@@ -48,8 +55,7 @@ def bootstrap(
     rng = np.random.default_rng(seed)
     runs, tasks = scores.shape
     drawn = [statistic(scores[rng.integers(0, runs, (runs, tasks)), np.arange(tasks)[None]]) for _ in range(samples)]
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return float(low), float(high)
+    return middle(drawn)
 
 
 def ratio_of_means(
@@ -60,8 +66,7 @@ def ratio_of_means(
     rng = np.random.default_rng(seed)
     index = rng.integers(0, len(a), (samples, len(a)))
     drawn = a[index].mean(1) / np.maximum(b[index].mean(1), 1e-12)
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return float(a.mean() / b.mean()), (float(low), float(high))
+    return float(a.mean() / b.mean()), middle(drawn)
 
 
 def difference_of_means(
@@ -71,5 +76,4 @@ def difference_of_means(
     a, b = np.asarray(a, float), np.asarray(b, float)
     rng = np.random.default_rng(seed)
     drawn = rng.choice(a, (samples, len(a))).mean(1) - rng.choice(b, (samples, len(b))).mean(1)
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return float(a.mean() - b.mean()), (float(low), float(high))
+    return float(a.mean() - b.mean()), middle(drawn)

@@ -51,21 +51,21 @@ def labels(parts: Parts, params: Params, told: Told) -> Float[Array, "T B N A"]:
     coordinator thinks, sharpened (`all`); or under the best ones of its own schedule of decisions (`held`).
     """
     tree, config, now = parts.tree, parts.config, jax.tree.map(lambda x: x[:-1], told.steps)
-    seen, best = tree.seen.read(now), lambda i, log: log.argmax(-1)
+    best = lambda i, log: log.argmax(-1)
+    under = lambda goal: execute(tree, params["executor"], tree.seen.read(now), goal, now.avail)
     if config.labels == "held":
         due = schedule(now.first, config.every)
         when, _ = decisions(due, told.valid, config.every)
         goals, state = goals_at(now, when)
         prior = coordinate(tree, params["coordinator"], goals, state)
         goal = spread_out(one_by_one(tree, goals, prior, best)[0], due & told.valid, told.steps)[:-1]
-        return execute(tree, params["executor"], seen, held(now.goals, goal), now.avail)
+        return under(held(now.goals, goal))
     prior = coordinate(tree, params["coordinator"], now.goals, now.state)
     goal, logs = one_by_one(tree, now.goals, prior, best)
     if config.labels == "best":
-        return execute(tree, params["executor"], seen, held(now.goals, goal), now.avail)
-    under_each = execute(tree, params["executor"], seen, all_goals(now.goals), now.avail)
+        return under(held(now.goals, goal))
     weight = jax.nn.log_softmax(config.sharpness * logs)
-    return jax.nn.logsumexp(weight[..., None] + jax.nn.log_softmax(under_each), -2)
+    return jax.nn.logsumexp(weight[..., None] + jax.nn.log_softmax(under(all_goals(now.goals))), -2)
 
 
 def episode(earned: Float[Array, "T B"], won: Bool[Array, "T B"], expected: Float[Array, "T B"]) -> Bool[Array, "T B"]:

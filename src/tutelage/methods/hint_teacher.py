@@ -85,15 +85,11 @@ def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
     columns = jnp.arange(due.shape[1])[None]
     due = due.at[told.when, columns].max(told.some)
 
+    estimate = lambda paid, ahead, value: vtrace(paid, ahead, value, told.ratio, told.valid, config.gamma, config.lam)
     of_team = jnp.broadcast_to((reward / teacher.returns.deviation)[..., None], told.ratio.shape)
     of_goal = progress(steps.goals, told.goal[:-1], config.gamma)
-    ways = (of_team, discount), (of_goal, discount[..., None] * kept(told.goal, due))
-    found = [
-        vtrace(paid, ahead, each[..., i], told.ratio, told.valid, config.gamma, config.lam)
-        for i, (paid, ahead) in enumerate(ways)
-    ]
-    advantage = found[0][0] + config.shaping * found[1][0]
-    target = jnp.stack([target for _, target in found], -1)
+    for_team, team_part = estimate(of_team, discount, each[..., 0])
+    for_goal, goal_part = estimate(of_goal, discount[..., None] * kept(told.goal, due), each[..., 1])
     # The team's value: the teacher would have done all of this, so one agent alone can rule it out.
     joint = jnp.minimum(told.ratio, 1.0).prod(-1)
     _, team_target = vtrace(reward, discount, team, joint, told.valid, config.gamma, config.lam)
@@ -108,10 +104,10 @@ def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
         action=steps.action[1:],
         old=told.old,
         weight=weight * jnp.minimum(told.ratio, 1.0),
-        advantage=advantage,
+        advantage=for_team + config.shaping * for_goal,
         counts=alive,
         state=now.state,
-        each=target,
+        each=jnp.stack([team_part, goal_part], -1),
         team=team_target,
         valid=told.valid,
         goals=goals,

@@ -103,7 +103,7 @@ def expanded(storage: Storage, stored: Stored, carry: Carry) -> Sequences:
     steps = storage.codec.expand(stored)
     if storage.config.replay == "episode":
         return Sequences(steps, carry, first_episode(steps.last))
-    late = jnp.arange(stored.last.shape[0] - 1) >= storage.config.burn_in
+    late = jnp.arange(storage.steps) >= storage.config.burn_in
     return Sequences(steps, carry, ~steps.last[:-1] & late[:, None])
 
 

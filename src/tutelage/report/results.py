@@ -40,6 +40,11 @@ class RowResults(NamedTuple):
     def returns(self) -> np.ndarray:
         return np.array([s["test"]["return_mean"] for s in self.seeds])
 
+    @property
+    def steps(self) -> float:
+        """Mean environment steps of the training."""
+        return float(np.mean([s["test"]["steps"] for s in self.seeds]))
+
     def of_seeds(self, other: RowResults) -> tuple[RowResults, RowResults]:
         """This row and another on the seeds that both have."""
         both = {s["seed"] for s in self.seeds} & {s["seed"] for s in other.seeds}

@@ -74,8 +74,13 @@ def mean_with_interval(x: np.ndarray, digits: int = 3, sign: str = "") -> str:
     """Mean over seeds with its bootstrap interval."""
     if len(x) == 1:
         return f"{x[0]:{sign}.{digits}f}"
-    low, high = interval(x)
-    return f"{x.mean():{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
+    return with_interval(float(x.mean()), interval(x), digits, sign)
+
+
+def with_interval(mean: float, interval: Interval, digits: int = 3, sign: str = "") -> str:
+    """A number and its interval."""
+    low, high = interval
+    return f"{mean:{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
 
 
 def retention(rows: Rows, student: RowResults, env: str) -> tuple[float, Interval]:

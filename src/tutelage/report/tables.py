@@ -81,7 +81,7 @@ def all_rows(rows: Rows) -> str:
             f"{iqm(row.success):.3f}",
             f"{row.returns.mean():.2f}",
             " / ".join(map(str, row.seeds[0]["widths"])) or "-",
-            f"{np.mean([s['test']['steps'] for s in row.seeds]):,.0f}",
+            f"{row.steps:,.0f}",
             f"{np.mean([s['test']['seconds'] for s in row.seeds]):.0f}",
         ]
         for row in rows.values()

@@ -10,7 +10,7 @@ from tutelage.experiment.stats import difference_of_means
 from tutelage.report.ablations import ENOUGH, markdown
 from tutelage.report.hint import TASKS
 from tutelage.report.results import RowResults
-from tutelage.report.scores import Rows, mean_with_interval, short, steps_to, teachers_success
+from tutelage.report.scores import Rows, mean_with_interval, short, steps_to, teachers_success, with_interval
 
 METHODS = ("ddn", "ctds", "igm_da", "ptde", "ptde_mappo", "qmix", "qplex", "cw_qmix", "ow_qmix", "w_vdn", "vdn", "iql")
 LATE = 5
@@ -47,33 +47,28 @@ def teachers(row: RowResults) -> tuple[str, str]:
     return mean_with_interval(teacher), f"{row.success.mean() / teacher.mean():.3f}" if teacher.any() else "-"
 
 
-def steps(row: RowResults) -> float:
-    """Mean environment steps of the training."""
-    return float(np.mean([s["test"]["steps"] for s in row.seeds]))
+def same_budget(a: RowResults, b: RowResults) -> bool:
+    """Whether two rows trained for as many environment steps, but for the last rollout's."""
+    return abs(a.steps - b.steps) <= 0.05 * a.steps
 
 
-def gap(row: RowResults, score: Score, ddn: RowResults | None, digits: int = 3) -> str:
+def gap(row: RowResults, score: Score, ddn: RowResults | None) -> str:
     """DDN's mean score minus this row's, with an interval.
 
     Empty for DDN itself, where the steps differ, and where a score does not exist.
     """
     if ddn is None or row.name == ddn.name or min(len(ddn.seeds), len(row.seeds)) < ENOUGH:
         return ""
-    if abs(steps(ddn) - steps(row)) > 0.05 * steps(ddn):
-        return ""
     ours, theirs = score(ddn), score(row)
-    if np.isnan(ours).any() or np.isnan(theirs).any():
+    if not same_budget(ddn, row) or np.isnan(ours).any() or np.isnan(theirs).any():
         return ""
-    mean, (low, high) = difference_of_means(ours, theirs)
-    return f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+    return with_interval(*difference_of_means(ours, theirs), sign="+")
 
 
 def is_change(row: RowResults, rows: Rows) -> bool:
     """Whether a row is DDN with one thing changed, at equal steps."""
     whole = rows.get(f"ddn/{short(row.env)}")
-    if row.method != "ddn" or whole is None or row.name == whole.name:
-        return False
-    return bool(row.seeds[0]["config"]["steps"] == whole.seeds[0]["config"]["steps"])
+    return row.method == "ddn" and whole is not None and row.name != whole.name and same_budget(whole, row)
 
 
 def value_based(rows: Rows) -> str:
@@ -87,12 +82,13 @@ def value_based(rows: Rows) -> str:
         what = row.name.replace(f"/{short(row.env)}", "", 1)
         digits = 1 if row.env.startswith("predator_prey") else 3
         under = area(row)
-        soon = None if np.isnan(under).any() else steps_to(row, GOOD)
+        known = not np.isnan(under).any()
+        soon = steps_to(row, GOOD) if known else None
         body.append([
             f"`{row.env}`", f"`{what}`", str(len(row.seeds)),
-            f"{steps(row) / 1e6:.1f} M",
+            f"{row.steps / 1e6:.1f} M",
             mean_with_interval(late(row), digits),
-            "-" if np.isnan(under).any() else mean_with_interval(under),
+            mean_with_interval(under) if known else "-",
             gap(row, area, rows.get(f"ddn/{short(row.env)}")),
             f"{soon / 1e6:.2f} M" if soon else "-",
             mean_with_interval(row.success),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from tutelage.envs.marine.rules import Rules, Voyage, distance, needs
 from tutelage.types import Goals
@@ -25,24 +26,25 @@ def goals(rules: Rules, state: Voyage) -> Goals:
     far = (jnp.abs(dx) + jnp.abs(dy)) / rules.size
 
     short = jnp.concatenate([needs(rules, state), jnp.zeros((n - r, b), bool)])  # of every ship
-    lack = lambda fuel: jnp.concatenate([(distance(rules, state) - fuel) / rules.size, jnp.zeros((n - r, b))])
     routing = np.arange(n) < r
     meets = (routing[:, None] != routing[None])[..., None]
-    # The ship that is refuelled at a meeting of i and j: whichever of them is a routing ship.
-    needy = jnp.where(routing[:, None, None], short[:, None], short[None])
-    told, true = (
-        jnp.concatenate([x[:, None], jnp.where(routing[:, None, None], x[:, None], x[None])], 1)
-        for x in (lack(state.gauge), lack(state.fuel))
-    )
+    # Of the ship that is refuelled at a meeting of i and j: whichever of them is a routing ship.
+    of_pair = lambda x: jnp.where(routing[:, None, None], x[:, None], x[None])
+    needy = of_pair(short)
+
+    def lacks(fuel: Array) -> Array:
+        lack = jnp.concatenate([(distance(rules, state) - fuel) / rules.size, jnp.zeros((n - r, b))])
+        return jnp.concatenate([lack[:, None], of_pair(lack)], 1)
+
     sails = jnp.concatenate([~state.arrived, jnp.zeros((n - r, b), bool)])[:, None]
     home = jnp.broadcast_to((np.arange(n + 1) == 0)[None, :, None], far.shape)
     kind = jnp.broadcast_to(routing[:, None, None], far.shape)
     valid = jnp.concatenate([sails, meets & needy], 1)
-    progress = jnp.where(home, -far, -far - 2 * jnp.maximum(true, 0))
+    progress = jnp.where(home, -far, -far - 2 * jnp.maximum(lacks(state.fuel), 0))
     done = jnp.concatenate([~sails, ~needy], 1)
     # Ships share no port, and who meets whom concerns the ship that is met.
     thing = np.where(np.arange(n + 1) == 0, n + np.arange(n)[:, None], np.arange(n + 1) - 1)
-    features = [kind, home, dx / rules.size, dy / rules.size, far, told]
+    features = [kind, home, dx / rules.size, dy / rules.size, far, lacks(state.gauge)]
     return Goals(
         features=jnp.stack([f.astype(jnp.float32) for f in features], 2),
         valid=valid,
