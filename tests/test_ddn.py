@@ -257,8 +257,8 @@ def test_the_full_fusion_is_linear_in_the_state_with_a_matrix_per_agent():
     net, _ = fusion("full", L, S, N, width=6, generator=4)
     params, (own, state) = random_params(net), inputs()
     z = jax.nn.relu(own @ params["generator"]["kernel"] + params["generator"]["bias"])
-    tensor = params["matrices"]["kernel"].reshape(S, 4, 6)
-    constant = params["matrices"]["bias"].reshape(4, 6)
+    tensor = params["matrices"]["kernel"].reshape(S, 4, 6) / S**0.5
+    constant = params["matrices"]["bias"].reshape(4, 6) / S**0.5
     matrix = jnp.einsum("bng,sgw->bnsw", z, tensor) + params["matrix"]["kernel"]
     offset = z @ constant + params["matrix"]["bias"] + z @ params["offset"]["kernel"] + params["offset"]["bias"]
     expected = jnp.einsum("bs,bnsw->bnw", state, matrix) + offset
@@ -284,6 +284,21 @@ def test_an_entry_of_the_personalised_state_is_about_as_large_as_one_of_the_stat
         jnp.asarray(rng.normal(size=(64, 200)), jnp.float32),
     )
     assert 0.3 < float(jnp.std(net.apply(params, own, state))) < 5
+
+
+def test_a_step_of_adam_moves_the_personalised_state_no_faster_through_its_matrices_than_through_a_plain_layer():
+    """Adam's first step changes every weight by the learning rate, whatever it is multiplied by afterwards."""
+    net, _ = fusion("full", 100, 200, N)
+    params = jax.jit(net.init)(jax.random.key(0))
+    rng = np.random.default_rng(0)
+    own, state = jnp.asarray(rng.normal(size=(N, 100)), jnp.float32), jnp.asarray(rng.normal(size=200), jnp.float32)
+    before = net.apply(params, own, state)
+
+    def moved(name):
+        step = {**params[name], "kernel": params[name]["kernel"] + 1e-3 * jnp.sign(state)[:, None]}
+        return float(jnp.abs(net.apply({**params, name: step}, own, state) - before).mean())
+
+    assert 0.3 < moved("matrices") / moved("matrix") < 3
 
 
 # ---- who plays -----------------------------------------------------------------------------------------------------

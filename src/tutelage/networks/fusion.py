@@ -52,8 +52,10 @@ def _with_number(n: int) -> Any:
 def _full(own: int, state: int, width: int, generator: int) -> Net:
     """s_i = z_i . (s T) + s T0 + B_i: the matrix of every agent is never made, s T is computed once for the team."""
     outputs = generator * width
-    # Orthogonal rows, scaled so that an entry of s_i is about as large as one of s.
-    gain = (max(state, outputs) / (state * generator)) ** 0.5
+    # Entries of T begin at the size 1 / sqrt(G), and s T is scaled down: so an entry of s_i is about as large as one of
+    # s, and a step of Adam, which changes every entry of T by the same, does not change s_i G times as fast as it
+    # changes what an ordinary layer makes of s.
+    gain, scale = (max(state, outputs) / generator) ** 0.5, state**-0.5
     init, run = named_layers(
         {
             "generator": (dense(generator), own),
@@ -65,7 +67,7 @@ def _full(own: int, state: int, width: int, generator: int) -> Net:
 
     def apply(params: Params, l: Array, s: Array) -> Array:
         z = nn.relu(run(params, "generator", l))
-        shared = run(params, "matrices", s).reshape(*s.shape[:-1], generator, width)
+        shared = scale * run(params, "matrices", s).reshape(*s.shape[:-1], generator, width)
         each = jnp.einsum("...ng,...gw->...nw", z, shared)
         return each + run(params, "matrix", s)[..., None, :] + run(params, "offset", z)
 
