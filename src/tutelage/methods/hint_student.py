@@ -17,9 +17,19 @@ from tutelage.learning.losses import clipped_surrogate, entropy, kl_divergence, 
 from tutelage.learning.normaliser import Normaliser
 from tutelage.learning.optim import Learner, clipped_adam, descend
 from tutelage.learning.returns import gae
-from tutelage.methods.hint_experience import Parts, Told, decisions, goals_at, schedule, spread_out
+from tutelage.methods.hint_experience import (
+    Parts,
+    Told,
+    decisions,
+    goals_at,
+    schedule,
+    since,
+    so_far,
+    spread_out,
+    under_all_goals,
+)
 from tutelage.methods.hint_teacher import Teacher, team_value
-from tutelage.policies.hierarchy import all_goals, coordinate, execute, held, one_by_one
+from tutelage.policies.hierarchy import coordinate, execute, held, one_by_one
 from tutelage.types import Carry, Metrics, Params, Policy, TimeStep
 
 
@@ -47,25 +57,24 @@ class Labelled(NamedTuple):
 def labels(parts: Parts, params: Params, told: Told) -> Float[Array, "T B N A"]:
     """What students are to match along experience, as logits: the teacher's distribution over actions.
 
-    Under goals that it would give anew at every step: the best ones (`best`), or all of them, each as likely as the
-    coordinator thinks, sharpened (`all`); or under the best ones of its own schedule of decisions (`held`).
+    Under the best goals, given anew at every step (`best`) or by its own schedule of decisions (`held`); or with the
+    goal summed out (`all`): what a teacher does next that has done what was done since the last decision. There goal j
+    is as likely as pi_H(j)^sharpness prod_{t' < t} pi(a_t' | s_t', j): who set out for one is not told to turn back.
     """
     tree, config, now = parts.tree, parts.config, jax.tree.map(lambda x: x[:-1], told.steps)
-    best = lambda i, log: log.argmax(-1)
-    under = lambda goal: execute(tree, params["executor"], tree.seen.read(now), goal, now.avail)
-    if config.labels == "held":
-        due = schedule(now.first, config.every)
-        when, _ = decisions(due, told.valid, config.every)
-        goals, state = goals_at(now, when)
-        prior = coordinate(tree, params["coordinator"], goals, state)
-        goal = spread_out(one_by_one(tree, goals, prior, best)[0], due & told.valid, told.steps)[:-1]
-        return under(held(now.goals, goal))
-    prior = coordinate(tree, params["coordinator"], now.goals, now.state)
-    goal, logs = one_by_one(tree, now.goals, prior, best)
-    if config.labels == "best":
-        return under(held(now.goals, goal))
-    weight = jax.nn.log_softmax(config.sharpness * logs)
-    return jax.nn.logsumexp(weight[..., None] + jax.nn.log_softmax(under(all_goals(now.goals))), -2)
+    every = 1 if config.labels == "best" else config.every
+    due = schedule(now.first, every) & told.valid
+    when, _ = decisions(due, told.valid, every)
+    goals, state = goals_at(now, when)
+    prior = coordinate(tree, params["coordinator"], goals, state)
+    goal, logs = one_by_one(tree, goals, prior, lambda i, log: log.argmax(-1))
+    if config.labels != "all":
+        held_now = held(now.goals, spread_out(goal, due, told.steps)[:-1])
+        return execute(tree, params["executor"], tree.seen.read(now), held_now, now.avail)
+    logits = jax.nn.log_softmax(under_all_goals(tree, params, now, due))
+    acted = log_prob_of(logits, jnp.broadcast_to(told.steps.action[1:, ..., None], logits.shape[:-1]))
+    weight = jax.nn.log_softmax(since(config.sharpness * logs, due) + so_far(acted, due))
+    return jax.nn.logsumexp(weight[..., None] + logits, -2)
 
 
 def episode(earned: Float[Array, "T B"], won: Bool[Array, "T B"], expected: Float[Array, "T B"]) -> Bool[Array, "T B"]:

@@ -94,6 +94,9 @@ def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
     joint = jnp.minimum(told.ratio, 1.0).prod(-1)
     _, team_target = vtrace(reward, discount, team, joint, told.valid, config.gamma, config.lam)
 
+    later = jnp.concatenate([config.lam * team_target + (1 - config.lam) * team[:-1], team[-1:]])
+    earned = to_decision(reward, discount, later, due, told.valid, config.gamma)
+
     goals, where = goals_at(now, told.when)
     logits = coordinate(tree, teacher.coordinator.params, goals, where)
     alive = told.valid[..., None] & now.alive
@@ -116,7 +119,7 @@ def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
         choice=told.choice,
         before=given(tree, goals, logits, told.given),
         high_weight=weight * told.high,
-        high_advantage=at(told.when, to_decision(reward, discount, team, due, told.valid, config.gamma) - team[:-1]),
+        high_advantage=at(told.when, earned - team[:-1]),
         high_counts=told.some[..., None] & at(told.when, now.alive),
     )
 
