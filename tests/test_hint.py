@@ -233,6 +233,22 @@ def test_what_a_goal_earned_is_summed_to_the_next_decision_and_bootstrapped_ther
     assert np.isclose(found[0], 1 + 2 / 2 + 20 / 4), "cut off: the value of where it ended"
 
 
+def test_goals_given_at_every_step_have_the_teams_generalised_advantage():
+    """So the coordinator's credit reaches beyond its next decision, as far as the executors' does."""
+    _, cast, state, rollouts = played()
+    told, config = X.of_teacher(cast.parts, rollouts["teacher"]), cast.parts.config
+    when, some = X.decisions(told.valid, told.valid, 1)
+    goal = X.at(when, told.goal[:-1])
+    choice = jax.nn.one_hot(goal, cast.parts.tree.goals + 1)
+    told = told._replace(when=when, some=some, given=goal, choice=choice, high=jnp.ones(goal.shape))
+    value = T.team_value(cast.parts, state.teacher.values.params["team"], state.teacher.returns, told.steps.state)
+    steps, some = told.steps, np.asarray(some)
+    expected = gae(steps.reward[1:], steps.discount[1:], value, told.valid, config.gamma, config.lam)
+    found = T.lesson(cast.parts, state.teacher, told, 1.0).high_advantage
+    assert some.sum() == told.valid.sum()
+    np.testing.assert_allclose(found[some], X.at(told.when, expected)[some], rtol=1e-4, atol=1e-4)
+
+
 def test_shaping_is_of_the_goal_that_is_held_and_completion_counts_once():
     _, cast, _, rollouts = played()
     told = X.of_teacher(cast.parts, rollouts["teacher"])
