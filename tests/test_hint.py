@@ -359,47 +359,44 @@ def test_labels_are_what_the_teacher_would_do_now():
         now = jax.tree.map(lambda x, t=t: x[t], told.steps)
         scores = greedy.step(params, greedy.carry(len(now.first)), now, jax.random.key(0))[1].scores
         assert_close(best[t], scores, 1e-4)
-    # "all" at a decision: the best goals of every step, where the likeliest goal is all but certain.
+    # Nothing has been done yet: goals are as likely as the coordinator makes them.
     softly, sharply = of(labels="all", sharpness=1.0), of(labels="all", sharpness=1e4)
-    due = np.asarray(X.schedule(told.steps.first[:-1], cast.parts.config.every) & told.valid)
-    same = np.isclose(jax.nn.softmax(sharply), jax.nn.softmax(best), atol=1e-4)[due]
+    same = np.isclose(jax.nn.softmax(sharply[0]), jax.nn.softmax(best[0]), atol=1e-4)
     assert same.mean() > 0.99, "but where two goals are as likely"
+    tree, now = cast.parts.tree, jax.tree.map(lambda x: x[0], told.steps)
+    goals, logs = one_by_one(
+        tree, now.goals, coordinate(tree, params["coordinator"], now.goals, now.state), lambda i, log: log.argmax(-1)
+    )
+    mixed = 0.0
+    for j in range(tree.goals + 1):
+        under = execute(
+            tree, params["executor"], tree.seen.read(now), held(now.goals, jnp.full(goals.shape, j)), now.avail
+        )
+        mixed += jnp.exp(logs[..., j, None]) * jax.nn.softmax(under)
+    assert_close(jax.nn.softmax(softly[0]), mixed, 1e-4)
     assert np.abs(softly - best).max() > 0.01
 
 
-def test_with_the_goal_summed_out_students_are_told_what_follows_what_was_done():
-    """P(a_t | what was seen and done since the decision) = sum_j pi_H(j) prod pi(a_t' | j) pi(a_t | j) / the same."""
-    _, cast, state, rollouts = played(labels="all", sharpness=1.0)
-    tree, every, params = cast.parts.tree, cast.parts.config.every, state.teacher.params
-    told = X.of_students(cast.parts, params, rollouts["student"], jax.random.key(0))
-    label = np.asarray(jax.nn.softmax(S.labels(cast.parts, params, told)))
-    steps, none = told.steps, tree.goals
-    first, action = np.asarray(steps.first), np.asarray(steps.action)
-    at_step = lambda t: jax.tree.map(lambda x: x[t], steps)
+def test_with_the_goal_summed_out_acts_tell_which_goal_is_likely():
+    """Two goals and none, by hand: what was done shifts what is told; what is given anew forgets it."""
+    given = np.broadcast_to([0.5, 0.3, 0.2], (4, 1, 1, 3))
+    acted = np.log(np.broadcast_to([0.8, 0.2, 0.2], (4, 1, 1, 3)))
+    can, first = np.ones((4, 1, 1, 3), bool), np.zeros((4, 1), bool)
+    told = lambda anew, can=can, first=first: np.asarray(S.likely_goals(given, acted, can, first, anew))[:, 0, 0]
 
-    def under(t, alive):
-        """(B, N, M + 1, A) what executors do at step t; where a goal has died, as without one."""
-        now = at_step(t)
-        goals = [jnp.full(action.shape[1:], j) for j in range(none + 1)]
-        rows = [execute(tree, params["executor"], tree.seen.read(now), held(now.goals, g), now.avail) for g in goals]
-        each = np.stack([np.asarray(jax.nn.softmax(x)) for x in rows], 2)
-        return np.where(alive[..., None], each, each[:, :, -1:])
+    powers = np.array([0.5, 0.3, 0.2]) * np.array([0.8, 0.2, 0.2]) ** np.arange(4)[:, None]
+    np.testing.assert_allclose(told(0.0), powers / powers.sum(1, keepdims=True), rtol=1e-5)
+    np.testing.assert_allclose(told(1.0), given[:, 0, 0], rtol=1e-6)
+    after = np.array([0.4, 0.06, 0.04]) / 0.5
+    np.testing.assert_allclose(told(0.2)[1], 0.8 * after + 0.2 * given[0, 0, 0], rtol=1e-5)
 
-    can = lambda t: np.pad(np.asarray(steps.goals.valid[t]), [(0, 0), (0, 0), (0, 1)], constant_values=True)
-    compared = 0
-    for start in range(0, len(label), every):
-        now = at_step(start)
-        prior = coordinate(tree, params["coordinator"], now.goals, now.state)
-        weight = np.exp(one_by_one(tree, now.goals, prior, lambda i, log: log.argmax(-1))[1])
-        alive, began = np.ones(weight.shape, bool), ~first[1 : start + every].any(0)
-        for t in range(start, start + every):
-            alive = alive & can(t)
-            each = under(t, alive)
-            expected = (weight[..., None] * each).sum(2) / weight.sum(2)[..., None]
-            np.testing.assert_allclose(label[t][began], expected[began], atol=1e-4)
-            compared += began.sum() if t > start else 0
-            weight = weight * np.take_along_axis(each, action[t + 1][..., None, None], -1)[..., 0]
-    assert compared > 20, "columns in which no episode begins"
+    died = can.copy()
+    died[1:, ..., 0] = False
+    np.testing.assert_allclose(told(0.0, can=died)[1], [0, after[1], after[2] + after[0]], rtol=1e-5, atol=1e-7)
+    begins = first.copy()
+    begins[2] = True
+    np.testing.assert_allclose(told(0.0, first=begins)[2], given[0, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(told(0.0, first=begins)[3], after, rtol=1e-5)
 
 
 def test_an_own_episode_that_was_cut_off_earned_nothing_more():

@@ -89,34 +89,9 @@ def until_next(x: Float[Array, "T B ..."], due: Bool[Array, "T B"], valid: Bool[
     return jax.lax.scan(body, jnp.zeros_like(x[0]), (x, wide(valid), wide(goes_on)), reverse=True)[1]
 
 
-def so_far(x: Float[Array, "T B ..."], due: Bool[Array, "T B"]) -> Array:
-    """Sums of x from the last decision to the step before each step."""
-    wide = due.reshape(*due.shape, *[1] * (x.ndim - 2))
-
-    def body(before: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
-        x, due = step
-        now = jnp.where(due, 0.0, before)
-        return now + x, now
-
-    return jax.lax.scan(body, jnp.zeros_like(x[0]), (x, wide))[1]
-
-
 def goals_at(steps: TimeStep, when: Int[Array, "D B"]) -> tuple[Goals, Array]:
     """Goals and world state at the decisions."""
     return jax.tree.map(lambda x: at(when, x), steps.goals), at(when, steps.state)
-
-
-def since(x: Array, due: Bool[Array, "T B"]) -> Array:
-    """(T, B, ...) of (D, B, ...): at every step the entry of the decision before."""
-    return at(jnp.clip(jnp.cumsum(due, 0) - 1, 0, x.shape[0] - 1), x)
-
-
-def under_all_goals(
-    parts: Hierarchy, params: Params, now: TimeStep, due: Bool[Array, "T B"]
-) -> Float[Array, "T B N M+1 A"]:
-    """The executors' logits under every goal that may have been given at the last decision; what died since is none."""
-    logits = execute(parts, params["executor"], parts.seen.read(now), all_goals(now.goals), now.avail)
-    return jnp.where(lasting(possible(now.goals), due)[..., None], logits, logits[..., -1:, :])
 
 
 def spread_out(given: Int[Array, "D B N"], due: Bool[Array, "T B"], steps: TimeStep) -> Int[Array, "T+1 B N"]:
@@ -125,7 +100,7 @@ def spread_out(given: Int[Array, "D B N"], due: Bool[Array, "T B"], steps: TimeS
     What died is none until the next decision, as when the teacher plays.
     """
     due = jnp.concatenate([due, jnp.zeros_like(due[:1])])
-    goal = since(given, due)
+    goal = at(jnp.clip(jnp.cumsum(due, 0) - 1, 0, given.shape[0] - 1), given)
     fine = lasting(still(steps.goals, goal) == goal, due)
     return jnp.where(fine, goal, steps.goals.valid.shape[-1])
 
@@ -153,8 +128,10 @@ def of_students(parts: Parts, params: Params, rollout: Rollout, key: PRNGKeyArra
     now = jax.tree.map(lambda x: x[:-1], steps)
     due = schedule(now.first, parts.config.every)
     when, some = decisions(due, valid, parts.config.every)
-    logits, action = under_all_goals(tree, params, now, due), steps.action[1:]
+    logits = execute(tree, params["executor"], tree.seen.read(now), all_goals(now.goals), now.avail)
+    action = steps.action[1:]
     every = log_prob_of(logits, jnp.broadcast_to(action[..., None], logits.shape[:-1]))
+    every = jnp.where(lasting(possible(now.goals), due), every, every[..., -1:])
     explains = at(when, until_next(every, due, valid))
     acted = at(when, until_next(rollout.log_prob, due, valid))
 
