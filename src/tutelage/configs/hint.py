@@ -35,7 +35,7 @@ class HintConfig(TeamSettings):
     """What a goal's logit loses for every agent that has it already."""
     pretrain: int = 200_000
     """Environment steps of executors with random goals, before anything else; part of `steps`."""
-    shaping: float = 1.0
+    shaping: float = 5.0
     """Weight of progress towards the goal in the executors' rewards."""
     off_policy: float = 1.0
     """Weight of the students' experience in the teacher's losses; 0: the teacher learns from its own alone."""
@@ -43,9 +43,9 @@ class HintConfig(TeamSettings):
     """Which goals students' actions are said to have served: those that explain them, or the coordinator's draw."""
     labels: Literal["held", "best", "all"] = "all"
     """Under which goals the teacher tells students what it would do: the best ones by its own schedule of decisions,
-    the best ones of every step, or all of them, each as likely as it is to be given."""
-    sharpness: float = 3.0
-    """Power of that likelihood (labels = all); 1: the teacher's distribution with the goal summed out."""
+    the best ones of every step, or all of them, each as likely as the coordinator and what was done make it."""
+    sharpness: float = 1.0
+    """Power of the coordinator's likelihood (labels = all); 1: the teacher's distribution with the goal summed out."""
     filter_own: Literal["episode", "none"] = "episode"
     """What students learn of teacher episodes: those that did at least as well as students would, or all."""
     filter_student: Literal["advantage", "none", "fork"] = "advantage"
