@@ -297,15 +297,17 @@ def test_hint_is_told_as_a_ratio_to_every_baseline_and_by_what_it_aims_at():
         s["test"] |= {"beside": {"teacher": {"success_rate": 0.9}}, "greedy": {"success_rate": 0.65}}
         ends = (10, 0.5, 0.8), (30, 0.1, 0.4), (0, None, None)
         s["forks"] = [dict(going=n, student_success=a, teacher_success=b) for n, a, b in ends]
+    for s in rows[1].seeds:
+        s["test"]["greedy"] = {"success_rate": 0.35}
     told = hint_table(rows_of(*rows))
     lines = [[c.strip() for c in line.strip("|").split("|")] for line in told.splitlines() if line.startswith("| `")]
     line = {cells[1].strip("`"): cells for cells in lines}
     assert line["hint/x"][4].startswith("0.700")
-    assert line["hint/x"][5:] == ["0.650", "0.900", "0.200 / 0.500", "20.0", ""]
-    assert line["mappo/x"][9] == "2.33x" and line["happo/x"][9] == "-" and line["hint/x/flat"][9] == ""
+    assert line["hint/x"][5:] == ["0.650 [0.650, 0.650]", "0.900", "0.200 / 0.500", "20.0", ""]
+    assert line["mappo/x"][9] == "2.00x" and line["happo/x"][9] == "-" and line["hint/x/flat"][9] == ""
     plain, talking = (line for line in told.splitlines() if line.startswith("- "))
-    assert "best baseline 0.300 (`mappo/x`), aimed at 0.480, HINT 0.700: reached, intervals apart." in plain
-    assert plain.endswith("0.300 in evaluations: HINT 3,000 steps, it never.")
+    assert "best baseline 0.350 (`mappo/x`), aimed at 0.560, HINT 0.700: reached, intervals apart." in plain
+    assert plain.endswith("0.350 in evaluations: HINT 3,000 steps, it never.")
     assert "best baseline 0.500 (`tarmac/x`), aimed at 0.750, HINT 0.525: missed, intervals not apart." in talking
     assert hint_table(rows_of(results("qmix/y", [1.0]))) == "No results yet."
 
