@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 
@@ -422,7 +423,8 @@ def test_an_own_episode_that_was_cut_off_earned_nothing_more():
 
 def test_without_filter_and_off_policy_it_is_dagger():
     """Labels of everything, the teacher's own distribution at its best goals, and nothing else in the loss."""
-    settings = dict(filter_own="none", filter_student="none", off_policy=0.0, student_entropy=0.0, labels="held")
+    nothing = dict(filter_own="none", filter_student="none", off_policy=0.0, student_entropy=0.0, temperature=1.0)
+    settings = nothing | dict(labels="held")
     _, cast, state, rollouts = played(**settings)
     parts = cast.parts
     other = X.of_students(parts, state.teacher.params, rollouts["student"], jax.random.key(0))
@@ -436,6 +438,10 @@ def test_without_filter_and_off_policy_it_is_dagger():
     new = np.asarray(now.first)
     scores = greedy.step(state.teacher.params, greedy.carry(len(new)), now, jax.random.key(0))[1].scores
     assert_close(np.asarray(taught.label)[t][new], np.asarray(scores)[new], 1e-3)
+    surer = parts._replace(config=replace(parts.config, temperature=0.5))
+    again = S.teach(surer, state.teacher, other, state.value.params, True, rollouts["student"].log_prob, ())
+    before = np.asarray(jax.nn.softmax(taught.label)) ** 2
+    assert_close(jax.nn.softmax(again.label), before / before.sum(-1, keepdims=True), 1e-4)
 
 
 def test_the_ppo_term_is_about_what_students_did_and_of_the_latest_iteration_alone():

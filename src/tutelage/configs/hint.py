@@ -46,6 +46,8 @@ class HintConfig(TeamSettings):
     the best ones of every step, or all of them, each as likely as the coordinator and what was done make it."""
     sharpness: float = 1.0
     """Power of the coordinator's likelihood (labels = all); 1: the teacher's distribution with the goal summed out."""
+    temperature: float = 0.5
+    """Of the teacher's distribution over actions where it is a label; below 1 students are surer than their teacher."""
     filter_own: Literal["episode", "none"] = "episode"
     """What students learn of teacher episodes: those that did at least as well as students would, or all."""
     filter_student: Literal["advantage", "none", "fork"] = "advantage"
@@ -100,8 +102,8 @@ class HintConfig(TeamSettings):
         check_choices(self)
         check_positive(
             self, "steps", "teacher_width", "pair_width", "every", "fork_envs", "store", "distil", "batch",
-            "memory_gb", "sharpness", "envs", "rollout", "epochs", "goal_epochs", "minibatches", "lr", "student_lr",
-            "grad_clip",
+            "memory_gb", "sharpness", "temperature", "envs", "rollout", "epochs", "goal_epochs", "minibatches", "lr",
+            "student_lr", "grad_clip",
         )  # fmt: skip
         check_unit(self, "gamma", "lam", "clip")
         check_not_negative(

@@ -145,7 +145,7 @@ def teach(
     """
     config, steps = parts.config, told.steps
     now = jax.tree.map(lambda x: x[:-1], steps)
-    label = labels(parts, teacher.params, told)
+    label = labels(parts, teacher.params, told) / config.temperature
     scale = teacher.returns
     theirs = team_value(parts, students, scale, steps.state)
     gained = gae(steps.reward[1:], steps.discount[1:], theirs, told.valid, config.gamma, config.lam)
