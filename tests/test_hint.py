@@ -378,6 +378,19 @@ def test_labels_are_what_the_teacher_would_do_now():
     assert np.abs(softly - best).max() > 0.01
 
 
+def test_a_temperature_sharpens_labels():
+    _, cast, state, rollouts = played()
+    told, drawn = X.of_teacher(cast.parts, rollouts["teacher"]), rollouts["teacher"].log_prob
+
+    def at(temperature):
+        parts = cast.parts._replace(config=replace(cast.parts.config, temperature=temperature))
+        taught = S.teach(parts, state.teacher, told, state.value.params, False, drawn, ())
+        return np.asarray(jax.nn.softmax(taught.label))
+
+    squared = at(1.0) ** 2
+    assert_close(at(0.5), squared / squared.sum(-1, keepdims=True), 1e-4)
+
+
 def test_with_the_goal_summed_out_acts_tell_which_goal_is_likely():
     """Two goals and none, by hand: what was done shifts what is told; what is given anew forgets it."""
     given = np.broadcast_to([0.5, 0.3, 0.2], (4, 1, 1, 3))
@@ -423,8 +436,8 @@ def test_an_own_episode_that_was_cut_off_earned_nothing_more():
 
 def test_without_filter_and_off_policy_it_is_dagger():
     """Labels of everything, the teacher's own distribution at its best goals, and nothing else in the loss."""
-    nothing = dict(filter_own="none", filter_student="none", off_policy=0.0, student_entropy=0.0, temperature=1.0)
-    settings = nothing | dict(labels="held")
+    settings = dict(filter_own="none", filter_student="none", off_policy=0.0, student_entropy=0.0, labels="held",
+                    temperature=1.0)  # fmt: skip
     _, cast, state, rollouts = played(**settings)
     parts = cast.parts
     other = X.of_students(parts, state.teacher.params, rollouts["student"], jax.random.key(0))
@@ -438,10 +451,6 @@ def test_without_filter_and_off_policy_it_is_dagger():
     new = np.asarray(now.first)
     scores = greedy.step(state.teacher.params, greedy.carry(len(new)), now, jax.random.key(0))[1].scores
     assert_close(np.asarray(taught.label)[t][new], np.asarray(scores)[new], 1e-3)
-    surer = parts._replace(config=replace(parts.config, temperature=0.5))
-    again = S.teach(surer, state.teacher, other, state.value.params, True, rollouts["student"].log_prob, ())
-    before = np.asarray(jax.nn.softmax(taught.label)) ** 2
-    assert_close(jax.nn.softmax(again.label), before / before.sum(-1, keepdims=True), 1e-4)
 
 
 def test_the_ppo_term_is_about_what_students_did_and_of_the_latest_iteration_alone():

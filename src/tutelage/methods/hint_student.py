@@ -29,7 +29,7 @@ class Labelled(NamedTuple):
     Attributes:
         steps: what students see (world state and goals left out).
         carry: their memory entering the first step, leaves (B, ...).
-        label: (T, B, N, A) the teacher's logits.
+        label: (T, B, N, A) the teacher's logits, over the temperature.
         keep: (T, B, N) what is worth learning.
         action, log_prob, advantage, own: (T, B, N) what was done, for the PPO term; `own` marks the students' acts.
     """
