@@ -43,7 +43,7 @@ class HintConfig(TeamSettings):
     """Which goals students' actions are said to have served: those that explain them, or the coordinator's draw."""
     labels: Literal["held", "best", "all"] = "all"
     """Under which goals the teacher tells students what it would do: the best ones by its own schedule of decisions,
-    the best ones of every step, or all of them, each as likely as the coordinator and what was done make it."""
+    the best ones of every step, or all of them, each as likely as the coordinator makes it at that step."""
     sharpness: float = 1.0
     """Power of the coordinator's likelihood (labels = all); 1: the teacher's distribution with the goal summed out."""
     temperature: float = 0.5

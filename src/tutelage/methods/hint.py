@@ -176,7 +176,7 @@ def update(
     """One iteration: the teacher learns, labels, and the students learn."""
     parts, config = cast.parts, cast.parts.config
     keys, lr = jax.random.split(key, 5), annealed(config, progress)
-    own = of_teacher(parts, played["teacher"])
+    own = of_teacher(parts, state.teacher.params, played["teacher"])
     other = of_students(parts, state.teacher.params, played["student"], keys[0])
     lessons = [lesson(parts, state.teacher, own, 1.0)]
     if config.off_policy:
@@ -217,7 +217,7 @@ def hint(env: Environment, config: HintConfig, teacher: Frozen | None = None) ->
     drawn = lambda timestep, carry, out: out.extra
 
     def before(state: HintState, played: Mapping[str, Rollout], key: PRNGKeyArray, progress: Any) -> Any:
-        told = of_teacher(parts, played["random goals"])
+        told = of_teacher(parts, state.teacher.params, played["random goals"])
         now, metrics = learn(
             parts, state.teacher, [lesson(parts, state.teacher, told, 1.0)], key, config.lr, goals=False
         )

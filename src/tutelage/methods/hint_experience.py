@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.configs.hint import HintConfig
-from tutelage.learning.losses import log_prob_of
 from tutelage.networks.cores import Net
 from tutelage.policies.hierarchy import Hierarchy, all_goals, coordinate, execute, lasting, one_by_one, possible, still
 from tutelage.types import Goals, Params, Rollout, TimeStep
@@ -29,19 +28,25 @@ class Parts(NamedTuple):
 class Told(NamedTuple):
     """Experience as a hierarchical teacher's, (T, B, ...), D decisions per environment at most.
 
+    What the teacher makes of it is that of the teacher that was there, before it learns from this.
+
     Attributes:
         steps, valid: as in a Rollout.
+        prior: (T, B, N, M + 1) the coordinator's logits, before anybody has a goal.
+        under: (T, B, N, M + 1, A) log-probabilities of actions by the executors, under every goal.
         goal: (T + 1, B, N) what each agent held.
         when: (D, B) steps at which goals were given. some: (D, B) whether there was such a decision.
         given: (D, B, N) the goals given then.
         choice: (D, B, N, M + 1) how likely each goal was the one meant; one-hot where it is known.
         high: (D, B, N) min(1, ratio) of the team's whole choice and acts until the next decision.
-        old: (T, B, N) log-probability of the actions by executors with these goals, before the update.
+        old: (T, B, N) log-probability of the actions by executors with these goals.
         ratio: (T, B, N) of that to the probability by whoever acted.
     """
 
     steps: TimeStep
     valid: Bool[Array, "T B"]
+    prior: Float[Array, "T B N M+1"]
+    under: Float[Array, "T B N M+1 A"]
     goal: Int[Array, "T+1 B N"]
     when: Int[Array, "D B"]
     some: Bool[Array, "D B"]
@@ -105,16 +110,24 @@ def spread_out(given: Int[Array, "D B N"], due: Bool[Array, "T B"], steps: TimeS
     return jnp.where(fine, goal, steps.goals.valid.shape[-1])
 
 
-def of_teacher(parts: Parts, rollout: Rollout) -> Told:
+def acts_under(parts: Parts, params: Params, now: TimeStep) -> Float[Array, "T B N M+1 A"]:
+    """Log-probabilities of actions under every goal, none as the last."""
+    tree = parts.tree
+    logits = execute(tree, params["executor"], tree.seen.read(now), all_goals(now.goals), now.avail)
+    return jax.nn.log_softmax(logits)
+
+
+def of_teacher(parts: Parts, params: Params, rollout: Rollout) -> Told:
     """The teacher's own experience: goals are known, ratios are 1."""
     tree, drawn = parts.tree, rollout.out
     final = jax.tree.map(lambda x: x[-1], rollout.steps.goals)
     goal = jnp.concatenate([drawn.goal, still(final, drawn.goal[-1])[None]])
     when, some = decisions(drawn.due, rollout.valid, parts.config.every)
     chosen, one = at(when, drawn.goal), jnp.ones(rollout.log_prob.shape)
+    under = acts_under(parts, params, jax.tree.map(lambda x: x[:-1], rollout.steps))
     return Told(
-        rollout.steps, rollout.valid, goal, when, some, chosen, jax.nn.one_hot(chosen, tree.goals + 1),
-        jnp.ones(chosen.shape), rollout.log_prob, one,
+        rollout.steps, rollout.valid, drawn.logits, under, goal, when, some, chosen,
+        jax.nn.one_hot(chosen, tree.goals + 1), jnp.ones(chosen.shape), rollout.log_prob, one,
     )  # fmt: skip
 
 
@@ -128,19 +141,18 @@ def of_students(parts: Parts, params: Params, rollout: Rollout, key: PRNGKeyArra
     now = jax.tree.map(lambda x: x[:-1], steps)
     due = schedule(now.first, parts.config.every)
     when, some = decisions(due, valid, parts.config.every)
-    logits = execute(tree, params["executor"], tree.seen.read(now), all_goals(now.goals), now.avail)
-    action = steps.action[1:]
-    every = log_prob_of(logits, jnp.broadcast_to(action[..., None], logits.shape[:-1]))
+    under = acts_under(parts, params, now)
+    done = jnp.broadcast_to(steps.action[1:, ..., None, None], (*under.shape[:-1], 1))
+    every = jnp.take_along_axis(under, done, -1)[..., 0]
     every = jnp.where(lasting(possible(now.goals), due), every, every[..., -1:])
     explains = at(when, until_next(every, due, valid))
     acted = at(when, until_next(rollout.log_prob, due, valid))
 
-    goals, state = goals_at(now, when)
-    prior = coordinate(tree, params["coordinator"], goals, state)
-    keys = jax.random.split(key, action.shape[-1])
+    prior = coordinate(tree, params["coordinator"], now.goals, now.state)
+    keys = jax.random.split(key, prior.shape[-2])
     relabel = parts.config.explain == "relabel"
     draw = lambda i, log: jax.random.categorical(keys[i], log if relabel else log + explains[..., i, :])
-    chosen, logs = one_by_one(tree, goals, prior, draw)
+    chosen, logs = one_by_one(tree, goals_at(now, when)[0], at(when, prior), draw)
     if relabel:
         choice = jax.nn.one_hot(chosen, tree.goals + 1)
         served = jnp.take_along_axis(explains, chosen[..., None], -1)[..., 0]
@@ -150,6 +162,5 @@ def of_students(parts: Parts, params: Params, rollout: Rollout, key: PRNGKeyArra
     goal = spread_out(chosen, due & valid, steps)
     old = jnp.take_along_axis(every, goal[:-1, ..., None], -1)[..., 0]
     high = jnp.exp(jnp.minimum(served - acted, 0.0))
-    return Told(
-        steps, valid, goal, when, some, chosen, choice, high, old, jnp.exp(jnp.minimum(old - rollout.log_prob, 20.0))
-    )
+    ratio = jnp.exp(jnp.minimum(old - rollout.log_prob, 20.0))
+    return Told(steps, valid, prior, under, goal, when, some, chosen, choice, high, old, ratio)

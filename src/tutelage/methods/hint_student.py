@@ -17,9 +17,9 @@ from tutelage.learning.losses import clipped_surrogate, entropy, kl_divergence, 
 from tutelage.learning.normaliser import Normaliser
 from tutelage.learning.optim import Learner, clipped_adam, descend
 from tutelage.learning.returns import gae
-from tutelage.methods.hint_experience import Parts, Told, decisions, goals_at, schedule, spread_out
+from tutelage.methods.hint_experience import Parts, Told, at, decisions, goals_at, schedule, spread_out
 from tutelage.methods.hint_teacher import Teacher, team_value
-from tutelage.policies.hierarchy import all_goals, coordinate, execute, held, one_by_one, possible
+from tutelage.policies.hierarchy import one_by_one
 from tutelage.types import Carry, Metrics, Params, Policy, TimeStep
 
 
@@ -44,59 +44,25 @@ class Labelled(NamedTuple):
     own: Bool[Array, "T B N"]
 
 
-def labels(parts: Parts, params: Params, told: Told) -> Float[Array, "T B N A"]:
+def labels(parts: Parts, told: Told) -> Float[Array, "T B N A"]:
     """What students are to match along experience, as logits: the teacher's distribution over actions.
 
     Under the best goals, given anew at every step (`best`) or by its own schedule of decisions (`held`); or with the
-    goal summed out (`all`): each as likely as what was done so far makes it, see `likely_goals`.
+    goal of every step summed out (`all`).
     """
     tree, config, now = parts.tree, parts.config, jax.tree.map(lambda x: x[:-1], told.steps)
     best = lambda i, log: log.argmax(-1)
-    under = lambda goal: execute(tree, params["executor"], tree.seen.read(now), goal, now.avail)
+    under = lambda goal: jnp.take_along_axis(told.under, goal[..., None, None], -2)[..., 0, :]
     if config.labels == "held":
         due = schedule(now.first, config.every) & told.valid
         when, _ = decisions(due, told.valid, config.every)
-        goals, state = goals_at(now, when)
-        goal = one_by_one(tree, goals, coordinate(tree, params["coordinator"], goals, state), best)[0]
-        return under(held(now.goals, spread_out(goal, due, told.steps)[:-1]))
-    prior = coordinate(tree, params["coordinator"], now.goals, now.state)
-    goal, logs = one_by_one(tree, now.goals, prior, best)
+        goal = one_by_one(tree, goals_at(now, when)[0], at(when, told.prior), best)[0]
+        return under(spread_out(goal, due, told.steps)[:-1])
+    goal, logs = one_by_one(tree, now.goals, told.prior, best)
     if config.labels == "best":
-        return under(held(now.goals, goal))
-    logits = jax.nn.log_softmax(under(all_goals(now.goals)))
-    acted = log_prob_of(logits, jnp.broadcast_to(told.steps.action[1:, ..., None], logits.shape[:-1]))
-    given = jax.nn.softmax(config.sharpness * logs)
-    weight = likely_goals(given, acted, possible(now.goals), now.first, 1 / config.every)
-    return jax.nn.logsumexp(jnp.log(weight)[..., None] + logits, -2)
-
-
-def likely_goals(
-    given: Float[Array, "T B N G"],
-    acted: Float[Array, "T B N G"],
-    can: Bool[Array, "T B N G"],
-    first: Bool[Array, "T B"],
-    anew: float,
-) -> Float[Array, "T B N G"]:
-    """How likely each goal is the one held, before each step's act, for a teacher that may give it anew at any step.
-
-    Who set out for one goal is so not told to turn back to another half of the time, and need not know when decisions
-    fall: q_t ~ (1 - anew) q_{t-1} pi(a_{t-1} | j) / Z + anew pi_H(j | s_t), from pi_H where an episode begins.
-
-    Args:
-        given: probabilities by the coordinator. acted: log-probability of what was done then, under each goal.
-        can: whether a goal may be held (the last, none, always): one that no longer may becomes none.
-        anew: probability that goals are given at a step.
-    """
-
-    def body(before: Array, step: tuple[Array, ...]) -> tuple[Array, Array]:
-        given, acted, can, first = step
-        kept = jnp.where(can, before, 0.0)
-        kept = kept.at[..., -1].add(jnp.where(can, 0.0, before).sum(-1))
-        now = jnp.where(first[:, None, None], given, (1 - anew) * kept + anew * given)
-        return jax.nn.softmax(jnp.log(now) + acted), now
-
-    start = given[0]
-    return jax.lax.scan(body, start, (given, acted, can, first))[1]
+        return under(goal)
+    weight = jax.nn.log_softmax(config.sharpness * logs)
+    return jax.nn.logsumexp(weight[..., None] + told.under, -2)
 
 
 def episode(earned: Float[Array, "T B"], won: Bool[Array, "T B"], expected: Float[Array, "T B"]) -> Bool[Array, "T B"]:
@@ -145,7 +111,7 @@ def teach(
     """
     config, steps = parts.config, told.steps
     now = jax.tree.map(lambda x: x[:-1], steps)
-    label = labels(parts, teacher.params, told) / config.temperature
+    label = labels(parts, told) / config.temperature
     scale = teacher.returns
     theirs = team_value(parts, students, scale, steps.state)
     gained = gae(steps.reward[1:], steps.discount[1:], theirs, told.valid, config.gamma, config.lam)

@@ -98,7 +98,6 @@ def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
     earned = to_decision(reward, discount, later, due, told.valid, config.gamma)
 
     goals, where = goals_at(now, told.when)
-    logits = coordinate(tree, teacher.coordinator.params, goals, where)
     alive = told.valid[..., None] & now.alive
     return Lesson(
         seen=seen[:-1],
@@ -117,7 +116,7 @@ def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
         where=where,
         given=told.given,
         choice=told.choice,
-        before=given(tree, goals, logits, told.given),
+        before=given(tree, goals, at(told.when, told.prior), told.given),
         high_weight=weight * told.high,
         high_advantage=at(told.when, earned - team[:-1]),
         high_counts=told.some[..., None] & at(told.when, now.alive),

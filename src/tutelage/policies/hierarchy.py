@@ -23,10 +23,12 @@ class Drawn(NamedTuple):
     Attributes:
         goal: (B, N) the goal that each agent holds; M is none.
         due: (B,) whether goals were given anew.
+        logits: (B, N, M + 1) the coordinator's, before anybody has a goal; also where none were due.
     """
 
     goal: Int[Array, "*T B N"]
     due: Bool[Array, "*T B"]
+    logits: Float[Array, "*T B N M+1"]
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,6 @@ def teacher_policy(parts: Hierarchy, explore: bool, random_goals: bool = False) 
         drawn, _ = one_by_one(parts, ts.goals, logits, pick)
         goal = still(ts.goals, jnp.where(due[:, None], drawn, goal).astype(jnp.int32))
         scores = execute(parts, params["executor"], parts.seen.read(ts), held(ts.goals, goal), ts.avail)
-        return (goal, clock + 1), Out(scores, extra=Drawn(goal, due))
+        return (goal, clock + 1), Out(scores, extra=Drawn(goal, due, logits))
 
     return Policy(init, carry, step, goals=True)
