@@ -282,6 +282,10 @@ def test_ddn_is_compared_with_others_and_with_itself_changed():
     assert cells(changes, "`raw`")[5:7] == ["+0.500 [+0.500, +0.500]", "+0.225 [+0.225, +0.225]"]
     assert cells(told, "`ddn/1m`")[6] == "", "other steps"
     assert "1m" not in changes and value_changes(rows_of(ddn)) == "No results yet."
+    for success, share in ((0.5, "2.000"), (0.01, "-")):
+        for seed in raw.seeds:
+            seed["test"] |= {"beside": {"teacher": {"success_rate": success}}}
+        assert cells(value_changes(rows), "`raw`")[-1] == share, "two failures have no ratio"
 
 
 def test_hint_is_told_as_a_ratio_to_every_baseline_and_by_what_it_aims_at():

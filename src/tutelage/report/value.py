@@ -17,6 +17,8 @@ LATE = 5
 """Evaluations that the late score is the mean of."""
 GOOD = 0.9
 """Success that every method is timed to."""
+LEAST = 0.05
+"""Success of a teacher below which the students' share of it says nothing."""
 Score = Callable[[RowResults], np.ndarray]
 
 
@@ -40,11 +42,15 @@ def area(row: RowResults) -> np.ndarray:
 
 
 def teachers(row: RowResults) -> tuple[str, str]:
-    """Success of the teachers that learned beside the students, and the students' share of it; empty without one."""
+    """Success of the teachers that learned beside the students, and the students' share of it; empty without one.
+
+    No share of next to nothing: two failures have no ratio.
+    """
     teacher = teachers_success(row)
     if teacher is None:
         return "", ""
-    return mean_with_interval(teacher), f"{row.success.mean() / teacher.mean():.3f}" if teacher.any() else "-"
+    share = f"{row.success.mean() / teacher.mean():.3f}" if teacher.mean() >= LEAST else "-"
+    return mean_with_interval(teacher), share
 
 
 def same_budget(a: RowResults, b: RowResults) -> bool:
