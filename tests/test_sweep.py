@@ -312,6 +312,10 @@ def test_hint_is_told_as_a_ratio_to_every_baseline_and_by_what_it_aims_at():
     plain, talking = (line for line in told.splitlines() if line.startswith("- "))
     assert "best baseline 0.350 (`mappo/x`), aimed at 0.560, HINT 0.700: reached, intervals apart." in plain
     assert plain.endswith("0.350 in evaluations: HINT 3,000 steps, it never.")
+    for row in rows[1:3]:
+        for s in row.seeds:
+            s["test"] |= {"success_rate": 0.0, "greedy": {"success_rate": 0.0}}
+    assert "in evaluations" not in hint_table(rows_of(*rows[:3])), "no success comes at once"
     assert "best baseline 0.500 (`tarmac/x`), aimed at 0.750, HINT 0.525: missed, intervals not apart." in talking
     assert hint_table(rows_of(results("qmix/y", [1.0]))) == "No results yet."
 

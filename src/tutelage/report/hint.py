@@ -66,11 +66,11 @@ def verdict(env: str, hint: RowResults, others: list[RowResults]) -> str:
     if min(len(ours), len(theirs)) > 1:
         above = interval(ours)[0] > interval(theirs)[1]
         sure = f", intervals {'apart' if above else 'not apart'}"
-    when = [steps_to(row, b) for row in (hint, best)]
-    steps = [f"{w:,} steps" if w else "never" for w in when]
+    when = [f"{w:,} steps" if w else "never" for w in (steps_to(row, b) for row in (hint, best))]
+    soon = f" {b:.3f} in evaluations: HINT {when[0]}, it {when[1]}." if b else ""  # no success comes at once
     return (
         f"- `{env}`, `{hint.name}`: best baseline {b:.3f} (`{best.name}`), aimed at {aim:.3f}, HINT {mean:.3f}: "
-        f"{'reached' if mean >= aim else 'missed'}{sure}. {b:.3f} in evaluations: HINT {steps[0]}, it {steps[1]}."
+        f"{'reached' if mean >= aim else 'missed'}{sure}.{soon}"
     )
 
 
