@@ -176,7 +176,7 @@ def test_the_posterior_is_over_possible_goals_and_explains_what_was_done():
     some = np.asarray(told.some)
     choice = np.asarray(told.choice)[some]
     assert np.allclose(choice.sum(-1), 1, atol=1e-5) and (np.asarray(told.high) <= 1).all()
-    goals, _ = X.goals_at(jax.tree.map(lambda x: x[:-1], told.steps), told.when)
+    goals = X.goals_at(jax.tree.map(lambda x: x[:-1], told.steps), told.when)
     assert (choice[..., :-1][~np.asarray(goals.valid)[some]] < 1e-6).all()
     # By hand for one decision: prior times the probability of the acts that followed.
     b, d = 0, 0
@@ -360,7 +360,7 @@ def test_labels_are_what_the_teacher_would_do_now():
         now = jax.tree.map(lambda x, t=t: x[t], told.steps)
         scores = greedy.step(params, greedy.carry(len(now.first)), now, jax.random.key(0))[1].scores
         assert_close(best[t], jax.nn.log_softmax(scores), 1e-4)
-    # Nothing has been done yet: goals are as likely as the coordinator makes them.
+    # With the goal summed out, goals are as likely as the coordinator makes them.
     softly, sharply = of(labels="all", sharpness=1.0), of(labels="all", sharpness=1e4)
     same = np.isclose(jax.nn.softmax(sharply[0]), jax.nn.softmax(best[0]), atol=1e-4)
     assert same.mean() > 0.99, "but where two goals are as likely"

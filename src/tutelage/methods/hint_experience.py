@@ -94,9 +94,9 @@ def until_next(x: Float[Array, "T B ..."], due: Bool[Array, "T B"], valid: Bool[
     return jax.lax.scan(body, jnp.zeros_like(x[0]), (x, wide(valid), wide(goes_on)), reverse=True)[1]
 
 
-def goals_at(steps: TimeStep, when: Int[Array, "D B"]) -> tuple[Goals, Array]:
-    """Goals and world state at the decisions."""
-    return jax.tree.map(lambda x: at(when, x), steps.goals), at(when, steps.state)
+def goals_at(steps: TimeStep, when: Int[Array, "D B"]) -> Goals:
+    """Goals at the decisions."""
+    return jax.tree.map(lambda x: at(when, x), steps.goals)
 
 
 def spread_out(given: Int[Array, "D B N"], due: Bool[Array, "T B"], steps: TimeStep) -> Int[Array, "T+1 B N"]:
@@ -152,7 +152,7 @@ def of_students(parts: Parts, params: Params, rollout: Rollout, key: PRNGKeyArra
     keys = jax.random.split(key, prior.shape[-2])
     relabel = parts.config.explain == "relabel"
     draw = lambda i, log: jax.random.categorical(keys[i], log if relabel else log + explains[..., i, :])
-    chosen, logs = one_by_one(tree, goals_at(now, when)[0], at(when, prior), draw)
+    chosen, logs = one_by_one(tree, goals_at(now, when), at(when, prior), draw)
     if relabel:
         choice = jax.nn.one_hot(chosen, tree.goals + 1)
         served = jnp.take_along_axis(explains, chosen[..., None], -1)[..., 0]

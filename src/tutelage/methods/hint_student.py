@@ -56,7 +56,7 @@ def labels(parts: Parts, told: Told) -> Float[Array, "T B N A"]:
     if config.labels == "held":
         due = schedule(now.first, config.every) & told.valid
         when, _ = decisions(due, told.valid, config.every)
-        goal = one_by_one(tree, goals_at(now, when)[0], at(when, told.prior), best)[0]
+        goal = one_by_one(tree, goals_at(now, when), at(when, told.prior), best)[0]
         return under(spread_out(goal, due, told.steps)[:-1])
     goal, logs = one_by_one(tree, now.goals, told.prior, best)
     if config.labels == "best":

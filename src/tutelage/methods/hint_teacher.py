@@ -97,7 +97,7 @@ def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
     later = jnp.concatenate([config.lam * team_target + (1 - config.lam) * team[:-1], team[-1:]])
     earned = to_decision(reward, discount, later, due, told.valid, config.gamma)
 
-    goals, where = goals_at(now, told.when)
+    goals = goals_at(now, told.when)
     alive = told.valid[..., None] & now.alive
     return Lesson(
         seen=seen[:-1],
@@ -113,7 +113,7 @@ def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
         team=team_target,
         valid=told.valid,
         goals=goals,
-        where=where,
+        where=at(told.when, now.state),
         given=told.given,
         choice=told.choice,
         before=given(tree, goals, at(told.when, told.prior), told.given),
