@@ -360,7 +360,7 @@ def test_labels_are_what_the_teacher_would_do_now():
         now = jax.tree.map(lambda x, t=t: x[t], told.steps)
         scores = greedy.step(params, greedy.carry(len(now.first)), now, jax.random.key(0))[1].scores
         assert_close(best[t], jax.nn.log_softmax(scores), 1e-4)
-    # With the goal summed out, goals are as likely as the coordinator makes them.
+    # Nothing has been done yet: goals are as likely as the coordinator makes them.
     softly, sharply = of(labels="all", sharpness=1.0), of(labels="all", sharpness=1e4)
     same = np.isclose(jax.nn.softmax(sharply[0]), jax.nn.softmax(best[0]), atol=1e-4)
     assert same.mean() > 0.99, "but where two goals are as likely"
@@ -389,6 +389,43 @@ def test_a_temperature_sharpens_labels():
 
     squared = at(1.0) ** 2
     assert_close(at(0.5), squared / squared.sum(-1, keepdims=True), 1e-4)
+
+
+def test_with_the_goal_summed_out_acts_tell_which_goal_is_likely():
+    """Two goals and none, by hand: what was done shifts what is told; what is given anew forgets it."""
+    given = np.broadcast_to([0.5, 0.3, 0.2], (4, 1, 1, 3))
+    acted = np.log(np.broadcast_to([0.8, 0.2, 0.2], (4, 1, 1, 3)))
+    can, first = np.ones((4, 1, 1, 3), bool), np.zeros((4, 1), bool)
+    told = lambda renew, can=can, first=first: np.asarray(S.likely_goals(given, acted, can, first, renew))[:, 0, 0]
+
+    powers = np.array([0.5, 0.3, 0.2]) * np.array([0.8, 0.2, 0.2]) ** np.arange(4)[:, None]
+    np.testing.assert_allclose(told(0.0), powers / powers.sum(1, keepdims=True), rtol=1e-5)
+    np.testing.assert_allclose(told(1.0), given[:, 0, 0], rtol=1e-6)
+    after = np.array([0.4, 0.06, 0.04]) / 0.5
+    np.testing.assert_allclose(told(0.2)[1], 0.8 * after + 0.2 * given[0, 0, 0], rtol=1e-5)
+
+    died = can.copy()
+    died[1:, ..., 0] = False
+    np.testing.assert_allclose(told(0.0, can=died)[1], [0, after[1], after[2] + after[0]], rtol=1e-5, atol=1e-7)
+    begins = first.copy()
+    begins[2] = True
+    np.testing.assert_allclose(told(0.0, first=begins)[2], given[0, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(told(0.0, first=begins)[3], after, rtol=1e-5)
+
+
+def test_labels_forget_what_was_done_as_fast_as_asked():
+    """Acts are changed before labels are made: with goals given anew at every step, nothing after them changes."""
+    _, cast, state, rollouts = played()
+    told = X.of_teacher(cast.parts, state.teacher.params, rollouts["teacher"])
+    first = told.steps.avail.argmax(-1)[:-1]
+    other = told._replace(steps=told.steps._replace(action=told.steps.action.at[1:].set(first)))
+
+    def at(renew, told):
+        return np.asarray(S.labels(played(labels="all", renew=renew)[1].parts, told))
+
+    assert_close(at(1.0, told), at(1.0, other), 1e-6)
+    assert_close(at(0.2, told)[0], at(0.2, other)[0], 1e-6)
+    assert np.abs(at(0.2, told) - at(0.2, other))[1:].max() > 1e-3
 
 
 def test_an_own_episode_that_was_cut_off_earned_nothing_more():

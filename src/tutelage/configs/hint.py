@@ -43,7 +43,9 @@ class HintConfig(TeamSettings):
     """Which goals students' actions are said to have served: those that explain them, or the coordinator's draw."""
     labels: Literal["held", "best", "all"] = "all"
     """Under which goals the teacher tells students what it would do: the best ones by its own schedule of decisions,
-    the best ones of every step, or all of them, each as likely as the coordinator makes it at that step."""
+    the best ones of every step, or all of them, each as likely as the coordinator and what was done make it."""
+    renew: float = 0.5
+    """Probability that goals are given anew at a step where labels sum them out; 1: what was done does not count."""
     sharpness: float = 1.0
     """Power of the coordinator's likelihood (labels = all); 1: the teacher's distribution with the goal summed out."""
     temperature: float = 0.5
@@ -105,7 +107,7 @@ class HintConfig(TeamSettings):
             "memory_gb", "sharpness", "temperature", "envs", "rollout", "epochs", "goal_epochs", "minibatches", "lr",
             "student_lr", "grad_clip",
         )  # fmt: skip
-        check_unit(self, "gamma", "lam", "clip")
+        check_unit(self, "gamma", "lam", "clip", "renew")
         check_not_negative(
             self, "spread", "pretrain", "shaping", "off_policy", "entropy", "goal_entropy", "student_entropy", "rl"
         )

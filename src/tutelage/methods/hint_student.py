@@ -19,7 +19,7 @@ from tutelage.learning.optim import Learner, clipped_adam, descend
 from tutelage.learning.returns import gae
 from tutelage.methods.hint_experience import Parts, Told, at, decisions, goals_at, schedule, spread_out
 from tutelage.methods.hint_teacher import Teacher, team_value
-from tutelage.policies.hierarchy import one_by_one
+from tutelage.policies.hierarchy import one_by_one, possible
 from tutelage.types import Carry, Metrics, Params, Policy, TimeStep
 
 
@@ -48,7 +48,7 @@ def labels(parts: Parts, told: Told) -> Float[Array, "T B N A"]:
     """What students are to match along experience, as logits: the teacher's distribution over actions.
 
     Under the best goals, given anew at every step (`best`) or by its own schedule of decisions (`held`); or with the
-    goal of every step summed out (`all`).
+    goal of every step summed out (`all`), see `likely_goals`.
     """
     tree, config, now = parts.tree, parts.config, jax.tree.map(lambda x: x[:-1], told.steps)
     best = lambda i, log: log.argmax(-1)
@@ -61,8 +61,38 @@ def labels(parts: Parts, told: Told) -> Float[Array, "T B N A"]:
     goal, logs = one_by_one(tree, now.goals, told.prior, best)
     if config.labels == "best":
         return under(goal)
-    weight = jax.nn.log_softmax(config.sharpness * logs)
-    return jax.nn.logsumexp(weight[..., None] + told.under, -2)
+    acted = log_prob_of(told.under, jnp.broadcast_to(told.steps.action[1:, ..., None], told.under.shape[:-1]))
+    given = jax.nn.softmax(config.sharpness * logs)
+    weight = likely_goals(given, acted, possible(now.goals), now.first, config.renew)
+    return jax.nn.logsumexp(jnp.log(weight)[..., None] + told.under, -2)
+
+
+def likely_goals(
+    given: Float[Array, "T B N G"],
+    acted: Float[Array, "T B N G"],
+    can: Bool[Array, "T B N G"],
+    first: Bool[Array, "T B"],
+    renew: float,
+) -> Float[Array, "T B N G"]:
+    """How likely each goal is the one held, before each step's act, for a teacher that may give it anew at any step.
+
+    Who set out for one goal is so not told to turn back to another half of the time, and need not know when decisions
+    fall: q_t ~ (1 - renew) q_{t-1} pi(a_{t-1} | j) / Z + renew pi_H(j | s_t), from pi_H where an episode begins.
+
+    Args:
+        given: probabilities by the coordinator. acted: log-probability of what was done then, under each goal.
+        can: whether a goal may be held (the last, none, always): one that no longer may becomes none.
+        renew: probability that goals are given at a step. The less, the more what was done decides, a slip as well.
+    """
+
+    def body(before: Array, step: tuple[Array, ...]) -> tuple[Array, Array]:
+        given, acted, can, first = step
+        kept = jnp.where(can, before, 0.0)
+        kept = kept.at[..., -1].add(jnp.where(can, 0.0, before).sum(-1))
+        now = jnp.where(first[:, None, None], given, (1 - renew) * kept + renew * given)
+        return jax.nn.softmax(jnp.log(now) + acted), now
+
+    return jax.lax.scan(body, given[0], (given, acted, can, first))[1]
 
 
 def episode(earned: Float[Array, "T B"], won: Bool[Array, "T B"], expected: Float[Array, "T B"]) -> Bool[Array, "T B"]:
