@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench import child
 
-HERE = Path(__file__).parent
+KEPT = Path(__file__).parent / "methods.json"
 CHUNK, ROUNDS = 4, 6
 """Updates per measured chunk, and chunks."""
 WIDE = 256
@@ -100,20 +100,25 @@ def compare(env_id: str, methods: dict[str, tuple[str, dict]]) -> dict[str, dict
 
 
 def main() -> None:
-    """Measure everything, print it, keep it in benchmarks/methods.json."""
+    """Measure everything or some groups, print it, keep it in benchmarks/methods.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", nargs="+", help=argparse.SUPPRESS)
+    known = "; ".join(GROUPS)
+    parser.add_argument("--groups", nargs="+", choices=GROUPS, metavar="GROUP", help=f"measure these alone: {known}")
     args = parser.parse_args()
     if args.part:
         print(json.dumps(cost(*args.part[1:])))  # "cost" is the only part
         return
-    told = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "environments": {name: child("alone", name, WIDE) for name in ENVIRONMENTS},
-        **{name: compare(*group) for name, group in GROUPS.items()},
-    }
+    if args.groups:
+        told = json.loads(KEPT.read_text()) | {name: compare(*GROUPS[name]) for name in args.groups}
+    else:
+        told = {
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "environments": {name: child("alone", name, WIDE) for name in ENVIRONMENTS},
+            **{name: compare(*group) for name, group in GROUPS.items()},
+        }
     print(json.dumps(told, indent=1))
-    (HERE / "methods.json").write_text(json.dumps(told, indent=1) + "\n")
+    KEPT.write_text(json.dumps(told, indent=1) + "\n")
 
 
 if __name__ == "__main__":
