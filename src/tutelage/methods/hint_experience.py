@@ -117,6 +117,12 @@ def acts_under(parts: Parts, params: Params, now: TimeStep) -> Float[Array, "T B
     return jax.nn.log_softmax(logits)
 
 
+def of_acts(under: Float[Array, "T B N M+1 A"], action: Int[Array, "T B N"]) -> Float[Array, "T B N M+1"]:
+    """Log-probabilities of what was done, under every goal."""
+    done = jnp.broadcast_to(action[..., None, None], (*under.shape[:-1], 1))
+    return jnp.take_along_axis(under, done, -1)[..., 0]
+
+
 def of_teacher(parts: Parts, params: Params, rollout: Rollout) -> Told:
     """The teacher's own experience: goals are known, ratios are 1."""
     tree, drawn = parts.tree, rollout.out
@@ -142,8 +148,7 @@ def of_students(parts: Parts, params: Params, rollout: Rollout, key: PRNGKeyArra
     due = schedule(now.first, parts.config.every)
     when, some = decisions(due, valid, parts.config.every)
     under = acts_under(parts, params, now)
-    done = jnp.broadcast_to(steps.action[1:, ..., None, None], (*under.shape[:-1], 1))
-    every = jnp.take_along_axis(under, done, -1)[..., 0]
+    every = of_acts(under, steps.action[1:])
     every = jnp.where(lasting(possible(now.goals), due), every, every[..., -1:])
     explains = at(when, until_next(every, due, valid))
     acted = at(when, until_next(rollout.log_prob, due, valid))

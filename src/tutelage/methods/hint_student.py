@@ -17,7 +17,7 @@ from tutelage.learning.losses import clipped_surrogate, entropy, kl_divergence, 
 from tutelage.learning.normaliser import Normaliser
 from tutelage.learning.optim import Learner, clipped_adam, descend
 from tutelage.learning.returns import gae
-from tutelage.methods.hint_experience import Parts, Told, at, decisions, goals_at, schedule, spread_out
+from tutelage.methods.hint_experience import Parts, Told, at, decisions, goals_at, of_acts, schedule, spread_out
 from tutelage.methods.hint_teacher import Teacher, team_value
 from tutelage.policies.hierarchy import one_by_one, possible
 from tutelage.types import Carry, Metrics, Params, Policy, TimeStep
@@ -61,7 +61,7 @@ def labels(parts: Parts, told: Told) -> Float[Array, "T B N A"]:
     goal, logs = one_by_one(tree, now.goals, told.prior, best)
     if config.labels == "best":
         return under(goal)
-    acted = log_prob_of(told.under, jnp.broadcast_to(told.steps.action[1:, ..., None], told.under.shape[:-1]))
+    acted = of_acts(told.under, told.steps.action[1:])
     given = jax.nn.softmax(config.sharpness * logs)
     weight = likely_goals(given, acted, possible(now.goals), now.first, config.renew)
     return jax.nn.logsumexp(jnp.log(weight)[..., None] + told.under, -2)
