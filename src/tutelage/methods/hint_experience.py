@@ -113,8 +113,13 @@ def spread_out(given: Int[Array, "D B N"], due: Bool[Array, "T B"], steps: TimeS
 def acts_under(parts: Parts, params: Params, now: TimeStep) -> Float[Array, "T B N M+1 A"]:
     """Log-probabilities of actions under every goal, none as the last."""
     tree = parts.tree
-    logits = execute(tree, params["executor"], tree.seen.read(now), all_goals(now.goals), now.avail)
-    return jax.nn.log_softmax(logits)
+
+    def one(now: TimeStep) -> Array:
+        return jax.nn.log_softmax(
+            execute(tree, params["executor"], tree.seen.read(now), all_goals(now.goals), now.avail)
+        )
+
+    return jax.lax.map(one, now)  # step by step: what all steps make in between is too large for a cache
 
 
 def of_acts(under: Float[Array, "T B N M+1 A"], action: Int[Array, "T B N"]) -> Float[Array, "T B N M+1"]:
@@ -153,7 +158,7 @@ def of_students(parts: Parts, params: Params, rollout: Rollout, key: PRNGKeyArra
     explains = at(when, until_next(every, due, valid))
     acted = at(when, until_next(rollout.log_prob, due, valid))
 
-    prior = coordinate(tree, params["coordinator"], now.goals, now.state)
+    prior = jax.lax.map(lambda x: coordinate(tree, params["coordinator"], *x), (now.goals, now.state))
     keys = jax.random.split(key, prior.shape[-2])
     relabel = parts.config.explain == "relabel"
     draw = lambda i, log: jax.random.categorical(keys[i], log if relabel else log + explains[..., i, :])
