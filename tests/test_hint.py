@@ -253,7 +253,7 @@ def test_goals_given_at_every_step_have_the_teams_generalised_advantage():
 def test_shaping_is_of_the_goal_that_is_held_and_completion_counts_once():
     _, cast, state, rollouts = played()
     told = X.of_teacher(cast.parts, state.teacher.params, rollouts["teacher"])
-    paid, goals = np.asarray(progress(told.steps.goals, told.goal[:-1], 0.99)), told.steps.goals
+    paid, goals = np.asarray(progress(told.steps.goals, told.goal[:-1], told.steps.first[:-1], 0.99)), told.steps.goals
     goal = np.asarray(told.goal)[:-1]
     assert (paid[goal == cast.parts.tree.goals] == 0).all()
     t, b, i = (x[0] for x in np.nonzero(goal < cast.parts.tree.goals))
@@ -264,7 +264,12 @@ def test_shaping_is_of_the_goal_that_is_held_and_completion_counts_once():
     column = lambda *x: jnp.array(x)[:, None, None]
     inside = column(False, True, False, True, True, False, True)  # in, out, in; another goal; given again
     goal = column(0, 0, 0, 1, 1, 0)
-    assert first_time(goal, inside[:-1], inside[1:])[:, 0, 0].tolist() == [1, 0, 0, 0, 0, 1]
+    first = jnp.zeros((6, 1), bool)
+    assert first_time(goal, inside[:-1], inside[1:], first)[:, 0, 0].tolist() == [1, 0, 0, 0, 0, 1]
+    goal = jnp.zeros_like(goal)
+    assert first_time(goal, inside[:-1], inside[1:], first)[:, 0, 0].tolist() == [1, 0, 0, 0, 0, 0]
+    anew = first_time(goal, inside[:-1], inside[1:], first.at[2].set(True))[:, 0, 0]
+    assert anew.tolist() == [1, 0, 1, 0, 0, 0], "an episode does not know what was reached in the one before"
 
 
 def test_what_a_goal_pays_ends_with_it():
@@ -281,7 +286,7 @@ def test_what_a_goal_pays_ends_with_it():
         values = state.teacher.values
         blank = values._replace(params=jax.tree.map(jnp.zeros_like, values.params))
         found[shaping] = np.asarray(T.lesson(cast.parts, state.teacher._replace(values=blank), told, 1.0).advantage)
-    pays = np.asarray(progress(told.steps.goals, told.goal[:-1], 0.99))
+    pays = np.asarray(progress(told.steps.goals, told.goal[:-1], told.steps.first[:-1], 0.99))
     goal, due, valid = np.asarray(told.goal), np.asarray(rollouts["teacher"].out.due), np.asarray(told.valid)
     steps, episodes, agents = pays.shape
     over = np.zeros((episodes, agents))
@@ -360,6 +365,9 @@ def test_labels_are_what_the_teacher_would_do_now():
         now = jax.tree.map(lambda x, t=t: x[t], told.steps)
         scores = greedy.step(params, greedy.carry(len(now.first)), now, jax.random.key(0))[1].scores
         assert_close(best[t], jax.nn.log_softmax(scores), 1e-4)
+    due, kept_on = np.asarray(rollouts["teacher"].out.due & told.valid), of(labels="held")
+    assert_close(kept_on[due], best[due], 1e-4)
+    assert due[1:].any() and np.abs(kept_on - best)[~due].max() > 0.01, "between its own decisions goals are held"
     # Nothing has been done yet: goals are as likely as the coordinator makes them.
     softly, sharply = of(labels="all", sharpness=1.0), of(labels="all", sharpness=1e4)
     same = np.isclose(jax.nn.softmax(sharply[0]), jax.nn.softmax(best[0]), atol=1e-4)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tutelage
+from helpers import assert_same
 from tutelage import BadInput, make
 from tutelage.envs.parts import ranks
 from tutelage.envs.predator_prey.rules import CATCH, STAY, Hunt, advance, begin, luck_needed
@@ -165,6 +166,7 @@ def test_the_game_is_over_when_all_hunters_are_frozen_or_all_prey_is_caught():
     assert b.outcome.over and b.outcome.won, "one pair cannot catch more than one stag"
     b = Board([(4, 5), (6, 5), (5, 6), (0, 9)], [(5, 5), (0, 0)]).play(CATCH, CATCH, CATCH, STAY)
     assert not b.outcome.over and not b.outcome.won, "three froze at one stag: only one hunter is left"
+    assert not Board([(4, 5)], [(5, 5)]).play(CATCH).outcome.won, "and one alone cannot win"
 
 
 def test_an_end_is_terminal_and_the_limit_a_truncation():
@@ -175,6 +177,37 @@ def test_an_end_is_terminal_and_the_limit_a_truncation():
     b = Board([(4, 5), (6, 5)], [(5, 5)])
     _, ts = b.env.step(jax.random.key(0), b.state, jnp.array([CATCH, CATCH]))
     assert ts.last and ts.discount == 0 and ts.success and ts.reward == 10
+
+
+def test_many_games_side_by_side_are_as_many_single_games():
+    """Also where episodes end and new ones begin, which does not happen to all at the same time."""
+    env, n, key = make("predator_prey/punish2", max_steps=5, size=3, n_agents=2, n_stags=1), 8, jax.random.key(1)
+    vector, units, needed = env.vector(n), 3, luck_needed(env.rules)
+    state, ts = vector.reset(key)
+    column = lambda tree, i: jax.tree.map(lambda x: x[..., i : i + 1], tree)
+    began, ended, step = 0, 0, jax.jit(vector.step)
+    for t in range(12):
+        action = jax.random.categorical(
+            jax.random.key(t), jnp.where(ts.avail, 9.0 * (jnp.arange(6) == CATCH), -jnp.inf)
+        )
+        after, following = step(jax.random.key(100 + t), state, ts, action)
+        luck = jax.random.uniform(jax.random.key(100 + t), (units + needed, n))
+        for i in range(n):
+            if ts.last[i]:
+                lone, began = begin(env.rules, column(luck[:units], i)), began + 1
+                assert following.first[i] and following.reward[i] == 0 and not following.last[i]
+            else:
+                lone, told = advance(env.rules, column(state, i), action[i][:, None], column(luck[units:], i))
+                assert not following.first[i] and following.reward[i] == told.reward[0]
+                assert following.last[i] == (told.over[0] | (lone.time[0] >= 5))
+                assert following.discount[i] == 1 - told.over[0]
+                ended += int(told.over[0])
+            assert_same(column(after, i), lone)
+            sensed = env.sense(jax.tree.map(lambda x: x[..., 0], lone))
+            assert_same([following.obs[i], following.state[i], following.avail[i], following.alive[i]],
+                        [sensed.obs, sensed.state, sensed.avail, sensed.alive])  # fmt: skip
+        state, ts = after, following
+    assert began > n and ended > 0
 
 
 def test_everybody_starts_in_a_cell_of_its_own():

@@ -97,6 +97,19 @@ def test_rows_run_once_in_order_and_only_what_changed_runs_again(tmp_path):
 
 
 @pytest.mark.skipif(len(cores()) < 2, reason="two processes need two cores")
+def test_seeds_begin_where_the_row_says_and_the_zoo_has_the_first(tmp_path):
+    rows = [
+        row("mappo/action", "mappo", TINY, "zoo = true", "first_seed = 3"),
+        row("random/action", "random", "first_seed = 1", seeds=2),
+    ]
+    plan, places = plan_of(tmp_path, "\n".join(rows)), places_of(tmp_path)
+    order = [(r.name, seed) for r, seed in todo(read_plan(plan), places, "*")]
+    assert order == [("mappo/action", 3), ("random/action", 1), ("random/action", 2)]
+    assert sweep(plan, places, "mappo/*", display=Display(quiet=True)) == (1, 0)
+    assert [s["seed"] for s in read_results(places.results)["mappo/action"].seeds] == [3]
+    assert json.loads((places.zoo / "mappo" / "probe-action" / "config.json").read_text())["seed"] == 3
+
+
 def test_sweeps_side_by_side_share_the_work(tmp_path):
     plan, places = plan_of(tmp_path, PLAN), places_of(tmp_path)
     rows = read_plan(plan)
@@ -317,6 +330,13 @@ def test_hint_is_told_as_a_ratio_to_every_baseline_and_by_what_it_aims_at():
             s["test"] |= {"success_rate": 0.0, "greedy": {"success_rate": 0.0}}
     assert "in evaluations" not in hint_table(rows_of(*rows[:3])), "no success comes at once"
     assert "best baseline 0.500 (`tarmac/x`), aimed at 0.750, HINT 0.525: missed, intervals not apart." in talking
+    talks = results("mappo/x/hetgat", [0.52, 0.53], env="marine/x")
+    for s in talks.seeds:
+        s |= {"test": s["test"] | {"length_mean": 20.0}, "curve": rows[0].seeds[0]["curve"]}
+    assert "best baseline 0.525 (`mappo/x/hetgat`)" in hint_table(rows_of(*rows, talks)), (
+        "also against MAPPO that talks"
+    )
+    assert "reached, one seed." in hint_table(rows_of(rows[2], rows[5]._replace(seeds=rows[5].seeds[:1])))
     assert hint_table(rows_of(results("qmix/y", [1.0]))) == "No results yet."
 
 

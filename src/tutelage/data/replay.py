@@ -111,8 +111,8 @@ def empty(shapes: tuple[Stored, Carry], capacity: int, limit_gb: float) -> Repla
     if size_of(like) > limit_gb * 1e9:
         steps = capacity * (stored.last.shape[0] - 1)
         raise BadInput(
-            f"capacity_steps: replay of {steps:,} steps would take {size_of(like) / 1e9:.2f} GB, "
-            f"allowed are memory_gb = {limit_gb:g}"
+            f"replay of {steps:,} steps ({capacity:,} sequences) would take {size_of(like) / 1e9:.2f} GB, allowed are "
+            f"memory_gb = {limit_gb:g}; capacity_steps, or capacity_episodes of whole ones, says how much is kept"
         )
     zeros = lambda tree: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tree)
     return Replay(zeros(like[0]), zeros(like[1]), jnp.zeros((), jnp.int32))

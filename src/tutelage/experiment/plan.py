@@ -4,7 +4,7 @@ name = "kd_marl/3s_vs_5z"      # METHOD/MAP[/WHAT]: results/kd_marl/3s_vs_5z/see
 method = "kd_marl"             # of the registry; or random or scripted: a floor, which is only evaluated
 env = "smax/3s_vs_5z"          # or a list: the row is repeated, {task} in name and teacher stands for 3s_vs_5z
 variant = "mlp, 28.6x"         # how tables call it
-seeds = 10
+seeds = 10                     # so many, from `first_seed` on, which is 0 unless settings were chosen on that
 priority = 1                   # lower first; within one priority seed by seed
 minutes = 2                    # expected, per seed
 teacher = "mappo/3s_vs_5z"     # a row of the same plan, run first with the same seed; or scripted:NAME
@@ -45,6 +45,7 @@ class Row:
     seeds: int
     priority: int
     minutes: float
+    first_seed: int = 0
     teacher: str | None = None
     zoo: bool = False
     forks: bool = False

@@ -74,10 +74,10 @@ def todo(rows: Rows, places: Places, only: str) -> Iterator[tuple[Row, int]]:
             raise unknown("row", pattern.strip(), rows)
         picked |= found
     place = {name: i for i, name in enumerate(rows)}
-    pairs = [(row.priority, seed, place[name]) for name, row in picked.items() for seed in range(row.seeds)]
+    pairs = [(row.priority, k, place[name]) for name, row in picked.items() for k in range(row.seeds)]
     listed = list(rows.values())
-    for _, seed, i in sorted(pairs):
-        row = listed[i]
+    for _, k, i in sorted(pairs):
+        row, seed = listed[i], listed[i].first_seed + k
         if not is_current(places.result(row, seed), marks[row.name]):
             yield row, seed
 
@@ -200,7 +200,7 @@ def make_result(
     began = time.monotonic()
     run = make_run(row, seed, rows, places, display)
     result = result_of(row, seed, run, mark, time.monotonic() - began) | extra(row, run)
-    if row.zoo and seed == 0:
+    if row.zoo and seed == row.first_seed:
         keep_in_zoo(run, places.zoo_of(row))
     return result
 

@@ -19,31 +19,34 @@ def of_goal(x: Array, goal: Int[Array, "*b"]) -> Array:
     return jnp.take_along_axis(x, index, axis).squeeze(axis)
 
 
-def progress(goals: Goals, goal: Int[Array, "T B N"], gamma: float) -> Float[Array, "T B N"]:
+def progress(goals: Goals, goal: Int[Array, "T B N"], first: Bool[Array, "T B"], gamma: float) -> Float[Array, "T B N"]:
     """g Phi' - Phi of the goal held, and 1 where it was completed for the first time; 0 without a goal (index M).
 
     Args:
         goals: leaves (T + 1, B, N, M).
+        first: where episodes begin.
     """
     gain = gamma * of_goal(goals.potential[1:], goal) - of_goal(goals.potential[:-1], goal)
-    done = first_time(goal, of_goal(goals.reached[:-1], goal), of_goal(goals.reached[1:], goal))
+    done = first_time(goal, of_goal(goals.reached[:-1], goal), of_goal(goals.reached[1:], goal), first)
     return jnp.where(goal < goals.valid.shape[-1], gain + done, 0.0)
 
 
-def first_time(goal: Int[Array, "T B N"], was: Bool[Array, "T B N"], now: Bool[Array, "T B N"]) -> Bool[Array, "T B N"]:
-    """Where a goal is completed for the first time since it was given: going in and out earns nothing.
+def first_time(
+    goal: Int[Array, "T B N"], was: Bool[Array, "T B N"], now: Bool[Array, "T B N"], first: Bool[Array, "T B"]
+) -> Bool[Array, "T B N"]:
+    """Where a goal is completed for the first time since an agent turned to it: going in and out earns nothing.
 
     Args:
-        goal: what is held. was, now: whether it is reached before and after the step.
+        goal: what is held. was, now: whether it is reached before and after the step. first: where episodes begin.
     """
 
-    def body(before: tuple[Array, Array], step: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], Array]:
-        goal, was, now = step
-        had = was | (before[1] & (goal == before[0]))
+    def body(before: tuple[Array, Array], step: tuple[Array, ...]) -> tuple[tuple[Array, Array], Array]:
+        goal, was, now, first = step
+        had = was | (before[1] & (goal == before[0]) & ~first[:, None])
         return (goal, had | now), now & ~had
 
     start = goal[0], jnp.zeros_like(was[0])
-    return jax.lax.scan(body, start, (goal, was, now))[1]
+    return jax.lax.scan(body, start, (goal, was, now, first))[1]
 
 
 def most_promising(goals: Goals) -> Int[Array, "*b N"]:

@@ -71,6 +71,12 @@ def decisions(due: Bool[Array, "T B"], valid: Bool[Array, "T B"], every: int) ->
     return jnp.minimum(when, t - 1), when < t
 
 
+def due_of(told: Told) -> Bool[Array, "T B"]:
+    """At which steps goals were given."""
+    due = jnp.zeros(told.valid.shape, bool)
+    return due.at[told.when, jnp.arange(due.shape[1])[None]].max(told.some)
+
+
 def schedule(first: Bool[Array, "T B"], every: int) -> Bool[Array, "T B"]:
     """When a teacher that began here would have given goals: at once, when episodes start, and every so many steps."""
 

@@ -17,7 +17,7 @@ from tutelage.learning.losses import clipped_surrogate, entropy, kl_divergence, 
 from tutelage.learning.normaliser import Normaliser
 from tutelage.learning.optim import Learner, clipped_adam, descend
 from tutelage.learning.returns import gae
-from tutelage.methods.hint_experience import Parts, Told, at, decisions, goals_at, of_acts, schedule, spread_out
+from tutelage.methods.hint_experience import Parts, Told, at, decisions, due_of, goals_at, of_acts, spread_out
 from tutelage.methods.hint_teacher import Teacher, team_value
 from tutelage.policies.hierarchy import one_by_one, possible
 from tutelage.types import Carry, Metrics, Params, Policy, TimeStep
@@ -54,7 +54,7 @@ def labels(parts: Parts, told: Told) -> Float[Array, "T B N A"]:
     best = lambda i, log: log.argmax(-1)
     under = lambda goal: jnp.take_along_axis(told.under, goal[..., None, None], -2)[..., 0, :]
     if config.labels == "held":
-        due = schedule(now.first, config.every) & told.valid
+        due = due_of(told).at[0].set(True) & told.valid  # a goal given before these steps is not known: anew
         when, _ = decisions(due, told.valid, config.every)
         goal = one_by_one(tree, goals_at(now, when), at(when, told.prior), best)[0]
         return under(spread_out(goal, due, told.steps)[:-1])

@@ -17,7 +17,7 @@ from tutelage.learning.normaliser import Normaliser, observe
 from tutelage.learning.optim import Learner, clipped_adam, descend
 from tutelage.learning.returns import vtrace
 from tutelage.learning.shaping import progress
-from tutelage.methods.hint_experience import Parts, Told, at, goals_at
+from tutelage.methods.hint_experience import Parts, Told, at, due_of, goals_at
 from tutelage.policies.hierarchy import coordinate, execute, given, held
 from tutelage.types import Goals, Metrics, Params
 
@@ -81,13 +81,11 @@ def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
     each = tree.value.apply(values["each"], steps.state, seen, goal)
     team = team_value(parts, values["team"], teacher.returns, steps.state)
     reward, discount = steps.reward[1:], steps.discount[1:]
-    due = jnp.zeros(told.valid.shape, bool)
-    columns = jnp.arange(due.shape[1])[None]
-    due = due.at[told.when, columns].max(told.some)
+    due = due_of(told)
 
     estimate = lambda paid, ahead, value: vtrace(paid, ahead, value, told.ratio, told.valid, config.gamma, config.lam)
     of_team = jnp.broadcast_to((reward / teacher.returns.deviation)[..., None], told.ratio.shape)
-    of_goal = progress(steps.goals, told.goal[:-1], config.gamma)
+    of_goal = progress(steps.goals, told.goal[:-1], now.first, config.gamma)
     for_team, team_part = estimate(of_team, discount, each[..., 0])
     for_goal, goal_part = estimate(of_goal, discount[..., None] * kept(told.goal, due), each[..., 1])
     # The team's value: the teacher would have done all of this, so one agent alone can rule it out.

@@ -103,7 +103,7 @@ def prepare(parts: Parts, state: PpoState, rollout: Rollout) -> tuple[Normaliser
     value = value_of(parts, state.critic.params, state.returns, steps)
     reward = steps.reward[1:]
     if config.shaping:
-        nearer = progress(steps.goals, most_promising(inputs.goals), config.gamma).mean(-1)
+        nearer = progress(steps.goals, most_promising(inputs.goals), inputs.first, config.gamma).mean(-1)
         reward = reward + config.shaping * state.returns.deviation * nearer
     advantage = gae(reward, steps.discount[1:], value, rollout.valid, config.gamma, config.lam)
     target = advantage + value[:-1]

@@ -10,7 +10,7 @@ from tutelage.report.scores import Rows, interval, mean_with_interval, steps_to,
 
 TASKS = ("fire_commander", "marine")
 BASELINES = ("mappo", "happo", "ctds", "ptde", "ptde_mappo", "igm_da")
-"""What HINT is measured against; TarMAC as well where the students talk."""
+"""What HINT is measured against; where the students talk, also TarMAC and MAPPO that talks as they do."""
 
 
 def target(best: float) -> float:
@@ -62,7 +62,7 @@ def verdict(env: str, hint: RowResults, others: list[RowResults]) -> str:
     best = max(others, key=lambda row: at_its_best(row).mean())
     theirs, ours = at_its_best(best), at_its_best(hint)
     b, mean = float(theirs.mean()), float(ours.mean())
-    aim, sure = target(b), ""
+    aim, sure = target(b), ", one seed" if len(ours) == 1 else ""
     if min(len(ours), len(theirs)) > 1:
         above = interval(ours)[0] > interval(theirs)[1]
         sure = f", intervals {'apart' if above else 'not apart'}"
@@ -78,7 +78,7 @@ def verdicts(env: str, here: list[RowResults]) -> list[str]:
     """Of HINT's students without messages and with, each against the baselines that act on the same."""
     named = {row.name.split("/", 2)[2] if row.name.count("/") > 1 else "": row for row in here if row.method == "hint"}
     plain = [row for row in here if row.method in BASELINES and row.name.count("/") == 1]
-    talk = [row for row in here if row.method == "tarmac" and row.name.count("/") == 1]
+    talk = [r for r in here if r.method == "tarmac" or (r.method == "mappo" and r.name.endswith("/hetgat"))]
     pairs = (named.get(""), plain), (named.get("hetgat"), plain + talk)
     return [verdict(env, row, others) for row, others in pairs if row is not None and others]
 

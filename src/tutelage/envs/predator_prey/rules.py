@@ -53,8 +53,8 @@ class Rules(NamedTuple):
 
     @property
     def goal(self) -> int:
-        """The most stags that can be caught: each takes two hunters."""
-        return min(self.stags, self.hunters // 2)
+        """The most stags that can be caught: each takes two hunters. One hunter alone never wins."""
+        return max(1, min(self.stags, self.hunters // 2))
 
 
 class Outcome(NamedTuple):
@@ -119,12 +119,8 @@ def move_hunter(rules: Rules, state: Hunt, action: Int[Array, "N B"], mover: Boo
 
 def turn_of_prey(
     rules: Rules, state: Hunt, catching: Bool[Array, "N B"], mover: Bool[Array, "M B"], luck: Float[Array, " B"]
-) -> tuple[Hunt, Array, Array]:
-    """One prey is caught, or it moves to a random free neighbour (also where a catch failed).
-
-    Returns:
-        The state, the reward (B,), and whether it was a stag that was caught (B,).
-    """
+) -> tuple[Hunt, Array]:
+    """One prey is caught, or it moves to a random free neighbour (also where a catch failed); the reward (B,)."""
     n = rules.hunters
     x, y = pick(state.x[n:], mover), pick(state.y[n:], mover)
     here = (mover & state.free[n:]).any(0)
@@ -151,7 +147,7 @@ def turn_of_prey(
         free=state.free & ~gone,
         stags=state.stags + (caught & stag),
     )
-    return state, reward, caught
+    return state, reward
 
 
 def luck_needed(rules: Rules) -> int:
@@ -167,7 +163,7 @@ def advance(rules: Rules, state: Hunt, action: Int[Array, "N B"], luck: Float[Ar
         state = move_hunter(rules, state, action, order == i)
     reward = jnp.zeros(action.shape[1])
     for i in range(m):
-        state, paid, _ = turn_of_prey(rules, state, action == CATCH, turns == i, ways[i])
+        state, paid = turn_of_prey(rules, state, action == CATCH, turns == i, ways[i])
         reward = reward + paid
     state = state._replace(time=state.time + 1)
     over = ~state.free[:n].any(0) | ~state.free[n:].any(0)
