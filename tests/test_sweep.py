@@ -16,6 +16,7 @@ from tutelage.experiment.claims import claimed
 from tutelage.experiment.plan import fingerprint, read_plan
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.sweep import Places, needed, sweep, todo
+from tutelage.report import curves
 from tutelage.report.ablations import ablations, front, sights
 from tutelage.report.curves import draw_front
 from tutelage.report.hint import hint_table
@@ -253,6 +254,23 @@ def test_the_front_finds_the_smallest_from_scratch_that_is_good_enough(tmp_path)
     assert (tmp_path / "front.png").stat().st_size > 5000
     costs = [line.split("|")[3].strip() for line in told.splitlines() if "| distilled |" in line]
     assert costs == ["0.10", "0.01"]
+
+
+def test_curves_are_drawn_of_all_that_a_method_is_compared_with(tmp_path, monkeypatch):
+    rows = [results(name, [0.1, 0.3], env="smax/x") for name in
+            ("ddn/x", "qmix/x", "qmix/x/published", "qmix/x/1m", "ddn/x/raw", "mappo/x")]  # fmt: skip
+    rows.append(results("qmix/y", [0.5], env="smax/y"))  # ddn has no row there
+    for row in rows:
+        for s in row.seeds:
+            s["curve"] = [dict(total_steps=1000 * i, success_rate=i / 10) for i in range(4)]
+    drawn, draw = [], curves.draw_curve
+    look = lambda axis, row, label, **style: (drawn.append((row.name, label)), draw(axis, row, label, **style))
+    monkeypatch.setattr(curves, "draw_curve", look)
+    curves.draw_compared(rows_of(*rows), tmp_path / "ddn.png", "ddn", ("ddn", "qmix"))
+    assert drawn == [("ddn/x", "ddn"), ("qmix/x", "qmix"), ("qmix/x/published", "qmix/published")]
+    assert (tmp_path / "ddn.png").exists()
+    curves.draw_compared(rows_of(*rows), tmp_path / "hint.png", "hint", ("mappo",))
+    assert not (tmp_path / "hint.png").exists(), "nothing to show, no picture"
 
 
 def test_from_three_seeds_on_there_is_a_verdict():

@@ -27,9 +27,11 @@ def main(argv: Sequence[str]) -> None:
     args = parse(ReportArgs, "report", argv, "Make tables, curves and the marl-eval file from results.")
     from tutelage.experiment.files import write_json
     from tutelage.experiment.plan import fingerprint, read_plan
-    from tutelage.report.curves import draw_curves, draw_front
+    from tutelage.report.curves import draw_compared, draw_curves, draw_front
+    from tutelage.report.hint import BASELINES
     from tutelage.report.results import current, marl_eval, read_results
     from tutelage.report.tables import fill
+    from tutelage.report.value import METHODS
 
     rows = read_results(args.results)
     if (plan := args.results / "plan.toml").exists():
@@ -39,8 +41,11 @@ def main(argv: Sequence[str]) -> None:
             print(f"{stale} results of other settings than the plan's are left out; `tutelage sweep` makes them again")
     into = args.into or args.results.resolve().parent
     write_json(args.results / "marl_eval.json", marl_eval(rows))
-    draw_curves(rows, into / "docs" / "figures" / "curves.png")
-    draw_front(rows, into / "docs" / "figures" / "front.png")
+    figures = into / "docs" / "figures"
+    draw_curves(rows, figures / "curves.png")
+    draw_front(rows, figures / "front.png")
+    draw_compared(rows, figures / "ddn.png", "ddn", METHODS)
+    draw_compared(rows, figures / "hint.png", "hint", (*BASELINES, "tarmac", "maddpg"))
     for path in [into / "README.md", *sorted((into / "docs").rglob("*.md"))]:
         if path.exists() and fill(path, rows):
             print(f"rewrote {path}")

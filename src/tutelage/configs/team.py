@@ -27,4 +27,4 @@ class TeamSettings:
     """Columns hidden by `sight` are left out where it is known beforehand which these are, or always zero."""
     messages: Literal["none", "tarmac", "hetgat"] = later("none")
     """What agents say to those in range: nothing, or words that all choose alike (tarmac) or each class its own way
-    (hetgat)."""
+    (hetgat). Agents that talk share weights by it: one network for all, or one per class, whatever `share` says."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,50 @@ def aligned(row: RowResults) -> tuple[np.ndarray, np.ndarray]:
     return steps, np.array([[p["success_rate"] for p in s["curve"][:points]] for s in row.seeds])
 
 
+def draw_curve(axis: Any, row: RowResults, label: str, **style: Any) -> None:
+    """Interquartile mean over seeds with a bootstrap band."""
+    steps, success = aligned(row)
+    seeds = f"{len(success)} seed{'s' if len(success) > 1 else ''}"
+    (line,) = axis.plot(steps / 1e6, [iqm(x) for x in success.T], label=f"{label} ({seeds})", **style)
+    if len(success) > 1:
+        bands = np.array([bootstrap(x, samples=500) for x in success.T])
+        axis.fill_between(steps / 1e6, bands[:, 0], bands[:, 1], color=line.get_color(), alpha=0.15, linewidth=0)
+
+
+def draw_compared(rows: Rows, path: Path, method: str, others: Sequence[str]) -> None:
+    """One panel per environment that a method has a row on: its curve and those of what it is compared with.
+
+    Args:
+        others: methods; their rows named METHOD/TASK, and /published and /hetgat below that (dashed).
+
+    Raises:
+        BadInput: matplotlib is missing.
+    """
+    methods = list(dict.fromkeys((method, *others)))
+    dashed = ("published", "hetgat")
+    found: dict[str, list[RowResults]] = {row.env: [] for row in rows.values() if row.method == method}
+    for row in sorted(rows.values(), key=lambda r: r.name):
+        plain = row.name.count("/") == 1 or row.name.split("/")[2] in dashed
+        if row.env in found and row.method in methods and plain and all(s["curve"] for s in row.seeds):
+            found[row.env].append(row)
+    if not found:
+        return
+    plt = pyplot()
+    figure, axes = panels(plt, len(found))
+    colours = [*plt.get_cmap("tab10").colors, "black", "silver"]
+    for axis, (env, several) in zip(axes.ravel(), sorted(found.items()), strict=False):
+        for row in several:
+            name = "/".join([row.method, *row.name.split("/")[2:]])
+            style = "--" if row.name.count("/") > 1 else "-"
+            draw_curve(axis, row, name, color=colours[methods.index(row.method)], linestyle=style)
+        finish(axis, env, "environment steps, millions")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("success")
+    save(plt, figure, path)
+
+
 def draw_curves(rows: Rows, path: Path) -> None:
     """One panel per environment: expert and same size from scratch as curves, the student's test as a line.
-
-    Interquartile mean over seeds with a bootstrap band.
 
     Raises:
         BadInput: matplotlib is missing.
@@ -41,13 +82,8 @@ def draw_curves(rows: Rows, path: Path) -> None:
             (f"mappo/{name}", "expert, 128-GRU", "C0"),
             (f"mappo/{name}/small", "small, from scratch", "C1"),
         ):
-            if key not in rows:
-                continue
-            steps, success = aligned(rows[key])
-            axis.plot(steps / 1e6, [iqm(x) for x in success.T], colour, label=f"{label} ({len(success)} seeds)")
-            if len(success) > 1:
-                bands = np.array([bootstrap(x, samples=500) for x in success.T])
-                axis.fill_between(steps / 1e6, bands[:, 0], bands[:, 1], color=colour, alpha=0.2, linewidth=0)
+            if key in rows:
+                draw_curve(axis, rows[key], label, color=colour)
         if f"kd_marl/{name}" in rows:
             student = rows[f"kd_marl/{name}"]
             axis.axhline(
