@@ -60,6 +60,34 @@ def test_only_those_in_range_are_heard_and_only_a_step_later(messages, core):
     assert_same(np.delete(calm, (0, 2), 1), np.delete(loud, (0, 2), 1))
 
 
+@pytest.mark.parametrize("messages", ["tarmac", "hetgat"])
+def test_those_who_hear_nobody_read_their_own_row_alone(messages):
+    policy, params, steps = talk(messages)
+    alone, n = scores(policy, params, steps), steps.obs.shape[2]
+    for agent in range(n):
+        others, ts = np.arange(n) != agent, jax.tree.map(np.array, steps)
+        ts.state[:], ts.reward[:], ts.success[:] = np.nan, np.nan, True
+        ts.obs[:, :, others] += 1.0
+        ts.avail[:, :, others] ^= True
+        ts.alive[:, :, others] ^= True
+        assert_same(scores(policy, params, ts)[:, agent], alone[:, agent])
+
+
+@pytest.mark.parametrize(("level", "share"), [("fire_commander/medium", 2), ("marine/medium", 4)])
+def test_an_environment_links_those_within_its_range_and_nobody_to_itself(level, share):
+    env = make(level)
+    state, n, size = env.reset(jax.random.key(0))[0], env.spec.n_agents, env.rules.size
+    near = far = 0
+    for seed in range(20):
+        x, y = np.random.default_rng(seed).integers(0, size, (2, n))
+        place = lambda old, new: old.at[:n].set(new.astype(old.dtype))
+        links = env.sense(state._replace(x=place(state.x, x), y=place(state.y, y))).links
+        within = np.hypot(x[:, None] - x, y[:, None] - y) <= size / share
+        np.testing.assert_array_equal(links, within & ~np.eye(n, dtype=bool))
+        near, far = near + within.sum() - n, far + (~within).sum()
+    assert near > 0 and far > 0
+
+
 def test_what_was_heard_is_forgotten_when_an_episode_begins():
     policy, params, steps = talk()
     linked = steps._replace(links=steps.links.at[1].set(True))
