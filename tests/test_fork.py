@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import tutelage
-from helpers import QUICK, TINY
+from helpers import QUICK, TINY, assert_same
 from tutelage import BadInput, make
 from tutelage.cli.main import guarded
+from tutelage.cli.sweep import measured
 from tutelage.envs.parts import controller
-from tutelage.experiment.fork import forks
+from tutelage.experiment.fork import fork_run, forks
 
 
 def always(action):
@@ -50,6 +52,30 @@ def test_a_teacher_that_does_worse_shows_too():
     assert told["regret"] < 0 and np.isfinite(told["regret_ci95"]).all()
 
 
+def test_the_teacher_of_another_run_plays_on_from_the_same_states(monkeypatch, tmp_path):
+    env = make("probe/coordination")
+
+    def run(student, teacher):
+        """What `fork_run` reads of a run: who always does what."""
+        who = {"student": always(student), "teacher": always(teacher)}
+        record = {"env": "probe/coordination", "env_options": {}, "env_version": "1", "fit": {}}
+        return SimpleNamespace(
+            env=env, record=record, path=student, policy=lambda role: who[role][0], params=lambda _: ()
+        )
+
+    one, other = run(1, 1), run(2, 0)  # all 0 is best
+    (own,), (both,) = (fork_run(one, 8, None, 0, teacher=teacher) for teacher in (None, other))
+    assert_same(own.student, both.student)
+    assert_same(own.student, own.teacher)
+    assert (both.teacher.returns > own.teacher.returns).all() and both.teacher.success.all()
+
+    monkeypatch.setattr("tutelage.experiment.run.load", {tmp_path / "zoo/one": one}.get)
+    told = measured(SimpleNamespace(zoo=False, forks="zoo/one"), other, tmp_path)["forks"]
+    assert told[0]["student_success"] == 0 and told[0]["teacher_success"] == 1
+    told = measured(SimpleNamespace(zoo=False, forks=True), one, tmp_path)["forks"]
+    assert told[0]["student_success"] == told[0]["teacher_success"] == 0
+
+
 def test_the_command_and_what_it_refuses(tmp_path, capsys):
     student = dict(core="mlp", size="width=4", gather=64, envs=16, batch=8, passes=2)
     tutelage.train("mappo", "probe/action", out=tmp_path / "expert", quiet=True, fit=QUICK, **TINY)
@@ -59,6 +85,9 @@ def test_the_command_and_what_it_refuses(tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["method"] == "kl" and told["forks"][0]["going"] == 8
     assert guarded(["fork", str(tmp_path / "run"), "--episodes", "8"]) == 0 and "regret" in capsys.readouterr().out
+    tutelage.train("mappo", "probe/value", out=tmp_path / "elsewhere", quiet=True, fit=QUICK, **TINY)
+    assert guarded(["fork", str(tmp_path / "run"), "--teacher", str(tmp_path / "elsewhere")]) == 2
+    assert "trained on another environment" in capsys.readouterr().err
     assert guarded(["fork", str(tmp_path / "expert")]) == 2
     assert "has no policy 'teacher'" in capsys.readouterr().err
     assert guarded(["fork", str(tmp_path / "run"), "--every", "0"]) == 2

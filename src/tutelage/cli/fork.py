@@ -27,6 +27,8 @@ class ForkArgs:
     """Seed of the episodes."""
     act: Literal["greedy", "sample"] | None = None
     """What both play; default as the run was evaluated."""
+    teacher: Path | None = None
+    """Another run, whose teacher plays on instead; so two teachers are compared on the same states."""
     json: bool = False
     """Print one JSON object."""
 
@@ -38,12 +40,16 @@ def main(argv: Sequence[str]) -> None:
     from tutelage.experiment.run import load, seeds_of
 
     run = load(seeds_of(args.run)[0])
-    rows = [fork.as_dict() for fork in fork_run(run, args.episodes, args.every, args.seed, args.act)]
+    teacher = load(seeds_of(args.teacher)[0]) if args.teacher else run
+    found = fork_run(run, args.episodes, args.every, args.seed, args.act, teacher)
+    rows = [fork.as_dict() for fork in found]
     if args.json:
         told = {"env": run.record["env"], "method": run.record["method"], "episodes": args.episodes, "seed": args.seed}
+        told["teacher"] = str(teacher.path)
         print(json.dumps({**told, "forks": rows}, indent=1))
         return
-    print(f"{run.path}: from the students' states after so many steps, success of either to the end")
+    whose = f", the teacher of {teacher.path}" if args.teacher else ""
+    print(f"{run.path}{whose}: from the students' states after so many steps, success of either to the end")
     print(f"{'step':>6} {'going':>6} {'students':>9} {'teacher':>8} {'saved':>6} {'lost':>5}   regret (return)")
     for row in rows:
         low, high = row["regret_ci95"]

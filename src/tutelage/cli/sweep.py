@@ -50,12 +50,17 @@ def main(argv: Sequence[str]) -> None:
     results = args.out or args.plan.parent
     root = results.parent if args.out is None else results
     places = Places(results, root / "runs", root / "zoo")
-    done, left = sweep(args.plan, places, args.only, args.minutes, Display(args.quiet), measured)
+    measure = lambda row, run: measured(row, run, args.plan.resolve().parent.parent)
+    done, left = sweep(args.plan, places, args.only, args.minutes, Display(args.quiet), measure)
     print(f"{done} results made, {left} missing; results in {results}")
 
 
-def measured(row: Any, run: Any) -> dict[str, Any]:
-    """Latencies, for the rows whose runs are kept; what students lose that their teacher wins, for those that ask."""
+def measured(row: Any, run: Any, root: Path) -> dict[str, Any]:
+    """Latencies, for the rows whose runs are kept; what students lose that their teacher wins, for those that ask.
+
+    Args:
+        root: where the directories are that `forks` names.
+    """
     told: dict[str, Any] = {}
     if row.zoo:
         from tutelage.deploy.cost import cost_report
@@ -64,6 +69,8 @@ def measured(row: Any, run: Any) -> dict[str, Any]:
         told["cost_report"] = {k: report[k] for k in ("teacher", "students", "team", "ratio")}
     if row.forks:
         from tutelage.experiment.fork import fork_run
+        from tutelage.experiment.run import load
 
-        told["forks"] = [fork.as_dict() for fork in fork_run(run, episodes=128, every=None, seed=0)]
+        students = load(root / row.forks) if isinstance(row.forks, str) else run
+        told["forks"] = [fork.as_dict() for fork in fork_run(students, 128, None, seed=0, teacher=run)]
     return told

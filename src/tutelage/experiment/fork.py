@@ -104,12 +104,23 @@ def forks(
     return found
 
 
-def fork_run(run: LoadedRun, episodes: int, every: int | None, seed: int, act: str | None = None) -> list[Fork]:
-    """`forks` of a run's student and teacher.
+def fork_run(
+    run: LoadedRun,
+    episodes: int,
+    every: int | None,
+    seed: int,
+    act: str | None = None,
+    teacher: LoadedRun | None = None,
+) -> list[Fork]:
+    """`forks` of a run's students and of its teacher, or of another run's: so teachers are compared on the same states.
 
     Raises:
-        BadInput: the run has not both.
+        BadInput: a run has not what is asked of it, or the other's environment is not the same.
     """
-    student, teacher = ((run.policy(role), run.params(role)) for role in ("student", "teacher"))
+    other = teacher or run
+    same = ("env", "env_options", "env_version")
+    if [run.record[key] for key in same] != [other.record[key] for key in same]:
+        raise BadInput(f"teacher = {other.path}: trained on another environment, or version of it, than {run.path}")
+    students, guide = ((r.policy(role), r.params(role)) for r, role in ((run, "student"), (other, "teacher")))
     rule = RULES[act or run.record["fit"].get("act", "greedy")]
-    return forks(run.env, student, teacher, episodes, every, seed, rule)
+    return forks(run.env, students, guide, episodes, every, seed, rule)

@@ -9,7 +9,8 @@ priority = 1                   # lower first; within one priority seed by seed
 minutes = 2                    # expected, per seed
 teacher = "mappo/3s_vs_5z"     # a row of the same plan, run first with the same seed; or scripted:NAME
 zoo = true                     # keep the first seed's run under zoo/
-forks = true                   # let its teacher play on from states that students reach, and keep what came of it
+forks = true                   # let its teacher play on from states that students reach, and keep what came of it; or
+                               # the directory of a run, beside the plan's folder, whose students' states are taken
 config = {core = "mlp"}        # fields of the method's config
 env_options = {}
 """
@@ -48,7 +49,7 @@ class Row:
     first_seed: int = 0
     teacher: str | None = None
     zoo: bool = False
-    forks: bool = False
+    forks: bool | str = False
     preset: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
     env_options: dict[str, Any] = field(default_factory=dict)
