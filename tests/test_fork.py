@@ -87,7 +87,7 @@ def test_the_command_and_what_it_refuses(tmp_path, capsys):
     assert guarded(["fork", str(tmp_path / "run"), "--episodes", "8"]) == 0 and "regret" in capsys.readouterr().out
     tutelage.train("mappo", "probe/value", out=tmp_path / "elsewhere", quiet=True, fit=QUICK, **TINY)
     assert guarded(["fork", str(tmp_path / "run"), "--teacher", str(tmp_path / "elsewhere")]) == 2
-    assert "trained on another environment" in capsys.readouterr().err
+    assert "was trained on probe/value, not on probe/action" in capsys.readouterr().err
     assert guarded(["fork", str(tmp_path / "expert")]) == 2
     assert "has no policy 'teacher'" in capsys.readouterr().err
     assert guarded(["fork", str(tmp_path / "run"), "--every", "0"]) == 2

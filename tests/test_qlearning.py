@@ -248,7 +248,8 @@ def test_the_default_replay_fits_into_a_gigabyte(name):
 
 
 def test_replay_that_does_not_fit_is_refused_with_the_numbers():
-    with pytest.raises(BadInput, match=r"replay of 3,999,\d+ steps .* would take .* GB, allowed are memory_gb = 0\.01"):
+    told = r"replay of 3,999,\d+ steps \([\d,]+ sequences\) would take .* GB, allowed are memory_gb = 0\.01"
+    with pytest.raises(BadInput, match=told):
         build("qmix", make("smax/3m"), capacity_steps=4_000_000, memory_gb=0.01).init(jax.random.key(0))
 
 

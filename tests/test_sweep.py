@@ -97,7 +97,6 @@ def test_rows_run_once_in_order_and_only_what_changed_runs_again(tmp_path):
         assert fill(tmp_path / name, found) and "old" not in (tmp_path / name).read_text()
 
 
-@pytest.mark.skipif(len(cores()) < 2, reason="two processes need two cores")
 def test_seeds_begin_where_the_row_says_and_the_zoo_has_the_first(tmp_path):
     rows = [
         row("mappo/action", "mappo", TINY, "zoo = true", "first_seed = 3"),
@@ -111,6 +110,7 @@ def test_seeds_begin_where_the_row_says_and_the_zoo_has_the_first(tmp_path):
     assert json.loads((places.zoo / "mappo" / "probe-action" / "config.json").read_text())["seed"] == 3
 
 
+@pytest.mark.skipif(len(cores()) < 2, reason="two processes need two cores")
 def test_sweeps_side_by_side_share_the_work(tmp_path):
     plan, places = plan_of(tmp_path, PLAN), places_of(tmp_path)
     rows = read_plan(plan)

@@ -20,6 +20,7 @@ from tutelage.experiment.evaluate import test_key
 from tutelage.experiment.once import jit_once
 from tutelage.experiment.run import LoadedRun
 from tutelage.experiment.stats import mean_interval
+from tutelage.experiment.teacher import must_know
 from tutelage.policies.acting import RULES, accompanied
 from tutelage.types import ActRule, Environment, Params, Policy
 
@@ -118,9 +119,7 @@ def fork_run(
         BadInput: a run has not what is asked of it, or the other's environment is not the same.
     """
     other = teacher or run
-    same = ("env", "env_options", "env_version")
-    if [run.record[key] for key in same] != [other.record[key] for key in same]:
-        raise BadInput(f"teacher = {other.path}: trained on another environment, or version of it, than {run.path}")
+    must_know(other, *(run.record[key] for key in ("env", "env_options", "env_version")))
     students, guide = ((r.policy(role), r.params(role)) for r, role in ((run, "student"), (other, "teacher")))
     rule = RULES[act or run.record["fit"].get("act", "greedy")]
     return forks(run.env, students, guide, episodes, every, seed, rule)

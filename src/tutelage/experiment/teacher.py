@@ -14,21 +14,26 @@ MEASURED = 128
 """Episodes on which a controller is evaluated before it teaches."""
 
 
+def must_know(run: LoadedRun, env_id: str, options: dict[str, Any], version: str) -> None:
+    """Refuse, as BadInput, a teacher that was trained on another environment, or another version of it."""
+    theirs, mine = (run.record["env"], run.record["env_options"]), (env_id, options)
+    if theirs != mine:
+        told = [f"{name} {opts}" if opts else name for name, opts in (theirs, mine)]
+        raise BadInput(f"teacher {run.path} was trained on {told[0]}, not on {told[1]}")
+    if run.record["env_version"] != version:
+        raise BadInput(
+            f"teacher {run.path} was trained on version {run.record['env_version']} of {env_id}, "
+            f"this is {version}: train it again"
+        )
+
+
 def from_run(run: LoadedRun, env_id: str, env: Environment, options: dict[str, Any]) -> tuple[Frozen, Record]:
     """A run as a teacher.
 
     Raises:
         BadInput: it was trained on another environment.
     """
-    theirs, mine = (run.record["env"], run.record["env_options"]), (env_id, options)
-    if theirs != mine:
-        told = [f"{name} {opts}" if opts else name for name, opts in (theirs, mine)]
-        raise BadInput(f"teacher {run.path} was trained on {told[0]}, not on {told[1]}")
-    if run.record["env_version"] != env.spec.version:
-        raise BadInput(
-            f"teacher {run.path} was trained on version {run.record['env_version']} of {env_id}, "
-            f"this is {env.spec.version}: train it again"
-        )
+    must_know(run, env_id, options, env.spec.version)
     frozen = run.frozen
     if run.record["teacher"] is not None:  # of a distilled team only the students are teachers
         roles = {"student": frozen.roles["student"]}

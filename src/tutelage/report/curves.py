@@ -43,11 +43,11 @@ def draw_compared(rows: Rows, path: Path, method: str, others: Sequence[str]) ->
         BadInput: matplotlib is missing.
     """
     methods = list(dict.fromkeys((method, *others)))
-    dashed = ("published", "hetgat")
+    further = lambda row: row.name.split("/")[2:]
     found: dict[str, list[RowResults]] = {row.env: [] for row in rows.values() if row.method == method}
     for row in sorted(rows.values(), key=lambda r: r.name):
-        plain = row.name.count("/") == 1 or row.name.split("/")[2] in dashed
-        if row.env in found and row.method in methods and plain and all(s["curve"] for s in row.seeds):
+        shown = row.method in methods and set(further(row)) <= {"published", "hetgat"}
+        if row.env in found and shown and all(s["curve"] for s in row.seeds):
             found[row.env].append(row)
     if not found:
         return
@@ -56,12 +56,9 @@ def draw_compared(rows: Rows, path: Path, method: str, others: Sequence[str]) ->
     colours = [*plt.get_cmap("tab10").colors, "black", "silver"]
     for axis, (env, several) in zip(axes.ravel(), sorted(found.items()), strict=False):
         for row in several:
-            name = "/".join([row.method, *row.name.split("/")[2:]])
-            style = "--" if row.name.count("/") > 1 else "-"
-            draw_curve(axis, row, name, color=colours[methods.index(row.method)], linestyle=style)
+            label, colour = "/".join([row.method, *further(row)]), colours[methods.index(row.method)]
+            draw_curve(axis, row, label, color=colour, linestyle="--" if further(row) else "-")
         finish(axis, env, "environment steps, millions")
-    for axis in axes[:, 0]:
-        axis.set_ylabel("success")
     save(plt, figure, path)
 
 
@@ -93,8 +90,6 @@ def draw_curves(rows: Rows, path: Path) -> None:
                 label=f"small, distilled ({len(student.seeds)} seeds)",
             )
         finish(axis, env, "environment steps, millions")
-    for axis in axes[:, 0]:
-        axis.set_ylabel("success")
     save(plt, figure, path)
 
 
@@ -121,8 +116,6 @@ def draw_front(rows: Rows, path: Path) -> None:
         axis.plot(flops(expert), expert.success.mean(), "C0s", label="expert, 128-GRU")
         axis.set_xscale("log")
         finish(axis, env, "FLOPs of a joint decision, thousands")
-    for axis in axes[:, 0]:
-        axis.set_ylabel("success")
     save(plt, figure, path)
 
 
@@ -139,12 +132,14 @@ def pyplot() -> Any:
 
 
 def panels(plt: Any, n: int) -> tuple[Any, Any]:
-    """A figure with room for n panels, at most two in a row."""
+    """A figure with room for n panels of success, at most two in a row."""
     columns = min(2, n)
     lines = math.ceil(n / columns)
     figure, axes = plt.subplots(lines, columns, figsize=(5 * columns, 3.2 * lines), squeeze=False, sharey=True)
     for axis in axes.ravel()[n:]:
         axis.set_visible(False)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("success")
     return figure, axes
 
 

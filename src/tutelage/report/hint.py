@@ -78,7 +78,8 @@ def verdicts(env: str, here: list[RowResults]) -> list[str]:
     """Of HINT's students without messages and with, each against the baselines that act on the same."""
     named = {row.name.split("/", 2)[2] if row.name.count("/") > 1 else "": row for row in here if row.method == "hint"}
     plain = [row for row in here if row.method in BASELINES and row.name.count("/") == 1]
-    talk = [r for r in here if r.method == "tarmac" or (r.method == "mappo" and r.name.endswith("/hetgat"))]
+    talks = ("tarmac",), ("mappo", "hetgat")
+    talk = [row for row in here if (row.method, *row.name.split("/")[2:]) in talks]
     pairs = (named.get(""), plain), (named.get("hetgat"), plain + talk)
     return [verdict(env, row, others) for row, others in pairs if row is not None and others]
 
