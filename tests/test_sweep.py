@@ -156,12 +156,29 @@ def test_one_row_can_be_for_many_environments(tmp_path):
         (row("a/b", "mappo", "fit = {acts = 1}"), "unknown field of fit 'acts'"),
         (row("a/b", "mappo", 'fit = {act = "best"}'), "unknown act 'best'"),
         ('[[row]]\nname = "a/b"', "missing"),
+        (row("a/b", "mappo", "each = []"), "'a/b' .* allowed: a list of tables, at least one"),
+        (row("a/b", "mappo", "each = [3]"), r"each = \[3\]; allowed"),
+        (row("a/b", "mappo", 'each = [{name = "c/d"}, {seed = 3, name = "e/f"}]'), "row 'e/f' .* unknown key 'seed'"),
         ("[[row]", "plan"),
     ],
 )
 def test_a_plan_that_cannot_be_run_is_refused_by_name(tmp_path, text, names):
     with pytest.raises(BadInput, match=names):
         read_plan(plan_of(tmp_path, text))
+
+
+def test_each_repeats_a_row_and_adds_to_its_tables(tmp_path):
+    each = [
+        '{env = ["probe/value", "probe/memory"]}',
+        '{name = "c/{task}/small", priority = 2, config = {size = "width=8", steps = 600}}',
+    ]
+    shared = row("a/{task}", "mappo", 'config = {size = "width=4", envs = 16}', f"each = [{', '.join(each)}]")
+    rows = read_plan(plan_of(tmp_path, shared))
+    assert {name: (r.env, r.priority, r.config) for name, r in rows.items()} == {
+        "a/value": ("probe/value", 1, {"size": "width=4", "envs": 16}),
+        "a/memory": ("probe/memory", 1, {"size": "width=4", "envs": 16}),
+        "c/action/small": ("probe/action", 2, {"size": "width=8", "envs": 16, "steps": 600}),
+    }
 
 
 def test_a_field_that_joined_later_leaves_fingerprints_alone_at_its_old_value():

@@ -13,6 +13,9 @@ forks = true                   # let its teacher play on from states that studen
                                # the directory of a run, beside the plan's folder, whose students' states are taken
 config = {core = "mlp"}        # fields of the method's config
 env_options = {}
+each = [                       # the row is repeated for each of these, which add to what is above
+    {name = "kd_marl/{task}/no-adv", variant = "no advantage", config = {adv = 0.0}},
+]
 """
 
 from __future__ import annotations
@@ -74,11 +77,11 @@ def read_plan(path: Path) -> Rows:
     known = {f.name for f in fields(Row)}
     rows: Rows = {}
     for i, entry in enumerate(content.get("row", [])):
-        label = f"row {entry.get('name', i)!r} of {path}"
-        for key in entry:
-            if key not in known:
-                raise BadInput(f"{label}: {unknown('key', key, known)}")
-        for table in each_task(entry):
+        for table in each_row(entry, f"row {entry.get('name', i)!r} of {path}"):
+            label = f"row {table.get('name', i)!r} of {path}"
+            for key in table:
+                if key not in known:
+                    raise BadInput(f"{label}: {unknown('key', key, known | {'each'})}")
             try:
                 row = Row(**table)
             except TypeError as error:
@@ -98,16 +101,20 @@ def read_plan(path: Path) -> Rows:
     return rows
 
 
-def each_task(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The entry for each of its environments."""
-    envs = entry.get("env")
-    if not isinstance(envs, list):
-        yield entry
-        return
-    for env in envs:
-        task = str(env).partition("/")[2]
-        named = {key: str(entry[key]).replace("{task}", task) for key in ("name", "teacher") if key in entry}
-        yield entry | named | {"env": env}
+def each_row(entry: dict[str, Any], label: str) -> Iterator[dict[str, Any]]:
+    """The entry for each table of its `each`, and for each of its environments."""
+    shared = {key: value for key, value in entry.items() if key != "each"}
+    each = entry.get("each", [{}])
+    if not (isinstance(each, list) and each and all(isinstance(own, dict) for own in each)):
+        raise BadInput(f"{label}: each = {each!r}; allowed: a list of tables, at least one")
+    for own in each:
+        deeper = {k: shared[k] | v for k, v in own.items() if isinstance(v, dict) and isinstance(shared.get(k), dict)}
+        table = shared | own | deeper
+        envs = table.get("env")
+        for env in envs if isinstance(envs, list) else [envs]:
+            task = str(env).partition("/")[2]
+            named = {key: str(table[key]).replace("{task}", task) for key in ("name", "teacher") if key in table}
+            yield table | named | ({"env": env} if "env" in table else {})
 
 
 def settings_of(row: Row) -> Any:
