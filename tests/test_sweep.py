@@ -159,6 +159,13 @@ def test_one_row_can_be_for_many_environments(tmp_path):
         (row("a/b", "mappo", "each = []"), "'a/b' .* allowed: a list of tables, at least one"),
         (row("a/b", "mappo", "each = [3]"), r"each = \[3\]; allowed"),
         (row("a/b", "mappo", 'each = [{name = "c/d"}, {seed = 3, name = "e/f"}]'), "row 'e/f' .* unknown key 'seed'"),
+        (row("a/b", "mappo", "each = [{each = [{}]}]"), "none with an each"),
+        (row("a/b", "mappo", "config = 3"), "row 'a/b' .* config = 3: must be dict"),
+        (row("a/b", "mappo", 'config = {steps = "2M"}'), "steps = '2M': must be int"),
+        (row("a/b", "mappo", "fit = {act = 3}"), "unknown act '3'"),
+        (row("a/b", "mappo", seeds=0), "seeds = 0: must be greater than 0"),
+        (row("a/b", "mappo", env="3"), "env = 3: must be str"),
+        ("row = 3", r"row = 3; allowed: \[\[row\]\] tables"),
         ("[[row]", "plan"),
     ],
 )

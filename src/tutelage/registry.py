@@ -6,9 +6,10 @@ Adding one = one file, one config, one row. `module:factory` is accepted whereve
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from typing import Any, get_type_hints
 
+from tutelage.configs.checks import build
 from tutelage.errors import BadInput, unknown
 
 
@@ -307,18 +308,14 @@ def method_config(name: str, preset: str | None = None, **changes: Any) -> Any:
     """The config of a method: its defaults, then a preset, then `changes`.
 
     Raises:
-        BadInput: unknown preset or field.
+        BadInput: unknown preset or field, or a value of another type.
     """
     row = method_row(name)
     if preset is not None and preset not in row.presets:
         raise unknown(f"preset of {name}", preset, row.presets)
     cls = resolve(row.config)
     values = {**row.presets.get("default", {}), **(row.presets[preset] if preset else {}), **changes}
-    known = {f.name for f in fields(cls)}
-    for key in values:
-        if key not in known:
-            raise unknown(f"field of {name}", key, known)
-    return cls(**values)
+    return build(cls, values, f"field of {name}")
 
 
 def environment_row(env_id: str) -> EnvironmentRow:
@@ -332,9 +329,4 @@ def environment_row(env_id: str) -> EnvironmentRow:
 
 def environment_options(env_id: str, **changes: Any) -> Any:
     """The options of an environment; raises BadInput for an unknown one."""
-    cls = resolve(environment_row(env_id).options)
-    known = {f.name for f in fields(cls)}
-    for key in changes:
-        if key not in known:
-            raise unknown(f"option of {env_id}", key, known) if known else BadInput(f"{env_id} has no option {key!r}")
-    return cls(**changes)
+    return build(resolve(environment_row(env_id).options), changes, f"option of {env_id}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import field, fields
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import MISSING, field, fields
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from typeguard import TypeCheckError, check_type
 
 from tutelage.errors import BadInput, unknown
 
@@ -20,6 +22,38 @@ def lasting(config: Any) -> dict[str, Any]:
     """The settings that a fingerprint is made of: all but later fields at what they were before they existed."""
     values = {f.name: (getattr(config, f.name), f.metadata) for f in fields(config)}
     return {name: value for name, (value, about) in values.items() if "was" not in about or value != about["was"]}
+
+
+Config = TypeVar("Config")
+
+
+def build(cls: type[Config], values: dict[str, Any], kind: str) -> Config:
+    """The config that `values` describe, for those that no parser has seen: from a file or from Python.
+
+    Args:
+        cls: a frozen dataclass; what it checks itself comes after what is checked here.
+        values: its fields by name; the others take their defaults.
+        kind: what a field is called, e.g. `"field of mappo"`.
+
+    Raises:
+        BadInput: not a table, an unknown field, one without a default left out, or a value of another type.
+    """
+    if not isinstance(values, dict):
+        raise BadInput(f"{kind}: {values!r} is no table of them")
+    hints = {f.name: get_type_hints(cls)[f.name] for f in fields(cls)}  # type: ignore[arg-type]
+    for name, value in values.items():
+        if name not in hints:
+            raise unknown(kind, name, hints) if hints else BadInput(f"unknown {kind} {name!r}; it has none")
+        if get_origin(hints[name]) is not Literal:  # those name the nearest choice in check_choices
+            try:
+                check_type(value, hints[name])
+            except TypeCheckError:
+                allowed = getattr(hints[name], "__name__", None) or str(hints[name]).replace("typing.", "")
+                raise BadInput(f"{name} = {value!r}: must be {allowed}") from None
+    for f in fields(cls):  # type: ignore[arg-type]
+        if f.default is MISSING and f.default_factory is MISSING and f.name not in values:
+            raise BadInput(f"{kind}: {f.name} is missing")
+    return cls(**values)
 
 
 def check_choices(config: Any) -> None:

@@ -24,11 +24,11 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tutelage.configs.checks import lasting
+from tutelage.configs.checks import build, check_not_negative, check_positive, lasting
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, unknown
@@ -58,6 +58,10 @@ class Row:
     env_options: dict[str, Any] = field(default_factory=dict)
     fit: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        check_positive(self, "seeds", "minutes")
+        check_not_negative(self, "first_seed")
+
 
 Rows = dict[str, Row]
 
@@ -74,26 +78,21 @@ def read_plan(path: Path) -> Rows:
         raise BadInput(f"plan {path}: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"plan {path}: {error}") from None
-    known = {f.name for f in fields(Row)}
+    entries = content.get("row", [])
+    if not tables(entries):
+        raise BadInput(f"plan {path}: row = {entries!r}; allowed: [[row]] tables")
     rows: Rows = {}
-    for i, entry in enumerate(content.get("row", [])):
+    for i, entry in enumerate(entries):
         for table in each_row(entry, f"row {entry.get('name', i)!r} of {path}"):
-            label = f"row {table.get('name', i)!r} of {path}"
-            for key in table:
-                if key not in known:
-                    raise BadInput(f"{label}: {unknown('key', key, known | {'each'})}")
             try:
-                row = Row(**table)
-            except TypeError as error:
-                raise BadInput(f"{label}: {str(error).removeprefix('Row.__init__() ')}") from None
-            if row.name in rows:
-                raise BadInput(f"{label}: {row.name!r} is named twice")
-            try:
+                row = build(Row, table, "key")
                 settings_of(row)
                 fit_config(row)
                 environment_options(row.env, **row.env_options)
+                if row.name in rows:
+                    raise BadInput(f"{row.name!r} is named twice")
             except BadInput as error:
-                raise BadInput(f"{label}: {error}") from None
+                raise BadInput(f"row {table.get('name', i)!r} of {path}: {error}") from None
             rows[row.name] = row
     for row in rows.values():
         if row.teacher and ":" not in row.teacher and row.teacher not in rows:
@@ -101,12 +100,17 @@ def read_plan(path: Path) -> Rows:
     return rows
 
 
+def tables(entries: Any) -> bool:
+    """Whether that is a list of tables."""
+    return isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
+
+
 def each_row(entry: dict[str, Any], label: str) -> Iterator[dict[str, Any]]:
     """The entry for each table of its `each`, and for each of its environments."""
     shared = {key: value for key, value in entry.items() if key != "each"}
     each = entry.get("each", [{}])
-    if not (isinstance(each, list) and each and all(isinstance(own, dict) for own in each)):
-        raise BadInput(f"{label}: each = {each!r}; allowed: a list of tables, at least one")
+    if not (each and tables(each)) or any("each" in own for own in each):
+        raise BadInput(f"{label}: each = {each!r}; allowed: a list of tables, at least one, none with an each")
     for own in each:
         deeper = {k: shared[k] | v for k, v in own.items() if isinstance(v, dict) and isinstance(shared.get(k), dict)}
         table = shared | own | deeper
@@ -128,11 +132,7 @@ def settings_of(row: Row) -> Any:
 
 def fit_config(row: Row) -> FitConfig:
     """How the row is evaluated; raises BadInput for what that cannot be."""
-    known = [f.name for f in fields(FitConfig)]
-    for key in row.fit:
-        if key not in known:
-            raise unknown("field of fit", key, known)
-    return FitConfig(**row.fit)
+    return build(FitConfig, row.fit, "field of fit")
 
 
 def fingerprint(row: Row, rows: Rows) -> str:
