@@ -36,11 +36,11 @@ def build(cls: type[Config], values: dict[str, Any], kind: str) -> Config:
         kind: what a field is called, e.g. `"field of mappo"`.
 
     Raises:
-        BadInput: not a table, an unknown field, one without a default left out, or a value of another type.
+        BadInput: an unknown field, one without a default left out, or a value of another type.
     """
-    if not isinstance(values, dict):
-        raise BadInput(f"{kind}: {values!r} is no table of them")
-    hints = {f.name: get_type_hints(cls)[f.name] for f in fields(cls)}  # type: ignore[arg-type]
+    all_hints = get_type_hints(cls)
+    own = fields(cls)  # type: ignore[arg-type]
+    hints = {f.name: all_hints[f.name] for f in own}
     for name, value in values.items():
         if name not in hints:
             raise unknown(kind, name, hints) if hints else BadInput(f"unknown {kind} {name!r}; it has none")
@@ -50,7 +50,7 @@ def build(cls: type[Config], values: dict[str, Any], kind: str) -> Config:
             except TypeCheckError:
                 allowed = getattr(hints[name], "__name__", None) or str(hints[name]).replace("typing.", "")
                 raise BadInput(f"{name} = {value!r}: must be {allowed}") from None
-    for f in fields(cls):  # type: ignore[arg-type]
+    for f in own:
         if f.default is MISSING and f.default_factory is MISSING and f.name not in values:
             raise BadInput(f"{kind}: {f.name} is missing")
     return cls(**values)
