@@ -149,7 +149,7 @@ def finish(axis: Any, title: str, label: str) -> None:
     axis.set_xlabel(label)
     axis.set_ylim(-0.02, 1.02)
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8, loc="lower right")
+    axis.legend(fontsize=8, loc="best", framealpha=0.6)
 
 
 def save(plt: Any, figure: Any, path: Path) -> None:
