@@ -160,6 +160,8 @@ def test_one_row_can_be_for_many_environments(tmp_path):
         (row("a/b", "mappo", "each = [3]"), r"each = \[3\]; allowed"),
         (row("a/b", "mappo", 'each = [{name = "c/d"}, {seed = 3, name = "e/f"}]'), "row 'e/f' .* unknown key 'seed'"),
         (row("a/b", "mappo", "each = [{each = [{}]}]"), "none with an each"),
+        (row("a/b", "mappo", "eache = [{}]"), "unknown key 'eache'; did you mean 'each'"),
+        (row("a/b", "mappo", 'env_options = {reward = "sourc"}', env='"marine/easy"'), "did you mean 'source'"),
         (row("a/b", "mappo", "config = 3"), "row 'a/b' .* config = 3: must be dict"),
         (row("a/b", "mappo", 'config = {steps = "2M"}'), "steps = '2M': must be int"),
         (row("a/b", "mappo", "fit = {act = 3}"), "unknown act '3'"),

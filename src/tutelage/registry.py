@@ -328,5 +328,5 @@ def environment_row(env_id: str) -> EnvironmentRow:
 
 
 def environment_options(env_id: str, **changes: Any) -> Any:
-    """The options of an environment; raises BadInput for an unknown one."""
+    """The options of an environment; raises BadInput for an unknown one or a value of another type."""
     return build(resolve(environment_row(env_id).options), changes, f"option of {env_id}")

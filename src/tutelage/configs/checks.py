@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import MISSING, field, fields
+from functools import cache
+from inspect import formatannotation
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
-
-from typeguard import TypeCheckError, check_type
 
 from tutelage.errors import BadInput, unknown
 
@@ -24,45 +25,57 @@ def lasting(config: Any) -> dict[str, Any]:
     return {name: value for name, (value, about) in values.items() if "was" not in about or value != about["was"]}
 
 
-Config = TypeVar("Config")
+@cache
+def field_types(cls: type) -> dict[str, Any]:
+    """The type of each field of a config by name; resolved once, as every config asks for them."""
+    hints = get_type_hints(cls)
+    return {f.name: hints[f.name] for f in fields(cls)}
 
 
-def build(cls: type[Config], values: dict[str, Any], kind: str) -> Config:
-    """The config that `values` describe, for those that no parser has seen: from a file or from Python.
-
-    Args:
-        cls: a frozen dataclass; what it checks itself comes after what is checked here.
-        values: its fields by name; the others take their defaults.
-        kind: what a field is called, e.g. `"field of mappo"`.
-
-    Raises:
-        BadInput: an unknown field, one without a default left out, or a value of another type.
-    """
-    all_hints = get_type_hints(cls)
-    own = fields(cls)  # type: ignore[arg-type]
-    hints = {f.name: all_hints[f.name] for f in own}
-    for name, value in values.items():
-        if name not in hints:
-            raise unknown(kind, name, hints) if hints else BadInput(f"unknown {kind} {name!r}; it has none")
-        if get_origin(hints[name]) is not Literal:  # those name the nearest choice in check_choices
-            try:
-                check_type(value, hints[name])
-            except TypeCheckError:
-                allowed = getattr(hints[name], "__name__", None) or str(hints[name]).replace("typing.", "")
-                raise BadInput(f"{name} = {value!r}: must be {allowed}") from None
-    for f in own:
-        if f.default is MISSING and f.default_factory is MISSING and f.name not in values:
-            raise BadInput(f"{kind}: {f.name} is missing")
-    return cls(**values)
+def choices(hint: Any) -> tuple[Any, ...]:
+    """What the Literal of a field allows, also of one that may be None; empty where there is no Literal."""
+    return next((get_args(part) for part in (hint, *get_args(hint)) if get_origin(part) is Literal), ())
 
 
 def check_choices(config: Any) -> None:
     """Refuse values outside the Literal of their field (also those that came from a file or from Python)."""
-    hints = get_type_hints(type(config))
-    for f in fields(config):
-        value = getattr(config, f.name)
-        if get_origin(hints[f.name]) is Literal and value not in get_args(hints[f.name]):
-            raise unknown(f.name, str(value), get_args(hints[f.name]))
+    for name, hint in field_types(type(config)).items():  # type: ignore[arg-type]  # mypy takes classes for unhashable
+        value, allowed = getattr(config, name), choices(hint)
+        unset = value is None and type(None) in get_args(hint)
+        if allowed and value not in allowed and not unset:
+            raise unknown(name, str(value), allowed)
+
+
+Config = TypeVar("Config")
+
+
+def build(cls: type[Config], values: dict[str, Any], kind: str, also: Iterable[str] = ()) -> Config:
+    """The config that `values` describe, for those that no parser has seen: from a file or from Python.
+
+    Args:
+        cls: a frozen dataclass; what it checks itself, such as its choices, comes after what is checked here.
+        values: its fields by name; the others take their defaults.
+        kind: what a field is called, e.g. `"field of mappo"`.
+        also: names that are allowed where `values` come from and were taken out before.
+
+    Raises:
+        BadInput: an unknown field, one without a default left out, or a value of another type.
+    """
+    from typeguard import TypeCheckError, check_type  # not above: listing what there is need not wait for it
+
+    types = field_types(cls)  # type: ignore[arg-type]
+    for name, value in values.items():
+        if name not in types:
+            raise unknown(kind, name, {*types, *also}) if types else BadInput(f"unknown {kind} {name!r}; it has none")
+        if not choices(types[name]):  # check_choices names the nearest one
+            try:
+                check_type(value, types[name])
+            except TypeCheckError:
+                raise BadInput(f"{name} = {value!r}: must be {formatannotation(types[name])}") from None
+    for f in fields(cls):  # type: ignore[arg-type]
+        if f.default is MISSING and f.default_factory is MISSING and f.name not in values:
+            raise BadInput(f"{kind}: {f.name} is missing")
+    return cls(**values)
 
 
 def silent(config: Any) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tutelage.configs.checks import check_choices, check_not_negative, check_positive, check_unit
-from tutelage.errors import BadInput, unknown
+from tutelage.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -126,9 +126,8 @@ class MarineOptions:
     """Steps in which all must arrive."""
 
     def __post_init__(self) -> None:
+        check_choices(self)
         check_positive(self, "max_steps")
-        if self.reward not in (None, "potential", "source"):
-            raise unknown("reward", str(self.reward), ("potential", "source"))
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def read_plan(path: Path) -> Rows:
     for i, entry in enumerate(entries):
         for table in each_row(entry, f"row {entry.get('name', i)!r} of {path}"):
             try:
-                row = build(Row, table, "key")
+                row = build(Row, table, "key", also=["each"])
                 settings_of(row)
                 fit_config(row)
                 environment_options(row.env, **row.env_options)
