@@ -105,7 +105,10 @@ def test_seeds_begin_where_the_row_says_and_the_zoo_has_the_first(tmp_path):
     plan, places = plan_of(tmp_path, "\n".join(rows)), places_of(tmp_path)
     order = [(r.name, seed) for r, seed in todo(read_plan(plan), places, "*")]
     assert order == [("mappo/action", 3), ("random/action", 1), ("random/action", 2)]
-    assert sweep(plan, places, "mappo/*", display=Display(quiet=True)) == (1, 0)
+    first = [(r.name, seed) for r, seed in todo(read_plan(plan), places, "*", seeds=1)]
+    assert first == [("mappo/action", 3), ("random/action", 1)], "one seed of each"
+    assert sweep(plan, places, seeds=1, display=Display(quiet=True)) == (2, 0)
+    assert sweep(plan, places, "mappo/*", display=Display(quiet=True)) == (0, 0)
     assert [s["seed"] for s in read_results(places.results)["mappo/action"].seeds] == [3]
     assert json.loads((places.zoo / "mappo" / "probe-action" / "config.json").read_text())["seed"] == 3
 
@@ -128,6 +131,7 @@ def test_sweeps_side_by_side_share_the_work(tmp_path):
     ]  # fmt: skip
     assert {x["device"]["used"] for x in logs} == {len(cores()) // 2}
     assert guarded(["sweep", str(plan), "--jobs", "0"]) == 2
+    assert guarded(["sweep", str(plan), "--seeds", "0"]) == 2
 
 
 def test_one_row_can_be_for_many_environments(tmp_path):

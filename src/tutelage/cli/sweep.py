@@ -24,6 +24,8 @@ class SweepArgs:
     """Shell patterns of row names, e.g. 'kd_marl/*' or 'mappo/3m*,kd_marl/3m'."""
     minutes: float | None = None
     """Stop after so many minutes; the next call goes on where this one stopped."""
+    seeds: int | None = None
+    """Of every row no more than its first so many seeds: a whole table of few seeds before a part of it with all."""
     jobs: int = 1
     """So many processes side by side, each with its share of the cores."""
     out: Path | None = None
@@ -37,6 +39,8 @@ def main(argv: Sequence[str]) -> None:
     args = parse(SweepArgs, "sweep", argv, "Run the rows of a plan that are missing, in order of priority.")
     if args.minutes is not None and args.minutes <= 0:
         raise BadInput(f"minutes = {args.minutes}: must be greater than 0")
+    if args.seeds is not None and args.seeds < 1:
+        raise BadInput(f"seeds = {args.seeds}: must be at least 1")
     if not 1 <= args.jobs <= len(cores()):
         raise BadInput(f"jobs = {args.jobs}: must be from 1 to {len(cores())}, the cores at hand")
     if args.jobs > 1:
@@ -51,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
     root = results.parent if args.out is None else results
     places = Places(results, root / "runs", root / "zoo")
     measure = lambda row, run: measured(row, run, args.plan.resolve().parent.parent)
-    done, left = sweep(args.plan, places, args.only, args.minutes, Display(args.quiet), measure)
+    done, left = sweep(args.plan, places, args.only, args.minutes, args.seeds, Display(args.quiet), measure)
     print(f"{done} results made, {left} missing; results in {results}")
 
 

@@ -64,8 +64,13 @@ def is_current(path: Path, mark: str) -> bool:
         return False
 
 
-def todo(rows: Rows, places: Places, only: str) -> Iterator[tuple[Row, int]]:
-    """Missing (row, seed) pairs: by priority, then seed by seed, then as the plan lists them."""
+def todo(rows: Rows, places: Places, only: str, seeds: int | None = None) -> Iterator[tuple[Row, int]]:
+    """Missing (row, seed) pairs: by priority, then seed by seed, then as the plan lists them.
+
+    Args:
+        only: shell patterns of row names, with commas between them.
+        seeds: of every row no more than its first so many seeds.
+    """
     marks = {name: fingerprint(row, rows) for name, row in rows.items()}
     picked: dict[str, Row] = {}
     for pattern in only.split(","):
@@ -74,7 +79,7 @@ def todo(rows: Rows, places: Places, only: str) -> Iterator[tuple[Row, int]]:
             raise unknown("row", pattern.strip(), rows)
         picked |= found
     place = {name: i for i, name in enumerate(rows)}
-    pairs = [(row.priority, k, place[name]) for name, row in picked.items() for k in range(row.seeds)]
+    pairs = [(row.priority, k, place[name]) for name, row in picked.items() for k in range(row.seeds)[:seeds]]
     listed = list(rows.values())
     for _, k, i in sorted(pairs):
         row, seed = listed[i], listed[i].first_seed + k
@@ -210,6 +215,7 @@ def sweep(
     places: Places,
     only: str = "*",
     minutes: float | None = None,
+    seeds: int | None = None,
     display: Display | None = None,
     extra: Callable[[Row, LoadedRun], dict[str, Any]] = lambda row, run: {},
 ) -> tuple[int, int]:
@@ -219,6 +225,7 @@ def sweep(
         plan: the TOML file.
         only: shell patterns of row names, with commas between them.
         minutes: stop after so long (the run in progress is saved and resumed next time).
+        seeds: of every row no more than its first so many seeds.
         extra: more to keep in a result, e.g. measured latencies.
 
     Returns:
@@ -234,7 +241,7 @@ def sweep(
         timer.daemon = True
         timer.start()
     try:
-        while missing := list(todo(rows, places, only)):
+        while missing := list(todo(rows, places, only, seeds)):
             for row, seed in missing:
                 with claimed(needed(row, seed, rows, places)) as mine:
                     if not mine or is_current(places.result(row, seed), fingerprint(row, rows)):
@@ -253,4 +260,4 @@ def sweep(
     finally:
         if timer:
             timer.cancel()
-    return done, len(list(todo(rows, places, only)))
+    return done, len(list(todo(rows, places, only, seeds)))
