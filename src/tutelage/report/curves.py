@@ -26,8 +26,7 @@ def aligned(row: RowResults) -> tuple[np.ndarray, np.ndarray]:
 def draw_curve(axis: Any, row: RowResults, label: str, **style: Any) -> None:
     """Interquartile mean over seeds with a bootstrap band."""
     steps, success = aligned(row)
-    seeds = f"{len(success)} seed{'s' if len(success) > 1 else ''}"
-    (line,) = axis.plot(steps / 1e6, [iqm(x) for x in success.T], label=f"{label} ({seeds})", **style)
+    (line,) = axis.plot(steps / 1e6, [iqm(x) for x in success.T], label=label, **style)
     if len(success) > 1:
         bands = np.array([bootstrap(x, samples=500) for x in success.T])
         axis.fill_between(steps / 1e6, bands[:, 0], bands[:, 1], color=line.get_color(), alpha=0.15, linewidth=0)
@@ -58,7 +57,7 @@ def draw_compared(rows: Rows, path: Path, method: str, others: Sequence[str]) ->
         for row in several:
             label, colour = "/".join([row.method, *further(row)]), colours[methods.index(row.method)]
             draw_curve(axis, row, label, color=colour, linestyle="--" if further(row) else "-")
-        finish(axis, env, "environment steps, millions")
+        finish(axis, f"{env} ({seeds_of(several)})", "environment steps, millions")
     save(plt, figure, path)
 
 
@@ -75,21 +74,14 @@ def draw_curves(rows: Rows, path: Path) -> None:
     figure, axes = panels(plt, len(envs))
     for axis, env in zip(axes.ravel(), envs, strict=False):
         name = short(env)
-        for key, label, colour in (
-            (f"mappo/{name}", "expert, 128-GRU", "C0"),
-            (f"mappo/{name}/small", "small, from scratch", "C1"),
-        ):
+        curves = {f"mappo/{name}": ("expert, 128-GRU", "C0"), f"mappo/{name}/small": ("small, from scratch", "C1")}
+        for key, (label, colour) in curves.items():
             if key in rows:
                 draw_curve(axis, rows[key], label, color=colour)
-        if f"kd_marl/{name}" in rows:
-            student = rows[f"kd_marl/{name}"]
-            axis.axhline(
-                student.success.mean(),
-                color="C2",
-                linestyle="--",
-                label=f"small, distilled ({len(student.seeds)} seeds)",
-            )
-        finish(axis, env, "environment steps, millions")
+        if student := rows.get(f"kd_marl/{name}"):
+            axis.axhline(student.success.mean(), color="C2", linestyle="--", label="small, distilled")
+        several = [rows[key] for key in (*curves, f"kd_marl/{name}") if key in rows]
+        finish(axis, f"{env} ({seeds_of(several)})", "environment steps, millions")
     save(plt, figure, path)
 
 
@@ -119,6 +111,12 @@ def draw_front(rows: Rows, path: Path) -> None:
     save(plt, figure, path)
 
 
+def seeds_of(rows: Sequence[RowResults]) -> str:
+    """How many seeds the curves of a panel have."""
+    least, most = (f(len(row.seeds) for row in rows) for f in (min, max))
+    return f"{least} to {most} seeds" if least < most else f"{most} seed{'s' if most > 1 else ''}"
+
+
 def pyplot() -> Any:
     """matplotlib without a screen."""
     try:
@@ -136,6 +134,7 @@ def panels(plt: Any, n: int) -> tuple[Any, Any]:
     columns = min(2, n)
     lines = math.ceil(n / columns)
     figure, axes = plt.subplots(lines, columns, figsize=(5 * columns, 3.2 * lines), squeeze=False, sharey=True)
+    figure.set_layout_engine("constrained")
     for axis in axes.ravel()[n:]:
         axis.set_visible(False)
     for axis in axes[:, 0]:
@@ -149,12 +148,12 @@ def finish(axis: Any, title: str, label: str) -> None:
     axis.set_xlabel(label)
     axis.set_ylim(-0.02, 1.02)
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8, loc="best", framealpha=0.6)
 
 
 def save(plt: Any, figure: Any, path: Path) -> None:
-    """Write the picture."""
-    figure.tight_layout()
+    """Write the picture, with one legend under all panels: within them it would cover curves."""
+    lines = {label: line for axis in figure.axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(lines.values(), lines, loc="outside lower center", ncols=5, fontsize=9, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
