@@ -49,7 +49,7 @@ class PpoConfig(TeamSettings):
     clip: float = 0.2
     """Clip range of the probability ratio."""
     shaping: float = later(0.0)
-    """Weight of the mean agent's progress towards its most promising goal, in deviations of the returns, as reward."""
+    """Reward for the mean agent's progress towards its most promising goal, per unit of that goal's potential."""
     entropy: float = 0.01
     """Weight of the entropy bonus."""
     grad_clip: float = 0.5

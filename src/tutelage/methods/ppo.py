@@ -104,7 +104,7 @@ def prepare(parts: Parts, state: PpoState, rollout: Rollout) -> tuple[Normaliser
     reward = steps.reward[1:]
     if config.shaping:
         nearer = progress(steps.goals, most_promising(inputs.goals), inputs.first, config.gamma).mean(-1)
-        reward = reward + config.shaping * state.returns.deviation * nearer
+        reward = reward + config.shaping * nearer
     advantage = gae(reward, steps.discount[1:], value, rollout.valid, config.gamma, config.lam)
     target = advantage + value[:-1]
     alive = rollout.valid[..., None] & inputs.alive
