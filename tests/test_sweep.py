@@ -12,6 +12,7 @@ from tutelage import BadInput
 from tutelage.cli.jobs import cores
 from tutelage.cli.main import guarded
 from tutelage.configs.checks import lasting, later
+from tutelage.errors import NonFinite
 from tutelage.experiment.claims import claimed
 from tutelage.experiment.plan import fingerprint, read_plan
 from tutelage.experiment.sinks import Display
@@ -111,6 +112,21 @@ def test_seeds_begin_where_the_row_says_and_the_zoo_has_the_first(tmp_path):
     assert sweep(plan, places, "mappo/*", display=Display(quiet=True)) == (0, 0)
     assert [s["seed"] for s in read_results(places.results)["mappo/action"].seeds] == [3]
     assert json.loads((places.zoo / "mappo" / "probe-action" / "config.json").read_text())["seed"] == 3
+
+
+def test_a_run_whose_loss_is_no_number_does_not_keep_others_from_running(tmp_path):
+    bad = row("mappo/action/bad", "mappo", TINY.replace("}", ", lr = 1e30}"), priority=0)
+    rows = [
+        bad,
+        row("kd_marl/action", "kd_marl", 'teacher = "mappo/action/bad"', priority=0),
+        row("random/action", "random"),
+    ]
+    plan, places = plan_of(tmp_path, "\n".join(rows)), places_of(tmp_path)
+    said = r"1 results made, 2 runs broke: mappo/action/bad seed 0: .* became nan"
+    with pytest.raises(NonFinite, match=said) as failure:
+        sweep(plan, places, display=Display(quiet=True))
+    assert "; kd_marl/action seed 0: " in str(failure.value), "who needs it is named too"
+    assert set(read_results(places.results)) == {"random/action"}
 
 
 @pytest.mark.skipif(len(cores()) < 2, reason="two processes need two cores")

@@ -17,7 +17,7 @@ import jax
 
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
-from tutelage.errors import Fault, Interrupted, unknown
+from tutelage.errors import Fault, Interrupted, NonFinite, unknown
 from tutelage.experiment.claims import claimed
 from tutelage.experiment.evaluate import evaluate
 from tutelage.experiment.files import read_json, write_json
@@ -232,24 +232,29 @@ def sweep(
         How many results were made, and how many are still missing.
 
     Raises:
-        BadInput: the plan cannot be run. Fault: a run broke.
+        BadInput: the plan cannot be run. NonFinite: losses of some runs stopped being numbers; all others were made
+        first. Fault: the machine or a file failed.
     """
     rows, display = read_plan(plan), display or Display()
-    done = 0
+    done, broken = 0, dict[tuple[str, int], NonFinite]()
     timer = threading.Timer(minutes * 60, _thread.interrupt_main) if minutes else None
     if timer:
         timer.daemon = True
         timer.start()
     try:
-        while missing := list(todo(rows, places, only, seeds)):
+        while missing := [x for x in todo(rows, places, only, seeds) if (x[0].name, x[1]) not in broken]:
             for row, seed in missing:
                 with claimed(needed(row, seed, rows, places)) as mine:
                     if not mine or is_current(places.result(row, seed), fingerprint(row, rows)):
                         continue
                     left = sum(r.minutes for r, _ in missing)
                     display.say(f"== {row.name} seed {seed} ({len(missing)} left, about {left:.0f} min)")
-                    write_json(places.result(row, seed), make_result(row, seed, rows, places, display, extra))
-                done += 1
+                    try:
+                        write_json(places.result(row, seed), make_result(row, seed, rows, places, display, extra))
+                        done += 1
+                    except NonFinite as error:
+                        broken[row.name, seed] = error
+                        display.say(f"{row.name} seed {seed} has no result: {error}")
                 jax.clear_caches()
                 break
             else:
@@ -260,4 +265,7 @@ def sweep(
     finally:
         if timer:
             timer.cancel()
+    if broken:
+        each = "; ".join(f"{name} seed {seed}: {error}" for (name, seed), error in broken.items())
+        raise NonFinite(f"{done} results made, {len(broken)} runs broke: {each}")
     return done, len(list(todo(rows, places, only, seeds)))
