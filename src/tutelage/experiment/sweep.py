@@ -71,13 +71,13 @@ def todo(rows: Rows, places: Places, only: str, seeds: int | None = None) -> Ite
         only: shell patterns of row names, with commas between them.
         seeds: of every row no more than its first so many seeds.
     """
-    marks = {name: fingerprint(row, rows) for name, row in rows.items()}
     picked: dict[str, Row] = {}
     for pattern in only.split(","):
         found = {name: row for name, row in rows.items() if fnmatch.fnmatch(name, pattern.strip())}
         if not found:
             raise unknown("row", pattern.strip(), rows)
         picked |= found
+    marks = {name: fingerprint(row, rows) for name, row in picked.items()}
     place = {name: i for i, name in enumerate(rows)}
     pairs = [(row.priority, k, place[name]) for name, row in picked.items() for k in range(row.seeds)[:seeds]]
     listed = list(rows.values())

@@ -57,7 +57,7 @@ def draw_compared(rows: Rows, path: Path, method: str, others: Sequence[str]) ->
         for row in several:
             label, colour = "/".join([row.method, *further(row)]), colours[methods.index(row.method)]
             draw_curve(axis, row, label, color=colour, linestyle="--" if further(row) else "-")
-        finish(axis, f"{env} ({seeds_of(several)})", "environment steps, millions")
+        finish_curves(axis, env, several)
     save(plt, figure, path)
 
 
@@ -74,14 +74,14 @@ def draw_curves(rows: Rows, path: Path) -> None:
     figure, axes = panels(plt, len(envs))
     for axis, env in zip(axes.ravel(), envs, strict=False):
         name = short(env)
-        curves = {f"mappo/{name}": ("expert, 128-GRU", "C0"), f"mappo/{name}/small": ("small, from scratch", "C1")}
-        for key, (label, colour) in curves.items():
-            if key in rows:
-                draw_curve(axis, rows[key], label, color=colour)
-        if student := rows.get(f"kd_marl/{name}"):
+        expert, small, student = (rows.get(key) for key in (f"mappo/{name}", f"mappo/{name}/small", f"kd_marl/{name}"))
+        if expert:
+            draw_curve(axis, expert, "expert, 128-GRU", color="C0")
+        if small:
+            draw_curve(axis, small, "small, from scratch", color="C1")
+        if student:
             axis.axhline(student.success.mean(), color="C2", linestyle="--", label="small, distilled")
-        several = [rows[key] for key in (*curves, f"kd_marl/{name}") if key in rows]
-        finish(axis, f"{env} ({seeds_of(several)})", "environment steps, millions")
+        finish_curves(axis, env, [row for row in (expert, small, student) if row])
     save(plt, figure, path)
 
 
@@ -109,12 +109,6 @@ def draw_front(rows: Rows, path: Path) -> None:
         axis.set_xscale("log")
         finish(axis, env, "FLOPs of a joint decision, thousands")
     save(plt, figure, path)
-
-
-def seeds_of(rows: Sequence[RowResults]) -> str:
-    """How many seeds the curves of a panel have."""
-    least, most = (f(len(row.seeds) for row in rows) for f in (min, max))
-    return f"{least} to {most} seeds" if least < most else f"{most} seed{'s' if most > 1 else ''}"
 
 
 def pyplot() -> Any:
@@ -148,6 +142,13 @@ def finish(axis: Any, title: str, label: str) -> None:
     axis.set_xlabel(label)
     axis.set_ylim(-0.02, 1.02)
     axis.grid(alpha=0.3)
+
+
+def finish_curves(axis: Any, env: str, rows: Sequence[RowResults]) -> None:
+    """`finish` of a panel of curves, with how many seeds they have."""
+    least, most = (f(len(row.seeds) for row in rows) for f in (min, max))
+    seeds = f"{least} to {most} seeds" if least < most else f"{most} seed{'s' if most > 1 else ''}"
+    finish(axis, f"{env} ({seeds})", "environment steps, millions")
 
 
 def save(plt: Any, figure: Any, path: Path) -> None:
