@@ -16,7 +16,7 @@ from tutelage.data.collect import begin, play
 from tutelage.data.vector import batch
 from tutelage.envs.parts import next_timestep
 from tutelage.envs.probe import Probe
-from tutelage.experiment import train as training
+from tutelage.experiment import job as training
 from tutelage.experiment.stage_loop import StageLoop, owned
 from tutelage.registry import method_config, method_row, resolve
 from tutelage.types import Block, Method, Out, Policy, Spec, Stage, TimeStep
@@ -155,6 +155,9 @@ class Silent:
     def compiled(self, *_: Any) -> None: ...
     def progress(self, *_: Any) -> None: ...
     def checkpoint(self, *_: Any, **__: Any) -> None: ...
+
+    def due(self) -> bool:
+        return False
 
     def interrupted(self) -> bool:
         return False

@@ -27,6 +27,8 @@ class RunArgs:
     """First seed."""
     seeds: int = 1
     """How many seeds; with several, one sub-run per seed."""
+    together: bool = False
+    """All seeds in one program, for an accelerator, which small networks leave idle; a CPU gains nothing by it."""
     out: Path | None = None
     """Directory to create; default runs/METHOD-ENV-seedN."""
     teacher: str | None = None
@@ -67,6 +69,7 @@ def main(argv: Sequence[str]) -> None:
         out=args.run.out,
         seed=args.run.seed,
         seeds=args.run.seeds,
+        together=args.run.together,
         teacher=args.run.teacher,
         fit=args.fit,
         quiet=args.run.quiet,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -43,15 +43,19 @@ class Evaluation:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
 
-def player(env: Environment, policy: Policy, n: int, act: ActRule = greedy) -> Any:
-    """A jitted function (params, key) -> Episodes that plays `n` whole episodes side by side."""
+def player(env: Environment, policy: Policy, n: int, act: ActRule = greedy, together: bool = False) -> Any:
+    """A jitted function (params, key) -> Episodes that plays `n` whole episodes side by side.
+
+    Args:
+        together: of several seeds at once; all leaves have them as their first axis.
+    """
     vector = batch(env, n, policy.goals)
 
     def play(params: Params, key: PRNGKeyArray) -> Episodes:
         key_begin, key = jax.random.split(key)
         return play_on(vector, policy, params, act, begin(vector, policy, key_begin), jnp.zeros(n, bool), key)
 
-    return jit_once(play)
+    return jit_once(jax.vmap(play) if together else play)
 
 
 def play_episodes(
@@ -60,6 +64,21 @@ def play_episodes(
     """Play `episodes` episodes, `n` at a time (what `play` was built for), and sum them up."""
     rounds = -(-episodes // n)
     parts = [jax.device_get(play(params, jax.random.fold_in(key, i))) for i in range(rounds)]
+    return summed(parts, episodes)
+
+
+def play_together(
+    play: Callable[[Params, PRNGKeyArray], Episodes], params: Params, keys: PRNGKeyArray, episodes: int, n: int
+) -> list[Evaluation]:
+    """`play_episodes` for several seeds at once: leaves of `params` and `keys` have them as their first axis."""
+    rounds = -(-episodes // n)
+    folded = [jax.vmap(lambda key: jax.random.fold_in(key, i))(keys) for i in range(rounds)]  # noqa: B023
+    parts = [jax.device_get(play(params, key)) for key in folded]
+    return [summed([Episodes(*(x[s] for x in part)) for part in parts], episodes) for s in range(keys.shape[0])]
+
+
+def summed(parts: Sequence[Episodes], episodes: int) -> Evaluation:
+    """The first so many episodes in numbers."""
     success, returns, length = (np.concatenate(x)[:episodes] for x in zip(*parts, strict=True))
     return Evaluation(
         episodes=episodes,
@@ -97,6 +116,6 @@ def evaluate(
     return play_episodes(player(env, policy, n, act), params, test_key(seed), episodes, n)
 
 
-def test_key(seed: int) -> PRNGKeyArray:
+def test_key(seed: Any) -> PRNGKeyArray:
     """The key of final tests: never used in training."""
     return jax.random.fold_in(jax.random.key(seed), 0x7E57)

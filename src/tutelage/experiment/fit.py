@@ -7,6 +7,7 @@ cannot change a number.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
@@ -58,6 +59,10 @@ class Recorder(Protocol):
     def evaluation(self, record: dict[str, Any]) -> None: ...
     def compiled(self, stage: Stage, seconds: float) -> None: ...
     def progress(self, stage: Stage, done: int, steps_per_second: float) -> None: ...
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        ...
+
     def checkpoint(self, status: Status, wanted: bool) -> None:
         """Save if it is time to, or `wanted`."""
         ...
@@ -104,9 +109,7 @@ def fit(
     evaluator = Evaluator(env, method, role, config, seed)
     for index in range(status.stage if status else 0, len(method.stages)):
         stage = method.stages[index]
-        updates = nominal_updates(stage)
-        log_every = max(1, updates // 200)
-        eval_every = log_every * max(1, round(updates / log_every / config.evaluations))
+        log_every, eval_every = cadence(stage, config)
         runner = StageLoop(env, stage, index, log_every)
         recorder.begin(stage)
         if status is None:
@@ -134,6 +137,13 @@ def fit(
     return Result(status.best.params, test, status.seconds, steps)
 
 
+def cadence(stage: Stage, config: FitConfig) -> tuple[int, int]:
+    """Updates between two records and between two evaluations."""
+    updates = nominal_updates(stage)
+    log_every = max(1, updates // 200)
+    return log_every, log_every * max(1, round(updates / log_every / config.evaluations))
+
+
 def due(stage: Stage, loop: Loop, every: int, evaluations: int) -> int:
     """How many evaluations are due by now: one every so many updates.
 
@@ -150,26 +160,53 @@ def advance(runner: StageLoop, status: Status, root: PRNGKeyArray, length: int, 
     began = time.perf_counter()
     loop, rows = runner.run(status.loop, root, until)
     seconds = time.perf_counter() - began
+    status = status._replace(loop=loop, seconds=status.seconds + seconds)
+    log(runner.stage, status, rows, seconds, recorder)
+    return status
+
+
+def log(stage: Stage, status: Status, rows: dict[str, np.ndarray], seconds: float, recorder: Recorder) -> None:
+    """Record the metrics of a chunk, (updates,) each, which took so many seconds; raises NonFinite."""
+    loop = status.loop
     for name, values in rows.items():
         if not np.isfinite(values).all():
             update = int(loop.update) - len(values) + int(np.argmin(np.isfinite(values))) + 1
-            raise NonFinite(
-                f"{name} became {values[~np.isfinite(values)][0]} in update {update} of stage {runner.stage.name}"
-            )
-    status = status._replace(loop=loop, seconds=status.seconds + seconds)
+            raise NonFinite(f"{name} became {values[~np.isfinite(values)][0]} in update {update} of stage {stage.name}")
     means = {k: float(v.sum() if k in COUNTED else v.mean()) for k, v in rows.items()}
     recorder.metrics(
         {
-            "stage": runner.stage.name,
+            "stage": stage.name,
             "update": int(loop.update),
             "total_steps": status.steps + int(loop.steps),
             "seconds": round(status.seconds, 3),
             **means,
         }
     )
-    done = int(loop.steps if runner.stage.unit == "steps" else loop.update)
-    recorder.progress(runner.stage, done, means.get("steps", 0.0) / max(seconds, 1e-9))
-    return status
+    done = int(loop.steps if stage.unit == "steps" else loop.update)
+    recorder.progress(stage, done, means.get("steps", 0.0) / max(seconds, 1e-9))
+
+
+def evaluation_key(seed_key: PRNGKeyArray, stage: int, update: Any) -> PRNGKeyArray:
+    """The key of an evaluation's episodes: never used in training."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(seed_key, 0xE7A1), stage), update)
+
+
+def weighed(
+    status: Status, method: Method, result: Evaluation, params: Callable[[], Params], recorder: Recorder
+) -> Status:
+    """Record an evaluation, and keep its parameters (a copy, asked for then) where no earlier one was better."""
+    recorder.evaluation(
+        {
+            "stage": method.stages[status.stage].name,
+            "update": int(status.loop.update),
+            "total_steps": status.steps + int(status.loop.steps),
+            "seconds": round(status.seconds, 3),
+            **result.as_dict(),
+        }
+    )
+    if status.best and (result.success_rate, result.return_mean) < status.best[:2]:
+        return status
+    return status._replace(best=Best(result.success_rate, result.return_mean, params()))
 
 
 class Evaluator:
@@ -188,24 +225,11 @@ class Evaluator:
         return self._compiling.result()(params, key)
 
     def __call__(self, status: Status, method: Method, recorder: Recorder) -> Status:
-        update = int(status.loop.update)
-        key = jax.random.fold_in(jax.random.key(self.seed), 0xE7A1)
-        key = jax.random.fold_in(jax.random.fold_in(key, status.stage), update)
         params = method.params(status.loop.train_state)
+        key = evaluation_key(jax.random.key(self.seed), status.stage, status.loop.update)
         n = self.config.eval_episodes
         result = play_episodes(self.play, params[self.role], key, n, n)
-        recorder.evaluation(
-            {
-                "stage": method.stages[status.stage].name,
-                "update": update,
-                "total_steps": status.steps + int(status.loop.steps),
-                "seconds": round(status.seconds, 3),
-                **result.as_dict(),
-            }
-        )
-        if status.best and (result.success_rate, result.return_mean) < status.best[:2]:
-            return status
-        return status._replace(best=Best(result.success_rate, result.return_mean, owned(params)))
+        return weighed(status, method, result, lambda: owned(params), recorder)
 
     def test(self, params: Params) -> Evaluation:
         """The absolute metric: more episodes, a key of its own."""

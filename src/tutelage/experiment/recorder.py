@@ -65,8 +65,11 @@ class RunRecorder:
     def progress(self, stage: Stage, done: int, steps_per_second: float) -> None:
         self.display.progress(stage.name, done, stage.budget, stage.unit, steps_per_second)
 
+    def due(self) -> bool:
+        return time.monotonic() - self.saved >= self.config.checkpoint_seconds
+
     def checkpoint(self, status: Status, wanted: bool) -> None:
-        if wanted or time.monotonic() - self.saved >= self.config.checkpoint_seconds:
+        if wanted or self.due():
             save_status(self.path, status, self.fixed, self.lines.offset, self.stage_written != status.stage)
             self.stage_written = status.stage
             self.saved = time.monotonic()

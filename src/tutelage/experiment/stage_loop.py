@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.data.collect import Here, begin, play
+from tutelage.data.trees import choose
 from tutelage.data.vector import batch
 from tutelage.experiment.once import jit_once
 from tutelage.types import Environment, Metrics, Rollout, Stage, TrainState
@@ -24,6 +25,8 @@ class Loop(NamedTuple):
         train_state: the method's.
         here: where each behaviour's collection stands.
         update, steps: done in this stage.
+
+    Of several seeds together every leaf has the seeds (S) as its first axis.
     """
 
     train_state: TrainState
@@ -50,17 +53,24 @@ COUNTED = ("steps", "episodes", "successes", "reward")
 
 
 class StageLoop:
-    """One stage, compiled once for chunks of any length up to `longest`."""
+    """One stage, compiled once for chunks of any length up to `longest`.
 
-    def __init__(self, env: Environment, stage: Stage, index: int, longest: int) -> None:
+    With `together`, of several seeds at once: `root`, states and metrics have the seeds as an axis. Seeds that are
+    through with the stage stand still until the last one is.
+    """
+
+    def __init__(self, env: Environment, stage: Stage, index: int, longest: int, together: bool = False) -> None:
         self.stage, self.index, self.longest = stage, index, longest
         self.vectors = {name: batch(env, b.envs, b.goals or b.policy.goals) for name, b in stage.behaviours.items()}
-        self._update = jax.jit(self._one_update)  # jitted, so that it is traced once for shapes and loop
+        # Jitted, so that it is traced once for shapes and loop.
+        self._update = jax.jit(self._updates if together else self._one_update)
+        self._begin = jax.vmap(self.begin) if together else self.begin
         self._compiled: Any = None
 
     def start(self, train_state: TrainState, root: PRNGKeyArray) -> Loop:
         """Begin the stage with `train_state` as it is, which the first chunk will use up: it may hold gigabytes."""
-        return Loop(train_state, jit_once(self.begin)(root), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+        zeros = lambda: jnp.zeros(root.shape, jnp.int32)  # two arrays: both are used up
+        return Loop(train_state, jit_once(self._begin)(root), zeros(), zeros())
 
     def begin(self, root: PRNGKeyArray) -> dict[str, Here]:
         """New episodes of every behaviour."""
@@ -84,20 +94,25 @@ class StageLoop:
         steps = loop.steps + counted.get("steps", jnp.zeros((), jnp.int32))
         return Loop(state, here, loop.update + 1, steps), metrics | counted
 
+    def _updates(self, loop: Loop, root: PRNGKeyArray) -> tuple[Loop, Metrics]:
+        """One update of every seed that is not through."""
+        following, metrics = jax.vmap(self._one_update)(loop, root)
+        return choose(self._over(loop), loop, following), metrics
+
     def _chunk(self, loop: Loop, root: PRNGKeyArray, until: Array) -> tuple[Loop, Metrics]:
-        """Updates up to number `until` or the end of the budget; metrics of each, (longest,) per name."""
-        first = loop.update
+        """Updates up to number `until` or the end of the budget; metrics of each, (longest,) or (longest, S)."""
+        first = loop.update.max()  # of the seeds that go on, all at the same update
         shapes = jax.eval_shape(self._update, loop, root)[1]
-        rows = {name: jnp.zeros(self.longest, jnp.float32) for name in shapes}
+        rows = {name: jnp.zeros((self.longest, *root.shape), jnp.float32) for name in shapes}
 
         def body(carry: tuple[Loop, Metrics]) -> tuple[Loop, Metrics]:
             loop, rows = carry
             following, metrics = self._update(loop, root)
-            rows = {name: rows[name].at[loop.update - first].set(metrics[name]) for name in rows}
+            rows = {name: rows[name].at[loop.update.max() - first].set(metrics[name]) for name in rows}
             return following, rows
 
         def going(carry: tuple[Loop, Metrics]) -> Array:
-            return (carry[0].update < until) & ~self._over(carry[0])
+            return ((carry[0].update < until) & ~self._over(carry[0])).any()
 
         return jax.lax.while_loop(going, body, (loop, rows))
 
@@ -105,7 +120,8 @@ class StageLoop:
         return (loop.steps if self.stage.unit == "steps" else loop.update) >= self.stage.budget
 
     def over(self, loop: Loop) -> bool:
-        return bool(self._over(loop))
+        """Whether the stage is through, with every seed."""
+        return bool(np.all(self._over(loop)))
 
     def compile(self, loop: Loop, root: PRNGKeyArray) -> float:
         """Compile; returns the seconds it took."""
@@ -115,10 +131,10 @@ class StageLoop:
         return time.perf_counter() - began
 
     def run(self, loop: Loop, root: PRNGKeyArray, until: int) -> tuple[Loop, dict[str, np.ndarray]]:
-        """One chunk; `loop` is used up."""
-        first = int(loop.update)
+        """One chunk; `loop` is used up. Metrics are those of the chunk's updates."""
+        first = int(loop.update.max())
         loop, rows = self._compiled(loop, root, jnp.asarray(until, jnp.int32))
-        n = int(loop.update) - first
+        n = int(loop.update.max()) - first
         return loop, {name: np.asarray(x)[:n] for name, x in rows.items()}
 
 

@@ -21,10 +21,11 @@ from tutelage.errors import Fault, Interrupted, NonFinite, unknown
 from tutelage.experiment.claims import claimed
 from tutelage.experiment.evaluate import evaluate
 from tutelage.experiment.files import read_json, write_json
+from tutelage.experiment.job import Job
 from tutelage.experiment.plan import FLOORS, Row, Rows, fingerprint, fit_config, read_plan
 from tutelage.experiment.run import LoadedRun, device
 from tutelage.experiment.sinks import Display
-from tutelage.experiment.train import Job, carry_on
+from tutelage.experiment.train import carry_on
 from tutelage.policies.acting import greedy, random_policy, sample
 from tutelage.policies.cost import Cost, team_cost
 from tutelage.registry import method_config, method_row

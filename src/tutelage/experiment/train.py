@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,121 +11,13 @@ import jax
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, Interrupted
-from tutelage.experiment.evaluate import evaluate
 from tutelage.experiment.files import read_json, write_json
-from tutelage.experiment.fit import Result, fit
-from tutelage.experiment.recorder import RunRecorder, load_status
-from tutelage.experiment.run import (
-    LoadedRun,
-    Record,
-    abstract_teacher,
-    load,
-    load_role,
-    make_record,
-    read_record,
-    rebuild,
-    recorded_policies,
-    save_role,
-    seeds_of,
-)
+from tutelage.experiment.job import Job, begin_run, begin_together, resume_run
+from tutelage.experiment.run import LoadedRun, load, seeds_of
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.teacher import find_teacher
-from tutelage.policies.acting import RULES
 from tutelage.registry import method_config, method_row, resolve
-from tutelage.types import Environment, Frozen, Method
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a user asked for, as kept in plan.json of the output directory: enough to carry on after a kill."""
-
-    method: str
-    env: str
-    env_options: dict[str, Any]
-    config: dict[str, Any]
-    fit: dict[str, Any]
-    seed: int
-    seeds: int
-    teacher: str | None
-    teacher_config: dict[str, Any]
-
-    def method_config(self) -> Any:
-        return method_config(self.method, **self.config)
-
-    def teacher_job(self, seed: int) -> Job:
-        """The training of this job's own teacher."""
-        name = method_row(self.method).teacher
-        assert name is not None
-        return replace(self, method=name, config=self.teacher_config, seed=seed, seeds=1, teacher=None)
-
-
-def run_fit(
-    path: Path, env: Environment, method: Method, config: FitConfig, seed: int, display: Display, going: bool = False
-) -> Result:
-    """Fit into a run directory, from the beginning or from its checkpoint; Ctrl-C stops between chunks."""
-    status, offset = load_status(path, env, method) if going else (None, None)
-    recorder = RunRecorder(path, config, display, offset)
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, recorder.stop) if main else None
-    try:
-        result = fit(env, method, config, seed, recorder, status)
-    finally:
-        if main:
-            signal.signal(signal.SIGINT, before)
-        recorder.close()
-    for role, params in result.params.items():
-        save_role(path, role, params)
-    test = {**result.test.as_dict(), "seed": seed, "steps": result.steps, "seconds": round(result.seconds, 2)}
-
-    def tested(role: str, act: str) -> dict[str, Any]:
-        policy, params = method.roles[role], result.params[role]
-        return evaluate(env, policy, params, config.test_episodes, seed, RULES[act]).as_dict()
-
-    if method.beside:
-        test["beside"] = {role: tested(role, config.act) for role in method.beside}
-    if config.act != "greedy":
-        test["greedy"] = tested(method.actor, "greedy")
-    write_json(path / "eval.json", test)
-    for leftover in path.glob("checkpoint*.safetensors"):
-        leftover.unlink()
-    return result
-
-
-def begin_run(job: Job, seed: int, path: Path, teacher: tuple[Frozen, Record] | None, display: Display) -> None:
-    """Make one run from its beginning. What can be refused is refused before anything is written."""
-    env = make(job.env, **job.env_options)
-    frozen, told = teacher or (None, None)
-    config = job.method_config()
-    method = resolve(method_row(job.method).factory)(env, config, frozen)
-    for note in method.notes:
-        display.say(note)
-    fit_config = FitConfig(**job.fit)
-    record = make_record(job.method, job.env, env, job.env_options, config, fit_config, seed, told)
-    for role, params in frozen_roles(frozen).items() if frozen else ():
-        save_role(path, role, params)
-    write_json(path / "config.json", record)  # last: a directory with it can be resumed
-    run_fit(path, env, method, fit_config, seed, display)
-
-
-def frozen_roles(frozen: Frozen) -> dict[str, Any]:
-    """A teacher's parameters by the roles they have in the student's run."""
-    return {("teacher" if role == frozen.actor else role): params for role, params in frozen.params.items()}
-
-
-def resume_run(path: Path, display: Display) -> None:
-    """Go on with one run; of a finished one nothing is left to do."""
-    record = read_record(path)
-    if (path / "eval.json").exists():
-        return
-    teacher = None
-    if record["teacher"]:
-        teacher = abstract_teacher(record["teacher"])
-        roles, _ = recorded_policies(record["teacher"])
-        saved = {r: load_role(path, "teacher" if r == teacher.actor else r, policy) for r, policy in roles.items()}
-        teacher = teacher._replace(params=saved)
-    env, method = rebuild(record, teacher)
-    going = (path / "checkpoint.safetensors").exists()
-    run_fit(path, env, method, FitConfig(**record["fit"]), record["seed"], display, going)
+from tutelage.types import Frozen
 
 
 def carry_on(job: Job, folder: Path, display: Display) -> list[LoadedRun]:
@@ -145,6 +35,8 @@ def carry_on(job: Job, folder: Path, display: Display) -> list[LoadedRun]:
 def finish(job: Job, folder: Path, display: Display) -> list[LoadedRun]:
     """`carry_on` without its advice."""
     runs = []
+    if job.together and not any((folder / f"seed-{job.seed + i}" / "config.json").exists() for i in range(job.seeds)):
+        begin_together(job, folder, display)
     for index in range(job.seeds):
         seed = job.seed + index
         path = folder if job.seeds == 1 else folder / f"seed-{seed}"
@@ -208,6 +100,7 @@ def train(
     preset: str | None = None,
     teacher: str | Path | None = None,
     teacher_config: dict[str, Any] | None = None,
+    together: bool = False,
     env_options: dict[str, Any] | None = None,
     fit: FitConfig | None = None,
     quiet: bool = False,
@@ -223,6 +116,8 @@ def train(
         teacher: run directory, `scripted:NAME` or `module:factory`. A method that needs one and is given none
             trains its usual teacher first, as the run OUT/teacher.
         teacher_config: settings of that teacher's training.
+        together: all seeds in one program, their arrays side by side; for an accelerator. What is stopped is resumed
+            seed by seed.
         env_options: options of the environment.
         fit: evaluation and checkpointing.
         quiet: no progress on standard error.
@@ -241,6 +136,9 @@ def train(
         raise BadInput(f"teacher = {str(teacher)!r}: {method} learns by itself and takes none")
     if teacher_config and (row.teacher is None or teacher is not None):
         raise BadInput("teacher_config: only used where a teacher is trained first")
+    if together and (seeds == 1 or row.teacher is not None):
+        why = f"seeds = {seeds}, must be at least 2" if seeds == 1 else f"{method} has a teacher for each seed"
+        raise BadInput(f"together: {why}; without it seeds are trained in turn")
     teacher_settings = asdict(method_config(row.teacher, **(teacher_config or {}))) if row.teacher else {}
     job = Job(
         method=method,
@@ -252,6 +150,7 @@ def train(
         seeds=seeds,
         teacher=str(teacher) if teacher is not None else None,
         teacher_config=teacher_settings,
+        together=together,
     )
     folder = Path(out) if out else Path("runs") / f"{method}-{env.replace('/', '-').replace(':', '-')}-seed{seed}"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

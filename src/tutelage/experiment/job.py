@@ -1,0 +1,179 @@
+"""A job: what a user asked for, and the making of its run directories, one seed at a time or all together."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from tutelage.configs.experiment import FitConfig
+from tutelage.envs.build import make
+from tutelage.experiment.evaluate import Evaluation, evaluate
+from tutelage.experiment.files import write_json
+from tutelage.experiment.fit import Result, fit
+from tutelage.experiment.recorder import RunRecorder, load_status
+from tutelage.experiment.run import (
+    Record,
+    abstract_teacher,
+    load_role,
+    make_record,
+    read_record,
+    rebuild,
+    recorded_policies,
+    save_role,
+)
+from tutelage.experiment.sinks import Display
+from tutelage.experiment.together import evaluate_together, fit_together
+from tutelage.policies.acting import RULES
+from tutelage.registry import method_config, method_row, resolve
+from tutelage.types import Environment, Frozen, Method
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a user asked for, as kept in plan.json of the output directory: enough to carry on after a kill."""
+
+    method: str
+    env: str
+    env_options: dict[str, Any]
+    config: dict[str, Any]
+    fit: dict[str, Any]
+    seed: int
+    seeds: int
+    teacher: str | None
+    teacher_config: dict[str, Any]
+    together: bool = False
+
+    def method_config(self) -> Any:
+        return method_config(self.method, **self.config)
+
+    def teacher_job(self, seed: int) -> Job:
+        """The training of this job's own teacher."""
+        name = method_row(self.method).teacher
+        assert name is not None
+        return replace(self, method=name, config=self.teacher_config, seed=seed, seeds=1, teacher=None)
+
+
+@contextmanager
+def stoppable(recorders: Sequence[RunRecorder]) -> Iterator[None]:
+    """Ctrl-C is heard by the first recorder; at the end all are closed."""
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, recorders[0].stop) if main else None
+    try:
+        yield
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, before)
+        for recorder in recorders:
+            recorder.close()
+
+
+def run_fit(
+    path: Path, env: Environment, method: Method, config: FitConfig, seed: int, display: Display, going: bool = False
+) -> Result:
+    """Fit into a run directory, from the beginning or from its checkpoint; Ctrl-C stops between chunks."""
+    status, offset = load_status(path, env, method) if going else (None, None)
+    recorder = RunRecorder(path, config, display, offset)
+    with stoppable([recorder]):
+        result = fit(env, method, config, seed, recorder, status)
+
+    def played(role: str, act: str) -> Evaluation:
+        return evaluate(env, method.roles[role], result.params[role], config.test_episodes, seed, RULES[act])
+
+    end_run(path, result, seed, also(method, config, played))
+    return result
+
+
+def also(method: Method, config: FitConfig, played: Callable[[str, str], Evaluation]) -> dict[str, Any]:
+    """What is evaluated beside the final test, by role and by how it acts."""
+    told: dict[str, Any] = {}
+    if method.beside:
+        told["beside"] = {role: played(role, config.act).as_dict() for role in method.beside}
+    if config.act != "greedy":
+        told["greedy"] = played(method.actor, "greedy").as_dict()
+    return told
+
+
+def end_run(path: Path, result: Result, seed: int, more: dict[str, Any]) -> None:
+    """Write what a finished run is known by."""
+    for role, params in result.params.items():
+        save_role(path, role, params)
+    test = {**result.test.as_dict(), "seed": seed, "steps": result.steps, "seconds": round(result.seconds, 2)}
+    write_json(path / "eval.json", test | more)
+    for leftover in path.glob("checkpoint*.safetensors"):
+        leftover.unlink()
+
+
+def begin_run(job: Job, seed: int, path: Path, teacher: tuple[Frozen, Record] | None, display: Display) -> None:
+    """Make one run from its beginning. What can be refused is refused before anything is written."""
+    env = make(job.env, **job.env_options)
+    frozen, told = teacher or (None, None)
+    method = resolve(method_row(job.method).factory)(env, job.method_config(), frozen)
+    for note in method.notes:
+        display.say(note)
+    for role, params in frozen_roles(frozen).items() if frozen else ():
+        save_role(path, role, params)
+    write_record(job, seed, path, env, told)  # last: a directory with it can be resumed
+    run_fit(path, env, method, FitConfig(**job.fit), seed, display)
+
+
+def write_record(job: Job, seed: int, path: Path, env: Environment, teacher: Record | None) -> None:
+    """Write a run's config.json."""
+    fit = FitConfig(**job.fit)
+    record = make_record(job.method, job.env, env, job.env_options, job.method_config(), fit, seed, teacher)
+    if job.together:
+        record["device"] |= {"together": job.seeds}
+    write_json(path / "config.json", record)
+
+
+def begin_together(job: Job, folder: Path, display: Display) -> None:
+    """Make the runs of all seeds in one program. Progress is told of the first one."""
+    env = make(job.env, **job.env_options)
+    method = resolve(method_row(job.method).factory)(env, job.method_config(), None)
+    seeds = [job.seed + i for i in range(job.seeds)]
+    paths = [folder / f"seed-{seed}" for seed in seeds]
+    for note in method.notes:
+        display.say(note)
+    config = FitConfig(**job.fit)
+    for seed, path in zip(seeds, paths, strict=True):
+        write_record(job, seed, path, env, None)
+    recorders = [RunRecorder(path, config, display if path is paths[0] else Display(quiet=True)) for path in paths]
+    with stoppable(recorders):
+        results = fit_together(env, method, config, seeds, recorders)
+
+    @cache
+    def played(role: str, act: str) -> list[Evaluation]:
+        params = [result.params[role] for result in results]
+        return evaluate_together(env, method.roles[role], params, config.test_episodes, seeds, RULES[act])
+
+    def one_of(index: int, role: str, act: str) -> Evaluation:
+        return played(role, act)[index]
+
+    for i, (path, result, seed) in enumerate(zip(paths, results, seeds, strict=True)):
+        end_run(path, result, seed, also(method, config, partial(one_of, i)))
+
+
+def frozen_roles(frozen: Frozen) -> dict[str, Any]:
+    """A teacher's parameters by the roles they have in the student's run."""
+    return {("teacher" if role == frozen.actor else role): params for role, params in frozen.params.items()}
+
+
+def resume_run(path: Path, display: Display) -> None:
+    """Go on with one run; of a finished one nothing is left to do."""
+    record = read_record(path)
+    if (path / "eval.json").exists():
+        return
+    teacher = None
+    if record["teacher"]:
+        teacher = abstract_teacher(record["teacher"])
+        roles, _ = recorded_policies(record["teacher"])
+        saved = {r: load_role(path, "teacher" if r == teacher.actor else r, policy) for r, policy in roles.items()}
+        teacher = teacher._replace(params=saved)
+    env, method = rebuild(record, teacher)
+    going = (path / "checkpoint.safetensors").exists()
+    run_fit(path, env, method, FitConfig(**record["fit"]), record["seed"], display, going)

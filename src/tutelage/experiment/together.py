@@ -1,0 +1,166 @@
+"""Several seeds of one method trained together: one program, the seeds an axis of all its arrays.
+
+Small networks leave an accelerator idle: ten seeds take it little longer than one. On a CPU nothing is gained. A seed
+draws the numbers that it draws alone, so its training differs from that by rounding only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from tutelage.configs.experiment import FitConfig
+from tutelage.errors import Interrupted, NonFinite
+from tutelage.experiment.evaluate import Evaluation, play_together, player, test_key
+from tutelage.experiment.fit import Recorder, Result, Status, cadence, due, evaluation_key, log, weighed
+from tutelage.experiment.once import jit_once
+from tutelage.experiment.stage_loop import Loop, StageLoop
+from tutelage.policies.acting import RULES
+from tutelage.types import ActRule, Environment, Method, Params, Policy
+
+
+def stacked(trees: Sequence[Any]) -> Any:
+    """Trees of one shape as one, with a new first axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def of_seed(tree: Any, index: int) -> Any:
+    """One seed's part of it, a copy."""
+    return jax.tree.map(lambda x: x[index], tree)
+
+
+def fit_together(
+    env: Environment, method: Method, config: FitConfig, seeds: Sequence[int], recorders: Sequence[Recorder]
+) -> list[Result]:
+    """`fit` for several seeds at once, each with a recorder of its own.
+
+    Where it stops, by request or because a loss of some seed is no number, every seed is saved and can be resumed
+    alone.
+
+    Raises:
+        NonFinite: a loss term of a seed stopped being a number.
+        Interrupted: a recorder asked to stop.
+    """
+    roots = stacked([jax.random.key(seed) for seed in seeds])
+    play = player(env, method.roles[method.actor], config.eval_episodes, RULES[config.act], together=True)
+    state = jit_once(jax.vmap(lambda root: method.init(jax.random.fold_in(root, 0x1417))))(roots)
+    each = [Status(0, nothing(), 0, None, 0.0) for _ in seeds]
+    for index, stage in enumerate(method.stages):
+        log_every, eval_every = cadence(stage, config)
+        runner = StageLoop(env, stage, index, log_every, together=True)
+        # Done before the compiler begins: beside it, small thread pools of a CPU have blocked each other for good.
+        loop = jax.block_until_ready(runner.start(state, roots))
+        each = [s._replace(stage=index, steps=s.steps + int(s.loop.steps), loop=nothing()) for s in each]
+        seconds = runner.compile(loop, roots)
+        for recorder in recorders:
+            recorder.begin(stage)
+            recorder.compiled(stage, seconds)
+        while not runner.over(loop):
+            before = each
+            loop, each = advance(runner, loop, roots, each, log_every, recorders)
+            asked = [asks(runner, config, eval_every, *pair) for pair in zip(before, each, strict=True)]
+            each = judge(method, config, play, roots, loop, each, asked, recorders)
+            wanted = any(recorder.interrupted() for recorder in recorders)
+            save(loop, each, recorders, wanted)
+            if wanted:
+                raise Interrupted
+        state = loop.train_state
+    return tested(method, config, play, seeds, each)
+
+
+def tested(method: Method, config: FitConfig, play: Any, seeds: Sequence[int], each: Sequence[Status]) -> list[Result]:
+    """The final test of every seed's best parameters."""
+    best = [s.best.params for s in each if s.best]
+    keys, n = jax.vmap(test_key)(jnp.asarray(seeds)), config.eval_episodes
+    tests = play_together(play, stacked([params[method.actor] for params in best]), keys, config.test_episodes, n)
+    steps = [s.steps + int(s.loop.steps) for s in each]
+    return [Result(params, test, s.seconds, n) for params, test, s, n in zip(best, tests, each, steps, strict=True)]
+
+
+def nothing() -> Loop:
+    """A stage's counters at its beginning: what is kept of a seed's loop on the host."""
+    return Loop((), {}, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+
+
+def advance(
+    runner: StageLoop,
+    loop: Loop,
+    roots: PRNGKeyArray,
+    each: Sequence[Status],
+    length: int,
+    recorders: Sequence[Recorder],
+) -> tuple[Loop, list[Status]]:
+    """Run one chunk, up to the next multiple of `length` updates, and log it seed by seed."""
+    lead = max(int(s.loop.update) for s in each)
+    began = time.perf_counter()
+    loop, rows = runner.run(loop, roots, (lead // length + 1) * length)
+    seconds = time.perf_counter() - began
+    updates, steps = np.asarray(loop.update), np.asarray(loop.steps)
+    following, broken = [], []
+    for i, (status, recorder) in enumerate(zip(each, recorders, strict=True)):
+        made = int(updates[i]) - int(status.loop.update)
+        now = status._replace(loop=nothing()._replace(update=updates[i], steps=steps[i]))
+        following.append(now._replace(seconds=status.seconds + (seconds if made else 0.0)))
+        if made:
+            try:
+                log(runner.stage, following[i], {k: v[:made, i] for k, v in rows.items()}, seconds, recorder)
+            except NonFinite as error:
+                broken.append((i, error))
+    if broken:
+        save(loop, following, recorders, True, [i for i, _ in broken])
+        raise NonFinite("; ".join(f"seed {i + 1} of {len(each)}: {error}" for i, error in broken))
+    return loop, following
+
+
+def asks(runner: StageLoop, config: FitConfig, every: int, before: Status, now: Status) -> bool:
+    """Whether a seed that has gone on is to be evaluated: it is time to, or it is through with the stage."""
+    count = lambda status: due(runner.stage, status.loop, every, config.evaluations)
+    went_on = int(now.loop.update) > int(before.loop.update)
+    return runner.stage.evaluated and went_on and (count(now) > count(before) or runner.over(now.loop))
+
+
+def judge(
+    method: Method,
+    config: FitConfig,
+    play: Any,
+    roots: PRNGKeyArray,
+    loop: Loop,
+    each: Sequence[Status],
+    asked: Sequence[bool],
+    recorders: Sequence[Recorder],
+) -> list[Status]:
+    """Evaluate the seeds that are asked for, and keep the best parameters of each."""
+    if not any(asked):
+        return list(each)
+    params, stage, n = jax.vmap(method.params)(loop.train_state), each[0].stage, config.eval_episodes
+    keys = jax.vmap(lambda root, update: evaluation_key(root, stage, update))(roots, loop.update)
+    results = play_together(play, params[method.actor], keys, n, n)
+    return [
+        weighed(status, method, result, partial(of_seed, params, i), recorder) if wanted else status
+        for i, (status, result, wanted, recorder) in enumerate(zip(each, results, asked, recorders, strict=True))
+    ]
+
+
+def save(
+    loop: Loop, each: Sequence[Status], recorders: Sequence[Recorder], wanted: bool, but: Sequence[int] = ()
+) -> None:
+    """Offer every seed's state to its recorder, but for those whose numbers broke."""
+    for i, (status, recorder) in enumerate(zip(each, recorders, strict=True)):
+        if i not in but and (wanted or recorder.due()):
+            recorder.checkpoint(status._replace(loop=of_seed(loop, i)), wanted)
+
+
+def evaluate_together(
+    env: Environment, policy: Policy, params: Sequence[Params], episodes: int, seeds: Sequence[int], act: ActRule
+) -> list[Evaluation]:
+    """`evaluate` for one policy with several parameters, each with a seed of its own."""
+    n = min(episodes, 32)
+    keys = jax.vmap(test_key)(jnp.asarray(seeds))
+    return play_together(player(env, policy, n, act, together=True), stacked(params), keys, episodes, n)

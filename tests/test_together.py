@@ -1,0 +1,93 @@
+"""Seeds trained together: each draws, learns and ends as it does alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tutelage
+from helpers import BREAKS, QUICK, TINY, Silent, Uneven, build, lines_of
+from tutelage import BadInput, FitConfig
+from tutelage.errors import Interrupted, NonFinite
+from tutelage.experiment.fit import fit
+from tutelage.experiment.job import RunRecorder
+from tutelage.experiment.together import fit_together
+
+GRU = {**TINY, "core": "gru", "size": "width=4", "rollout": 5, "chunk": 5, "steps": 1000}
+
+
+def numbers_agree(some, others):
+    """Records of two trainings, but for the clock."""
+    assert len(some) == len(others)
+    for a, b in zip(some, others, strict=True):
+        assert a.keys() == b.keys()
+        for name in a.keys() - {"seconds"}:
+            if isinstance(a[name], str):
+                assert a[name] == b[name]
+            else:
+                np.testing.assert_allclose(a[name], b[name], rtol=2e-3, atol=2e-4, err_msg=name)
+
+
+def test_a_seed_learns_together_what_it_learns_alone(tmp_path):
+    settings = dict(seed=2, seeds=3, quiet=True, fit=QUICK, **GRU)
+    alone = tutelage.train("mappo", "probe/memory", out=tmp_path / "alone", **settings)
+    runs = tutelage.train("mappo", "probe/memory", out=tmp_path / "together", together=True, **settings)
+    assert [run.path.name for run in runs] == ["seed-2", "seed-3", "seed-4"]
+    for run, other in zip(runs, alone, strict=True):
+        numbers_agree(lines_of(run.path), lines_of(other.path))
+        assert run.test["success_rate"] == pytest.approx(other.test["success_rate"], abs=0.04)
+        assert run.record["device"]["together"] == 3 and "together" not in other.record["device"]
+        assert {p.name for p in run.path.iterdir()} == {p.name for p in other.path.iterdir()}
+    assert lines_of(runs[0].path) != lines_of(runs[1].path)
+
+
+def test_seeds_that_are_through_wait_for_the_last():
+    env, config = Uneven(), FitConfig(3, 16, 16)
+    method = build("mappo", env, **{**TINY, "steps": 600})
+    together = [Silent() for _ in range(4)]
+    results = fit_together(env, method, config, range(4), together)
+    assert len({recorder.records[-1]["update"] for recorder in together}) > 1  # or nobody had to wait
+    for seed, (result, recorder) in enumerate(zip(results, together, strict=True)):
+        alone = Silent()
+        assert fit(env, method, config, seed, alone).steps == result.steps
+        numbers_agree(recorder.records, alone.records)
+        numbers_agree(recorder.evaluations, alone.evaluations)
+
+
+def test_what_is_tested_beside_the_final_test_is_tested_of_every_seed(tmp_path):
+    settings = dict(seeds=2, quiet=True, fit=FitConfig(2, 16, 32, act="sample"), **GRU)
+    alone = tutelage.train("mappo", "probe/memory", out=tmp_path / "alone", **settings)
+    runs = tutelage.train("mappo", "probe/memory", out=tmp_path / "together", together=True, **settings)
+    for run, other in zip(runs, alone, strict=True):
+        assert run.test["greedy"]["success_rate"] == pytest.approx(other.test["greedy"]["success_rate"], abs=0.04)
+
+
+def test_stopped_together_they_are_resumed_one_by_one(tmp_path, monkeypatch):
+    train = lambda out: tutelage.train(
+        "mappo", "probe/memory", out=out, seeds=2, together=True, quiet=True, fit=QUICK, **GRU
+    )
+    whole = train(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(RunRecorder, "interrupted", lambda self: len(lines_of(self.path)) > 6)
+        with pytest.raises(Interrupted, match="tutelage resume"):
+            train(tmp_path / "stopped")
+    assert len([*(tmp_path / "stopped").glob("seed-*/checkpoint.safetensors")]) == 2
+    for run, other in zip(tutelage.resume(tmp_path / "stopped", quiet=True), whole, strict=True):
+        numbers_agree(lines_of(run.path), lines_of(other.path))
+
+
+def test_a_loss_that_is_no_number_names_the_seed_and_spoils_no_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setitem(BREAKS, "on", True)
+    out = tmp_path / "runs"
+    with pytest.raises(NonFinite, match=r"seed 1 of 2: policy became nan in update \d+ of stage train; seed 2 of 2"):
+        tutelage.train("helpers:breaking", "probe/action", out=out, seeds=2, together=True, quiet=True, **TINY)
+    assert not [*out.glob("seed-*/checkpoint.safetensors")]
+
+
+@pytest.mark.parametrize(
+    ("method", "seeds", "why"), [("mappo", 1, "seeds = 1, must be at least 2"), ("bc", 2, "bc has a teacher")]
+)
+def test_what_cannot_be_trained_together_is_refused(tmp_path, method, seeds, why):
+    with pytest.raises(BadInput, match=why):
+        tutelage.train(method, "probe/action", out=tmp_path / "run", seeds=seeds, together=True, quiet=True)
+    assert not (tmp_path / "run").exists()
