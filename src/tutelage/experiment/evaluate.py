@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.data.collect import begin
 from tutelage.data.episodes import Episodes, play_on
@@ -71,9 +71,8 @@ def play_together(
     play: Callable[[Params, PRNGKeyArray], Episodes], params: Params, keys: PRNGKeyArray, episodes: int, n: int
 ) -> list[Evaluation]:
     """`play_episodes` for several seeds at once: leaves of `params` and `keys` have them as their first axis."""
-    rounds = -(-episodes // n)
-    folded = [jax.vmap(lambda key: jax.random.fold_in(key, i))(keys) for i in range(rounds)]  # noqa: B023
-    parts = [jax.device_get(play(params, key)) for key in folded]
+    rounds, folded = -(-episodes // n), jax.vmap(jax.random.fold_in, (0, None))
+    parts = [jax.device_get(play(params, folded(keys, i))) for i in range(rounds)]
     return [summed([Episodes(*(x[s] for x in part)) for part in parts], episodes) for s in range(keys.shape[0])]
 
 
@@ -116,6 +115,6 @@ def evaluate(
     return play_episodes(player(env, policy, n, act), params, test_key(seed), episodes, n)
 
 
-def test_key(seed: Any) -> PRNGKeyArray:
+def test_key(seed: int | Array) -> PRNGKeyArray:
     """The key of final tests: never used in training."""
     return jax.random.fold_in(jax.random.key(seed), 0x7E57)

@@ -52,6 +52,18 @@ class Job:
     def method_config(self) -> Any:
         return method_config(self.method, **self.config)
 
+    def path(self, folder: Path, seed: int) -> Path:
+        """Where a seed's run lies in the output directory."""
+        return folder if self.seeds == 1 else folder / f"seed-{seed}"
+
+    def made(self, teacher: Frozen | None, display: Display) -> tuple[Environment, Method, FitConfig]:
+        """What is to be trained; its notes are told."""
+        env = make(self.env, **self.env_options)
+        method = resolve(method_row(self.method).factory)(env, self.method_config(), teacher)
+        for note in method.notes:
+            display.say(note)
+        return env, method, FitConfig(**self.fit)
+
     def teacher_job(self, seed: int) -> Job:
         """The training of this job's own teacher."""
         name = method_row(self.method).teacher
@@ -111,21 +123,17 @@ def end_run(path: Path, result: Result, seed: int, more: dict[str, Any]) -> None
 
 def begin_run(job: Job, seed: int, path: Path, teacher: tuple[Frozen, Record] | None, display: Display) -> None:
     """Make one run from its beginning. What can be refused is refused before anything is written."""
-    env = make(job.env, **job.env_options)
     frozen, told = teacher or (None, None)
-    method = resolve(method_row(job.method).factory)(env, job.method_config(), frozen)
-    for note in method.notes:
-        display.say(note)
+    env, method, config = job.made(frozen, display)
     for role, params in frozen_roles(frozen).items() if frozen else ():
         save_role(path, role, params)
-    write_record(job, seed, path, env, told)  # last: a directory with it can be resumed
-    run_fit(path, env, method, FitConfig(**job.fit), seed, display)
+    write_record(job, seed, path, env, config, told)  # last: a directory with it can be resumed
+    run_fit(path, env, method, config, seed, display)
 
 
-def write_record(job: Job, seed: int, path: Path, env: Environment, teacher: Record | None) -> None:
+def write_record(job: Job, seed: int, path: Path, env: Environment, config: FitConfig, teacher: Record | None) -> None:
     """Write a run's config.json."""
-    fit = FitConfig(**job.fit)
-    record = make_record(job.method, job.env, env, job.env_options, job.method_config(), fit, seed, teacher)
+    record = make_record(job.method, job.env, env, job.env_options, job.method_config(), config, seed, teacher)
     if job.together:
         record["device"] |= {"together": job.seeds}
     write_json(path / "config.json", record)
@@ -133,15 +141,11 @@ def write_record(job: Job, seed: int, path: Path, env: Environment, teacher: Rec
 
 def begin_together(job: Job, folder: Path, display: Display) -> None:
     """Make the runs of all seeds in one program. Progress is told of the first one."""
-    env = make(job.env, **job.env_options)
-    method = resolve(method_row(job.method).factory)(env, job.method_config(), None)
-    seeds = [job.seed + i for i in range(job.seeds)]
-    paths = [folder / f"seed-{seed}" for seed in seeds]
-    for note in method.notes:
-        display.say(note)
-    config = FitConfig(**job.fit)
+    env, method, config = job.made(None, display)
+    seeds = range(job.seed, job.seed + job.seeds)
+    paths = [job.path(folder, seed) for seed in seeds]
     for seed, path in zip(seeds, paths, strict=True):
-        write_record(job, seed, path, env, None)
+        write_record(job, seed, path, env, config, None)
     recorders = [RunRecorder(path, config, display if path is paths[0] else Display(quiet=True)) for path in paths]
     with stoppable(recorders):
         results = fit_together(env, method, config, seeds, recorders)

@@ -78,10 +78,17 @@ def fit_together(
 def tested(method: Method, config: FitConfig, play: Any, seeds: Sequence[int], each: Sequence[Status]) -> list[Result]:
     """The final test of every seed's best parameters."""
     best = [s.best.params for s in each if s.best]
-    keys, n = jax.vmap(test_key)(jnp.asarray(seeds)), config.eval_episodes
-    tests = play_together(play, stacked([params[method.actor] for params in best]), keys, config.test_episodes, n)
-    steps = [s.steps + int(s.loop.steps) for s in each]
-    return [Result(params, test, s.seconds, n) for params, test, s, n in zip(best, tests, each, steps, strict=True)]
+    acting, n = stacked([params[method.actor] for params in best]), config.eval_episodes
+    tests = play_together(play, acting, test_keys(seeds), config.test_episodes, n)
+    return [
+        Result(params, test, s.seconds, s.steps + int(s.loop.steps))
+        for params, test, s in zip(best, tests, each, strict=True)
+    ]
+
+
+def test_keys(seeds: Sequence[int]) -> PRNGKeyArray:
+    """The keys of final tests."""
+    return jax.vmap(test_key)(jnp.asarray(seeds))
 
 
 def nothing() -> Loop:
@@ -162,5 +169,4 @@ def evaluate_together(
 ) -> list[Evaluation]:
     """`evaluate` for one policy with several parameters, each with a seed of its own."""
     n = min(episodes, 32)
-    keys = jax.vmap(test_key)(jnp.asarray(seeds))
-    return play_together(player(env, policy, n, act, together=True), stacked(params), keys, episodes, n)
+    return play_together(player(env, policy, n, act, together=True), stacked(params), test_keys(seeds), episodes, n)

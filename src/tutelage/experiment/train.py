@@ -35,11 +35,11 @@ def carry_on(job: Job, folder: Path, display: Display) -> list[LoadedRun]:
 def finish(job: Job, folder: Path, display: Display) -> list[LoadedRun]:
     """`carry_on` without its advice."""
     runs = []
-    if job.together and not any((folder / f"seed-{job.seed + i}" / "config.json").exists() for i in range(job.seeds)):
+    paths = [job.path(folder, job.seed + index) for index in range(job.seeds)]
+    if job.together and not any((path / "config.json").exists() for path in paths):
         begin_together(job, folder, display)
-    for index in range(job.seeds):
+    for index, path in enumerate(paths):
         seed = job.seed + index
-        path = folder if job.seeds == 1 else folder / f"seed-{seed}"
         if (path / "config.json").exists():
             resume_run(path, display)
         else:
