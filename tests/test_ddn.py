@@ -69,12 +69,18 @@ def batch_of(**changes):
     return data._replace(carry=data.carry[0]), data.carry[1]
 
 
+def taught(parts, student, teacher, data, carry, seen=None):
+    """What students are told; a teacher that has seen other data first reads those."""
+    go = lambda s, t, data, seen, carry: D.taught(parts, s, parts.td.read(t, seen), data, carry)[1]
+    return jax.jit(go)(student, teacher, data, seen or data, carry)
+
+
 def test_the_student_reads_no_state_and_the_teacher_does():
     method, _, state = trained()
     params = method.params(state)
     steps = make_steps(make("probe/coordination").spec, (4,))
     other = steps._replace(state=steps.state + 1)
-    scores = lambda role, ts: method.roles[role].step(
+    scores = lambda role, ts: jax.jit(method.roles[role].step)(
         params[role], method.roles[role].carry(4), ts, jax.random.key(0)
     )[1].scores  # fmt: skip
     assert_same(scores("student", steps), scores("student", other))
@@ -95,7 +101,7 @@ def test_a_student_equal_to_its_teacher_has_nothing_to_learn():
     _, parts, state = trained()
     data, carry = batch_of()
     student, teacher = state.learning.student.params, state.learning.teacher.params["agent"]
-    told = D.taught(parts, student, parts.td.read(teacher, data), data, carry)[1]
+    told = taught(parts, student, teacher, data, carry)
     assert set(told) == {"student_encoder", "student_features", "student_values"} and min(told.values()) > 0
     out = unroll(parts.student, student, carry, data.steps, data.steps.first)
     same = out._replace(features=(*out.features, C.first_layer(parts.student, student, data.steps)))
@@ -122,7 +128,7 @@ def test_the_dead_and_unavailable_actions_teach_nothing():
     avail = np.ones(data.steps.avail.shape, bool)
     avail[..., 2] = False
     steps = data.steps._replace(alive=jnp.asarray(alive), avail=jnp.asarray(avail))
-    told = lambda data: D.taught(parts, student, parts.td.read(teacher, data), data, carry)[1]
+    told = lambda data: taught(parts, student, teacher, data, carry)
     clean = told(data._replace(steps=steps))
     obs = np.array(steps.obs)
     obs[~alive] = 30.0  # what a dead agent would see
@@ -213,7 +219,7 @@ def test_padding_teaches_nothing_and_surprises_nobody():
 
     def told(steps):
         part = data._replace(steps=steps, counts=counts)
-        own = D.taught(parts, student, parts.td.read(teacher, part._replace(steps=data.steps)), part, carry)[1]
+        own = taught(parts, student, teacher, part, carry, seen=part._replace(steps=data.steps))
         _, predictor, errors, about = D.wonder(parts, state.learning, state, part, jax.random.key(1), 1e-3)
         return own, predictor.params, errors, about["novelty"]
 

@@ -225,7 +225,7 @@ GOALS = ["smax/2s3z", "smax/MMM2", "smax/2s_vs_1sc", "mpe/simple_spread", "mpe/s
 def test_goals_have_their_shapes_and_are_the_same_one_by_one_and_in_a_batch(name):
     env = build(name)
     vector = batch(env, 4, goals=True)
-    state, ts = vector.reset(jax.random.key(0))
+    state, ts = jax.jit(vector.reset)(jax.random.key(0))
     n, goals = env.spec.n_agents, ts.goals
     m, f = goals.features.shape[2:]
     for x, shape in zip(goals, ((4, n, m, f), *[(4, n, m)] * 4), strict=True):
@@ -233,10 +233,11 @@ def test_goals_have_their_shapes_and_are_the_same_one_by_one_and_in_a_batch(name
     assert goals.valid.any()
     if name.split("/")[0] in ("smax", "predator_prey", "marine"):  # elsewhere a place can be held, a region seen again
         assert not (goals.valid & goals.reached).any()
-    state, ts = vector.step(jax.random.key(1), state, ts, jax.numpy.zeros((4, n), int))
+    state, ts = jax.jit(vector.step)(jax.random.key(1), state, ts, jax.numpy.zeros((4, n), int))
     if "fire" not in name:  # whose replay drops what goals need not
         one = jax.tree.map(lambda x: x[2], vector.pack(state))
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a[2], b, rtol=1e-4, atol=1e-5), ts.goals, env.goals(one))
+        alone = jax.jit(env.goals)(one)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a[2], b, rtol=1e-4, atol=1e-5), ts.goals, alone)
 
 
 def test_goals_of_battles_and_hunts_are_whom_to_bring_down():

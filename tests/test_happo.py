@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,21 +38,23 @@ def test_the_team_finds_what_pays(name, best, core):
         assert (np.asarray(scores.argmax(-1))[np.asarray(steps.first)] == best).all()
 
 
+@cache
 def before_and_after(lr):
     env = make("probe/coordination")
     config = method_config("happo", **{**LEARNS, "anneal": False})
     cast, method = H.build(env, config), H.happo(env, config)
-    state = method.init(jax.random.key(0))
+    state = jax.jit(method.init)(jax.random.key(0))
     rollout = one_rollout(env, method.stages[0].behaviours["actor"], state)
     whole = PpoState(H.Learner(H.apart(cast, state.actors.params), ()), state.critic, state.returns)
-    batch = prepare(cast.parts, whole, rollout)[1]
+    batch = jax.jit(lambda s, r: prepare(cast.parts, s, r)[1])(whole, rollout)
     actors, factor, _ = jax.jit(lambda a, b: H.improve_agents(cast, a, b, jax.random.key(1), lr))(state.actors, batch)
     return cast, state, batch, actors, factor
 
 
 def test_the_factor_is_the_product_of_all_agents_ratios():
     cast, state, batch, actors, factor = before_and_after(0.01)
-    scores = unroll(cast.parts.actor, H.apart(cast, actors.params), (), batch.inputs, batch.inputs.first).scores
+    params = H.apart(cast, actors.params)
+    scores = jax.jit(lambda p, x: unroll(cast.parts.actor, p, (), x, x.first).scores)(params, batch.inputs)
     went = jnp.where(batch.alive, log_prob_of(scores, batch.action) - batch.log_prob, 0.0).sum(-1)
     assert_close(factor, jnp.exp(went), 1e-4)
     assert float(jnp.abs(went).max()) > 0.01

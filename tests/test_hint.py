@@ -34,12 +34,22 @@ SMALL = dict(core="mlp", size="width=8", teacher_width=8, pair_width=8, envs=8, 
 LEVEL = "fire_commander/5x5"
 
 
+LEARNING = {"explain", "filter_own", "labels", "lam", "margin", "off_policy", "renew", "shaping", "sharpness",
+            "student_entropy", "temperature"}  # fmt: skip
+"""Settings that change nothing of what is played: what was played once does for all of them."""
+
+
 @cache
-def played(**changes):
-    """Parts, state and one rollout of each on a small level."""
-    env = make(LEVEL, radio=True, max_steps=30)
-    config = HintConfig(**{**SMALL, **changes})
-    method, cast = H.hint(env, config), H.build(env, config)
+def made(**changes):
+    """The method and its parts on a small level."""
+    env, config = make(LEVEL, radio=True, max_steps=30), HintConfig(**{**SMALL, **changes})
+    return env, H.hint(env, config), H.build(env, config)
+
+
+@cache
+def lived(**changes):
+    """State and one rollout of each."""
+    env, method, _ = made(**changes)
     state = jax.jit(method.init)(jax.random.key(0))
     # The heads of new networks say almost nothing: larger weights tell goals and agents apart.
     louder = lambda tree: jax.tree.map(lambda x: 5 * x, tree)
@@ -55,7 +65,36 @@ def played(**changes):
         go = jax.jit(lambda s, h, k, b=b, v=vector: play(v, b, s, 0.0, h, k))
         here, _ = go(state, here, jax.random.key(7))  # so that episodes are under way, and some end
         rollouts[name] = go(state, here, jax.random.key(8))[1]
-    return method, cast, state, rollouts
+    return state, rollouts
+
+
+def played(**changes):
+    """Method, parts, state and one rollout of each."""
+    plays = {k: v for k, v in changes.items() if k not in LEARNING and (k, v) != ("filter_student", "none")}
+    return *made(**changes)[1:], *lived(**plays)
+
+
+@cache
+def explained(**changes):
+    """What the teacher's rollout says, and the students'."""
+    _, cast, state, rollouts = played(**changes)
+
+    def explain(params, drawn, mine, key):
+        return X.of_teacher(cast.parts, params, drawn), X.of_students(cast.parts, params, mine, key)
+
+    return jax.jit(explain)(state.teacher.params, rollouts["teacher"], rollouts["student"], jax.random.key(0))
+
+
+def lesson(parts, *told):
+    return jax.jit(lambda *x: T.lesson(parts, *x))(*told, 1.0)
+
+
+def labels(parts, told):
+    return np.asarray(jax.jit(lambda told: S.labels(parts, told))(told))
+
+
+def teach(parts, teacher, told, value, own, *played):
+    return jax.jit(lambda *x: S.teach(parts, *x[:3], own, *x[3:]))(teacher, told, value, *played)
 
 
 # ---- V-trace ---------------------------------------------------------------------------------------------------------
@@ -148,8 +187,8 @@ def test_a_goal_that_another_has_is_less_likely_but_no_goal_is_not():
 
 def test_goals_along_steps_are_those_of_play_and_do_not_come_back():
     """given -> goal of every step, as the policy itself goes on: what dies is none until the next decision."""
-    _, cast, state, rollouts = played()
-    own = X.of_teacher(cast.parts, state.teacher.params, rollouts["teacher"])
+    _, _, _, rollouts = played()
+    own = explained()[0]
     due = rollouts["teacher"].out.due
     since = np.cumsum(np.asarray(due), 0) > 0  # before the first decision goals are an earlier rollout's
     valid = np.asarray(own.valid)
@@ -172,7 +211,7 @@ def test_a_flat_teacher_never_gives_goals():
 # ---- pseudo off-policy learning --------------------------------------------------------------------------------------
 def test_the_posterior_is_over_possible_goals_and_explains_what_was_done():
     _, cast, state, rollouts = played()
-    told = X.of_students(cast.parts, state.teacher.params, rollouts["student"], jax.random.key(0))
+    told = explained()[1]
     some = np.asarray(told.some)
     choice = np.asarray(told.choice)[some]
     assert np.allclose(choice.sum(-1), 1, atol=1e-5) and (np.asarray(told.high) <= 1).all()
@@ -199,8 +238,8 @@ def test_the_posterior_is_over_possible_goals_and_explains_what_was_done():
 
 
 def test_ratios_are_per_agent_and_one_on_own_data():
-    _, cast, state, rollouts = played()
-    own = X.of_teacher(cast.parts, state.teacher.params, rollouts["teacher"])
+    _, cast, state, _ = played()
+    own = explained()[0]
     assert (np.asarray(own.ratio) == 1).all() and (np.asarray(own.high) == 1).all()
     tree, steps = cast.parts.tree, jax.tree.map(lambda x: x[:-1], own.steps)
     logits = execute(tree, state.teacher.executor.params, tree.seen.read(steps), held(steps.goals, own.goal[:-1]),
@@ -208,13 +247,12 @@ def test_ratios_are_per_agent_and_one_on_own_data():
     played_for = np.asarray(own.valid)  # the action at an ending step is ignored
     found = np.asarray(log_prob_of(logits, own.steps.action[1:]))
     assert_close(found[played_for], np.asarray(own.old)[played_for], 1e-3)
-    other = X.of_students(cast.parts, state.teacher.params, rollouts["student"], jax.random.key(0))
+    other = explained()[1]
     assert other.ratio.shape == own.ratio.shape and len(np.unique(np.asarray(other.ratio)[0, 0])) == 3
 
 
 def test_relabelled_goals_are_the_coordinators_own():
-    _, cast, state, rollouts = played(explain="relabel")
-    told = X.of_students(cast.parts, state.teacher.params, rollouts["student"], jax.random.key(0))
+    told = explained(explain="relabel")[1]
     assert set(np.unique(np.asarray(told.choice))) == {0.0, 1.0}
     assert (np.asarray(told.choice).argmax(-1) == np.asarray(told.given)).all()
 
@@ -236,8 +274,8 @@ def test_what_a_goal_earned_is_summed_to_the_next_decision_and_bootstrapped_ther
 
 def test_goals_given_at_every_step_have_the_teams_generalised_advantage():
     """So the coordinator's credit reaches beyond its next decision, as far as the executors' does."""
-    _, cast, state, rollouts = played()
-    told, config = X.of_teacher(cast.parts, state.teacher.params, rollouts["teacher"]), cast.parts.config
+    _, cast, state, _ = played()
+    told, config = explained()[0], cast.parts.config
     when, some = X.decisions(told.valid, told.valid, 1)
     goal = X.at(when, told.goal[:-1])
     choice = jax.nn.one_hot(goal, cast.parts.tree.goals + 1)
@@ -245,14 +283,14 @@ def test_goals_given_at_every_step_have_the_teams_generalised_advantage():
     value = T.team_value(cast.parts, state.teacher.values.params["team"], state.teacher.returns, told.steps.state)
     steps, some = told.steps, np.asarray(some)
     expected = gae(steps.reward[1:], steps.discount[1:], value, told.valid, config.gamma, config.lam)
-    found = T.lesson(cast.parts, state.teacher, told, 1.0).high_advantage
+    found = lesson(cast.parts, state.teacher, told).high_advantage
     assert some.sum() == told.valid.sum()
     np.testing.assert_allclose(found[some], X.at(told.when, expected)[some], rtol=1e-4, atol=1e-4)
 
 
 def test_shaping_is_of_the_goal_that_is_held_and_completion_counts_once():
-    _, cast, state, rollouts = played()
-    told = X.of_teacher(cast.parts, state.teacher.params, rollouts["teacher"])
+    _, cast, _, _ = played()
+    told = explained()[0]
     paid, goals = np.asarray(progress(told.steps.goals, told.goal[:-1], told.steps.first[:-1], 0.99)), told.steps.goals
     goal = np.asarray(told.goal)[:-1]
     assert (paid[goal == cast.parts.tree.goals] == 0).all()
@@ -282,10 +320,10 @@ def test_what_a_goal_pays_ends_with_it():
     found = {}
     for shaping in (0.0, 1.0):
         _, cast, state, rollouts = played(shaping=shaping, lam=1.0)
-        told = X.of_teacher(cast.parts, state.teacher.params, rollouts["teacher"])
+        told = explained()[0]
         values = state.teacher.values
         blank = values._replace(params=jax.tree.map(jnp.zeros_like, values.params))
-        found[shaping] = np.asarray(T.lesson(cast.parts, state.teacher._replace(values=blank), told, 1.0).advantage)
+        found[shaping] = np.asarray(lesson(cast.parts, state.teacher._replace(values=blank), told).advantage)
     pays = np.asarray(progress(told.steps.goals, told.goal[:-1], told.steps.first[:-1], 0.99))
     goal, due, valid = np.asarray(told.goal), np.asarray(rollouts["teacher"].out.due), np.asarray(told.valid)
     steps, episodes, agents = pays.shape
@@ -298,10 +336,10 @@ def test_what_a_goal_pays_ends_with_it():
 
 
 def test_one_agent_alone_can_tell_that_the_team_was_not_the_teacher():
-    _, cast, state, rollouts = played()
-    told = X.of_students(cast.parts, state.teacher.params, rollouts["student"], jax.random.key(0))
+    _, cast, state, _ = played()
+    told = explained()[1]
     one = told._replace(ratio=jnp.full(told.ratio.shape, 9.0).at[..., 0].set(0.0))
-    found = T.lesson(cast.parts, state.teacher, one, 1.0)
+    found = lesson(cast.parts, state.teacher, one)
     value = T.team_value(cast.parts, state.teacher.values.params["team"], state.teacher.returns, found.state)
     assert_close(found.team[np.asarray(told.valid)], value[np.asarray(told.valid)])
     assert (np.asarray(found.weight)[..., 0] == 0).all() and (np.asarray(found.weight)[..., 1:] == 1).all()
@@ -340,8 +378,7 @@ def test_the_margin_reaches_the_filters():
     kept = []
     for margin in (-1e9, 1e9):
         _, cast, state, rollouts = played(margin=margin)
-        own = X.of_teacher(cast.parts, state.teacher.params, rollouts["teacher"])
-        other = X.of_students(cast.parts, state.teacher.params, rollouts["student"], jax.random.key(0))
+        own, other = explained()
         told = H.taught(cast, state, own, other, rollouts, jax.random.key(0))[2]
         kept.append([float(told["kept_own"]), float(told["kept_student"])])
     assert kept[0] == [1, 1] and max(kept[1]) < 0.9, "only victories, and acts that agreed and paid"
@@ -358,8 +395,8 @@ def test_victories_are_known_backwards_to_their_episodes_start():
 
 def test_labels_are_what_the_teacher_would_do_now():
     _, cast, state, rollouts = played()
-    told, params = X.of_teacher(cast.parts, state.teacher.params, rollouts["teacher"]), state.teacher.params
-    of = lambda **changes: np.asarray(S.labels(played(**changes)[1].parts, told))
+    told, params = explained()[0], state.teacher.params
+    of = lambda **changes: labels(made(**changes)[-1].parts, told)
     best, greedy = of(labels="best"), teacher_policy(cast.parts.tree, explore=False)
     for t in (0, 7):
         now = jax.tree.map(lambda x, t=t: x[t], told.steps)
@@ -388,11 +425,11 @@ def test_labels_are_what_the_teacher_would_do_now():
 
 def test_a_temperature_sharpens_labels():
     _, cast, state, rollouts = played()
-    told, drawn = X.of_teacher(cast.parts, state.teacher.params, rollouts["teacher"]), rollouts["teacher"].log_prob
+    told, drawn = explained()[0], rollouts["teacher"].log_prob
 
     def at(temperature):
         parts = cast.parts._replace(config=replace(cast.parts.config, temperature=temperature))
-        taught = S.teach(parts, state.teacher, told, state.value.params, False, drawn, ())
+        taught = teach(parts, state.teacher, told, state.value.params, False, drawn, ())
         return np.asarray(jax.nn.softmax(taught.label))
 
     squared = at(1.0) ** 2
@@ -423,13 +460,12 @@ def test_with_the_goal_summed_out_acts_tell_which_goal_is_likely():
 
 def test_labels_forget_what_was_done_as_fast_as_asked():
     """Acts are changed before labels are made: with goals given anew at every step, nothing after them changes."""
-    _, cast, state, rollouts = played()
-    told = X.of_teacher(cast.parts, state.teacher.params, rollouts["teacher"])
+    told = explained()[0]
     first = told.steps.avail.argmax(-1)[:-1]
     other = told._replace(steps=told.steps._replace(action=told.steps.action.at[1:].set(first)))
 
     def at(renew, told):
-        return np.asarray(S.labels(played(labels="all", renew=renew)[1].parts, told))
+        return labels(made(labels="all", renew=renew)[-1].parts, told)
 
     assert_close(at(1.0, told), at(1.0, other), 1e-6)
     assert_close(at(0.2, told)[0], at(0.2, other)[0], 1e-6)
@@ -439,7 +475,7 @@ def test_labels_forget_what_was_done_as_fast_as_asked():
 def test_an_own_episode_that_was_cut_off_earned_nothing_more():
     """Teacher's values of 1,000: worth learning wherever the end is not known, whatever students do."""
     _, cast, state, rollouts = played(filter_own="episode")
-    told = X.of_teacher(cast.parts, state.teacher.params, rollouts["teacher"])
+    told = explained()[0]
 
     def bias(learner, key, value):
         net = learner.params[key] if key else learner.params
@@ -448,7 +484,7 @@ def test_an_own_episode_that_was_cut_off_earned_nothing_more():
 
     teacher = state.teacher._replace(values=bias(state.teacher.values, "team", 1000.0))
     students, drawn = bias(state.value, "", 50.0), rollouts["teacher"]
-    found = S.teach(cast.parts, teacher, told, students.params, False, drawn.log_prob, ())
+    found = teach(cast.parts, teacher, told, students.params, False, drawn.log_prob, ())
     last, valid = np.asarray(told.steps.last)[1:], np.asarray(told.valid)
     failed = last & ~np.asarray(told.steps.success)[1:] & valid
     lost, keep = np.zeros(valid.shape, bool), np.asarray(found.keep).any(-1)
@@ -463,8 +499,8 @@ def test_without_filter_and_off_policy_it_is_dagger():
                     temperature=1.0)  # fmt: skip
     _, cast, state, rollouts = played(**settings)
     parts = cast.parts
-    other = X.of_students(parts, state.teacher.params, rollouts["student"], jax.random.key(0))
-    taught = S.teach(parts, state.teacher, other, state.value.params, True, rollouts["student"].log_prob, ())
+    other = explained()[1]
+    taught = teach(parts, state.teacher, other, state.value.params, True, rollouts["student"].log_prob, ())
     assert_same(taught.keep, np.asarray(other.valid)[..., None] & np.asarray(other.steps.alive[:-1]))
     loss, told = S.student_loss(parts.config, cast.student, state.student.params, taught)
     assert np.isclose(loss, told["student_kl"])
@@ -480,14 +516,14 @@ def test_the_ppo_term_is_about_what_students_did_and_of_the_latest_iteration_alo
     _, cast, state, rollouts = played(rl=1.0, core="gru")
     parts, mine = cast.parts, rollouts["student"]
     other = X.of_students(parts, state.teacher.params, mine, jax.random.key(0))
-    taught = S.teach(parts, state.teacher, other, state.value.params, True, mine.log_prob, mine.carry)
+    taught = teach(parts, state.teacher, other, state.value.params, True, mine.log_prob, mine.carry)
     scores = unroll(cast.student, state.student.params, taught.carry, taught.steps, taught.steps.first).scores
     done = np.asarray(taught.own)
     found = np.asarray(log_prob_of(scores, taught.action))
     assert_close(found[done], np.asarray(mine.log_prob)[done], 1e-4)
-    own = X.of_teacher(parts, state.teacher.params, rollouts["teacher"])
+    own = explained(rl=1.0, core="gru")[0]
     drawn = rollouts["teacher"]
-    theirs = S.teach(parts, state.teacher, own, state.value.params, False, drawn.log_prob, drawn.carry[1])
+    theirs = teach(parts, state.teacher, own, state.value.params, False, drawn.log_prob, drawn.carry[1])
     assert done.any() and not np.asarray(theirs.own).any()
 
     both = S.joined(theirs, taught)
@@ -593,7 +629,7 @@ def test_bad_settings_are_refused_by_name():
         with pytest.raises(BadInput, match=text):
             HintConfig(**settings)
     with pytest.raises(BadInput, match=r"would take .* GB, allowed are memory_gb = 0.001"):
-        build("hint", make(LEVEL), memory_gb=0.001).init(jax.random.key(0))
+        jax.eval_shape(build("hint", make(LEVEL), memory_gb=0.001).init, jax.random.key(0))
     with pytest.raises(BadInput, match="offers no goals"):
         build("hint", make("probe/action"))
     with pytest.raises(BadInput, match="teacher: hint"):
