@@ -76,10 +76,9 @@ def test_the_teacher_of_another_run_plays_on_from_the_same_states(monkeypatch, t
     assert told[0]["student_success"] == told[0]["teacher_success"] == 0
 
 
-def test_the_command_and_what_it_refuses(tmp_path, capsys):
+def test_the_command_and_what_it_refuses(action_run, tmp_path, capsys):
     student = dict(core="mlp", size="width=4", gather=64, envs=16, batch=8, passes=2)
-    tutelage.train("mappo", "probe/action", out=tmp_path / "expert", quiet=True, fit=QUICK, **TINY)
-    tutelage.train("kl", "probe/action", out=tmp_path / "run", quiet=True, fit=QUICK, teacher=str(tmp_path / "expert"),
+    tutelage.train("kl", "probe/action", out=tmp_path / "run", quiet=True, fit=QUICK, teacher=str(action_run.path),
                    **student)  # fmt: skip
     assert guarded(["fork", str(tmp_path / "run"), "--episodes", "8", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -88,7 +87,7 @@ def test_the_command_and_what_it_refuses(tmp_path, capsys):
     tutelage.train("mappo", "probe/value", out=tmp_path / "elsewhere", quiet=True, fit=QUICK, **TINY)
     assert guarded(["fork", str(tmp_path / "run"), "--teacher", str(tmp_path / "elsewhere")]) == 2
     assert "was trained on probe/value, not on probe/action" in capsys.readouterr().err
-    assert guarded(["fork", str(tmp_path / "expert")]) == 2
+    assert guarded(["fork", str(action_run.path)]) == 2
     assert "has no policy 'teacher'" in capsys.readouterr().err
     assert guarded(["fork", str(tmp_path / "run"), "--every", "0"]) == 2
     with pytest.raises(BadInput, match="episodes = 0"):
