@@ -515,13 +515,12 @@ def test_without_filter_and_off_policy_it_is_dagger():
 def test_the_ppo_term_is_about_what_students_did_and_of_the_latest_iteration_alone():
     _, cast, state, rollouts = played(rl=1.0, core="gru")
     parts, mine = cast.parts, rollouts["student"]
-    other = X.of_students(parts, state.teacher.params, mine, jax.random.key(0))
+    own, other = explained(rl=1.0, core="gru")
     taught = teach(parts, state.teacher, other, state.value.params, True, mine.log_prob, mine.carry)
     scores = unroll(cast.student, state.student.params, taught.carry, taught.steps, taught.steps.first).scores
     done = np.asarray(taught.own)
     found = np.asarray(log_prob_of(scores, taught.action))
     assert_close(found[done], np.asarray(mine.log_prob)[done], 1e-4)
-    own = explained(rl=1.0, core="gru")[0]
     drawn = rollouts["teacher"]
     theirs = teach(parts, state.teacher, own, state.value.params, False, drawn.log_prob, drawn.carry[1])
     assert done.any() and not np.asarray(theirs.own).any()

@@ -35,7 +35,7 @@ def test_observation_reward_and_end_are_jaxmarls_own():
     for agent in range(ALLIES):
         # Not bit for bit: on one core the compiler rounds some differently.
         np.testing.assert_allclose(b.steps.obs[b.counts][:, agent], obs[agent][b.counts], rtol=1e-6, atol=1e-6)
-        np.testing.assert_allclose(b.steps.reward[b.counts], reward[agent][b.counts], rtol=1e-6, atol=1e-6)
+        np.testing.assert_array_equal(b.steps.reward[b.counts], reward[agent][b.counts])
 
 
 def test_the_ending_step_shows_the_battlefield_that_ended_it():
