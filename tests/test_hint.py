@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 
 import jax
@@ -34,8 +34,8 @@ SMALL = dict(core="mlp", size="width=8", teacher_width=8, pair_width=8, envs=8, 
 LEVEL = "fire_commander/5x5"
 
 
-LEARNING = {"explain", "filter_own", "labels", "lam", "margin", "off_policy", "renew", "shaping", "sharpness",
-            "student_entropy", "temperature"}  # fmt: skip
+LEARNING = {"entropy", "explain", "filter_own", "goal_entropy", "labels", "lam", "margin", "off_policy", "renew",
+            "shaping", "sharpness", "student_entropy", "temperature"}  # fmt: skip
 """Settings that change nothing of what is played: what was played once does for all of them."""
 
 
@@ -94,7 +94,8 @@ def labels(parts, told):
 
 
 def teach(parts, teacher, told, value, own, *played):
-    return jax.jit(lambda *x: S.teach(parts, *x[:3], own, *x[3:]))(teacher, told, value, *played)
+    theirs = H.expected(parts, value, teacher.returns, told)
+    return jax.jit(lambda *x: S.teach(parts, *x[:3], own, *x[3:]))(teacher, told, theirs, *played)
 
 
 # ---- V-trace ---------------------------------------------------------------------------------------------------------
@@ -315,7 +316,11 @@ def test_what_a_goal_pays_ends_with_it():
     ends, by the goal until another is given or it dies."""
     goal = jnp.array([2, 2, 2, 0, 0, 3])[:, None, None]
     due = jnp.array([1, 0, 1, 0, 0], bool)[:, None]
-    assert T.kept(goal, due)[:, 0, 0].tolist() == [True, False, False, True, False]
+    assert T.kept(goal, due, 5)[:, 0, 0].tolist() == [True, False, False, True, False]
+    same = jnp.full_like(goal, 2)
+    at = lambda step: T.kept(same, (jnp.arange(5) == step)[:, None], 5)[:, 0, 0].tolist()
+    assert at(0) == [True] * 4 + [False], "a decision is due after the last step"
+    assert at(1) == [False] + [True] * 4 and at(3) == [True, True, False, True, True]
 
     found = {}
     for shaping in (0.0, 1.0):
@@ -329,10 +334,40 @@ def test_what_a_goal_pays_ends_with_it():
     steps, episodes, agents = pays.shape
     over = np.zeros((episodes, agents))
     for t in reversed(range(steps)):
-        again = due[t + 1] if t + 1 < steps else np.zeros(episodes, bool)
+        again = due[t + 1] if t + 1 < steps else ~due[1 - HintConfig().every :].any(0)
         on = (goal[t + 1] == goal[t]) & ~again[:, None] & (np.asarray(told.steps.discount)[t + 1] > 0)[:, None]
         over = np.where(valid[t][:, None], pays[t] + 0.99 * on * over, 0)
         np.testing.assert_allclose(found[1.0][t] - found[0.0][t], over, atol=1e-4)
+
+
+def test_gradients_are_those_of_likelier_acts_and_goals_where_more_was_earned():
+    """At the parameters that played: of acts given goals, and of goals with the one that was meant summed out."""
+    _, cast, state, _ = played(entropy=0.0, goal_entropy=0.0)
+    parts, counted = cast.parts, lambda x, where: (x * where).sum() / where.sum()
+    for told in explained():
+        part = lesson(parts, state.teacher, told)
+
+        def acts(params, part=part):
+            log_prob = log_prob_of(execute(parts.tree, params, part.seen, part.goal, part.avail), part.action)
+            return -counted(part.weight * part.advantage * log_prob, part.counts)
+
+        def meant(params, part=part):
+            now = given(parts.tree, part.goals, coordinate(parts.tree, params, part.goals, part.where), part.given)
+            explains = jnp.where(part.choice > 0, jnp.log(part.choice) - part.before, -jnp.inf)
+            likely = jax.nn.logsumexp(now + explains, -1)
+            return -counted(part.high_weight * part.high_advantage[..., None] * likely, part.high_counts)
+
+        for loss, simple, params in (
+            (T.executor_loss, acts, state.teacher.executor.params),
+            (T.coordinator_loss, meant, state.teacher.coordinator.params),
+        ):
+            found, wanted = jax.jit(
+                lambda params, part, loss=loss, simple=simple: (
+                    jax.grad(lambda p: loss(parts, p, part)[0])(params), jax.grad(simple)(params)
+                )
+            )(params, part)  # fmt: skip
+            size = max(float(jnp.abs(x).max()) for x in jax.tree.leaves(wanted))
+            assert size > 1e-4 and apart(found, wanted) < 1e-3 * size
 
 
 def test_one_agent_alone_can_tell_that_the_team_was_not_the_teacher():
@@ -379,7 +414,8 @@ def test_the_margin_reaches_the_filters():
     for margin in (-1e9, 1e9):
         _, cast, state, rollouts = played(margin=margin)
         own, other = explained()
-        told = H.taught(cast, state, own, other, rollouts, jax.random.key(0))[2]
+        expect = partial(H.expected, cast.parts, state.value.params, state.teacher.returns)
+        told = H.taught(cast, state, expect, own, other, rollouts, jax.random.key(0))[2]
         kept.append([float(told["kept_own"]), float(told["kept_student"])])
     assert kept[0] == [1, 1] and max(kept[1]) < 0.9, "only victories, and acts that agreed and paid"
 
@@ -472,25 +508,53 @@ def test_labels_forget_what_was_done_as_fast_as_asked():
     assert np.abs(at(0.2, told) - at(0.2, other))[1:].max() > 1e-3
 
 
-def test_an_own_episode_that_was_cut_off_earned_nothing_more():
-    """Teacher's values of 1,000: worth learning wherever the end is not known, whatever students do."""
-    _, cast, state, rollouts = played(filter_own="episode")
-    told = explained()[0]
+def biased(learner, key, value):
+    """A learner whose value is higher by so much everywhere."""
+    net = learner.params[key] if key else learner.params
+    net = [*net[:-1], {**net[-1], "bias": net[-1]["bias"] + value}]
+    return learner._replace(params={**learner.params, key: net} if key else net)
 
-    def bias(learner, key, value):
-        net = learner.params[key] if key else learner.params
-        net = [*net[:-1], {**net[-1], "bias": net[-1]["bias"] + value}]
-        return learner._replace(params={**learner.params, key: net} if key else net)
 
-    teacher = state.teacher._replace(values=bias(state.teacher.values, "team", 1000.0))
-    students, drawn = bias(state.value, "", 50.0), rollouts["teacher"]
-    found = teach(cast.parts, teacher, told, students.params, False, drawn.log_prob, ())
-    last, valid = np.asarray(told.steps.last)[1:], np.asarray(told.valid)
-    failed = last & ~np.asarray(told.steps.success)[1:] & valid
-    lost, keep = np.zeros(valid.shape, bool), np.asarray(found.keep).any(-1)
+@pytest.mark.parametrize(("teachers", "students"), [(1000.0, 50.0), (-1000.0, -1000.0)])
+def test_where_an_own_episode_is_cut_off_it_is_worth_what_students_would_make_of_it(teachers, students):
+    """Neither the hope of a teacher that did not get there, nor that the clock ends what burns, is worth learning."""
+    _, cast, state, rollouts = played(filter_own="episode", margin=100.0)
+    told, drawn, gamma = explained()[0], rollouts["teacher"], cast.parts.config.gamma
+    teacher = state.teacher._replace(values=biased(state.teacher.values, "team", teachers))
+    learner = biased(state.value, "", students)
+    found = np.asarray(teach(cast.parts, teacher, told, learner.params, False, drawn.log_prob, ()).keep).any(-1)
+    value = lambda net: np.asarray(T.team_value(cast.parts, net, teacher.returns, told.steps.state))
+    best, theirs = value(teacher.values.params["team"]), value(learner.params)
+    steps, valid, won = told.steps, np.asarray(told.valid), np.asarray(S.won_later(told.steps, told.valid))
+    reward, discount, last = (np.asarray(x)[1:] for x in (steps.reward, steps.discount, steps.last))
+    ahead = best[-1]
     for t in reversed(range(len(valid))):
-        lost[t] = failed[t] | (lost[t + 1] & ~last[t] if t + 1 < len(valid) else False)
-    assert (lost & valid).any() and not keep[lost].any() and keep[valid & ~lost].all()
+        ahead = reward[t] + gamma * discount[t] * np.where(last[t], theirs[t + 1], ahead)
+        clear = valid[t] & (np.abs(ahead - theirs[t] - 100) > 0.01)
+        np.testing.assert_array_equal(found[t][clear], (won[t] | (ahead >= theirs[t] + 100))[clear])
+    cut = last & (discount > 0) & valid
+    assert cut.any() and not found[cut].any()
+
+
+def test_what_students_are_expected_to_earn_is_read_in_units_that_it_was_fitted_to(monkeypatch):
+    _, cast, state, rollouts = played()
+    own, other = explained()
+    moved = state.teacher._replace(returns=state.teacher.returns._replace(mean=jnp.asarray(1000.0)))
+
+    class Expected(Exception):
+        pass
+
+    def taught(cast, state, expect, own, other, *rest):
+        assert state.teacher.returns.mean == 1000
+        raise Expected(expect(other))
+
+    for name, does in {"of_teacher": lambda *_: own, "of_students": lambda *_: other, "lesson": lambda *_: (),
+                       "learn": lambda *_, **__: (moved, {}), "taught": taught}.items():  # fmt: skip
+        monkeypatch.setattr(H, name, does)
+    with pytest.raises(Expected) as found:
+        H.update(cast, state, rollouts, jax.random.key(0), jnp.zeros(()))
+    value = T.team_value(cast.parts, state.value.params, state.teacher.returns, other.steps.state)
+    assert_same(found.value.args[0], value)
 
 
 def test_without_filter_and_off_policy_it_is_dagger():
@@ -601,12 +665,12 @@ def test_a_good_controller_is_listened_to_where_random_play_loses():
 
 
 def test_the_fork_filter_teaches_on_its_own_walk():
-    method, _, state, rollouts = played(filter_student="fork", fork_envs=2, core="gru")
+    method, _, state, rollouts = played(filter_student="fork", fork_envs=2, core="gru", margin=1e9)
     assert state.store.keep.shape[2] == SMALL["envs"] // 2 + 2
     go = jax.jit(lambda s: method.stages[-1].update(s, rollouts, jax.random.key(0), jnp.zeros(())))
     after, told = go(state)
-    assert told["forked_steps"] > 0 and 0 <= told["kept_student"] <= 1
-    assert all(np.isfinite(x).all() for x in told.values())
+    assert told["forked_steps"] > 0 and all(np.isfinite(x).all() for x in told.values())
+    assert told["kept_student"] < 0.5, "only what the teacher wins and students lose"
     assert not np.array_equal(after.walk.timestep.obs, state.walk.timestep.obs)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from tutelage.experiment.claims import claimed
 from tutelage.experiment.plan import fingerprint, read_plan
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.sweep import Places, needed, sweep, todo
+from tutelage.registry import METHODS
 from tutelage.report import curves
 from tutelage.report.ablations import ablations, front, sights
 from tutelage.report.curves import draw_front
@@ -426,3 +427,12 @@ def test_how_a_row_is_evaluated_is_a_part_of_its_fingerprint(tmp_path):
         rows = read_plan(plan_of(tmp_path, row("mappo/action", "mappo", TINY, *more)))
         marks.append(fingerprint(rows["mappo/action"], rows))
     assert marks[0] == marks[1] != marks[2]
+
+
+def test_results_of_a_method_that_learned_otherwise_are_measured_anew(tmp_path, monkeypatch):
+    rows = read_plan(plan_of(tmp_path, row("mappo/action", "mappo", TINY)))
+    marks = []
+    for version in (1, 2, 3):
+        monkeypatch.setitem(METHODS, "mappo", replace(METHODS["mappo"], version=version))
+        marks.append(fingerprint(rows["mappo/action"], rows))
+    assert len(set(marks)) == 3

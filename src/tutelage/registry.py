@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass, field, is_dataclass
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from tutelage.configs.checks import build
@@ -24,6 +25,7 @@ class MethodRow:
         teacher: the method that trains a teacher where the user names none; None if there is no teacher.
         presets: named changes to the config's defaults; `default` is always applied.
         provides: what its policies offer to a distillation: action values are no logits.
+        version: changes whenever it learns otherwise with the same settings; results of another are measured anew.
     """
 
     factory: str
@@ -32,6 +34,7 @@ class MethodRow:
     teacher: str | None = None
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
     provides: frozenset[str] = frozenset({"logits", "features"})
+    version: int = 1
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,7 @@ METHODS: dict[str, MethodRow] = {
         "tutelage.configs.hint:HintConfig",
         "a hierarchical teacher that goes on learning from its students and teaches what changes outcomes",
         presets={"fast": dict(core="mlp")},
+        version=2,
     ),
     **{
         name: MethodRow(
@@ -325,6 +329,12 @@ def environment_row(env_id: str) -> EnvironmentRow:
     if ":" in env_id:
         return EnvironmentRow(env_id, "tutelage.configs.envs:AnyOptions", "yours")
     raise unknown("environment", env_id, ENVIRONMENTS)
+
+
+def names_environment(name: str) -> bool:
+    """Whether a name is meant as an environment, not as a run: no directory, of a known family or `module:factory`."""
+    families = {env_id.partition("/")[0] for env_id in ENVIRONMENTS}
+    return not Path(name).is_dir() and (name.partition("/")[0] in families or ":" in name)
 
 
 def environment_options(env_id: str, **changes: Any) -> Any:

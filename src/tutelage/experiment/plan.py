@@ -32,7 +32,7 @@ from tutelage.configs.checks import build, check_not_negative, check_positive, l
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, unknown
-from tutelage.registry import environment_options, method_config
+from tutelage.registry import environment_options, method_config, method_row
 
 FLOORS = ("random", "scripted")
 """What can be measured without learning."""
@@ -136,8 +136,9 @@ def fit_config(row: Row) -> FitConfig:
 
 
 def fingerprint(row: Row, rows: Rows) -> str:
-    """Changes whenever the row's numbers would: its settings, its teacher's, the environment's version."""
+    """Changes whenever the row's numbers would: settings, its teacher's, versions of the environment and the method."""
     settings = settings_of(row)
+    version = 1 if row.method in FLOORS else method_row(row.method).version
     told = {
         "method": row.method,
         "config": lasting(settings) if settings else None,
@@ -146,5 +147,6 @@ def fingerprint(row: Row, rows: Rows) -> str:
         "env_version": make(row.env, **row.env_options).spec.version,
         "fit": lasting(fit_config(row)),
         "teacher": fingerprint(rows[row.teacher], rows) if row.teacher in rows else row.teacher,
+        **({"method_version": version} if version > 1 else {}),  # the first leaves results as they were
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]

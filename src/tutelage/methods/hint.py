@@ -13,7 +13,8 @@ Reference: HINT (arXiv 2601.05407), as far as its abstract and second-hand repor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -26,12 +27,12 @@ from tutelage.data.replay import size_of
 from tutelage.data.vector import batch
 from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
-from tutelage.learning.normaliser import normaliser
+from tutelage.learning.normaliser import Normaliser, normaliser
 from tutelage.learning.optim import Learner, annealed, clipped_adam, learner
 from tutelage.methods.hint_experience import Parts, Told, of_students, of_teacher
 from tutelage.methods.hint_fork import walk
 from tutelage.methods.hint_student import Labelled, distil, joined, learn_student_value, put, teach
-from tutelage.methods.hint_teacher import Teacher, learn, lesson
+from tutelage.methods.hint_teacher import Teacher, learn, lesson, team_value
 from tutelage.networks.cores import value_net
 from tutelage.policies.acting import accompanied, sample
 from tutelage.policies.build import build_team
@@ -43,6 +44,7 @@ from tutelage.types import (
     Frozen,
     Method,
     Metrics,
+    Params,
     Policy,
     Rollout,
     Stage,
@@ -145,10 +147,20 @@ def blank(cast: Cast, env: Environment) -> Labelled:
 
 
 def taught(
-    cast: Cast, state: HintState, own: Told, other: Told, played: Mapping[str, Rollout], key: PRNGKeyArray
+    cast: Cast,
+    state: HintState,
+    expect: Callable[[Told], Array],
+    own: Told,
+    other: Told,
+    played: Mapping[str, Rollout],
+    key: PRNGKeyArray,
 ) -> tuple[Labelled, Any, Metrics]:
-    """Label both sources and keep what is worth learning; also where the walk stands now."""
-    parts, value = cast.parts, state.value.params
+    """Label both sources and keep what is worth learning; also where the walk stands now.
+
+    Args:
+        expect: what students are expected to earn from each step on.
+    """
+    parts = cast.parts
     mine, theirs, here, more = played["teacher"], played["student"], state.walk, {}
     if cast.walks:
         config, teacher = parts.config, teacher_policy(parts.tree, explore=False)
@@ -156,13 +168,18 @@ def taught(
         margin, keys = config.margin * state.teacher.returns.deviation, jax.random.split(key)
         here, theirs, worth, steps = walk(cast.walks, *pairs, here, keys[0], config.rollout, config.every, margin)
         other, more = of_students(parts, state.teacher.params, theirs, keys[1]), {"forked_steps": steps}
-    first = teach(parts, state.teacher, own, value, False, mine.log_prob, mine.carry[1])
-    second = teach(parts, state.teacher, other, value, True, theirs.log_prob, theirs.carry)
+    first = teach(parts, state.teacher, own, expect(own), False, mine.log_prob, mine.carry[1])
+    second = teach(parts, state.teacher, other, expect(other), True, theirs.log_prob, theirs.carry)
     if cast.walks:
         second = second._replace(keep=second.keep & worth[..., None])
     kept = lambda x, told: masked_mean(x.keep.astype(jnp.float32), told.valid[..., None] & told.steps.alive[:-1])
     more |= {"kept_own": kept(first, own), "kept_student": kept(second, other)}
     return joined(first, second), here, more
+
+
+def expected(parts: Parts, students: Params, scale: Normaliser, told: Told) -> Array:
+    """What students are expected to earn from each step on, (T+1, B)."""
+    return team_value(parts, students, scale, told.steps.state)
 
 
 def rate(rollout: Rollout) -> Array:
@@ -181,11 +198,13 @@ def update(
     lessons = [lesson(parts, state.teacher, own, 1.0)]
     if config.off_policy:
         lessons.append(lesson(parts, state.teacher, other, config.off_policy))
+    # The students' value speaks in units of the returns that it was fitted to, before these are seen.
+    expect = partial(expected, parts, state.value.params, state.teacher.returns)
     teacher, told = learn(parts, state.teacher, lessons, keys[1], lr, goals=not config.flat)
     state = state._replace(teacher=teacher)
 
-    new, here, kept = taught(cast, state, own, other, played, keys[3])
-    value, more = learn_student_value(parts, teacher.returns, state.value, other, keys[4], lr)
+    new, here, kept = taught(cast, state, expect, own, other, played, keys[3])
+    value, more = learn_student_value(parts, teacher.returns, state.value, other, expect(other), keys[4], lr)
     state = state._replace(value=value)
     store = put(state.store, new, state.iterations % config.store)
     theirs = lr * (config.student_lr / config.lr)

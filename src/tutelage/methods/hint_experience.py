@@ -38,7 +38,7 @@ class Told(NamedTuple):
         when: (D, B) steps at which goals were given. some: (D, B) whether there was such a decision.
         given: (D, B, N) the goals given then.
         choice: (D, B, N, M + 1) how likely each goal was the one meant; one-hot where it is known.
-        high: (D, B, N) min(1, ratio) of the team's whole choice and acts until the next decision.
+        high: (D, B, N) min(1, ratio) of each agent's acts until the next decision, whatever goal was meant.
         old: (T, B, N) log-probability of the actions by executors with these goals.
         ratio: (T, B, N) of that to the probability by whoever acted.
     """

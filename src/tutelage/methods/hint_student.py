@@ -131,19 +131,24 @@ def won_later(steps: TimeStep, valid: Bool[Array, "T B"]) -> Bool[Array, "T B"]:
 
 
 def teach(
-    parts: Parts, teacher: Teacher, told: Told, students: Params, own: bool, log_prob: Array, carry: Carry
+    parts: Parts,
+    teacher: Teacher,
+    told: Told,
+    theirs: Float[Array, "T+1 B"],
+    own: bool,
+    log_prob: Array,
+    carry: Carry,
 ) -> Labelled:
     """Label one source of experience and keep what is worth learning.
 
     Args:
-        students: parameters of the students' value V(s), in units of the teacher's returns.
+        theirs: what students are expected to earn from each step on.
         own: whether the students acted.
     """
     config, steps = parts.config, told.steps
     now = jax.tree.map(lambda x: x[:-1], steps)
     label = labels(parts, told) / config.temperature
     scale = teacher.returns
-    theirs = team_value(parts, students, scale, steps.state)
     gained = gae(steps.reward[1:], steps.discount[1:], theirs, told.valid, config.gamma, config.lam)
     if own:
         best = team_value(parts, teacher.values.params["team"], scale, now.state)
@@ -154,9 +159,9 @@ def teach(
         keep = keep if config.filter_student == "advantage" else everything(keep)
     else:
         value = team_value(parts, teacher.values.params["team"], scale, steps.state)
-        failed = steps.last[1:] & ~steps.success[1:]  # also where it was cut off: nothing more was earned
-        ahead = jnp.where(failed, 0.0, steps.discount[1:])
-        earned = gae(steps.reward[1:], ahead, value, told.valid, config.gamma, 1.0) + value[:-1]
+        # From where an episode is cut off nobody has earned anything: there it is worth what students would make of it.
+        value = jnp.where(steps.last, theirs, value)
+        earned = gae(steps.reward[1:], steps.discount[1:], value, told.valid, config.gamma, 1.0) + value[:-1]
         kept = episode(earned, won_later(steps, told.valid), theirs[:-1] + config.margin * scale.deviation)
         keep = kept if config.filter_own == "episode" else everything(kept)
         keep = jnp.broadcast_to(keep[..., None], now.alive.shape)
@@ -167,15 +172,21 @@ def teach(
 
 
 def learn_student_value(
-    parts: Parts, scale: Normaliser, learner: Learner, told: Told, key: PRNGKeyArray, lr: Any
+    parts: Parts,
+    scale: Normaliser,
+    learner: Learner,
+    told: Told,
+    value: Float[Array, "T+1 B"],
+    key: PRNGKeyArray,
+    lr: Any,
 ) -> tuple[Learner, Metrics]:
     """As many passes for the students' value, along their own episodes, as the teacher's gets: the two are compared.
 
     Args:
-        scale: of the teacher's returns, in units of which both speak.
+        scale: of the teacher's returns, in units of which both speak from now on.
+        value: what it said of these steps before.
     """
     config, steps = parts.config, told.steps
-    value = team_value(parts, learner.params, scale, steps.state)
     target = gae(steps.reward[1:], steps.discount[1:], value, told.valid, config.gamma, config.lam) + value[:-1]
 
     def loss(params: Params, part: tuple[Array, Array, Array]) -> tuple[Array, Metrics]:

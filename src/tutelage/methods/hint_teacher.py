@@ -87,7 +87,7 @@ def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
     of_team = jnp.broadcast_to((reward / teacher.returns.deviation)[..., None], told.ratio.shape)
     of_goal = progress(steps.goals, told.goal[:-1], now.first, config.gamma)
     for_team, team_part = estimate(of_team, discount, each[..., 0])
-    for_goal, goal_part = estimate(of_goal, discount[..., None] * kept(told.goal, due), each[..., 1])
+    for_goal, goal_part = estimate(of_goal, discount[..., None] * kept(told.goal, due, config.every), each[..., 1])
     # The team's value: the teacher would have done all of this, so one agent alone can rule it out.
     joint = jnp.minimum(told.ratio, 1.0).prod(-1)
     _, team_target = vtrace(reward, discount, team, joint, told.valid, config.gamma, config.lam)
@@ -121,12 +121,15 @@ def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
     )
 
 
-def kept(goal: Int[Array, "T+1 B N"], due: Bool[Array, "T B"]) -> Bool[Array, "T B N"]:
+def kept(goal: Int[Array, "T+1 B N"], due: Bool[Array, "T B"], every: int) -> Bool[Array, "T B N"]:
     """Whether an agent still has its goal, from the same decision, a step later.
 
     What a goal pays ends with it: else each new goal would be an income of its own, which victory ends.
     """
-    again = jnp.concatenate([due[1:], jnp.zeros_like(due[:1])])
+    # Also after the last step, and where an episode ends: a decision is due so many steps after the last.
+    time = jnp.arange(len(due))[:, None]
+    last = jax.lax.cummax(jnp.where(due, time, -1), 0)
+    again = ((last >= 0) & (time + 1 - last >= every)) | jnp.concatenate([due[1:], jnp.zeros_like(due[:1])])
     return (goal[1:] == goal[:-1]) & ~again[..., None]
 
 
