@@ -16,8 +16,9 @@ from helpers import QUICK, build
 from tutelage.cli.main import guarded
 from tutelage.envs.canvas import GREEN, RED, SIZE, extent
 from tutelage.errors import BadInput
-from tutelage.experiment.target import Chosen, choose_policy, names_run, open_target
+from tutelage.experiment.target import Chosen, choose_policy, open_target
 from tutelage.policies.acting import RULES
+from tutelage.registry import names_environment
 from tutelage.report.overlay import HEAD, Marks, overlaid
 from tutelage.report.render import (
     FRAME_MS,
@@ -126,7 +127,7 @@ def test_mp4_moves_and_holds_its_last_frame(tmp_path):
 
 def test_mp4_without_its_library_is_refused_before_anything_is_played(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    monkeypatch.setattr("tutelage.report.render.open_target", lambda target: pytest.fail("played"))
+    monkeypatch.setattr("tutelage.report.render.open_target", lambda target, **options: pytest.fail("played"))
     with pytest.raises(BadInput, match=r"tutelage\[video\]"):
         render("probe/memory", tmp_path / "a.mp4")
 
@@ -206,7 +207,7 @@ def test_goals_of_a_teacher_and_messages_are_shown_unless_unwanted():
 # ---- refusals --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["a.jpg", "a", "a.gif.txt"])
 def test_another_file_type_is_refused_before_anything_is_played(name, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("tutelage.report.render.open_target", lambda target: pytest.fail("played"))
+    monkeypatch.setattr("tutelage.report.render.open_target", lambda target, **options: pytest.fail("played"))
     assert guarded(["render", "probe/memory", "-o", str(tmp_path / name)]) == 2
     error = capsys.readouterr().err
     assert ".gif, .mp4, .png" in error and error.count("\n") == 1
@@ -244,8 +245,14 @@ def test_command_plays_others(student_run, policy, tmp_path, capsys):
 
 # ---- who plays -------------------------------------------------------------------------------------------------------
 def test_a_name_is_a_run_unless_it_can_only_be_an_environment(student_run):
-    assert names_run(str(student_run.path)) and names_run("runs/nothing-there")
-    assert not names_run("probe/memory") and not names_run("my.module:factory")
+    assert not names_environment(str(student_run.path)) and not names_environment("runs/nothing-there")
+    assert names_environment("probe/memory") and names_environment("my.module:factory")
+
+
+def test_a_picture_of_an_environment_with_options(tmp_path, capsys):
+    out = tmp_path / "a.png"
+    asked = ["render", "fire_commander/5x5", "-o", str(out), "--policy", "random", "--env.max-steps", "3"]
+    assert guarded(asked) == 0 and "3 steps" in capsys.readouterr().out and out.exists()
 
 
 def test_defaults_and_refusals_of_policies(student_run):

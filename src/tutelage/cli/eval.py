@@ -10,7 +10,8 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from tutelage.cli.parsing import parse
+from tutelage.cli.parsing import beside_environment, options_given, parse
+from tutelage.registry import names_environment
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class EvalArgs:
     """What to evaluate."""
 
     target: Positional[str]
-    """Run directory (or a parent of several seeds), or an environment."""
+    """Run directory (or a parent of several seeds), or an environment (`tutelage eval ENV --help`: its options)."""
     policy: str | None = None
     """student, teacher, scripted[:NAME] or random; default student for a run, scripted for an environment."""
     episodes: int = 320
@@ -33,11 +34,11 @@ class EvalArgs:
 
 def main(argv: Sequence[str]) -> None:
     """Evaluate and print."""
-    args = parse(EvalArgs, "eval", argv, "Play episodes with a trained, scripted or random team.")
+    arguments = beside_environment(EvalArgs, argv)
+    args = parse(arguments, "eval", argv, "Play episodes with a trained, scripted or random team.")
     from tutelage.experiment.run import seeds_of
-    from tutelage.experiment.target import names_run
 
-    targets = [str(run) for run in seeds_of(Path(args.target))] if names_run(args.target) else [args.target]
+    targets = [args.target] if names_environment(args.target) else [str(run) for run in seeds_of(Path(args.target))]
     results = [one(target, args) for target in targets]
     if args.json:
         print(json.dumps(results[0] if len(results) == 1 else {"runs": results}, indent=1))
@@ -55,7 +56,7 @@ def one(name: str, args: EvalArgs) -> dict[str, Any]:
     from tutelage.experiment.evaluate import evaluate
     from tutelage.experiment.target import choose_policy, open_target
 
-    target = open_target(name)
+    target = open_target(name, **options_given(args))
     chosen = choose_policy(target, args.policy, args.act)
     result = evaluate(target.env, chosen.policy, chosen.params, args.episodes, args.seed, chosen.act)
     told = result.as_dict()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import re
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 import tyro
 
 from tutelage.errors import BadInput
+from tutelage.registry import environment_options, names_environment
 
 T = TypeVar("T")
 
@@ -30,6 +32,28 @@ def parse(cls: type[T], verb: str, argv: Sequence[str], about: str, default: Any
         if not stop.code:
             raise
         raise BadInput(one_line(said.getvalue(), f"tutelage {verb} --help")) from None
+
+
+def beside_environment(cls: type[T], argv: Sequence[str]) -> type[T]:
+    """The class of arguments, with an environment's options as `env` where the first word names one that has any."""
+    target = argv[0] if argv else "-"
+    if target.startswith("-") or not names_environment(target):
+        return cls
+    options = environment_options(target)
+    if not dataclasses.fields(options):
+        return cls
+    more = [("env", type(options), dataclasses.field(default=options))]
+    return dataclasses.make_dataclass(cls.__name__, more, bases=(cls,), frozen=True)
+
+
+def changed(value: Any, default: Any) -> dict[str, Any]:
+    """The fields that differ from their default."""
+    return {k: v for k, v in dataclasses.asdict(value).items() if v != getattr(default, k)}
+
+
+def options_given(args: Any) -> dict[str, Any]:
+    """The environment's options that were asked for, of arguments with an `env`; of others none."""
+    return changed(args.env, environment_options(args.target)) if hasattr(args, "env") else {}
 
 
 def one_line(box: str, help_command: str) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from tutelage.cli.parsing import parse
+from tutelage.cli.parsing import beside_environment, options_given, parse
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class RenderArgs:
     """What to draw."""
 
     target: Positional[str]
-    """Run directory (of a parent of several seeds, the first), or an environment."""
+    """Run directory (of several seeds, the first), or an environment (`tutelage render ENV --help`: its options)."""
     out: Annotated[Path, arg(aliases=("-o",))]
     """File to write: .gif and .mp4 move, .png is a strip of moments."""
     policy: str | None = None
@@ -32,8 +32,9 @@ class RenderArgs:
 
 def main(argv: Sequence[str]) -> None:
     """Play, draw and say what was played."""
-    args = parse(RenderArgs, "render", argv, "A picture of one greedy episode.")
+    args = parse(beside_environment(RenderArgs, argv), "render", argv, "A picture of one greedy episode.")
     from tutelage.report.render import outcome, render, title
 
-    for episode in render(args.target, args.out, args.policy, args.seed, args.side_by_side, args.overlay):
+    how = args.policy, args.seed, args.side_by_side, args.overlay
+    for episode in render(args.target, args.out, *how, **options_given(args)):
         print(f"{args.out}: {title(episode)}: {outcome(episode)}")

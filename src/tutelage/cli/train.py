@@ -11,7 +11,7 @@ from typing import Any
 
 from tyro.conf import OmitArgPrefixes
 
-from tutelage.cli.parsing import parse
+from tutelage.cli.parsing import changed, parse
 from tutelage.configs.experiment import FitConfig
 from tutelage.errors import BadInput
 from tutelage.registry import environment_options, environment_row, method_config, method_row, resolve
@@ -87,11 +87,6 @@ def main(argv: Sequence[str]) -> None:
             if other["success_rate"]:
                 told += f"; the student has {run.test['success_rate'] / other['success_rate']:.3f} of it"
             print(told)
-
-
-def changed(value: Any, default: Any) -> dict[str, Any]:
-    """The fields that differ from their default."""
-    return {k: v for k, v in asdict(value).items() if v != getattr(default, k)}
 
 
 def positionals(argv: list[str]) -> tuple[str, str, list[str]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, unknown
 from tutelage.experiment.run import LoadedRun, load
 from tutelage.policies.acting import RULES, greedy, random_policy, sample
-from tutelage.registry import ENVIRONMENTS
+from tutelage.registry import names_environment
 from tutelage.types import ActRule, Environment, Params, Policy
 
 
@@ -43,22 +43,22 @@ class Chosen(NamedTuple):
     act: ActRule
 
 
-def names_run(name: str) -> bool:
-    """Whether a name is meant as a run directory: one exists, or it can be no environment."""
-    families = {env_id.partition("/")[0] for env_id in ENVIRONMENTS}
-    return Path(name).is_dir() or (name.partition("/")[0] not in families and ":" not in name)
-
-
-def open_target(name: str | Path) -> Target:
+def open_target(name: str | Path, **options: Any) -> Target:
     """Load a run (of a parent with several seeds, the first) or make an environment.
 
+    Args:
+        name: of it.
+        **options: the environment's; a run has its own.
+
     Raises:
-        BadInput: neither. Fault: a damaged run.
+        BadInput: neither, or options for a run. Fault: a damaged run.
     """
-    if names_run(str(name)):
-        run = load(name)
-        return Target(str(name), run.record["env"], run.env, run)
-    return Target(str(name), str(name), make(str(name)), None)
+    if names_environment(str(name)):
+        return Target(str(name), str(name), make(str(name), **options), None)
+    if options:
+        raise BadInput(f"{', '.join(options)}: {name} is a run, whose environment has the options it was trained with")
+    run = load(name)
+    return Target(str(name), run.record["env"], run.env, run)
 
 
 def choose_policy(target: Target, name: str | None = None, act: str | None = None) -> Chosen:

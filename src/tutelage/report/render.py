@@ -59,6 +59,7 @@ def render(
     seed: int = 0,
     side_by_side: bool = False,
     overlay: bool = True,
+    **options: Any,
 ) -> list[Played]:
     """Play one greedy episode and write a picture of it, replacing the file if there is one.
 
@@ -70,6 +71,7 @@ def render(
         seed: of the episode.
         side_by_side: the teacher and the student of a run, on the same seed.
         overlay: draw the goals that a teacher gives, and who listens to whom.
+        **options: of an environment.
 
     Returns:
         What was played: one episode, or two.
@@ -85,7 +87,7 @@ def render(
     write = WRITERS[out.suffix.lower()]
     if write is video:
         video_library()
-    opened = open_target(target)
+    opened = open_target(target, **options)
     chosen = [choose_policy(opened, name) for name in (("teacher", "student") if side_by_side else (policy,))]
     compiled = jit_once(opened.env.reset), jit_once(opened.env.step)
     played = [play(opened.env, who, seed, *compiled, overlay=overlay) for who in chosen]
