@@ -234,10 +234,9 @@ def test_goals_have_their_shapes_and_are_the_same_one_by_one_and_in_a_batch(name
     if name.split("/")[0] in ("smax", "predator_prey", "marine"):  # elsewhere a place can be held, a region seen again
         assert not (goals.valid & goals.reached).any()
     state, ts = jax.jit(vector.step)(jax.random.key(1), state, ts, jax.numpy.zeros((4, n), int))
-    if "fire" not in name:  # whose replay drops what goals need not
-        one = jax.tree.map(lambda x: x[2], vector.pack(state))
-        alone = jax.jit(env.goals)(one)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a[2], b, rtol=1e-4, atol=1e-5), ts.goals, alone)
+    one = jax.tree.map(lambda x: x[2], vector.pack(state))
+    alone = jax.jit(env.goals)(one)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[2], b, rtol=1e-4, atol=1e-5), ts.goals, alone)
 
 
 def test_goals_of_battles_and_hunts_are_whom_to_bring_down():

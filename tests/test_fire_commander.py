@@ -90,9 +90,20 @@ def test_dousing_puts_out_the_own_cell_and_the_front_that_stands_there():
     assert Map(pours=(3, 3)).play(DOUSE, STAY).fires == {(3, 3)}, "who only sees cannot douse"
 
 
-def test_a_move_comes_before_the_dousing_of_others_and_the_spread_last():
-    m = Map(pours=(2, 3), drift=(0.0, 0.0)).play(STAY, RIGHT).play(STAY, DOUSE)
-    assert m.outcome.won[0]
+def test_a_victory_is_a_true_end_and_the_limit_cuts_off():
+    env = make("fire_commander/easy", max_steps=5)
+    state, _ = env.reset(jax.random.key(0))
+    alight = env.rules.cell(4, 4)
+    # One front, which stays where it is; agents 3 and 4 can douse.
+    state = state._replace(
+        burning=jnp.arange(env.rules.cells) == alight, rate=jnp.zeros_like(state.rate), x=state.x.at[4].set(4),
+        y=state.y.at[4].set(4), front_x=jnp.full_like(state.front_x, 4.0), front_y=jnp.full_like(state.front_y, 4.0),
+    )  # fmt: skip
+    stay = jnp.full(5, STAY)
+    _, won = env.step(jax.random.key(1), state, stay.at[4].set(DOUSE))
+    assert won.last and won.success and won.discount == 0 and np.isclose(won.reward, -0.1 + 10)
+    _, ended = env.step(jax.random.key(1), state._replace(time=jnp.asarray(4)), stay)
+    assert ended.last and not ended.success and ended.discount == 1
 
 
 def test_knowledge_is_remembered_told_in_range_and_the_newest_wins():

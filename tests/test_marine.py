@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -100,6 +99,14 @@ def test_fuel_handed_over_depends_on_the_size_of_the_map_and_the_sea(size, hande
         assert v.fuel == [min(1 + handed[level], size), 1]
 
 
+def test_fuel_is_handed_over_by_the_sea_of_the_steps_beginning_in_the_cell_that_was_sailed_to():
+    v = Voyage((1, 1), (9, 8), (2, 1), fuel=(2, 9), bounds=HARD)
+    there, cells = 1 * 10 + 2, jnp.arange(100)[:, None]
+    v.sea = Sea(1, lambda luck, time: jnp.where((cells == there) == (time == 0), 0.0, 9.0))  # elsewhere, later: storm
+    assert v.play(RIGHT, STAY, STAY).fuel[0] == 2 - 1 + 5
+    assert v.play(STAY, STAY, STAY).fuel[0] == 6 - 1, "a step later it storms there"
+
+
 def test_a_tank_never_holds_more_than_its_size_and_each_logistics_ship_adds_its_own():
     assert Voyage((1, 1), (4, 4), (1, 1), fuel=(9, 2)).play(STAY, STAY, STAY).fuel == [10, 1]
     assert Voyage((1, 1), (4, 4), (1, 1), (1, 1), fuel=(1, 2), logistics=2).play(*[STAY] * 4).fuel == [10, 1]
@@ -172,14 +179,29 @@ def test_a_record_of_waves_is_played_from_a_random_time(tmp_path):
     assert np.allclose(found[9, 9], [heights[1, 29, 19], heights[0, 29, 19]])
     env = make("marine/easy", waves=str(path))
     assert evaluate(env, env.scripted("full"), episodes=32).success_rate > 0.8
-    for text, variable in (("no variable 'x'", "x"),):
-        with pytest.raises(BadInput, match=text):
-            load(path, variable)
+    with pytest.raises(BadInput, match="no variable 'x'"):
+        load(path, "x")
     with pytest.raises(BadInput, match="no such file"):
         make("marine/easy", waves=str(tmp_path / "none.nc"))
     (tmp_path / "bad.nc").write_text("no waves")
     with pytest.raises(BadInput, match="cannot be read"):
         make("marine/easy", waves=str(tmp_path / "bad.nc"))
+
+
+def test_a_record_of_several_variables_is_read_by_name_and_from_the_south(tmp_path):
+    xarray = pytest.importorskip("xarray")
+    heights = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
+    kinds, path = ("time", "latitude", "longitude"), tmp_path / "waves.nc"
+
+    def written(latitude, **variables):
+        xarray.Dataset({k: (kinds, x) for k, x in variables.items()}, {"latitude": latitude}).to_netcdf(path)
+        return path
+
+    assert np.allclose(load(written([10, 11, 12], mwd=100 * heights, swh=heights)), heights)
+    assert np.allclose(load(written([12, 11, 10], hs=heights)), heights[:, ::-1]), "the north came first"
+    with pytest.raises(BadInput, match=r"no variable 'swh' .* it has: mwd, hs"):
+        load(written([10, 11, 12], mwd=100 * heights, hs=heights))
+    assert np.allclose(load(path, "hs"), heights)
 
 
 def test_the_observation_has_the_sources_width_and_says_where_one_is():
@@ -194,8 +216,34 @@ def test_the_observation_has_the_sources_width_and_says_where_one_is():
     window = obs[0, 18:].reshape(9, 3, 3)
     assert window[0].tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 0]] and window[3, 1].tolist() == [0, 0, 1]
     assert window[5].sum() == 0 and window[6].sum() == 0, "no border, no destination"
+    assert np.asarray(env.sense(state._replace(x=state.x.at[0].set(8))).obs)[0, 18:].reshape(9, 3, 3)[6].tolist() == [
+        [0, 0, 0], [0, 0, 0], [0, 0, 1]], "the port in the last column, a row higher"  # fmt: skip
     corner = obs[4, 18:].reshape(9, 3, 3)
     assert corner[5].tolist() == [[0, 0, 1], [0, 0, 1], [1, 1, 1]]
+
+
+def test_the_window_shows_the_sea_that_the_last_step_was_made_in():
+    env = make("marine/easy_source")
+    state, _ = env.reset(jax.random.key(0))
+    state = state._replace(x=jnp.array([4, 1, 1, 4, 9]), y=jnp.array([5, 1, 1, 2, 9]), time=jnp.asarray(3))
+    # Levels 3 (up to 2 m), 2 and 1 by columns at step 2, and 1 everywhere at any other.
+    by_column = jnp.array([1.0, 3.0, 5.0])[jnp.arange(100) % 10 % 3][:, None]
+    env.sea = Sea(env.sea.numbers, lambda luck, time: jnp.where(time == 2, by_column, 5.0))
+    low, high = np.asarray(env.sense(state).obs)[0, 18:].reshape(9, 3, 3)[7:]
+    assert (low + 2 * high).tolist() == [[3, 2, 1]] * 3, "columns 3, 4 and 5"
+
+
+def test_raiders_are_seen_and_told_of():
+    env = make("marine/easy_raid")
+    state, _ = env.reset(jax.random.key(0))
+    n = env.spec.n_agents
+    state = state._replace(x=jnp.array([4, 0, 0, 8, 9, 5]), y=jnp.array([5, 0, 1, 8, 9, 5]))
+    ts = np.asarray(env.sense(state).obs)[0]
+    ais, window = (block for block in (env.spec.layout[1], env.spec.layout[-1]))
+    assert ts[ais.start : ais.stop].tolist() == pytest.approx([1, 0.1, 0, -1, 0, 0])
+    maps = ts[window.start : window.stop].reshape(-1, 3, 3)
+    assert len(maps) == n + 5 and maps[-1].tolist() == [[0, 0, 0], [0, 0, 1], [0, 0, 0]]
+    assert maps[:n].sum() == 1, "and itself"
 
 
 def test_ais_tells_of_the_nearest_ships_within_a_quarter_of_the_map():
@@ -237,7 +285,16 @@ def test_goals_are_the_own_port_and_meetings_of_ships_that_need_fuel():
     assert full.reached[0, 5] and not env.goals(state).reached[0, 5]
 
 
-def test_bad_options_are_refused(capsys):
-    for text in ("--env.reward gold", "--env.max-steps 0", f"--env.waves {Path('/no/such.nc')}"):
-        assert guarded(["eval", "marine/easy", *text.split()]) == 2
-    assert "such.nc" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("option", "named"),
+    [("--env.reward=gold", "'gold'"), ("--env.max-steps=0", "max_steps = 0"), ("--env.waves=/no/such.nc", "such.nc'")],
+)
+def test_bad_options_are_refused_by_name(option, named, capsys):
+    assert guarded(["eval", "marine/easy", option]) == 2
+    told = capsys.readouterr().err
+    assert named in told and "Unrecognized" not in told
+
+
+def test_an_environment_is_evaluated_with_its_options(capsys):
+    asked = ["eval", "marine/easy", "--policy", "random", "--episodes", "4", "--env.max-steps", "3"]
+    assert guarded(asked) == 0 and "length 3.0" in capsys.readouterr().out

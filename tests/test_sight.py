@@ -149,6 +149,9 @@ def test_impossible_sights_are_refused_by_name(text, names):
 def test_sight_needs_entities_and_a_layout_of_ones_own():
     with pytest.raises(BadInput, match="no entities"):
         sights("radius=0.5", make("probe/action").spec)
+    with pytest.raises(BadInput, match="no entities"):
+        sights("nearest=2", make("fire_commander/easy").spec)  # regions are told of by radio, wherever they are
+    assert sights("drop=region", make("fire_commander/easy").spec)
     with pytest.raises(BadInput, match="agent 0 observes columns of its own"):
         build("mappo", make("mpe/simple_speaker_listener"), sight="drop=landmark")
 

@@ -15,7 +15,7 @@ from tutelage.envs.fire_commander.picture import picture
 from tutelage.envs.fire_commander.rules import DOUSE, Blaze, Outcome, advance, begin, in_range, luck_to_begin
 from tutelage.envs.fire_commander.script import assigned, crew, nearest_heard
 from tutelage.envs.fire_commander.senses import REGION, observations, sight_widths, world, world_width
-from tutelage.envs.parts import batch_last, blocks, first_timestep, go_on, lift, next_timestep, pick_controller, several
+from tutelage.envs.parts import batch_last, blocks, first_timestep, go_on, lift, next_timestep, pick_controller
 from tutelage.errors import BadInput
 from tutelage.types import EnvState, Goals, Places, Policy, Sensed, Spec, TimeStep, VectorEnv
 
@@ -46,7 +46,8 @@ class FireCommander:
             obs_widths=(wide,) * p + (narrow,) * a,
             layout=blocks(
                 ("own position", 2),
-                *(several("region", self.rules.regions, REGION, 2) if self.radio else ()),
+                # No entities with a place that sight could restrict: what is known of a region was heard by radio.
+                *((f"region {i}", REGION) for i in range(self.rules.regions if self.radio else 0)),
                 ("window", wide - narrow),
             ),
             version="1",

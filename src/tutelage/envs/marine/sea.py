@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -71,7 +71,7 @@ def load(path: Path, variable: str | None = None) -> Float[np.ndarray, "T H W"]:
     """Significant wave heights of a NetCDF or GRIB file with the dimensions time, latitude, longitude.
 
     Args:
-        variable: its name in the file; by default the only one with three dimensions, or `swh`.
+        variable: its name in the file; by default the only one with three dimensions; `swh` where there are several.
 
     Raises:
         BadInput: no such file, no such variable, not three dimensions, nothing but missing values.
@@ -85,16 +85,22 @@ def load(path: Path, variable: str | None = None) -> Float[np.ndarray, "T H W"]:
     try:
         with xarray.open_dataset(path) as data:
             found = {str(name): values for name, values in data.data_vars.items() if values.ndim == 3}
-            name = variable or ("swh" if "swh" in found else next(iter(found), None))
+            name = variable or (next(iter(found)) if len(found) == 1 else "swh")
             if name not in found:
                 raise BadInput(f"waves = {str(path)!r}: no variable {name!r} of time x latitude x longitude; it has: "
                                f"{', '.join(map(str, data.data_vars))}")  # fmt: skip
-            heights = np.asarray(found[name].values, np.float32)
-    except (OSError, ValueError) as error:
+            heights = np.asarray(from_the_south(found[name]).values, np.float32)
+    except (OSError, ValueError, EOFError) as error:  # cfgrib: EOFError
         raise BadInput(f"waves = {str(path)!r}: cannot be read: {str(error).splitlines()[0]}") from None
     if not np.isfinite(heights).any():
         raise BadInput(f"waves = {str(path)!r}: {name!r} holds nothing but missing values")
     return np.where(np.isfinite(heights), heights, 0.0)  # land is calm
+
+
+def from_the_south(heights: Any) -> Any:
+    """With the rows of a map as here, the southernmost first; weather centres often begin in the north."""
+    rows = heights.dims[1]
+    return heights.sortby(rows) if rows in heights.coords else heights
 
 
 def levels(sea: Sea, bounds: tuple[float, ...], luck: Array, time: Int[Array, " B"]) -> Int[Array, "C B"]:
