@@ -235,6 +235,14 @@ def counting(env: Any, config: PpoConfig, teacher: Any = None) -> Method:
     )
 
 
+def taught(env: Any, config: PpoConfig, teacher: Any = None) -> Method:
+    """`counting` with a teacher of its own, whose parameters are others."""
+    method = counting(env, config)
+    other = Policy(lambda key: {"m": jnp.zeros(2)}, lambda n: (), method.roles["student"].step)
+    roles = {**method.roles, "teacher": other}
+    return method._replace(roles=roles, params=lambda s: {**method.params(s), "teacher": {"m": jnp.zeros(2)}})
+
+
 BREAKS = {"on": True}
 """Whether `breaking` breaks."""
 

@@ -218,7 +218,7 @@ def test_command_prints_a_table(student_run, memory_run, capsys):
     table = capsys.readouterr().out
     assert all(word in table for word in ("gru 8", "gru 4", "gru 2", "5.5x", "4.9x", "team of 2")) and "µs" not in table
     assert guarded(["cost", str(memory_run.path), "--no-latency"]) == 0
-    assert "no ratio: the run has no teacher network" in capsys.readouterr().out
+    assert "no ratio: the run has no teacher that is counted" in capsys.readouterr().out
 
 
 def test_command_takes_the_first_of_several_seeds(student_run, tmp_path, capsys):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import tutelage
-from helpers import QUICK, TINY, Killed, assert_same_run, kill_at, lines_of
+from helpers import QUICK, TINY, Killed, assert_same, assert_same_run, kill_at, lines_of
 from tutelage import BadInput, FitConfig
 
 PPO = {**TINY, "core": "gru", "size": "width=4", "rollout": 5, "chunk": 5, "steps": 1000}
@@ -96,6 +96,18 @@ def test_a_run_is_resumed_without_its_teachers_directory(kd_run, train_kd, tmp_p
     finally:
         hidden.rename(memory_run.path)
     assert_same_run(out, kd_run)
+
+
+def test_what_a_team_taught_by_its_own_teacher_teaches_is_resumed(tmp_path, monkeypatch):
+    """Such a run has a `student` and a `teacher`; who learns from it learns from the students."""
+    (team,) = tutelage.train(
+        "helpers:taught", "probe/action", out=tmp_path / "team", quiet=True, fit=FitConfig(6, 8, 8)
+    )
+    assert {"student", "teacher"} <= team.frozen.roles.keys()
+    train = lambda out: tutelage.train("bc", "probe/action", teacher=team.path, out=out, quiet=True, fit=QUICK, **KD)
+    (whole,) = train(tmp_path / "whole")
+    assert_same(whole.params("teacher"), team.params("student"))
+    assert_same_run(killed_and_resumed(tmp_path / "run", monkeypatch, 4, 1, train).path, whole.path)
 
 
 def train_both(out):

@@ -409,8 +409,10 @@ def test_results_of_an_earlier_plan_are_left_out():
     row = results("mappo/x", [0.9, 0.8, 0.7])
     for s, mark in zip(row.seeds, "aab", strict=True):
         s["fingerprint"] = mark
-    kept, stale = current({"mappo/x": row, "gone/x": row}, {"mappo/x": "a"})
+    kept, stale = current({"mappo/x": row, "gone/x": row}, {"mappo/x": ("a", range(9))})
     assert list(kept) == ["mappo/x"] and [s["seed"] for s in kept["mappo/x"].seeds] == [0, 1] and stale == 4
+    kept, _ = current({"mappo/x": row}, {"mappo/x": ("a", range(1, 9))})
+    assert [s["seed"] for s in kept["mappo/x"].seeds] == [1], "a seed that the plan does not ask for"
 
 
 def test_no_results_is_said(tmp_path):
@@ -436,3 +438,19 @@ def test_results_of_a_method_that_learned_otherwise_are_measured_anew(tmp_path, 
         monkeypatch.setitem(METHODS, "mappo", replace(METHODS["mappo"], version=version))
         marks.append(fingerprint(rows["mappo/action"], rows))
     assert len(set(marks)) == 3
+
+
+def test_a_teacher_that_is_trained_first_is_a_part_of_its_students_fingerprint(tmp_path, monkeypatch):
+    rows = read_plan(plan_of(tmp_path, row("bc/action", "bc", STUDENT)))
+    before = fingerprint(rows["bc/action"], rows)
+    monkeypatch.setitem(METHODS, "mappo", replace(METHODS["mappo"], version=2))
+    assert fingerprint(rows["bc/action"], rows) != before
+
+
+def test_rows_that_cannot_be_taught_are_refused(tmp_path):
+    taught = lambda name, teacher: row(name, "bc", STUDENT, f'teacher = "{teacher}"')
+    with pytest.raises(BadInput, match="'a/action' is taught by itself: a/action <- b/action <- a/action"):
+        read_plan(plan_of(tmp_path, taught("a/action", "b/action") + taught("b/action", "a/action")))
+    floor = row("random/action", "random")
+    with pytest.raises(BadInput, match="its teacher 'random/action' is only evaluated"):
+        read_plan(plan_of(tmp_path, floor + taught("a/action", "random/action")))

@@ -9,8 +9,9 @@ import pytest
 
 import tutelage
 from helpers import BREAKS, QUICK, TINY, Silent, Uneven, build, lines_of
-from tutelage import BadInput, FitConfig
+from tutelage import BadInput, FitConfig, make
 from tutelage.errors import Interrupted, NonFinite
+from tutelage.experiment import together
 from tutelage.experiment.fit import fit
 from tutelage.experiment.job import RunRecorder
 from tutelage.experiment.together import fit_together
@@ -77,6 +78,24 @@ def test_a_loss_that_is_no_number_names_the_seed_and_spoils_no_checkpoint(tmp_pa
     with pytest.raises(NonFinite, match=r"seed 1 of 2: policy became nan in update \d+ of stage train; seed 2 of 2"):
         tutelage.train("helpers:breaking", "probe/action", out=out, seeds=2, together=True, quiet=True, **TINY)
     assert not [*out.glob("seed-*/checkpoint.safetensors")]
+
+
+def test_a_seed_that_breaks_costs_the_others_no_evaluation(monkeypatch):
+    class Keeps(Silent):
+        def checkpoint(self, status, wanted):
+            self.saved = status
+
+    def log(stage, status, rows, seconds, recorder, log=together.log):
+        if recorder is recorders[0] and int(status.loop.steps) >= stage.budget:
+            raise NonFinite("policy became nan")
+        log(stage, status, rows, seconds, recorder)
+
+    env, recorders = make("probe/action"), [Keeps(), Keeps()]
+    monkeypatch.setattr(together, "log", log)
+    with pytest.raises(NonFinite, match="seed 1 of 2: policy became nan"):
+        fit_together(env, build("mappo", env, **{**TINY, "steps": 512}), FitConfig(1, 8, 8), range(2), recorders)
+    assert not hasattr(recorders[0], "saved") and int(recorders[1].saved.loop.steps) >= 512
+    assert len(recorders[1].evaluations) == 1 + len(recorders[0].evaluations)
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def show(name: str, report: dict[str, Any]) -> None:
         console.width = max(console.width, console.measure(table).maximum)
     console.print(table)
     if not ratio:
-        console.print("no ratio: the run has no " + ("teacher network" if report["students"] else "student"))
+        console.print("no ratio: the run has no " + ("teacher that is counted" if report["students"] else "student"))
     console.print(report["convention"].replace("`", ""), style="dim")
 
 

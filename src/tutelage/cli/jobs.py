@@ -37,7 +37,7 @@ def side_by_side(arguments: Sequence[str], jobs: int) -> int:
     """Run the same command in `jobs` processes with a share of the cores each; what they say is marked by process.
 
     Returns:
-        The highest exit code.
+        The highest exit code; of a process that was killed 128 and the signal's number.
     """
     command = [sys.executable, "-m", "tutelage", *arguments]
     children = []
@@ -48,7 +48,7 @@ def side_by_side(arguments: Sequence[str], jobs: int) -> int:
     for reader in readers:
         reader.start()
     try:
-        return max([child.wait() for child in children])
+        return max(code if code >= 0 else 128 - code for code in [child.wait() for child in children])
     finally:  # also after Ctrl-C, which reaches the children as well: they save what they are at
         for child in children:
             child.wait()

@@ -32,7 +32,7 @@ class RenderArgs:
 
 def main(argv: Sequence[str]) -> None:
     """Play, draw and say what was played."""
-    args = parse(beside_environment(RenderArgs, argv), "render", argv, "A picture of one greedy episode.")
+    args = parse(beside_environment(RenderArgs, argv), "render", argv, "A picture of one episode.")
     from tutelage.report.render import outcome, render, title
 
     how = args.policy, args.seed, args.side_by_side, args.overlay

@@ -36,7 +36,8 @@ def main(argv: Sequence[str]) -> None:
     rows = read_results(args.results)
     if (plan := args.results / "plan.toml").exists():
         wanted = read_plan(plan)
-        rows, stale = current(rows, {name: fingerprint(row, wanted) for name, row in wanted.items()})
+        asked = {name: (fingerprint(row, wanted), row.all_seeds) for name, row in wanted.items()}
+        rows, stale = current(rows, asked)
         if stale:
             print(f"{stale} results of other settings than the plan's are left out; `tutelage sweep` makes them again")
     into = args.into or args.results.resolve().parent

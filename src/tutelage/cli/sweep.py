@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,8 @@ def main(argv: Sequence[str]) -> None:
     from tutelage.experiment.sweep import Places, sweep
 
     results = args.out or args.plan.parent
-    root = results.parent if args.out is None else results
+    # Relative, since runs remember the paths of their teachers.
+    root = Path(os.path.relpath(args.plan.resolve().parent.parent)) if args.out is None else results
     places = Places(results, root / "runs", root / "zoo")
     measure = lambda row, run: measured(row, run, args.plan.resolve().parent.parent)
     done, left = sweep(args.plan, places, args.only, args.minutes, args.seeds, Display(args.quiet), measure)

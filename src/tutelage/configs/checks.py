@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import MISSING, field, fields
 from functools import cache
 from inspect import formatannotation
+from math import isfinite
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from tutelage.errors import BadInput, unknown
@@ -38,9 +39,12 @@ def choices(hint: Any) -> tuple[Any, ...]:
 
 
 def check_choices(config: Any) -> None:
-    """Refuse values outside the Literal of their field (also those that came from a file or from Python)."""
+    """Refuse values outside the Literal of their field (also those that came from a file or from Python), and numbers
+    that are none or have no end."""
     for name, hint in field_types(type(config)).items():  # type: ignore[arg-type]  # mypy takes classes for unhashable
         value, allowed = getattr(config, name), choices(hint)
+        if isinstance(value, float) and not isfinite(value):
+            raise BadInput(f"{name} = {value!r}: must be finite")
         unset = value is None and type(None) in get_args(hint)
         if allowed and value not in allowed and not unset:
             raise unknown(name, str(value), allowed)

@@ -42,6 +42,20 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
 
 
+def read_lines(path: Path) -> list[Any]:
+    """Read a file of one JSON value per line.
+
+    Raises:
+        Fault: missing or damaged.
+    """
+    try:
+        return [json.loads(line) for line in path.read_bytes().splitlines()]
+    except OSError as error:
+        raise Fault(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise Fault(f"{path} is damaged: {error}") from None
+
+
 def read_json(path: Path) -> Any:
     """Read JSON.
 

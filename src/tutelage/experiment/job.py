@@ -13,6 +13,7 @@ from typing import Any
 
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
+from tutelage.errors import Interrupted
 from tutelage.experiment.evaluate import Evaluation, evaluate
 from tutelage.experiment.files import write_json
 from tutelage.experiment.fit import Result, fit
@@ -94,10 +95,12 @@ def run_fit(
     with stoppable([recorder]):
         result = fit(env, method, config, seed, recorder, status)
 
-    def played(role: str, act: str) -> Evaluation:
-        return evaluate(env, method.roles[role], result.params[role], config.test_episodes, seed, RULES[act])
+        def played(role: str, act: str) -> Evaluation:
+            return evaluate(env, method.roles[role], result.params[role], config.test_episodes, seed, RULES[act])
 
-    end_run(path, result, seed, also(method, config, played))
+        end_run(path, result, seed, also(method, config, played))
+    if recorder.interrupted():  # during the final test: this run is done, what would follow is not begun
+        raise Interrupted
     return result
 
 
@@ -150,16 +153,18 @@ def begin_together(job: Job, folder: Path, display: Display) -> None:
     with stoppable(recorders):
         results = fit_together(env, method, config, seeds, recorders)
 
-    @cache
-    def played(role: str, act: str) -> list[Evaluation]:
-        params = [result.params[role] for result in results]
-        return evaluate_together(env, method.roles[role], params, config.test_episodes, seeds, RULES[act])
+        @cache
+        def played(role: str, act: str) -> list[Evaluation]:
+            params = [result.params[role] for result in results]
+            return evaluate_together(env, method.roles[role], params, config.test_episodes, seeds, RULES[act])
 
-    def one_of(index: int, role: str, act: str) -> Evaluation:
-        return played(role, act)[index]
+        def one_of(index: int, role: str, act: str) -> Evaluation:
+            return played(role, act)[index]
 
-    for i, (path, result, seed) in enumerate(zip(paths, results, seeds, strict=True)):
-        end_run(path, result, seed, also(method, config, partial(one_of, i)))
+        for i, (path, result, seed) in enumerate(zip(paths, results, seeds, strict=True)):
+            end_run(path, result, seed, also(method, config, partial(one_of, i)))
+    if recorders[0].interrupted():
+        raise Interrupted
 
 
 def frozen_roles(frozen: Frozen) -> dict[str, Any]:

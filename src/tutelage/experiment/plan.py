@@ -32,7 +32,7 @@ from tutelage.configs.checks import build, check_not_negative, check_positive, l
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, unknown
-from tutelage.registry import environment_options, method_config, method_row
+from tutelage.registry import MethodRow, environment_options, method_config, method_row
 
 FLOORS = ("random", "scripted")
 """What can be measured without learning."""
@@ -61,6 +61,11 @@ class Row:
     def __post_init__(self) -> None:
         check_positive(self, "seeds", "minutes")
         check_not_negative(self, "first_seed")
+
+    @property
+    def all_seeds(self) -> range:
+        """The seeds that it asks for."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
 
 Rows = dict[str, Row]
@@ -97,7 +102,21 @@ def read_plan(path: Path) -> Rows:
     for row in rows.values():
         if row.teacher and ":" not in row.teacher and row.teacher not in rows:
             raise unknown(f"teacher of row {row.name!r}", row.teacher, rows)
+    for row in rows.values():
+        check_teachers(row, rows)
     return rows
+
+
+def check_teachers(row: Row, rows: Rows) -> None:
+    """Refuse, as BadInput, a row that is taught by one that is only evaluated, or in the end by itself."""
+    seen = [row.name]
+    while row.teacher in rows:
+        row = rows[row.teacher]
+        if row.method in FLOORS:
+            raise BadInput(f"row {seen[-1]!r}: its teacher {row.name!r} is only evaluated; name it as scripted:NAME")
+        if row.name in seen:
+            raise BadInput(f"row {seen[0]!r} is taught by itself: {' <- '.join([*seen, row.name])}")
+        seen.append(row.name)
 
 
 def tables(entries: Any) -> bool:
@@ -135,10 +154,18 @@ def fit_config(row: Row) -> FitConfig:
     return build(FitConfig, row.fit, "field of fit")
 
 
+def of_usual(method: MethodRow | None) -> Any:
+    """What decides the numbers of a teacher that is trained first because none was named; None without one."""
+    if method is None or method.teacher is None:
+        return None
+    return [method.teacher, lasting(method_config(method.teacher)), method_row(method.teacher).version]
+
+
 def fingerprint(row: Row, rows: Rows) -> str:
     """Changes whenever the row's numbers would: settings, its teacher's, versions of the environment and the method."""
     settings = settings_of(row)
-    version = 1 if row.method in FLOORS else method_row(row.method).version
+    method = None if row.method in FLOORS else method_row(row.method)
+    version = method.version if method else 1
     told = {
         "method": row.method,
         "config": lasting(settings) if settings else None,
@@ -146,7 +173,7 @@ def fingerprint(row: Row, rows: Rows) -> str:
         "env_options": row.env_options,
         "env_version": make(row.env, **row.env_options).spec.version,
         "fit": lasting(fit_config(row)),
-        "teacher": fingerprint(rows[row.teacher], rows) if row.teacher in rows else row.teacher,
+        "teacher": fingerprint(rows[row.teacher], rows) if row.teacher in rows else row.teacher or of_usual(method),
         **({"method_version": version} if version > 1 else {}),  # the first leaves results as they were
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]

@@ -70,7 +70,7 @@ class RunRecorder:
 
     def checkpoint(self, status: Status, wanted: bool) -> None:
         if wanted or self.due():
-            save_status(self.path, status, self.fixed, self.lines.offset, self.stage_written != status.stage)
+            save_status(self.path, status, self.fixed, self.lines.settled(), self.stage_written != status.stage)
             self.stage_written = status.stage
             self.saved = time.monotonic()
 

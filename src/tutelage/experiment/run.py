@@ -14,10 +14,11 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 from jaxtyping import Array, PRNGKeyArray
@@ -29,6 +30,7 @@ from tutelage.policies.acting import greedy
 from tutelage.registry import method_config, method_row, resolve
 from tutelage.types import Carry, Environment, Frozen, Method, Params, Policy, TimeStep
 
+T = TypeVar("T")
 FORMAT = 1
 KEYS = {"method", "env", "env_options", "env_version", "config", "fit", "seed", "teacher", "versions", "device"}
 Record = dict[str, Any]
@@ -75,6 +77,11 @@ def rebuild(record: Record, teacher: Frozen | None) -> tuple[Environment, Method
     return env, resolve(method_row(record["method"]).factory)(env, config, teacher)
 
 
+def teaching(roles: Mapping[str, T], distilled: bool) -> dict[str, T]:
+    """Who of a run's roles teaches: of a team that was taught, by another run or in its own, the students alone."""
+    return {"student": roles["student"]} if distilled or {"student", "teacher"} <= roles.keys() else dict(roles)
+
+
 def recorded_policies(record: Record) -> tuple[dict[str, Policy], frozenset[str]]:
     """The policies of a teacher's record (by the roles of the run it was), and what they provide."""
     env = make(record["env"], **record["env_options"])
@@ -85,10 +92,9 @@ def recorded_policies(record: Record) -> tuple[dict[str, Policy], frozenset[str]
         return dict(made.roles), made.provides
     inner = record["record"]
     provides = method_row(inner["method"]).provides
-    if inner["teacher"] is None:
-        roles = dict(rebuild(inner, None)[1].roles)
-    else:
-        roles = {"student": rebuild(inner, abstract_teacher(inner["teacher"]))[1].roles["student"]}
+    distilled = inner["teacher"] is not None
+    method = rebuild(inner, abstract_teacher(inner["teacher"]) if distilled else None)[1]
+    roles = teaching(method.roles, distilled)
     return roles, provides | ({"critic"} if "critic" in roles else frozenset())
 
 

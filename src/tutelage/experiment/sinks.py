@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -25,6 +27,8 @@ class JsonLines:
         """`keep`: bytes of an existing file that a resumed run goes on from."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if keep and (not path.exists() or path.stat().st_size < keep):
+                raise Fault(f"{path} is damaged: it has less than the checkpoint was made with")
             self.file = open(path, "r+b" if keep is not None and path.exists() else "wb")  # noqa: SIM115
             self.file.truncate(keep or 0)
             self.file.seek(0, 2)
@@ -39,12 +43,17 @@ class JsonLines:
         except OSError as error:
             raise Fault(f"cannot write {self.path}: {error.strerror}") from error
 
-    @property
-    def offset(self) -> int:
+    def settled(self) -> int:
+        """How many bytes there are, all on the disk: what a checkpoint is made with must outlive a power cut."""
+        try:
+            os.fsync(self.file.fileno())
+        except OSError as error:
+            raise Fault(f"cannot write {self.path}: {error.strerror}") from error
         return self.file.tell()
 
     def close(self) -> None:
-        self.file.close()
+        with contextlib.suppress(OSError):  # what a full disk did not take has been told
+            self.file.close()
 
 
 class TensorBoard:
@@ -79,8 +88,11 @@ class Display:
             return
         if self.bar is not None:
             self.bar.console.print(words, highlight=False, markup=False)
-        else:
+            return
+        try:
             print(words, file=sys.stderr, flush=True)  # noqa: T201 - this is the one place that speaks
+        except BrokenPipeError:  # who listened is gone; the run goes on
+            self.quiet = True
 
     def progress(self, stage: str, done: int, budget: int, unit: str, rate: float) -> None:
         if self.quiet:
@@ -106,6 +118,7 @@ class Display:
         self.bar.update(self.task, completed=done, rate=told)
 
     def close(self) -> None:
+        """Take the bar away; the next run, which may begin with a stage of the same name, gets a new one."""
         if self.bar is not None:
             self.bar.stop()
-            self.bar = None
+        self.bar, self.task, self.stage = None, None, ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _thread
 import fnmatch
-import json
 import shutil
 import threading
 import time
@@ -20,12 +19,12 @@ from tutelage.envs.build import make
 from tutelage.errors import Fault, Interrupted, NonFinite, unknown
 from tutelage.experiment.claims import claimed
 from tutelage.experiment.evaluate import evaluate
-from tutelage.experiment.files import read_json, write_json
+from tutelage.experiment.files import read_json, read_lines, write_json
 from tutelage.experiment.job import Job
 from tutelage.experiment.plan import FLOORS, Row, Rows, fingerprint, fit_config, read_plan
 from tutelage.experiment.run import LoadedRun, device
 from tutelage.experiment.sinks import Display
-from tutelage.experiment.train import carry_on
+from tutelage.experiment.train import finish
 from tutelage.policies.acting import greedy, random_policy, sample
 from tutelage.policies.cost import Cost, team_cost
 from tutelage.registry import method_config, method_row
@@ -124,15 +123,16 @@ def make_run(row: Row, seed: int, rows: Rows, places: Places, display: Display) 
     )
     folder = places.run(row, seed)
     mark = fingerprint(row, rows)
-    if folder.exists() and not is_current(folder / "row.json", mark):
-        shutil.rmtree(folder)  # made by another plan
-    write_json(folder / "row.json", {"fingerprint": mark, **asdict(job)})
-    return carry_on(job, folder, display)[0]
+    if not is_current(folder / "row.json", mark):
+        if folder.exists():
+            shutil.rmtree(folder)  # made by another plan
+        write_json(folder / "row.json", {"fingerprint": mark, **asdict(job)})
+    return finish(job, folder, display)[0]
 
 
 def result_of(row: Row, seed: int, run: LoadedRun, mark: str, seconds: float) -> dict[str, Any]:
     """What is kept of a run: everything a table or curve needs."""
-    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    lines = read_lines(run.path / "metrics.jsonl")
     keep = ("total_steps", "seconds", "update", "success_rate", "return_mean")
     teacher = run.record["teacher"]
     return {
@@ -189,11 +189,18 @@ def as_dict(cost: Cost | None) -> dict[str, int] | None:
 
 
 def keep_in_zoo(run: LoadedRun, place: Path) -> None:
-    """Copy what `load` needs."""
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
-    for file in [run.path / "config.json", run.path / "eval.json", *run.path.glob("*.safetensors")]:
-        shutil.copy(file, place / file.name)
+    """Copy what `load` needs; the team that was there stays until all of it is. Raises Fault where it cannot."""
+    beside = place.with_name(f".{place.name}.tmp")
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        for file in [run.path / "config.json", run.path / "eval.json", *run.path.glob("*.safetensors")]:
+            shutil.copy(file, beside / file.name)
+        shutil.rmtree(place, ignore_errors=True)
+        beside.rename(place)
+    except OSError as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise Fault(f"cannot write {place}: {error.strerror or error}") from error
 
 
 def make_result(
@@ -262,7 +269,7 @@ def sweep(
                 time.sleep(WAIT)  # other sweeps are at all that is left
     except (Interrupted, KeyboardInterrupt):
         if timer is None or timer.is_alive():
-            raise
+            raise Interrupted("stopped and saved; the same sweep goes on from there") from None
     finally:
         if timer:
             timer.cancel()

@@ -7,7 +7,7 @@ from typing import Any
 
 from tutelage.errors import BadInput
 from tutelage.experiment.evaluate import evaluate
-from tutelage.experiment.run import LoadedRun, Record, callable_teacher, load, seeds_of
+from tutelage.experiment.run import LoadedRun, Record, callable_teacher, load, seeds_of, teaching
 from tutelage.types import Environment, Frozen
 
 MEASURED = 128
@@ -35,9 +35,9 @@ def from_run(run: LoadedRun, env_id: str, env: Environment, options: dict[str, A
     """
     must_know(run, env_id, options, env.spec.version)
     frozen = run.frozen
-    if run.record["teacher"] is not None:  # of a distilled team only the students are teachers
-        roles = {"student": frozen.roles["student"]}
-        frozen = frozen._replace(roles=roles, params={"student": frozen.params["student"]})
+    roles = teaching(frozen.roles, run.record["teacher"] is not None)
+    params, lost = {role: frozen.params[role] for role in roles}, {"critic"} - roles.keys()
+    frozen = frozen._replace(roles=roles, params=params, provides=frozen.provides - lost)
     record = {
         "kind": "run",
         "name": str(run.path),
@@ -49,14 +49,25 @@ def from_run(run: LoadedRun, env_id: str, env: Environment, options: dict[str, A
     return frozen, record
 
 
+def run_of_seed(path: Path, seed: int | None) -> Path:
+    """The run of a seed below a parent directory; a single run teaches all. Raises BadInput where there is none."""
+    runs = seeds_of(path)
+    if seed is None or runs == [path]:
+        return runs[0]
+    found = {run.name: run for run in runs}
+    if f"seed-{seed}" not in found:
+        raise BadInput(f"teacher {path} has no seed-{seed}; it has {', '.join(found)}: name one of them for all seeds")
+    return found[f"seed-{seed}"]
+
+
 def find_teacher(
-    name: str, env_id: str, env: Environment, options: dict[str, Any], index: int = 0
+    name: str, env_id: str, env: Environment, options: dict[str, Any], seed: int | None = None
 ) -> tuple[Frozen, Record]:
     """A teacher by name.
 
     Args:
         name: `scripted:NAME`, a run directory, or `module:factory`.
-        index: which seed of a parent directory.
+        seed: which of a parent directory; None: the first.
 
     Raises:
         BadInput: nothing of that name, another environment's, or never evaluated.
@@ -65,8 +76,7 @@ def find_teacher(
         kind, short = "scripted", name.removeprefix("scripted:")
         frozen = Frozen({"teacher": env.scripted(short)}, {"teacher": ()}, frozenset(), {})
     elif Path(name).is_dir():
-        runs = seeds_of(Path(name))
-        return from_run(load(runs[index % len(runs)]), env_id, env, options)
+        return from_run(load(run_of_seed(Path(name), seed)), env_id, env, options)
     elif ":" in name:
         kind, short = "callable", name
         frozen = callable_teacher(name, env)

@@ -7,7 +7,7 @@ draws the numbers that it draws alone, so its training differs from that by roun
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -64,11 +64,14 @@ def fit_together(
             recorder.compiled(stage, seconds)
         while not runner.over(loop):
             before = each
-            loop, each = advance(runner, loop, roots, each, log_every, recorders)
+            loop, each, broken = advance(runner, loop, roots, each, log_every, recorders)
             asked = [asks(runner, config, eval_every, *pair) for pair in zip(before, each, strict=True)]
+            asked = [wanted and i not in broken for i, wanted in enumerate(asked)]
             each = judge(method, config, play, roots, loop, each, asked, recorders)
             wanted = any(recorder.interrupted() for recorder in recorders)
-            save(loop, each, recorders, wanted)
+            save(loop, each, recorders, wanted or bool(broken), broken)
+            if broken:
+                raise NonFinite("; ".join(f"seed {i + 1} of {len(each)}: {error}" for i, error in broken.items()))
             if wanted:
                 raise Interrupted
         state = loop.train_state
@@ -103,14 +106,14 @@ def advance(
     each: Sequence[Status],
     length: int,
     recorders: Sequence[Recorder],
-) -> tuple[Loop, list[Status]]:
-    """Run one chunk, up to the next multiple of `length` updates, and log it seed by seed."""
+) -> tuple[Loop, list[Status], dict[int, NonFinite]]:
+    """Run one chunk, up to the next multiple of `length` updates, and log it seed by seed; also says which broke."""
     lead = max(int(s.loop.update) for s in each)
     began = time.perf_counter()
     loop, rows = runner.run(loop, roots, (lead // length + 1) * length)
     seconds = time.perf_counter() - began
     updates, steps = np.asarray(loop.update), np.asarray(loop.steps)
-    following, broken = [], []
+    following, broken = [], dict[int, NonFinite]()
     for i, (status, recorder) in enumerate(zip(each, recorders, strict=True)):
         made = int(updates[i]) - int(status.loop.update)
         now = status._replace(loop=nothing()._replace(update=updates[i], steps=steps[i]))
@@ -119,11 +122,8 @@ def advance(
             try:
                 log(runner.stage, following[i], {k: v[:made, i] for k, v in rows.items()}, seconds, recorder)
             except NonFinite as error:
-                broken.append((i, error))
-    if broken:
-        save(loop, following, recorders, True, [i for i, _ in broken])
-        raise NonFinite("; ".join(f"seed {i + 1} of {len(each)}: {error}" for i, error in broken))
-    return loop, following
+                broken[i] = error
+    return loop, following, broken
 
 
 def asks(runner: StageLoop, config: FitConfig, every: int, before: Status, now: Status) -> bool:
@@ -155,9 +155,7 @@ def judge(
     ]
 
 
-def save(
-    loop: Loop, each: Sequence[Status], recorders: Sequence[Recorder], wanted: bool, but: Sequence[int] = ()
-) -> None:
+def save(loop: Loop, each: Sequence[Status], recorders: Sequence[Recorder], wanted: bool, but: Collection[int]) -> None:
     """Offer every seed's state to its recorder, but for those whose numbers broke."""
     for i, (status, recorder) in enumerate(zip(each, recorders, strict=True)):
         if i not in but and (wanted or recorder.due()):

@@ -15,7 +15,7 @@ from tutelage.experiment.files import read_json, write_json
 from tutelage.experiment.job import Job, begin_run, begin_together, resume_run
 from tutelage.experiment.run import LoadedRun, load, seeds_of
 from tutelage.experiment.sinks import Display
-from tutelage.experiment.teacher import find_teacher
+from tutelage.experiment.teacher import find_teacher, run_of_seed
 from tutelage.registry import method_config, method_row, resolve
 from tutelage.types import Frozen
 
@@ -48,7 +48,7 @@ def finish(job: Job, folder: Path, display: Display) -> list[LoadedRun]:
                 if job.teacher is None:
                     finish(job.teacher_job(seed), path / "teacher", display)
                 name = job.teacher or str(path / "teacher")
-                teacher = find_teacher(name, job.env, make(job.env, **job.env_options), job.env_options, index)
+                teacher = find_teacher(name, job.env, make(job.env, **job.env_options), job.env_options, seed)
             begin_run(job, seed, path, teacher, display)
         runs.append(load(path))
     return runs
@@ -81,12 +81,16 @@ def check(job: Job) -> None:
     row, env = method_row(job.method), make(job.env, **job.env_options)
     frozen = None
     if row.teacher is not None and job.teacher is not None:
-        frozen, _ = find_teacher(job.teacher, job.env, env, job.env_options)
+        for seed in reversed(range(job.seed, job.seed + job.seeds)):
+            if Path(job.teacher).is_dir():
+                run_of_seed(Path(job.teacher), seed)
+        frozen, _ = find_teacher(job.teacher, job.env, env, job.env_options, job.seed)
     elif row.teacher is not None:
         teacher = job.teacher_job(job.seed)
-        draft = resolve(method_row(teacher.method).factory)(env, teacher.method_config(), None)
+        theirs = method_row(teacher.method)
+        draft = resolve(theirs.factory)(env, teacher.method_config(), None)
         params = {role: jax.eval_shape(p.init, jax.random.key(0)) for role, p in draft.roles.items()}
-        frozen = Frozen(draft.roles, params, frozenset({"logits", "features", "critic"}), {})
+        frozen = Frozen(draft.roles, params, theirs.provides | ({"critic"} & draft.roles.keys()), {})
     jax.eval_shape(resolve(row.factory)(env, job.method_config(), frozen).init, jax.random.key(0))
 
 

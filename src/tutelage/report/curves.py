@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tutelage.errors import BadInput
+from tutelage.experiment.files import write_bytes
 from tutelage.experiment.stats import bootstrap, iqm
 from tutelage.report.ablations import sizes
 from tutelage.report.results import RowResults
@@ -155,6 +157,7 @@ def save(plt: Any, figure: Any, path: Path) -> None:
     """Write the picture, with one legend under all panels: within them it would cover curves."""
     lines = {label: line for axis in figure.axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(lines.values(), lines, loc="outside lower center", ncols=5, fontsize=9, frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=path.suffix[1:], dpi=110)
     plt.close(figure)
+    write_bytes(path, picture.getvalue())

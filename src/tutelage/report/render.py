@@ -61,7 +61,7 @@ def render(
     overlay: bool = True,
     **options: Any,
 ) -> list[Played]:
-    """Play one greedy episode and write a picture of it, replacing the file if there is one.
+    """Play one episode, as in an evaluation, and write a picture of it, replacing the file if there is one.
 
     Args:
         target: run directory (of a parent with several seeds, the first) or environment.

@@ -67,14 +67,15 @@ def read_results(folder: Path) -> dict[str, RowResults]:
     return {name: RowResults(name, sorted(seeds, key=lambda s: s["seed"])) for name, seeds in sorted(rows.items())}
 
 
-def current(rows: dict[str, RowResults], marks: dict[str, str]) -> tuple[dict[str, RowResults], int]:
+def current(rows: dict[str, RowResults], plan: dict[str, tuple[str, range]]) -> tuple[dict[str, RowResults], int]:
     """The results that belong to the plan as it is now, and how many do not.
 
     Args:
-        marks: fingerprints of the plan's rows.
+        plan: fingerprint and seeds of each of its rows.
     """
+    belongs = lambda s, mark, seeds: s["fingerprint"] == mark and s["seed"] in seeds
     kept = {
-        name: RowResults(name, [s for s in row.seeds if s["fingerprint"] == marks.get(name)])
+        name: RowResults(name, [s for s in row.seeds if name in plan and belongs(s, *plan[name])])
         for name, row in rows.items()
     }
     stale = sum(len(row.seeds) for row in rows.values()) - sum(len(row.seeds) for row in kept.values())

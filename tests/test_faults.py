@@ -1,0 +1,144 @@
+"""What goes wrong around a training: a shared terminal, a full disk, a stop at a bad moment, a killed process."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+import tutelage
+from helpers import QUICK, TINY
+from tutelage import BadInput, Fault
+from tutelage.cli import jobs
+from tutelage.cli.main import guarded
+from tutelage.errors import Interrupted
+from tutelage.experiment import sweep as S
+from tutelage.experiment.files import read_lines
+from tutelage.experiment.fit import Evaluator
+from tutelage.experiment.run import load
+from tutelage.experiment.sinks import Display, JsonLines
+from tutelage.experiment.teacher import find_teacher
+from tutelage.registry import method_config
+
+
+# ---- what is told ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("second", ["train", "distil"])
+def test_two_runs_share_a_terminal(second):
+    """As a teacher and its students do, or several seeds."""
+    display = Display()
+    display.fancy = True
+    for stage in ("train", second):
+        display.progress(stage, 1, 2, "steps", 1.0)
+        display.say("words")
+        display.close()
+
+
+def test_a_run_goes_on_when_nobody_listens_any_more(monkeypatch):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stderr", Gone())
+    display = Display()
+    display.say("words")
+    display.say("more")
+    assert display.quiet
+
+
+# ---- what is kept ----------------------------------------------------------------------------------------------------
+def test_a_full_disk_is_told_once_and_closing_adds_nothing(tmp_path):
+    lines = JsonLines(tmp_path / "metrics.jsonl", None)
+    lines.file.close()
+    lines.file = open("/dev/full", "wb")  # noqa: SIM115
+    with pytest.raises(Fault, match=r"cannot write .*metrics.jsonl"):
+        lines.write("metrics", {"x": 1})
+    lines.close()
+
+
+def test_a_log_that_is_shorter_than_its_checkpoint_is_damaged(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"x": 1}\n{"x"')
+    with pytest.raises(Fault, match="damaged: it has less than the checkpoint"):
+        JsonLines(path, 100)
+    with pytest.raises(Fault, match="damaged"):
+        read_lines(path)
+    JsonLines(path, 9).close()
+    assert read_lines(path) == [{"x": 1}]
+
+
+def test_a_zoo_team_stays_whole_where_its_successor_cannot_be_written(action_run, tmp_path, monkeypatch):
+    place = tmp_path / "zoo" / "team"
+    S.keep_in_zoo(action_run, place)
+    before = {p.name: p.read_bytes() for p in place.iterdir()}
+    assert load(place).test == action_run.test
+    with monkeypatch.context() as patch:
+        patch.setattr(S.shutil, "copy", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(Fault, match=r"cannot write .*team: No space left"):
+            S.keep_in_zoo(action_run, place)
+    assert {p.name: p.read_bytes() for p in place.iterdir()} == before
+    assert [p.name for p in place.parent.iterdir()] == ["team"]
+
+
+# ---- stops -----------------------------------------------------------------------------------------------------------
+def test_ctrl_c_during_the_final_test_ends_this_run_and_begins_no_other(tmp_path, monkeypatch):
+    test, out = Evaluator.test, tmp_path / "runs"
+
+    def pressed(self, params):
+        os.kill(os.getpid(), signal.SIGINT)
+        return test(self, params)
+
+    monkeypatch.setattr(Evaluator, "test", pressed)
+    with pytest.raises(Interrupted, match="tutelage resume"):
+        tutelage.train("mappo", "probe/action", out=out, seeds=2, quiet=True, fit=QUICK, **{**TINY, "steps": 256})
+    assert (out / "seed-0" / "eval.json").exists() and not (out / "seed-1").exists()
+
+
+def test_a_killed_process_is_no_success(monkeypatch):
+    class Child:
+        def __init__(self, code):
+            self.code, self.stderr = code, io.StringIO()
+
+        def wait(self):
+            return self.code
+
+    codes = iter([0, -9])
+    monkeypatch.setattr(jobs.subprocess, "Popen", lambda *_, **__: Child(next(codes)))
+    assert jobs.side_by_side(["sweep"], 2) == 137
+
+
+# ---- what is asked ---------------------------------------------------------------------------------------------------
+def test_a_sweep_from_within_the_plans_folder_keeps_its_runs_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "plan.toml").write_text("")
+    found = []
+    monkeypatch.setattr(S, "sweep", lambda plan, places, *_: found.append(places) or (0, 0))
+    for folder, plan in ((tmp_path, "results/plan.toml"), (tmp_path / "results", "plan.toml")):
+        monkeypatch.chdir(folder)
+        assert guarded(["sweep", plan]) == 0
+        assert [p.resolve() for p in found[-1].__dict__.values()] == [tmp_path / x for x in ("results", "runs", "zoo")]
+    assert not found[0].runs.is_absolute(), "runs remember their teachers' paths"
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+@pytest.mark.parametrize(("method", "field"), [("mappo", "grad_clip"), ("qmix", "memory_gb"), ("kd_marl", "kl")])
+def test_numbers_without_end_are_refused(method, field, value):
+    with pytest.raises(BadInput, match=f"{field} = {value}: must be finite"):
+        method_config(method, **{field: value})
+
+
+def test_seed_i_learns_from_seed_i(action_run, tmp_path):
+    parent = tmp_path / "teachers"
+    for seed in (3, 4):
+        (parent / f"seed-{seed}").mkdir(parents=True)
+        for file in action_run.path.iterdir():
+            (parent / f"seed-{seed}" / file.name).write_bytes(file.read_bytes())
+    teacher = lambda path, seed: Path(find_teacher(str(path), "probe/action", action_run.env, {}, seed)[1]["name"]).name
+    assert teacher(parent, 4) == "seed-4" and teacher(parent, None) == "seed-3"
+    assert teacher(parent / "seed-3", 7) == "seed-3", "a single run teaches all"
+    ask = lambda **more: tutelage.train("bc", "probe/action", teacher=parent, out=tmp_path / "run", quiet=True, **more)
+    with pytest.raises(BadInput, match="has no seed-5; it has seed-3, seed-4"):
+        ask(seed=4, seeds=2)
+    assert not (tmp_path / "run").exists()
