@@ -24,6 +24,7 @@ class Compared(NamedTuple):
     last: np.ndarray
     success: np.ndarray
     alive: np.ndarray
+    target: np.ndarray
 
 
 def own_state(env: Any, s: Any) -> Battle:
@@ -78,7 +79,8 @@ def compare(name: str, battles: int, seed: int = 0) -> Compared:
         far = lambda a, b: jnp.abs(jnp.asarray(a, jnp.float32) - jnp.asarray(b, jnp.float32)).max()
         gap = {k: far(getattr(sensed, k), getattr(ts, k)) for k in ("obs", "avail", "state", "alive")}
         gap |= dict(reward=far(told.reward[0], ts.reward), last=far(told.last[0], ts.last))
-        return after, ts, gap | dict(success=far(told.won[0], ts.success))
+        aims = far(state.target[..., 0], own_state(theirs, after).target)  # what the enemies' script remembers
+        return after, ts, gap | dict(success=far(told.won[0], ts.success), target=aims)
 
     def body(carry: Any, key: Any) -> Any:
         s, ts, memory = carry

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -163,14 +164,6 @@ def test_episodes_end_by_the_limit_with_the_discount_of_the_spec(name):
 
 
 @pytest.mark.parametrize("name", PLAYED)
-def test_the_local_script_plays_only_available_actions(name):
-    trip = played(name)
-    steps = trip.steps
-    taken = np.take_along_axis(steps.avail[:-1], trip.scripted[..., None], -1)[..., 0]
-    assert taken[trip.until_last()[:-1]].all()
-
-
-@pytest.mark.parametrize("name", PLAYED)
 def test_an_environment_is_a_function_of_its_keys(name):
     assert_same(trip(name), played(name))
 
@@ -217,7 +210,8 @@ def test_impossible_limits_are_refused(name, value):
         make(name, max_steps=value)
 
 
-GOALS = ["smax/2s3z", "smax/MMM2", "smax/2s_vs_1sc", "mpe/simple_spread", "mpe/simple_tag", "predator_prey/punish2",
+GOALS = ["smax/2s3z", "smax/MMM2", "smax/2s_vs_1sc", "mpe/simple_spread", "mpe/simple_tag",
+         "mpe/simple_speaker_listener", "predator_prey/punish2",
          "fire_commander/medium", "marine/medium"]  # fmt: skip
 
 
@@ -248,11 +242,29 @@ def test_goals_of_battles_and_hunts_are_whom_to_bring_down():
     assert (hurt.potential > goals.potential).all()
     dead = env.goals(state._replace(health=state.health.at[2].set(0.0)))
     assert dead.reached.all() and not dead.valid.any()
+    env = make("smax/MMM2")  # a marauder cannot hit the medivac, the medivac nobody
+    state, _ = env.reset(jax.random.key(0))
+    valid, kinds = np.asarray(env.goals(state).valid), np.array(env.spec.agent_types)
+    assert valid[kinds == "marine"].all() and not valid[kinds == "medivac"].any()
+    assert (valid[kinds == "marauder"].sum(1) == valid.shape[1] - 1).all()
     env = make("predator_prey/punish2")
     state, _ = env.reset(jax.random.key(0))
     caught = env.goals(state._replace(free=state.free.at[8].set(False).at[0].set(False)))
     assert caught.reached[:, 0].all() and not caught.valid[:, 0].any() and not caught.valid[0].any()
     assert caught.valid[1:, 1:].all()
+
+
+def test_goals_in_a_hunt_are_the_predators_and_reached_by_a_catch():
+    env = make("mpe/simple_tag", prey="learns")
+    state, _ = env.reset(jax.random.key(0))
+    far = jnp.array([[0.0, 0.12], [0.0, 0.9], [0.0, 0.5], [0.0, 0.0]])
+    goals = env.goals(state.replace(p_pos=state.p_pos.at[:4].set(far)))
+    assert goals.valid[:, 0].tolist() == [True, True, True, False]
+    assert goals.reached[:, 0].tolist() == [True, False, False, False], "within 0.125 they touch"
+    np.testing.assert_allclose(goals.features[:, 0, 3], 0.12, rtol=1e-5)
+    assert env._remember(state.replace(p_pos=state.p_pos.at[:4].set(far))).goal
+    listens = make("mpe/simple_speaker_listener")
+    assert listens.goals(listens.reset(jax.random.key(0))[0]).valid.tolist() == [[False] * 3, [True] * 3]
 
 
 def test_an_environment_without_goals_is_refused():

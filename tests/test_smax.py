@@ -21,7 +21,7 @@ STOP, UP, RIGHT, DOWN, ACT = 4, 0, 1, 2, 5
 ROUNDING = 1e-4
 NATIVE = [name for name, row in MAPS.items() if row.max_steps == 100 and name != "2s_vs_1sc"]
 PLAYED = ["3m", "2s3z", "5m_vs_6m", "27m_vs_30m", "3s5z_vs_3s6z", "3s_vs_5z", "6h_vs_8z", "smacv2_5_units"]
-"""The others take a minute and differ from these in numbers alone."""
+"""The others take a minute and differ from these in numbers alone; once all 14 were compared, 6,400 steps of each."""
 
 
 # ---- jaxmarl's rules -------------------------------------------------------------------------------------------------
@@ -37,14 +37,14 @@ def test_a_map_has_jaxmarls_units(name):
 @pytest.mark.parametrize("name", PLAYED)
 def test_a_step_is_jaxmarls_step(name):
     """Under the same noise. A distance or cooldown that rounds to the other side of a threshold would show here; on
-    other machines a few may (one in ten thousand is allowed), on the one this was written on none did."""
+    other machines one may, on the one this was written on none did."""
     large = sum(MAPS[name].allies.values()) > 10
     battles = 16 if large else 64  # jaxmarl takes half a minute for more of the large ones
     told = compare(name, battles)
     gap = np.stack(told)
     differ = (gap > ROUNDING).any(0)
     assert differ.shape == (STEPS, battles)
-    assert differ.mean() <= 1e-4, dict(zip(told._fields, gap.max((1, 2)), strict=True))
+    assert differ.sum() <= 1, dict(zip(told._fields, gap.max((1, 2)), strict=True))
 
 
 @pytest.mark.parametrize("name", ["3s_vs_5z", "smacv2_5_units"])
@@ -168,12 +168,11 @@ def test_healers_heal_neither_themselves_nor_healers_nor_enemies_nor_the_dead():
 
 def test_air_and_ground_do_not_push_each_other_and_some_cannot_hit_air():
     env = smax(Map({"marauder": 1, "marine": 1, "zealot": 1, "medivac": 1}, {"medivac": 1, "zealot": 1}))
-    t = Table(env, x=[10, 13, 10, 10, 10, 30], y=[10, 10, 13, 10, 10, 30])
+    t = Table(env, x=[10, 13, 10, 10, 10.5, 30], y=[10, 10, 13, 10, 10, 30])
     before = np.array([t.state.x, t.state.y])
     t.play(STOP, STOP, STOP, STOP)
     np.testing.assert_array_equal(np.array([t.state.x, t.state.y])[:, 0], before[:, 0])
-    apart = np.hypot(t.state.x[3] - t.state.x[4], t.state.y[3] - t.state.y[4])
-    assert apart == 0 or apart > 0.5, "medivacs do push each other"
+    assert np.hypot(t.state.x[3] - 10, t.state.y[3] - 10) > 0.1, "medivacs do push each other"
     np.testing.assert_array_equal(t.ts.avail[:3, ACT], [False, True, False]), "marauder, marine, zealot on a medivac"
 
 

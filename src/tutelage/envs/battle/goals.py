@@ -11,7 +11,7 @@ from tutelage.types import Goals
 
 
 def goals(rules: Rules, state: Battle) -> Goals:
-    """Enemy j as a goal, arrays with the battles *last*. Progress is what it has lost, and coming nearer."""
+    """Enemy j as a goal of who can hit it, the battles *last*. Progress is what it has lost, and coming nearer."""
     n, traits = rules.allies, rules.traits(state.kind)
     left = state.health + state.shield if rules.shielded else state.health
     full = traits.health + traits.shield if rules.shielded else traits.health
@@ -24,7 +24,7 @@ def goals(rules: Rules, state: Battle) -> Goals:
     features: list[Array] = [dx / MAP_SIZE, dy / MAP_SIZE, far / MAP_SIZE, own, theirs, in_reach]
     return Goals(
         features=jnp.stack([x.astype(jnp.float32) for x in features], 2),
-        valid=up & alive[:n, None],
+        valid=up & alive[:n, None] & rules.can_hit[:n, n:, None],
         potential=-theirs - far / MAP_SIZE,
         reached=~up,
         thing=pair(jnp.arange(far.shape[1])[None, :, None]),

@@ -304,7 +304,8 @@ def judge(rules: Rules, before: Battle, after: Battle, limit: int) -> Outcome:
     A team without a living fighter is beaten; if both are, nobody won. Running out of time is a loss.
     """
     n, traits = rules.allies, rules.traits(after.kind)
-    left = lambda s: (s.health + s.shield if rules.shielded else s.health)[n:]
+    # Who died at the border may still have had a shield.
+    left = lambda s: (jnp.where(s.health > 0, s.health + s.shield, 0.0) if rules.shielded else s.health)[n:]
     full = (traits.health + traits.shield)[n:] if rules.shielded else traits.health[n:]
     lost = ((left(before) - left(after)) / full).sum(0) / rules.enemies
     fights = (after.health > 0) & ~rules.healer[:, None]

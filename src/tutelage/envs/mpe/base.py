@@ -21,10 +21,17 @@ NEAR = 0.1
 
 
 class Mpe:
-    """What the particle environments share. Subclasses say what success means and how to draw it."""
+    """What the particle environments share. Subclasses say what success means and how to draw it.
+
+    Attributes:
+        stay: types of agents that have no place to go to.
+        near: distance within which they have come to it.
+    """
 
     name: str
     game: Any
+    stay: tuple[str, ...] = ()
+    near: float = NEAR
 
     def __init__(self, game: Any, layout: tuple[Block, ...], max_steps: int, types: tuple[str, ...] = ()) -> None:
         """`layout`: the widest agent's columns. `types`: of the agents that learn, the first ones; () for all alike."""
@@ -70,16 +77,19 @@ class Mpe:
         )
 
     def goals(self, state: EnvState) -> Goals:
-        """Places to go to (see `_places`). Progress is coming nearer; one is reached within 0.1."""
+        """Places to go to (see `_places`), for who can. Progress is coming nearer; one is reached within `near`."""
         n, where = self.spec.n_agents, self._places(state)
         way = where[None] - state.p_pos[:n, None]
         far = jnp.linalg.norm(way, axis=-1)
-        nearest = jnp.broadcast_to(far.min(0), far.shape)
+        goes = jnp.broadcast_to(
+            jnp.array([kind not in self.stay for kind in self.spec.agent_types])[:, None], far.shape
+        )
+        nearest = jnp.broadcast_to(jnp.where(goes, far, jnp.inf).min(0), far.shape)
         return Goals(
             features=jnp.concatenate([way, far[..., None], nearest[..., None]], -1),
-            valid=jnp.ones(far.shape, bool),
+            valid=goes,
             potential=-far,
-            reached=far < NEAR,
+            reached=goes & (far < self.near),
             thing=jnp.broadcast_to(jnp.arange(far.shape[1]), far.shape),
         )
 

@@ -29,13 +29,16 @@ class Tag(Mpe):
     """
 
     name = "simple_tag"
+    stay = ("prey",)
 
     def __init__(self, options: TagOptions) -> None:
-        entities = *several("obstacle", 2, 2), *several("agent", 3, 2)
-        layout = blocks(("own velocity", 2), ("own position", 2), *entities, ("prey velocity", 2))
+        # A predator's: two others, then the prey's place and velocity.
+        entities = *several("obstacle", 2, 2), *several("agent", 2, 2), ("prey", 4, 0)
+        layout = blocks(("own velocity", 2), ("own position", 2), *entities)
         self.flees = options.prey == "scripted"
         types = ("predator",) * 3 + (() if self.flees else ("prey",))
         super().__init__(SimpleTagMPE(), layout, options.max_steps, types)
+        self.near = float(self.game.rad[0] + self.game.rad[3])  # they touch: a catch
 
     def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
         """jaxmarl's field `goal`, unused in this game, holds whether there was a catch."""
@@ -48,10 +51,8 @@ class Tag(Mpe):
         return super().joint(state, action) | (fled if self.flees else {})
 
     def _remember(self, state: EnvState) -> EnvState:
-        touch = self.game.rad[0] + self.game.rad[3]
-        return state.replace(
-            goal=state.goal | (jnp.linalg.norm(state.p_pos[:3] - state.p_pos[3], axis=-1) < touch).any()
-        )
+        caught = jnp.linalg.norm(state.p_pos[:3] - state.p_pos[3], axis=-1) < self.near
+        return state.replace(goal=state.goal | caught.any())
 
     def _places(self, state: EnvState) -> Float[Array, "1 2"]:
         """Where the prey is."""

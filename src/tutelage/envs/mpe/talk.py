@@ -73,6 +73,7 @@ class SpeakerListener(Mpe):
     """
 
     name = "simple_speaker_listener"
+    stay = ("speaker",)
 
     def __init__(self, options: MpeOptions) -> None:
         layout = blocks(("own velocity", 2), *several("landmark", 3, 2), ("heard", 3))  # the listener's

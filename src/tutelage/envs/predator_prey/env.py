@@ -61,7 +61,7 @@ class PredatorPrey:
             agent_types=("hunter",) * n,
             action_counts=(6,) * n,
             obs_widths=(3 * window,) * n,
-            layout=blocks(("own hunters", window), ("stag map", window), ("hare map", window)),
+            layout=blocks(("hunter map", window), ("stag map", window), ("hare map", window)),
             version="1",
         )
 
