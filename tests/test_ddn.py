@@ -331,6 +331,7 @@ def test_who_plays(acts, share):
         (dict(mu_form="mask"), "'mask'"),
         (dict(weighting="cw"), "weighting = 'cw'"),
         (dict(chooses="student", double=False), "double = False"),
+        (dict(copied=True), "copied = True"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(settings, names):

@@ -10,17 +10,20 @@ import numpy as np
 import pytest
 
 import tutelage
-from helpers import QUICK, Silent, assert_close, assert_same, build, host, make_spec, one_rollout, run_stage
+from helpers import QUICK, Silent, assert_close, assert_same, build, host, make_spec, make_steps, one_rollout, run_stage
 from tutelage import BadInput, make
 from tutelage.configs.kd_marl import KdMarlConfig
 from tutelage.data.collect import unroll
 from tutelage.experiment.fit import fit
 from tutelage.experiment.teacher import find_teacher
-from tutelage.methods.kd_parts import DEFAULTS, build_student, weights
+from tutelage.methods.kd_data import expert_plays, label
+from tutelage.methods.kd_parts import DEFAULTS, assemble, build_student, weights
+from tutelage.policies.acting import decided
 from tutelage.policies.agent import group_actor
 from tutelage.policies.cost import agent_cost
 from tutelage.policies.views import view
 from tutelage.registry import method_config
+from tutelage.types import Frozen, Out, Policy
 
 SMALL = dict(gather=192, envs=32, batch=16, passes=4)
 EVERYTHING = frozenset({"logits", "features", "critic"})
@@ -90,6 +93,44 @@ def test_what_is_gathered_is_whole_and_counts_only_what_happened(memory_run):
     for start in range(0, data.action.shape[1], SMALL["envs"]):  # normalised within each rollout
         part = advantage[:, start : start + SMALL["envs"]]
         np.testing.assert_allclose([part.mean(), part.std()], [0, 1], atol=0.05)
+
+
+def test_advantages_are_what_the_teachers_critic_says_of_what_was_done(memory_run):
+    """Known answer: the generalised advantage along each episode, by a loop."""
+    frozen, config = teacher_of(memory_run), method_config("kd_marl", **SMALL, size="width=8", lam=0.7)
+    parts = assemble(memory_run.env, config, frozen, weights(config, frozen.provides)[0])
+    method = build("kd_marl", memory_run.env, frozen, **SMALL, size="width=8", lam=0.7)
+    state = jax.jit(method.init)(jax.random.key(0))
+    rollout = one_rollout(memory_run.env, expert_plays(parts), state)
+    found = np.asarray(jax.jit(partial(label, parts))(state.teacher, rollout).advantage)
+    steps, critic = rollout.steps, frozen.roles["critic"]
+    at = lambda t: jax.tree.map(lambda x: x[t], steps)
+    told = [critic.step(frozen.params["critic"], (), at(t), jax.random.key(0))[1].value for t in range(4)]
+    value, reward, discount = (np.asarray(x) for x in (jnp.stack(told), steps.reward, steps.discount))
+    ahead, raw = 0.0, np.zeros(rollout.valid.shape)
+    for t in (2, 1, 0):
+        ahead = reward[t + 1] + config.gamma * discount[t + 1] * (value[t + 1] + config.lam * ahead) - value[t]
+        raw[t] = ahead
+    raw = np.broadcast_to(raw[..., None], found.shape)
+    assert raw.std() > 1e-3, "or there is nothing to tell"
+    np.testing.assert_allclose(found, np.clip((raw - raw.mean()) / raw.std(), -5, 5), atol=2e-3)
+
+
+def test_action_values_teach_by_their_best_action_and_not_as_logits():
+    """Values of 1.0, 1.1 and 0.9 are no near-uniform policy."""
+    steps = make_steps(make_spec(n_agents=2, n_actions=3), (4,))
+    steps = steps._replace(avail=steps.avail.at[..., 0].set(False).at[..., 1:].set(True))
+    scores = jnp.where(steps.avail, jnp.array([5.0, 1.0, 1.1]), -1e9)
+    valued = Policy(lambda key: (), lambda n: (), lambda p, c, ts, key: (c, Out(scores)))
+    chance = jax.nn.softmax(decided(valued).step((), (), steps, jax.random.key(0))[1].scores)
+    np.testing.assert_allclose(chance, np.broadcast_to([0, np.exp(-8), 1], chance.shape), atol=1e-6)
+    env = make("probe/action")
+    team = build("qmix", env, size="width=4").roles["student"]
+    params = jax.eval_shape(team.init, jax.random.key(0))
+    of = lambda provides: assemble(
+        env, method_config("bc"), Frozen({"student": team}, {"student": params}, frozenset(provides), {}), DEFAULTS | {
+            "rel": 0.0, "role": 0.0, "adv": 0.0}).expert  # fmt: skip
+    assert of({"logits"}).step is team.step and of({"features"}).step is not team.step
 
 
 def with_deaths(rollout):
@@ -396,7 +437,7 @@ def test_dagger_has_no_advantages_of_the_students_unless_lambda_is_1(memory_run)
     assert "adv" in told and not method.notes
 
 
-@pytest.mark.parametrize("settings", [dict(adv_form="awr"), dict(role_form="prototype", prototypes=3)])
+@pytest.mark.parametrize("settings", [dict(adv_form="awr", lam=1.0), dict(role_form="prototype", prototypes=3)])
 @pytest.mark.parametrize("data", ["offline", "dagger"])
 def test_other_forms_of_a_term_learn(memory_run, settings, data):
     method = build(
@@ -406,8 +447,7 @@ def test_other_forms_of_a_term_learn(memory_run, settings, data):
     state, _ = run_stage(memory_run.env, method)
     state, told = run_stage(memory_run.env, method, 1, state)
     name = "adv" if "adv_form" in settings else "role"
-    if name in told:
-        assert told[name][-1] < told[name][0]
+    assert told[name][-1] < told[name][0]
     assert told["kl"][-1] < told["kl"][0]
 
 

@@ -307,7 +307,8 @@ def with_goals(**settings):
 
 
 def test_shaping_pays_for_coming_nearer_to_the_most_promising_goal():
-    _, parts, state, rollout = with_goals(shaping=0.5, rollout=4)
+    method, parts, state, rollout = with_goals(shaping=0.5, rollout=4)
+    assert set(method.roles) == {"student"} == set(method.params(state)), "its critic judges other rewards"
     goals = jax.tree.map(np.asarray, rollout.steps.goals)
     best = np.where(goals.valid, goals.potential, -np.inf).argmax(-1)
     pick = lambda x: np.take_along_axis(x, best[:-1][..., None], -1)[..., 0]

@@ -67,6 +67,8 @@ class DdnConfig(QConfig):
         check_not_negative(self, "encoder", "features", "values", "imitate", "beta")
         if not (self.encoder or self.features or self.values or self.imitate):
             raise BadInput("all of encoder, features, values, imitate are 0: the students would learn nothing")
+        if self.copied and (not self.encoder or self.features or self.values or self.imitate):
+            raise BadInput("copied = True: students learn the first layer alone; features, values, imitate must be 0")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from jaxtyping import PRNGKeyArray
 from tutelage.configs.kd_marl import KdMarlConfig
 from tutelage.errors import BadInput
 from tutelage.networks.cores import projector
+from tutelage.policies.acting import decided
 from tutelage.policies.build import build_team
 from tutelage.policies.cost import team_cost
 from tutelage.policies.views import view
@@ -90,6 +91,8 @@ class Parts:
 def assemble(env: Environment, config: KdMarlConfig, teacher: Frozen, weight: dict[str, float]) -> Parts:
     """Build students and projectors for a teacher; raises BadInput where its features cannot be read."""
     expert = teacher.roles[teacher.actor]
+    if "logits" not in teacher.provides:
+        expert = decided(expert)
     student = build_student(env.spec, config, expert)
     needs_features = bool(weight["rel"] or weight["role"])
     if needs_features and not expert.groups:

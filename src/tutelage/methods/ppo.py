@@ -198,13 +198,15 @@ def ppo(env: Environment, config: PpoConfig, critic_view: View, teacher: Frozen 
         record=lambda timestep, carry, out: carry,
         goals=by_goals or config.shaping > 0,
     )
+    # A critic of other rewards than the environment's, or one that reads goals, has nothing to tell a student.
+    told = not by_goals and not config.shaping
     role = "student" if view(config.actor_view).decentralised else "teacher"
     return Method(
         init=lambda key: start(parts, key),
         stages=(Stage("train", {"actor": behaviour}, update, config.steps),),
-        roles={role: parts.actor} if by_goals else {role: parts.actor, "critic": parts.critic},
+        roles={role: parts.actor} | ({"critic": parts.critic} if told else {}),
         params=lambda state: {
             role: state.actor.params,
-            **({} if by_goals else {"critic": {"net": state.critic.params, "returns": state.returns}}),
+            **({"critic": {"net": state.critic.params, "returns": state.returns}} if told else {}),
         },
     )
