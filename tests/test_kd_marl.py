@@ -127,9 +127,9 @@ def test_action_values_teach_by_their_best_action_and_not_as_logits():
     env = make("probe/action")
     team = build("qmix", env, size="width=4").roles["student"]
     params = jax.eval_shape(team.init, jax.random.key(0))
-    of = lambda provides: assemble(
-        env, method_config("bc"), Frozen({"student": team}, {"student": params}, frozenset(provides), {}), DEFAULTS | {
-            "rel": 0.0, "role": 0.0, "adv": 0.0}).expert  # fmt: skip
+    weight, config = DEFAULTS | {"rel": 0.0, "role": 0.0, "adv": 0.0}, method_config("bc", size="width=2")
+    frozen = Frozen({"student": team}, {"student": params}, frozenset(), {})
+    of = lambda provides: assemble(env, config, frozen._replace(provides=frozenset(provides)), weight).expert
     assert of({"logits"}).step is team.step and of({"features"}).step is not team.step
 
 
