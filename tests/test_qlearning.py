@@ -190,6 +190,18 @@ def test_epsilon_greedy_explores_available_actions_evenly():
         np.testing.assert_allclose(np.exp(log_prob), expected[np.asarray(action)], atol=1e-5)
 
 
+def test_epsilon_falls_along_a_line_and_stays():
+    config = QConfig(steps=1_000, epsilon_steps=250, epsilon_start=0.9, epsilon_end=0.1)
+    ts = make_steps(make_spec(1), (1,))._replace(avail=jnp.ones((1, 1, 5), bool))
+    for progress, epsilon in ((0.0, 0.9), (0.125, 0.5), (0.25, 0.1), (1.0, 0.1)):
+        acts = [
+            Q.explore(config, progress)(k, Out(jnp.eye(5)[None, :1]), ts)
+            for k in jax.random.split(jax.random.key(0), 8)
+        ]
+        for action, log_prob in acts:
+            assert np.isclose(jnp.exp(log_prob[0, 0]), epsilon / 5 + (1 - epsilon) * (action[0, 0] == 0), atol=1e-5)
+
+
 # ---- replay --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "name",
@@ -422,6 +434,9 @@ def test_double_q_chooses_by_the_online_network():
                             config.gamma, config.lam)  # fmt: skip
         assert_close(goal, by_hand)
     assert (np.asarray(goals[0]) < np.asarray(goals[1]) - 1e-3).any()
+    for chooser, goal in ((-old, goals[0]), (old, goals[1]), (None, goals[1])):  # another network may choose: IGM-DA
+        told = Q.td_loss(parts[0], old, target, target, data, chooser)[1]["target"]
+        np.testing.assert_allclose(told, np.asarray(goal)[np.asarray(data.counts)].mean(), rtol=1e-4)
 
 
 # ---- settings ------------------------------------------------------------------------------------------------------
