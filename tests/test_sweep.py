@@ -22,7 +22,7 @@ from tutelage.report import curves
 from tutelage.report.ablations import ablations, front, sights
 from tutelage.report.curves import draw_front
 from tutelage.report.hint import hint_table
-from tutelage.report.results import RowResults, current, marl_eval, read_results
+from tutelage.report.results import Asked, RowResults, current, marl_eval, read_results
 from tutelage.report.tables import TABLES, fill, headline, verdict
 from tutelage.report.value import value_based, value_changes
 
@@ -409,10 +409,22 @@ def test_results_of_an_earlier_plan_are_left_out():
     row = results("mappo/x", [0.9, 0.8, 0.7])
     for s, mark in zip(row.seeds, "aab", strict=True):
         s["fingerprint"] = mark
-    kept, stale = current({"mappo/x": row, "gone/x": row}, {"mappo/x": ("a", range(9))})
+    kept, stale = current({"mappo/x": row, "gone/x": row}, {"mappo/x": Asked({1: "a"}, range(9))})
     assert list(kept) == ["mappo/x"] and [s["seed"] for s in kept["mappo/x"].seeds] == [0, 1] and stale == 4
-    kept, _ = current({"mappo/x": row}, {"mappo/x": ("a", range(1, 9))})
+    kept, _ = current({"mappo/x": row}, {"mappo/x": Asked({1: "a"}, range(1, 9))})
     assert [s["seed"] for s in kept["mappo/x"].seeds] == [1], "a seed that the plan does not ask for"
+
+
+def test_results_of_an_earlier_version_stand_in_until_there_are_later_ones():
+    row = results("hint/x", [0.9, 0.8, 0.7])
+    for s, mark in zip(row.seeds, "aab", strict=True):
+        s["fingerprint"] = mark
+    shown = lambda marks: current({"hint/x": row}, {"hint/x": Asked(marks, range(9))})
+    kept, stale = shown({2: "b", 1: "a"})
+    assert [s["seed"] for s in kept["hint/x"].seeds] == [2] and kept["hint/x"].variant == row.variant and stale == 2
+    kept, stale = shown({3: "c", 2: "z", 1: "a"})
+    assert [s["seed"] for s in kept["hint/x"].seeds] == [0, 1] and stale == 1
+    assert kept["hint/x"].variant == f"{row.variant} (version 1)"
 
 
 def test_no_results_is_said(tmp_path):

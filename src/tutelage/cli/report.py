@@ -26,17 +26,18 @@ def main(argv: Sequence[str]) -> None:
     """Rewrite tables and curves."""
     args = parse(ReportArgs, "report", argv, "Make tables, curves and the marl-eval file from results.")
     from tutelage.experiment.files import write_json
-    from tutelage.experiment.plan import fingerprint, read_plan
+    from tutelage.experiment.plan import fingerprint, read_plan, version_of
     from tutelage.report.curves import draw_compared, draw_curves, draw_front
     from tutelage.report.hint import BASELINES
-    from tutelage.report.results import current, marl_eval, read_results
+    from tutelage.report.results import Asked, current, marl_eval, read_results
     from tutelage.report.tables import fill
     from tutelage.report.value import METHODS
 
     rows = read_results(args.results)
     if (plan := args.results / "plan.toml").exists():
         wanted = read_plan(plan)
-        asked = {name: (fingerprint(row, wanted), row.all_seeds) for name, row in wanted.items()}
+        marks = lambda row: {v: fingerprint(row, wanted, v) for v in range(version_of(row), 0, -1)}
+        asked = {name: Asked(marks(row), row.all_seeds) for name, row in wanted.items()}
         rows, stale = current(rows, asked)
         if stale:
             print(f"{stale} results of other settings than the plan's are left out; `tutelage sweep` makes them again")

@@ -161,11 +161,20 @@ def of_usual(method: MethodRow | None) -> Any:
     return [method.teacher, lasting(method_config(method.teacher)), method_row(method.teacher).version]
 
 
-def fingerprint(row: Row, rows: Rows) -> str:
-    """Changes whenever the row's numbers would: settings, its teacher's, versions of the environment and the method."""
+def version_of(row: Row) -> int:
+    """The version of the row's method as it is now."""
+    return 1 if row.method in FLOORS else method_row(row.method).version
+
+
+def fingerprint(row: Row, rows: Rows, version: int | None = None) -> str:
+    """Changes whenever the row's numbers would: settings, its teacher's, versions of the environment and the method.
+
+    Args:
+        version: of the method; by default as it is now.
+    """
     settings = settings_of(row)
     method = None if row.method in FLOORS else method_row(row.method)
-    version = method.version if method else 1
+    version = version or version_of(row)
     told = {
         "method": row.method,
         "config": lasting(settings) if settings else None,

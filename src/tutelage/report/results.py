@@ -67,19 +67,32 @@ def read_results(folder: Path) -> dict[str, RowResults]:
     return {name: RowResults(name, sorted(seeds, key=lambda s: s["seed"])) for name, seeds in sorted(rows.items())}
 
 
-def current(rows: dict[str, RowResults], plan: dict[str, tuple[str, range]]) -> tuple[dict[str, RowResults], int]:
+class Asked(NamedTuple):
+    """What a row of a plan asks for: seeds, and its fingerprints by version of the method, the latest first."""
+
+    marks: dict[int, str]
+    seeds: range
+
+
+def current(rows: dict[str, RowResults], plan: dict[str, Asked]) -> tuple[dict[str, RowResults], int]:
     """The results that belong to the plan as it is now, and how many do not.
 
-    Args:
-        plan: fingerprint and seeds of each of its rows.
+    Of a row that has not been measured with the method's latest version those of an earlier one, which are called so.
     """
-    belongs = lambda s, mark, seeds: s["fingerprint"] == mark and s["seed"] in seeds
-    kept = {
-        name: RowResults(name, [s for s in row.seeds if name in plan and belongs(s, *plan[name])])
-        for name, row in rows.items()
-    }
+    kept = {name: latest(row, plan[name]) for name, row in rows.items() if name in plan}
     stale = sum(len(row.seeds) for row in rows.values()) - sum(len(row.seeds) for row in kept.values())
     return {name: row for name, row in kept.items() if row.seeds}, stale
+
+
+def latest(row: RowResults, asked: Asked) -> RowResults:
+    """The results of the latest version that has any."""
+    for version, mark in asked.marks.items():
+        seeds = [s for s in row.seeds if s["fingerprint"] == mark and s["seed"] in asked.seeds]
+        if seeds and version < max(asked.marks):
+            seeds = [s | {"variant": f"{s['variant']} (version {version})"} for s in seeds]
+        if seeds:
+            return RowResults(row.name, seeds)
+    return RowResults(row.name, [])
 
 
 def marl_eval(rows: dict[str, RowResults]) -> dict[str, Any]:
