@@ -61,7 +61,7 @@ def test_a_full_disk_is_told_once_and_closing_adds_nothing(tmp_path):
 def test_a_log_that_is_shorter_than_its_checkpoint_is_damaged(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"x": 1}\n{"x"')
-    with pytest.raises(Fault, match="damaged: it has less than checkpoint"):
+    with pytest.raises(Fault, match="damaged: it has less than the checkpoint"):
         JsonLines(path, 100)
     with pytest.raises(Fault, match="damaged"):
         read_lines(path)

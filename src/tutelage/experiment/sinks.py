@@ -28,7 +28,7 @@ class JsonLines:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if keep and (not path.exists() or path.stat().st_size < keep):
-                raise Fault(f"{path} is damaged: it has less than checkpoint.safetensors, without which the run begins anew")
+                raise Fault(f"{path} is damaged: it has less than the checkpoint; without both the run begins anew")
             self.file = open(path, "r+b" if keep is not None and path.exists() else "wb")  # noqa: SIM115
             self.file.truncate(keep or 0)
             self.file.seek(0, 2)
