@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,7 @@ def test_a_killed_process_is_no_success(monkeypatch):
             return self.code
 
     codes = iter([0, -9])
+    monkeypatch.setattr(jobs, "kept_to", lambda cores: nullcontext())
     monkeypatch.setattr(jobs.subprocess, "Popen", lambda *_, **__: Child(next(codes)))
     assert jobs.side_by_side(["sweep"], 2) == 137
 

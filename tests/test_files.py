@@ -155,7 +155,7 @@ def test_lines_go_on_from_where_they_are_told_to(tmp_path):
     path = tmp_path / "new" / "metrics.jsonl"
     lines = JsonLines(path, None)
     lines.write("metrics", {"a": 1})
-    kept = lines.offset
+    kept = lines.settled()
     lines.write("metrics", {"a": 2})
     lines.close()
     again = JsonLines(path, kept)
