@@ -54,9 +54,10 @@ def main(argv: Sequence[str]) -> None:
 
     results = args.out or args.plan.parent
     # Relative, since runs remember the paths of their teachers.
-    root = Path(os.path.relpath(args.plan.resolve().parent.parent)) if args.out is None else results
+    beside = Path(os.path.relpath(args.plan.resolve().parent.parent))
+    root = beside if args.out is None else results
     places = Places(results, root / "runs", root / "zoo")
-    measure = lambda row, run: measured(row, run, args.plan.resolve().parent.parent)
+    measure = lambda row, run: measured(row, run, beside)
     done, left = sweep(args.plan, places, args.only, args.minutes, args.seeds, Display(args.quiet), measure)
     print(f"{done} results made, {left} missing; results in {results}")
 

@@ -38,7 +38,7 @@ def choices(hint: Any) -> tuple[Any, ...]:
     return next((get_args(part) for part in (hint, *get_args(hint)) if get_origin(part) is Literal), ())
 
 
-def check_choices(config: Any) -> None:
+def check_fields(config: Any) -> None:
     """Refuse values outside the Literal of their field (also those that came from a file or from Python), and numbers
     that are none or have no end."""
     for name, hint in field_types(type(config)).items():  # type: ignore[arg-type]  # mypy takes classes for unhashable
@@ -71,7 +71,7 @@ def build(cls: type[Config], values: dict[str, Any], kind: str, also: Iterable[s
     for name, value in values.items():
         if name not in types:
             raise unknown(kind, name, {*types, *also}) if types else BadInput(f"unknown {kind} {name!r}; it has none")
-        if not choices(types[name]):  # check_choices names the nearest one
+        if not choices(types[name]):  # check_fields names the nearest one
             try:
                 check_type(value, types[name])
             except TypeCheckError:

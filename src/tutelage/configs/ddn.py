@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.configs.checks import check_choices, check_not_negative, check_positive, check_unit, silent
+from tutelage.configs.checks import check_fields, check_not_negative, check_positive, check_unit, silent
 from tutelage.configs.ppo import PpoConfig, without_goals
 from tutelage.configs.qlearning import QConfig
 from tutelage.errors import BadInput
@@ -57,7 +57,7 @@ class DdnConfig(QConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choices(self)
+        check_fields(self)
         silent(self)
         _unweighted(self)
         check_positive(self, "fusion_width", "generator")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.configs.checks import check_choices, check_not_negative, check_positive, check_unit
+from tutelage.configs.checks import check_fields, check_not_negative, check_positive, check_unit
 from tutelage.errors import BadInput
 
 
@@ -62,7 +62,7 @@ class TagOptions:
     """Steps after which an episode is cut off."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         check_positive(self, "max_steps")
 
 
@@ -103,7 +103,7 @@ class FireCommanderOptions:
     """Steps after which an episode is cut off."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         check_positive(self, "max_steps")
         if self.max_steps > 126:
             raise BadInput(f"max_steps = {self.max_steps}: must not be greater than 126")
@@ -126,7 +126,7 @@ class MarineOptions:
     """Steps in which all must arrive."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         check_positive(self, "max_steps")
 
 

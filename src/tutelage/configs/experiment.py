@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
 
-from tutelage.configs.checks import check_choices, check_positive, later
+from tutelage.configs.checks import check_fields, check_positive, later
 from tutelage.errors import BadInput
 
 
@@ -30,5 +30,5 @@ class FitConfig:
     def __post_init__(self) -> None:
         if self.tensorboard and find_spec("tensorboardX") is None:
             raise BadInput("tensorboard = True needs the package tensorboardX: pip install 'tutelage[track]'")
-        check_choices(self)
+        check_fields(self)
         check_positive(self, "evaluations", "eval_episodes", "test_episodes", "checkpoint_seconds")

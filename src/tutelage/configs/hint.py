@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.configs.checks import check_choices, check_not_negative, check_positive, check_unit
+from tutelage.configs.checks import check_fields, check_not_negative, check_positive, check_unit
 from tutelage.configs.team import TeamSettings
 from tutelage.errors import BadInput
 
@@ -101,7 +101,7 @@ class HintConfig(TeamSettings):
     """Global-norm gradient clip of each part."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         check_positive(
             self, "steps", "teacher_width", "pair_width", "every", "fork_envs", "store", "distil", "batch",
             "memory_gb", "sharpness", "temperature", "envs", "rollout", "epochs", "goal_epochs", "minibatches", "lr",

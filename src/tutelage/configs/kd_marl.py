@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.configs.checks import check_choices, check_positive, check_unit, later
+from tutelage.configs.checks import check_fields, check_positive, check_unit, later
 from tutelage.configs.team import TeamSettings
 from tutelage.errors import BadInput
 
@@ -79,7 +79,7 @@ class KdMarlConfig(TeamSettings):
     """Refuse gathered data larger than this."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         check_positive(self, "temperature", "gather", "hot", "envs", "passes", "batch", "lr", "grad_clip", "memory_gb")
         check_positive(self, "awr_beta", "prototypes")
         check_unit(self, "gamma", "lam", "clip", "tempered", "beta")

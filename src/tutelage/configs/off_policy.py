@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.configs.checks import check_choices, check_not_negative, check_positive, check_unit
+from tutelage.configs.checks import check_fields, check_not_negative, check_positive, check_unit
 from tutelage.configs.team import TeamSettings
 from tutelage.errors import BadInput
 
@@ -52,7 +52,7 @@ class OffPolicyConfig(TeamSettings):
     """What rewards are multiplied by; default: what the environment suggests (SMAX 10, FireCommander 0.1, else 1)."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         check_positive(
             self, "steps", "envs", "chunk", "capacity_steps", "capacity_episodes", "memory_gb", "batch", "updates",
             "lr", "grad_clip", "target_every",

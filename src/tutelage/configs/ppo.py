@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.configs.checks import check_choices, check_not_negative, check_positive, check_unit, later, silent
+from tutelage.configs.checks import check_fields, check_not_negative, check_positive, check_unit, later, silent
 from tutelage.configs.team import TeamSettings
 from tutelage.errors import BadInput
 
@@ -60,7 +60,7 @@ class PpoConfig(TeamSettings):
     """Clip range of the value's change per update, in standard deviations of the returns; 0 = off."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_fields(self)
         check_positive(
             self, "steps", "critic_width", "envs", "rollout", "epochs", "minibatches", "chunk", "lr", "grad_clip"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +43,11 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
 
 
-def read_lines(path: Path) -> list[Any]:
-    """Read a file of one JSON value per line.
-
-    Raises:
-        Fault: missing or damaged.
-    """
+def _read(path: Path, parse: Callable[[bytes], Any]) -> Any:
     try:
-        return [json.loads(line) for line in path.read_bytes().splitlines()]
+        return parse(path.read_bytes())
+    except FileNotFoundError:
+        raise Fault(f"{path} is missing") from None
     except OSError as error:
         raise Fault(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
@@ -62,14 +60,16 @@ def read_json(path: Path) -> Any:
     Raises:
         Fault: missing or damaged.
     """
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise Fault(f"{path} is missing") from None
-    except OSError as error:
-        raise Fault(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise Fault(f"{path} is damaged: {error}") from None
+    return _read(path, json.loads)
+
+
+def read_lines(path: Path) -> list[Any]:
+    """Read a file of one JSON value per line.
+
+    Raises:
+        Fault: missing or damaged.
+    """
+    return _read(path, lambda content: [json.loads(line) for line in content.splitlines()])
 
 
 def _is_key(x: Any) -> bool:

@@ -74,7 +74,11 @@ class Job:
 
 @contextmanager
 def stoppable(recorders: Sequence[RunRecorder]) -> Iterator[None]:
-    """Ctrl-C is heard by the first recorder; at the end all are closed."""
+    """Ctrl-C is heard by the first recorder; at the end all are closed.
+
+    Raises:
+        Interrupted: it came when there was nothing left to stop; the run is done, what would follow is not begun.
+    """
     main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGINT, recorders[0].stop) if main else None
     try:
@@ -84,6 +88,8 @@ def stoppable(recorders: Sequence[RunRecorder]) -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
         for recorder in recorders:
             recorder.close()
+    if recorders[0].interrupted():
+        raise Interrupted
 
 
 def run_fit(
@@ -99,8 +105,6 @@ def run_fit(
             return evaluate(env, method.roles[role], result.params[role], config.test_episodes, seed, RULES[act])
 
         end_run(path, result, seed, also(method, config, played))
-    if recorder.interrupted():  # during the final test: this run is done, what would follow is not begun
-        raise Interrupted
     return result
 
 
@@ -163,8 +167,6 @@ def begin_together(job: Job, folder: Path, display: Display) -> None:
 
         for i, (path, result, seed) in enumerate(zip(paths, results, seeds, strict=True)):
             end_run(path, result, seed, also(method, config, partial(one_of, i)))
-    if recorders[0].interrupted():
-        raise Interrupted
 
 
 def frozen_roles(frozen: Frozen) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from tutelage.configs.checks import build, check_not_negative, check_positive, l
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, unknown
-from tutelage.registry import MethodRow, environment_options, method_config, method_row
+from tutelage.registry import environment_options, method_config, method_row
 
 FLOORS = ("random", "scripted")
 """What can be measured without learning."""
@@ -154,16 +154,15 @@ def fit_config(row: Row) -> FitConfig:
     return build(FitConfig, row.fit, "field of fit")
 
 
-def of_usual(method: MethodRow | None) -> Any:
-    """What decides the numbers of a teacher that is trained first because none was named; None without one."""
-    if method is None or method.teacher is None:
-        return None
-    return [method.teacher, lasting(method_config(method.teacher)), method_row(method.teacher).version]
-
-
 def version_of(row: Row) -> int:
     """The version of the row's method as it is now."""
     return 1 if row.method in FLOORS else method_row(row.method).version
+
+
+def usual_teacher(row: Row) -> Any:
+    """What decides the numbers of the teacher that is trained first where a row names none; None without one."""
+    name = None if row.method in FLOORS else method_row(row.method).teacher
+    return [name, lasting(method_config(name)), method_row(name).version] if name else None
 
 
 def fingerprint(row: Row, rows: Rows, version: int | None = None) -> str:
@@ -173,7 +172,6 @@ def fingerprint(row: Row, rows: Rows, version: int | None = None) -> str:
         version: of the method; by default as it is now.
     """
     settings = settings_of(row)
-    method = None if row.method in FLOORS else method_row(row.method)
     version = version or version_of(row)
     told = {
         "method": row.method,
@@ -182,7 +180,7 @@ def fingerprint(row: Row, rows: Rows, version: int | None = None) -> str:
         "env_options": row.env_options,
         "env_version": make(row.env, **row.env_options).spec.version,
         "fit": lasting(fit_config(row)),
-        "teacher": fingerprint(rows[row.teacher], rows) if row.teacher in rows else row.teacher or of_usual(method),
+        "teacher": fingerprint(rows[row.teacher], rows) if row.teacher in rows else row.teacher or usual_teacher(row),
         **({"method_version": version} if version > 1 else {}),  # the first leaves results as they were
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]

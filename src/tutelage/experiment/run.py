@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -82,6 +82,11 @@ def teaching(roles: Mapping[str, T], distilled: bool) -> dict[str, T]:
     return {"student": roles["student"]} if distilled or {"student", "teacher"} <= roles.keys() else dict(roles)
 
 
+def provided(method: str, roles: Iterable[str]) -> frozenset[str]:
+    """What a method's policies offer to a distillation, with a critic where one of the roles is."""
+    return method_row(method).provides | ({"critic"} & set(roles))
+
+
 def recorded_policies(record: Record) -> tuple[dict[str, Policy], frozenset[str]]:
     """The policies of a teacher's record (by the roles of the run it was), and what they provide."""
     env = make(record["env"], **record["env_options"])
@@ -91,11 +96,10 @@ def recorded_policies(record: Record) -> tuple[dict[str, Policy], frozenset[str]
         made = callable_teacher(record["name"], env)
         return dict(made.roles), made.provides
     inner = record["record"]
-    provides = method_row(inner["method"]).provides
     distilled = inner["teacher"] is not None
     method = rebuild(inner, abstract_teacher(inner["teacher"]) if distilled else None)[1]
     roles = teaching(method.roles, distilled)
-    return roles, provides | ({"critic"} if "critic" in roles else frozenset())
+    return roles, provided(inner["method"], roles)
 
 
 def abstract_teacher(record: Record) -> Frozen:
@@ -203,7 +207,7 @@ def load(path: str | Path) -> LoadedRun:
     teacher = abstract_teacher(record["teacher"]) if record["teacher"] else None
     env, method = rebuild(record, teacher)
     params = {role: load_role(path, role, policy) for role, policy in method.roles.items()}
-    provides = method_row(record["method"]).provides | ({"critic"} & set(method.roles) if teacher is None else set())
+    provides = provided(record["method"], method.roles if teacher is None else ())
     test = read_json(path / "eval.json")
     return LoadedRun(path, env, Frozen(method.roles, params, provides, test), record, test)
 

@@ -82,7 +82,7 @@ def todo(rows: Rows, places: Places, only: str, seeds: int | None = None) -> Ite
     pairs = [(row.priority, k, place[name]) for name, row in picked.items() for k in range(row.seeds)[:seeds]]
     listed = list(rows.values())
     for _, k, i in sorted(pairs):
-        row, seed = listed[i], listed[i].first_seed + k
+        row, seed = listed[i], listed[i].all_seeds[k]
         if not is_current(places.result(row, seed), marks[row.name]):
             yield row, seed
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tutelage.errors import BadInput
 from tutelage.experiment.evaluate import evaluate
-from tutelage.experiment.run import LoadedRun, Record, callable_teacher, load, seeds_of, teaching
+from tutelage.experiment.run import LoadedRun, Record, callable_teacher, load, provided, seeds_of, teaching
 from tutelage.types import Environment, Frozen
 
 MEASURED = 128
@@ -36,8 +36,8 @@ def from_run(run: LoadedRun, env_id: str, env: Environment, options: dict[str, A
     must_know(run, env_id, options, env.spec.version)
     frozen = run.frozen
     roles = teaching(frozen.roles, run.record["teacher"] is not None)
-    params, lost = {role: frozen.params[role] for role in roles}, {"critic"} - roles.keys()
-    frozen = frozen._replace(roles=roles, params=params, provides=frozen.provides - lost)
+    params = {role: frozen.params[role] for role in roles}
+    frozen = frozen._replace(roles=roles, params=params, provides=provided(run.record["method"], roles))
     record = {
         "kind": "run",
         "name": str(run.path),

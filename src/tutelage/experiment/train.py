@@ -13,7 +13,7 @@ from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, Interrupted
 from tutelage.experiment.files import read_json, write_json
 from tutelage.experiment.job import Job, begin_run, begin_together, resume_run
-from tutelage.experiment.run import LoadedRun, load, seeds_of
+from tutelage.experiment.run import LoadedRun, load, provided, seeds_of
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.teacher import find_teacher, run_of_seed
 from tutelage.registry import method_config, method_row, resolve
@@ -81,16 +81,15 @@ def check(job: Job) -> None:
     row, env = method_row(job.method), make(job.env, **job.env_options)
     frozen = None
     if row.teacher is not None and job.teacher is not None:
-        for seed in reversed(range(job.seed, job.seed + job.seeds)):
-            if Path(job.teacher).is_dir():
+        if Path(job.teacher).is_dir():
+            for seed in range(job.seed, job.seed + job.seeds):
                 run_of_seed(Path(job.teacher), seed)
         frozen, _ = find_teacher(job.teacher, job.env, env, job.env_options, job.seed)
     elif row.teacher is not None:
         teacher = job.teacher_job(job.seed)
-        theirs = method_row(teacher.method)
-        draft = resolve(theirs.factory)(env, teacher.method_config(), None)
+        draft = resolve(method_row(teacher.method).factory)(env, teacher.method_config(), None)
         params = {role: jax.eval_shape(p.init, jax.random.key(0)) for role, p in draft.roles.items()}
-        frozen = Frozen(draft.roles, params, theirs.provides | ({"critic"} & draft.roles.keys()), {})
+        frozen = Frozen(draft.roles, params, provided(teacher.method, draft.roles), {})
     jax.eval_shape(resolve(row.factory)(env, job.method_config(), frozen).init, jax.random.key(0))
 
 
