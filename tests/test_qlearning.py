@@ -33,8 +33,8 @@ from tutelage.types import Out
 
 FAMILY = ["iql", "vdn", "qmix", "cw_qmix", "ow_qmix", "w_vdn", "qplex"]
 SMALL = dict(
-    core="mlp", size="width=16", chunk=8, burn_in=0, envs=16, batch=32, updates=4, warm_up=256, epsilon_steps=4000,
-             steps=12_000, capacity_steps=20_000, lr=3e-3)  # fmt: skip
+    core="mlp", size="width=16", chunk=8, burn_in=0, envs=16, batch=32, updates=4, warm_up=256, epsilon_steps=2000,
+             steps=6_000, capacity_steps=20_000, lr=3e-3)  # fmt: skip
 
 
 # ---- learning ------------------------------------------------------------------------------------------------------

@@ -175,7 +175,7 @@ def test_what_is_no_run_cannot_be_resumed(tmp_path):
 # ---- real processes, with programs compiled as they are shipped ----------------------------------------------------
 COMMAND = Path(sys.executable).with_name("tutelage")
 LONG = [
-    "train", "mappo", "probe/memory", "--steps", "60000", "--core", "gru", "--size", "width=4", "--critic-width", "8",
+    "train", "mappo", "probe/memory", "--steps", "30000", "--core", "gru", "--size", "width=4", "--critic-width", "8",
     "--envs", "16", "--rollout", "5", "--chunk", "5", "--epochs", "2", "--minibatches", "2", "--evaluations", "2",
     "--eval-episodes", "8", "--test-episodes", "16", "--checkpoint-seconds", "0.001", "--out",
 ]  # fmt: skip
