@@ -20,7 +20,7 @@ from tutelage.envs.battle.units import MAPS, TICK
 STOP, UP, RIGHT, DOWN, ACT = 4, 0, 1, 2, 5
 ROUNDING = 1e-4
 NATIVE = [name for name, row in MAPS.items() if row.max_steps == 100 and name != "2s_vs_1sc"]
-PLAYED = ["2s3z", "27m_vs_30m", "3s_vs_5z", "6h_vs_8z", "smacv2_5_units"]
+PLAYED = ["3m", "2s3z", "5m_vs_6m", "27m_vs_30m", "3s5z_vs_3s6z", "3s_vs_5z", "6h_vs_8z", "smacv2_5_units"]
 """The others take a minute and differ from these in numbers alone; once all 14 were compared, 6,400 steps of each."""
 
 
