@@ -88,10 +88,9 @@ def latest(row: RowResults, asked: Asked) -> RowResults:
     """The results of the latest version that has any."""
     for version, mark in asked.marks.items():
         seeds = [s for s in row.seeds if s["fingerprint"] == mark and s["seed"] in asked.seeds]
-        if seeds and version < max(asked.marks):
-            seeds = [s | {"variant": f"{s['variant']} (version {version})"} for s in seeds]
         if seeds:
-            return RowResults(row.name, seeds)
+            earlier = f" (version {version})" if version < max(asked.marks) else ""
+            return RowResults(row.name, [s | {"variant": s["variant"] + earlier} for s in seeds])
     return RowResults(row.name, [])
 
 
