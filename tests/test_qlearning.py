@@ -314,6 +314,18 @@ def test_a_whole_episode_is_one_episode():
     assert_same(data.counts.sum(0), data.steps.last.argmax(0).astype(data.counts.sum(0).dtype))
 
 
+def test_a_time_limit_is_what_the_environment_says_or_terminal():
+    last = jnp.zeros((6, 3), bool).at[2, 0].set(True).at[4].set(True)
+    kept = make_steps(make_spec(2), (6, 3))._replace(last=last, discount=jnp.ones((6, 3)))
+    as_it_is = R.Codec(states=False, shrink=lambda rollout: rollout, expand=lambda stored: stored)
+
+    def discount(limit):
+        return O.expanded(O.Storage(QConfig(**SMALL, time_limit=limit), as_it_is, 5), kept, ()).steps.discount
+
+    assert (discount("env") == 1).all()
+    assert_same(discount("terminal"), jnp.where(last, 0.0, 1.0))
+
+
 def test_whole_episodes_are_cut_behind_the_longest_and_nothing_else_changes():
     env = make("mpe/simple_spread", max_steps=40)
     settings = {**SMALL, "replay": "episode", "capacity_episodes": 48, "core": "gru"}

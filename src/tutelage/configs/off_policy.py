@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.configs.checks import check_fields, check_not_negative, check_positive, check_unit
+from tutelage.configs.checks import check_fields, check_not_negative, check_positive, check_unit, later
 from tutelage.configs.team import TeamSettings
 from tutelage.errors import BadInput
 
@@ -44,6 +44,8 @@ class OffPolicyConfig(TeamSettings):
     """Global-norm gradient clip."""
     gamma: float = 0.99
     """Discount."""
+    time_limit: Literal["env", "terminal"] = later("env")
+    """Bootstrap at a time limit where the environment calls it a truncation (`env`), or never (`terminal`)."""
     target_every: int = 50
     """Gradient steps between copies of the target network."""
     target_rate: float = 1.0

@@ -101,6 +101,8 @@ def remembered(storage: Storage, replay: Replay, rollout: Rollout) -> Replay:
 def expanded(storage: Storage, stored: Stored, carry: Carry) -> Sequences:
     """Stored sequences as they are learned from, observed anew where only states were kept."""
     steps = storage.codec.expand(stored)
+    if storage.config.time_limit == "terminal":
+        steps = steps._replace(discount=jnp.where(steps.last, 0.0, steps.discount))
     if storage.config.replay == "episode":
         return Sequences(steps, carry, first_episode(steps.last))
     late = jnp.arange(storage.steps) >= storage.config.burn_in
