@@ -99,7 +99,7 @@ def remembered(storage: Storage, replay: Replay, rollout: Rollout) -> Replay:
 
 
 def expanded(storage: Storage, stored: Stored, carry: Carry) -> Sequences:
-    """Stored sequences as they are learned from, observed anew where only states were kept."""
+    """Stored sequences as they are learned from: observed anew where only states were kept, ends as the config says."""
     steps = storage.codec.expand(stored)
     if storage.config.time_limit == "terminal":
         steps = steps._replace(discount=jnp.where(steps.last, 0.0, steps.discount))
