@@ -21,6 +21,7 @@ from tutelage.registry import METHODS
 from tutelage.report import curves
 from tutelage.report.ablations import ablations, front, sights
 from tutelage.report.curves import draw_front
+from tutelage.report.glance import ddn_glance, hint_glance
 from tutelage.report.hint import hint_table
 from tutelage.report.results import Asked, RowResults, current, marl_eval, read_results
 from tutelage.report.tables import TABLES, fill, headline, verdict
@@ -403,6 +404,18 @@ def test_hint_is_told_as_a_ratio_to_every_baseline_and_by_what_it_aims_at():
     )
     assert "reached, one seed." in hint_table(rows_of(rows[2], rows[5]._replace(seeds=rows[5].seeds[:1])))
     assert hint_table(rows_of(results("qmix/y", [1.0]))) == "No results yet."
+
+
+def test_the_front_page_shows_plain_rows_at_their_best_and_of_how_many_seeds():
+    hint, flat, mappo = (results(name, scores, env="marine/x") for name, scores in
+                         (("hint/x", [0.6, 0.8]), ("hint/x/flat", [0.1]), ("mappo/x", [0.2])))  # fmt: skip
+    for s in hint.seeds:
+        s["test"] |= {"beside": {"teacher": {"success_rate": 0.9}}, "greedy": {"success_rate": 0.75}}
+    rows = rows_of(hint, flat, mappo, results("mappo/y", [0.3], env="marine/y"), results("ddn/z", [0.5]))
+    told = hint_glance(rows)
+    assert told.splitlines()[2:] == ["| `marine/x` | 0.750 (2) | 0.900 | 0.200 (1) |" + " - |" * 6]
+    assert cells(ddn_glance(rows), "0.500 (1)")[1:3] == ["0.500 (1)", "-"], "a row without a teacher's test"
+    assert ddn_glance(rows_of(hint)) == hint_glance(rows_of(mappo)) == "No results yet."
 
 
 def test_results_of_an_earlier_plan_are_left_out():

@@ -12,6 +12,7 @@ from tutelage.experiment.files import write_bytes
 from tutelage.experiment.stats import iqm
 from tutelage.registry import ENVIRONMENTS, METHODS
 from tutelage.report.ablations import ENOUGH, ablations, front, markdown, sights
+from tutelage.report.glance import ddn_glance, hint_glance
 from tutelage.report.hint import hint_table
 from tutelage.report.scores import Rows, flops_ratio, interval, mean_with_interval, retention, scale, short, tasks
 from tutelage.report.value import value_based, value_changes
@@ -107,6 +108,8 @@ TABLES: dict[str, Any] = {
     "ablations": ablations,
     "sight": sights,
     "front": front,
+    "ddn-glance": ddn_glance,
+    "hint-glance": hint_glance,
     "value": value_based,
     "value-changes": value_changes,
     "hint": hint_table,
