@@ -63,9 +63,9 @@ class HintConfig(TeamSettings):
     """Iterations whose labels students go on learning from."""
     memory_gb: float = 1.0
     """Refuse a store larger than this."""
-    distil: int = 32
+    distil: int = 128
     """Gradient steps of the students per iteration."""
-    batch: int = 16
+    batch: int = 4
     """Sequences per such step."""
     student_entropy: float = 0.001
     """Weight of the students' entropy bonus."""
@@ -83,7 +83,7 @@ class HintConfig(TeamSettings):
     """Parts each pass is split into."""
     lr: float = 1e-3
     """Learning rate of the teacher and of the values."""
-    student_lr: float = 4e-3
+    student_lr: float = 8e-3
     """Learning rate of the students."""
     anneal: bool = True
     """Let the learning rate fall to 0 over the budget."""
