@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tutelage.report.ablations import markdown
-from tutelage.report.hint import TASKS, at_its_best
+from tutelage.report.hint import at_its_best, beside
 from tutelage.report.results import RowResults
-from tutelage.report.scores import Rows, teachers_success
+from tutelage.report.scores import Rows
 
 BESIDE_DDN = {
     "ctds": "CTDS",
@@ -31,26 +31,22 @@ def cell(row: RowResults | None) -> str:
     return "-" if row is None else f"{at_its_best(row).mean():.3f} ({len(row.seeds)})"
 
 
-def glance(rows: Rows, method: str, title: str, beside: dict[str, str], envs: list[str]) -> str:
-    """A method, its teacher and what it is compared with, each as the plan's plain row of it has them."""
+def glance(rows: Rows, method: str, others: dict[str, str]) -> str:
+    """A method where it was measured, its teacher, and what it is compared with; of each the row without changes."""
+    plain = {(row.env, row.method): row for row in rows.values() if row.plain}
     body = []
-    for env in envs:
-        plain = {row.method: row for row in rows.values() if row.env == env and row.name.count("/") == 1}
-        if (ours := plain.get(method)) is None:
-            continue
-        teacher = teachers_success(ours)
-        first = [f"`{env}`", cell(ours), "-" if teacher is None else f"{teacher.mean():.3f}"]
-        body.append(first + [cell(plain.get(name)) for name in beside])
-    return markdown(["", title, "its teacher", *beside.values()], body) if body else "No results yet."
+    for env in sorted(env for env, name in plain if name == method):
+        ours = plain[env, method]
+        body.append([f"`{env}`", cell(ours), beside(ours) or "-", *[cell(plain.get((env, name))) for name in others]])
+    header = ["", f"{method.upper()}'s students", "its teacher", *others.values()]
+    return markdown(header, body) if body else "No results yet."
 
 
 def ddn_glance(rows: Rows) -> str:
-    """DDN, where it was measured."""
-    envs = sorted({row.env for row in rows.values() if row.env.split("/")[0] not in TASKS})
-    return glance(rows, "ddn", "DDN's students", BESIDE_DDN, envs)
+    """DDN beside value-based methods."""
+    return glance(rows, "ddn", BESIDE_DDN)
 
 
 def hint_glance(rows: Rows) -> str:
-    """HINT, where it was measured."""
-    envs = sorted({row.env for row in rows.values() if row.env.split("/")[0] in TASKS})
-    return glance(rows, "hint", "HINT's students", BESIDE_HINT, envs)
+    """HINT beside its baselines and a script."""
+    return glance(rows, "hint", BESIDE_HINT)

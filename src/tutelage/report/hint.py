@@ -76,8 +76,8 @@ def verdict(env: str, hint: RowResults, others: list[RowResults]) -> str:
 
 def verdicts(env: str, here: list[RowResults]) -> list[str]:
     """Of HINT's students without messages and with, each against the baselines that act on the same."""
-    named = {row.name.split("/", 2)[2] if row.name.count("/") > 1 else "": row for row in here if row.method == "hint"}
-    plain = [row for row in here if row.method in BASELINES and row.name.count("/") == 1]
+    named = {"" if row.plain else row.name.split("/", 2)[2]: row for row in here if row.method == "hint"}
+    plain = [row for row in here if row.method in BASELINES and row.plain]
     talks = ("tarmac",), ("mappo", "hetgat")
     talk = [row for row in here if (row.method, *row.name.split("/")[2:]) in talks]
     pairs = (named.get(""), plain), (named.get("hetgat"), plain + talk)
@@ -90,7 +90,7 @@ def hint_table(rows: Rows) -> str:
     body, told = [], []
     for env in levels:
         here = [row for row in rows.values() if row.env == env]
-        hint = next((row for row in here if row.method == "hint" and row.name.count("/") == 1), None)
+        hint = next((row for row in here if row.method == "hint" and row.plain), None)
         for row in sorted(here, key=lambda r: (r.method != "hint", r.name)):
             steps = f"{np.mean([s['test']['length_mean'] for s in row.seeds]):.1f}"
             other = likeliest(row)

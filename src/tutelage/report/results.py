@@ -32,6 +32,11 @@ class RowResults(NamedTuple):
         return self.seeds[0]["variant"]
 
     @property
+    def plain(self) -> bool:
+        """Whether it is the method as it is on a task, METHOD/TASK, not a change of it, METHOD/TASK/WHAT."""
+        return self.name.count("/") == 1
+
+    @property
     def success(self) -> np.ndarray:
         """Success rate of each seed's final test."""
         return np.array([s["test"]["success_rate"] for s in self.seeds])
