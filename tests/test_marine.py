@@ -295,6 +295,7 @@ def test_bad_options_are_refused_by_name(option, named, capsys):
     assert named in told and "Unrecognized" not in told
 
 
-def test_an_environment_is_evaluated_with_its_options(capsys):
-    asked = ["eval", "marine/easy", "--policy", "random", "--episodes", "4", "--env.max-steps", "3"]
-    assert guarded(asked) == 0 and "length 3.0" in capsys.readouterr().out
+@pytest.mark.parametrize(("before", "after"), [([], ["marine/easy"]), (["marine/easy"], [])])
+def test_an_environment_is_evaluated_with_its_options_before_or_after_it(before, after, capsys):
+    asked = ["--policy", "random", "--episodes", "4", "--env.max-steps", "3"]
+    assert guarded(["eval", *before, *asked, *after]) == 0 and "length 3.0" in capsys.readouterr().out

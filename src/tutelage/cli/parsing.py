@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import tyro
 
 from tutelage.errors import BadInput
-from tutelage.registry import environment_options, names_environment
+from tutelage.registry import ENVIRONMENTS, environment_options, names_environment
 
 T = TypeVar("T")
 
@@ -35,9 +35,13 @@ def parse(cls: type[T], verb: str, argv: Sequence[str], about: str, default: Any
 
 
 def beside_environment(cls: type[T], argv: Sequence[str]) -> type[T]:
-    """The class of arguments, with an environment's options as `env` where the first word names one that has any."""
-    target = argv[0] if argv else "-"
-    if target.startswith("-") or not names_environment(target):
+    """The class of arguments, with an environment's options as `env` where the target names one that has any.
+
+    The target is the first word or, behind options, the first that is an environment of the package.
+    """
+    target = next((word for word in argv[:1] if not word.startswith("-")), None)
+    target = target or next((word for word in argv if word in ENVIRONMENTS), None)
+    if target is None or not names_environment(target):
         return cls
     options = environment_options(target)
     if not dataclasses.fields(options):
