@@ -16,7 +16,7 @@ from pathlib import Path
 from bench import child
 
 KEPT = Path(__file__).parent / "methods.json"
-CHUNK, ROUNDS = 4, 6
+CHUNK, ROUNDS = 4, 3
 """Updates per measured chunk, and chunks."""
 WIDE = 256
 """Environments side by side where environments are measured alone."""
