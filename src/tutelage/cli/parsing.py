@@ -39,11 +39,10 @@ def beside_environment(cls: type[T], argv: Sequence[str]) -> type[T]:
 
     The target is the first word or, behind options, the first that is an environment of the package.
     """
-    target = next((word for word in argv[:1] if not word.startswith("-")), None)
-    target = target or next((word for word in argv if word in ENVIRONMENTS), None)
-    if target is None or not names_environment(target):
+    words = [word for word in argv[:1] if not word.startswith("-")] + [word for word in argv if word in ENVIRONMENTS]
+    if not words or not names_environment(words[0]):
         return cls
-    options = environment_options(target)
+    options = environment_options(words[0])
     if not dataclasses.fields(options):
         return cls
     more = [("env", type(options), dataclasses.field(default=options))]
