@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tutelage.experiment.run import LoadedRun, load
     from tutelage.experiment.train import resume, train
     from tutelage.registry import ENVIRONMENTS, METHODS
-    from tutelage.types import Environment, Frozen, Out, Policy, Rollout, Sensed, Spec, TimeStep
+    from tutelage.types import Environment, Frozen, Goals, Out, Places, Policy, Rollout, Sensed, Spec, TimeStep
 
 _HOMES = {
     "FitConfig": "configs.experiment",
@@ -36,7 +36,9 @@ _HOMES = {
     "train": "experiment.train",
     "ENVIRONMENTS": "registry",
     "METHODS": "registry",
-    **dict.fromkeys(("Environment", "Frozen", "Out", "Policy", "Rollout", "Sensed", "Spec", "TimeStep"), "types"),
+    **dict.fromkeys(
+        ("Environment", "Frozen", "Goals", "Out", "Places", "Policy", "Rollout", "Sensed", "Spec", "TimeStep"), "types"
+    ),
 }
 
 __version__ = "0.1.0"
@@ -49,9 +51,11 @@ __all__ = [
     "Fault",
     "FitConfig",
     "Frozen",
+    "Goals",
     "LoadedRun",
     "Map",
     "Out",
+    "Places",
     "Policy",
     "Rollout",
     "Sensed",

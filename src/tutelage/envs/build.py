@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tutelage.envs.own import check_own
 from tutelage.registry import environment_options, environment_row, resolve
 from tutelage.types import Environment
 
@@ -17,10 +18,12 @@ def make(env_id: str, **options: Any) -> Environment:
         **options: the environment's options, e.g. `max_steps=60`.
 
     Raises:
-        BadInput: unknown id or option.
+        BadInput: unknown id or option, or an environment of your own that does not keep to its `spec`.
     """
     row = environment_row(env_id)
     factory = resolve(row.factory)
     if row.factory == env_id:
-        return factory(**options)
+        env = factory(**options)
+        check_own(env_id, env)
+        return env
     return factory(env_id.partition("/")[2], environment_options(env_id, **options))

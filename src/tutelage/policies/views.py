@@ -83,7 +83,10 @@ their number."""
 def offered(env: Environment) -> Goals:
     """Shapes of the goals of one state; raises BadInput where there are none."""
     if not hasattr(env, "goals"):
-        raise BadInput("this environment offers no goals (it has no method `goals`)")
+        raise BadInput(
+            "this environment offers no goals (it has no method `goals`); fire_commander, marine, smax, mpe and "
+            "predator_prey do"
+        )
     return jax.eval_shape(lambda key: env.goals(env.reset(key)[0]), jax.random.key(0))
 
 
