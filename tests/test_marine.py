@@ -13,6 +13,7 @@ from tutelage import BadInput, evaluate, make
 from tutelage.cli.main import guarded
 from tutelage.envs.marine import rules as M
 from tutelage.envs.marine.sea import EASY, HARD, Sea, levels, load, recorded, synthetic
+from tutelage.registry import options_kept
 
 UP, RIGHT, DOWN, LEFT, STAY = range(5)
 FLAT = M.Rules(size=10, routing=2, logistics=1, shared=False, bounds=EASY)
@@ -199,9 +200,39 @@ def test_a_record_of_several_variables_is_read_by_name_and_from_the_south(tmp_pa
 
     assert np.allclose(load(written([10, 11, 12], mwd=100 * heights, swh=heights)), heights)
     assert np.allclose(load(written([12, 11, 10], hs=heights)), heights[:, ::-1]), "the north came first"
-    with pytest.raises(BadInput, match=r"no variable 'swh' .* it has: mwd, hs"):
+    with pytest.raises(BadInput, match=r"no variable 'swh' .* it has: mwd \(time x latitude x longitude\), hs"):
         load(written([10, 11, 12], mwd=100 * heights, hs=heights))
     assert np.allclose(load(path, "hs"), heights)
+
+
+@pytest.mark.parametrize("dims", [("latitude", "longitude", "time"), ("valid_time", "lon", "lat"), ("t", "y", "x")])
+def test_a_record_is_read_by_the_names_of_its_dimensions(tmp_path, dims):
+    xarray = pytest.importorskip("xarray")
+    heights = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
+    written = {"t": (0, 1, 2), "latitude": (1, 2, 0), "valid_time": (0, 2, 1)}[dims[0]]
+    xarray.Dataset({"swh": (dims, heights.transpose(written))}).to_netcdf(tmp_path / "waves.nc")
+    assert np.allclose(load(tmp_path / "waves.nc"), heights)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda x: 100 * x, "from 0 to 2300: must be metres from 0 to 40"),
+        (lambda x: x - 5, "from -5 to 18: must be metres"),
+        (lambda x: np.nan * x, "nothing but missing values"),
+    ],
+)
+def test_what_are_no_wave_heights_is_refused(tmp_path, change, says):
+    xarray = pytest.importorskip("xarray")
+    heights = change(np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4))
+    xarray.Dataset({"swh": (("time", "latitude", "longitude"), heights)}).to_netcdf(tmp_path / "waves.nc")
+    with pytest.raises(BadInput, match=says):
+        load(tmp_path / "waves.nc")
+
+
+def test_a_run_finds_its_record_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert options_kept("marine/easy", {"waves": "sea.nc"}) == {"waves": str(tmp_path / "sea.nc")}
 
 
 def test_the_observation_has_the_sources_width_and_says_where_one_is():

@@ -25,6 +25,7 @@ from tutelage.report.render import (
     GAP,
     HEADER,
     LAST_MS,
+    LEAST,
     Played,
     moments,
     moving,
@@ -91,10 +92,10 @@ def test_the_shorter_episode_keeps_its_last_picture():
         assert picture.n_frames == 6
         picture.seek(5)
         last = np.asarray(picture.convert("RGB")).astype(int)
-    left, right = last[HEADER + 10, 10], last[HEADER + 10, 20 + GAP + 10]
+    left, right = last[HEADER + 10, 10], last[HEADER + 10, LEAST + GAP + 10]
     assert abs(left - 20).max() <= 8 and abs(right - 50).max() <= 8
     with Image.open(io.BytesIO(strip([episode(2), episode(5)]))) as picture:
-        assert picture.size == (6 * 20 + 5 * GAP, 2 * (20 + HEADER))
+        assert picture.size == (LEAST, 2 * (20 + HEADER))
 
 
 def test_a_strip_shows_first_and_last():

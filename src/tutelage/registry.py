@@ -340,3 +340,11 @@ def names_environment(name: str) -> bool:
 def environment_options(env_id: str, **changes: Any) -> Any:
     """The options of an environment; raises BadInput for an unknown one or a value of another type."""
     return build(resolve(environment_row(env_id).options), changes, f"option of {env_id}")
+
+
+def options_kept(env_id: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Options as a run keeps them: each as the environment understands it, a file by its absolute path."""
+    if environment_row(env_id).factory == env_id:
+        return dict(given)  # of your own environment: as given
+    options = environment_options(env_id, **given)
+    return {name: getattr(options, name) for name in given}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -100,7 +101,7 @@ class FireCommanderOptions:
     knows: Literal["belief", "oracle"] = "belief"
     """What the world state tells of fires: all that the agents together know, or the truth."""
     max_steps: int = 80
-    """Steps after which an episode is cut off."""
+    """Steps after which an episode is cut off; 126 at most."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -128,6 +129,8 @@ class MarineOptions:
     def __post_init__(self) -> None:
         check_fields(self)
         check_positive(self, "max_steps")
+        if self.waves is not None:  # a run must find its file from wherever it is loaded
+            object.__setattr__(self, "waves", os.path.abspath(self.waves))
 
 
 @dataclass(frozen=True)

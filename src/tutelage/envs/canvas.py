@@ -82,6 +82,12 @@ class Canvas:
         return np.asarray(self.image.reduce(FINE))
 
 
+def board_bounds(size: int) -> tuple[float, float]:
+    """`lo` and `hi` that show a board of cells 0 to size - 1 whole, with room for the caption above it."""
+    margin = max(0.5, 0.06 * size)
+    return -0.5 - margin, size - 0.5 + margin
+
+
 def places(x: Any, y: Any, way: Any, lo: float, hi: float) -> Places:
     """Where agents at (x, y) (N,) and their goals, `way` (N, M, 2) from them, are in a world `lo..hi`."""
     agents = np.stack([np.asarray(x), np.asarray(y)], -1).astype(float)

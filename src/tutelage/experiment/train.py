@@ -16,7 +16,7 @@ from tutelage.experiment.job import Job, begin_run, begin_together, resume_run
 from tutelage.experiment.run import LoadedRun, load, provided, seeds_of
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.teacher import find_teacher, run_of_seed
-from tutelage.registry import method_config, method_row, resolve
+from tutelage.registry import method_config, method_row, options_kept, resolve
 from tutelage.types import Frozen
 
 
@@ -146,7 +146,7 @@ def train(
     job = Job(
         method=method,
         env=env,
-        env_options=dict(env_options or {}),
+        env_options=options_kept(env, env_options or {}),
         config=asdict(method_config(method, preset, **settings)),
         fit=asdict(fit or FitConfig()),
         seed=seed,
@@ -157,7 +157,9 @@ def train(
     )
     folder = Path(out) if out else Path("runs") / f"{method}-{env.replace('/', '-').replace(':', '-')}-seed{seed}"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BadInput(f"out = {folder}: exists already; resume it with `tutelage resume {folder}` or name another")
+        begun = folder.is_dir() and any((folder / name).exists() for name in ("plan.json", "config.json"))
+        way = f"resume it with `tutelage resume {folder}` or name another" if begun else "name a new or empty directory"
+        raise BadInput(f"out = {folder}: exists already; {way}")
     check(job)
     write_json(folder / "plan.json", asdict(job))
     return carry_on(job, folder, Display(quiet))

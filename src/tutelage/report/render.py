@@ -25,7 +25,7 @@ FRAME_MS, LAST_MS = 120, 2000
 """How long each frame of a moving picture is shown, and the last one, in milliseconds (GIF counts tens of them)."""
 MOMENTS = 6
 """Frames in a strip."""
-HEADER, GAP = 30, 8
+HEADER, GAP, LEAST = 30, 8, 300
 """Pixels above and between pictures."""
 
 
@@ -227,7 +227,8 @@ def verdict(episode: Played) -> str:
 
 
 def headed(picture: np.ndarray, left: str, right: str, colour: str) -> np.ndarray:
-    """A picture with a line of text above it: uint8 (height + HEADER, width, 3)."""
+    """A picture with a line of text above it: uint8 (height + HEADER, width, 3), LEAST wide at the least."""
+    picture = np.pad(picture, ((0, 0), (0, max(0, LEAST - picture.shape[1])), (0, 0)), constant_values=255)
     width = picture.shape[1]
     bar = Image.new("RGB", (width, HEADER), "#ffffff")
     pen = ImageDraw.Draw(bar)

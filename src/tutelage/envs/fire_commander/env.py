@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from tutelage.configs.envs import FireCommanderOptions
-from tutelage.envs.canvas import places
+from tutelage.envs.canvas import board_bounds, places
 from tutelage.envs.fire_commander.goals import goals
 from tutelage.envs.fire_commander.levels import LEVELS
 from tutelage.envs.fire_commander.picture import picture
@@ -137,4 +137,4 @@ class FireCommander:
     def places(self, state: EnvState) -> Places:
         """Agents, and the cells that goals send them to."""
         way = self.goals(state).features[..., 1:3] * self.rules.size
-        return places(state.x, state.y, way, -1, self.rules.size)
+        return places(state.x, state.y, way, *board_bounds(self.rules.size))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tutelage.envs.canvas import BLUE, GREEN, INK, Canvas
+from tutelage.envs.canvas import BLUE, GREEN, INK, Canvas, board_bounds
 from tutelage.envs.fire_commander.rules import Blaze, Rules
 
 FIRE, HIDDEN_FIRE, FRONT, UNSEEN, SIGHT = "#e4572e", "#e4572e66", "#7a1f10", "#cfc8b8", "#2f6fd61f"
@@ -16,7 +16,7 @@ FORGET = 30
 def picture(name: str, rules: Rules, state: Blaze) -> np.ndarray:
     """Cells darken as sight of them grows old; fire that nobody knows of is pale. Fronts are dots, agents discs (blue
     see, with their field of view; green douse, with a ring of water where there is fire under them)."""
-    canvas = Canvas(-1, rules.size)
+    canvas = Canvas(*board_bounds(rules.size))
     now, known = int(state.time), np.asarray(state.known).max(0)
     burning, age = np.asarray(state.burning), now + 1 - (known >> 1)
     old = np.where(known > 1, np.clip(age / FORGET, 0, 1), 1)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from tutelage.configs.envs import MarineOptions
-from tutelage.envs.canvas import places
+from tutelage.envs.canvas import board_bounds, places
 from tutelage.envs.marine.goals import goals
 from tutelage.envs.marine.levels import LEVELS
 from tutelage.envs.marine.picture import picture
@@ -141,4 +141,4 @@ class Marine:
     def places(self, state: EnvState) -> Places:
         """Ships, their destination and the ships that they may meet."""
         way, n = self.goals(state).features[..., 2:4] * self.rules.size, self.rules.ships
-        return places(state.x[:n], state.y[:n], way, -1, self.rules.size)
+        return places(state.x[:n], state.y[:n], way, *board_bounds(self.rules.size))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tutelage.envs.canvas import BLUE, GREEN, INK, RED, Canvas
+from tutelage.envs.canvas import BLUE, GREEN, INK, RED, Canvas, board_bounds
 from tutelage.envs.marine.rules import Rules, Voyage, together
 from tutelage.envs.marine.sea import Sea, levels
 from tutelage.envs.marine.senses import in_range
@@ -18,7 +18,7 @@ def picture(name: str, rules: Rules, sea: Sea, state: Voyage, ais: bool) -> np.n
     """Routing ships are blue with a ring of fuel, logistics ships green, destinations yellow, raiders red; a blue line
     joins a ship and its destination, grey ones those that hear each other by AIS, a green square marks a cell where
     fuel is handed over."""
-    canvas, size, r, n = Canvas(-1, rules.size), rules.size, rules.routing, rules.ships
+    canvas, size, r, n = Canvas(*board_bounds(rules.size)), rules.size, rules.routing, rules.ships
     x, y, goal, fuel = map(np.asarray, (state.x, state.y, state.goal, state.fuel))
     columns, rows = (z.ravel() for z in np.meshgrid(np.arange(size), np.arange(size)))
     one = lambda z: z[..., None]

@@ -18,6 +18,8 @@ HARD, EASY = (0.0, 2.0, 4.0), (2.0, 4.0)
 MEAN, DEVIATION, LENGTH, DURATION = 2.0, 1.0, 2.5, 8.0
 """Of the synthetic field: metres, and its correlation in cells and in steps."""
 WAVES = 24
+HIGHEST = 40.0
+"""Metres; no significant wave height ever measured comes to 25."""
 
 
 class Sea(NamedTuple):
@@ -68,33 +70,49 @@ def recorded(heights: Float[np.ndarray, "T H W"], size: int) -> Sea:
 
 
 def load(path: Path, variable: str | None = None) -> Float[np.ndarray, "T H W"]:
-    """Significant wave heights of a NetCDF or GRIB file with the dimensions time, latitude, longitude.
+    """Significant wave heights in metres, of a NetCDF or GRIB file with the dimensions time, latitude, longitude.
 
     Args:
         variable: its name in the file; by default the only one with three dimensions; `swh` where there are several.
 
     Raises:
-        BadInput: no such file, no such variable, not three dimensions, nothing but missing values.
+        BadInput: no such file, no such variable, not three dimensions, nothing but missing values, not wave heights.
     """
+    told = f"waves = {str(path)!r}"
     try:
         import xarray
     except ImportError:
-        raise BadInput(f"waves = {str(path)!r}: reading it needs xarray; pip install 'tutelage[waves]'") from None
+        raise BadInput(f"{told}: reading it needs xarray; pip install 'tutelage[waves]'") from None
     if not path.is_file():
-        raise BadInput(f"waves = {str(path)!r}: no such file")
+        raise BadInput(f"{told}: no such file")
     try:
         with xarray.open_dataset(path) as data:
-            found = {str(name): values for name, values in data.data_vars.items() if values.ndim == 3}
-            name = variable or (next(iter(found)) if len(found) == 1 else "swh")
-            if name not in found:
-                raise BadInput(f"waves = {str(path)!r}: no variable {name!r} of time x latitude x longitude; it has: "
-                               f"{', '.join(map(str, data.data_vars))}")  # fmt: skip
-            heights = np.asarray(from_the_south(found[name]).values, np.float32)
+            data.load()
     except (OSError, ValueError, EOFError) as error:  # cfgrib: EOFError
-        raise BadInput(f"waves = {str(path)!r}: cannot be read: {str(error).splitlines()[0]}") from None
+        why = str(error).splitlines()[0]
+        if why.startswith("did not find a match"):  # xarray's words where no reader knows the file
+            why = "no reader for such a file is installed; GRIB needs cfgrib: pip install 'tutelage[waves]'"
+        raise BadInput(f"{told}: cannot be read: {why}") from None
+    found = {str(name): values for name, values in data.data_vars.items() if values.ndim == 3}
+    name = variable or (next(iter(found)) if len(found) == 1 else "swh")
+    if name not in found:
+        there = ", ".join(f"{name} ({' x '.join(map(str, of.dims))})" for name, of in data.data_vars.items())
+        raise BadInput(f"{told}: no variable {name!r} of time x latitude x longitude; it has: {there or 'none'}")
+    heights = np.asarray(from_the_south(in_order(found[name])).values, np.float32)
     if not np.isfinite(heights).any():
-        raise BadInput(f"waves = {str(path)!r}: {name!r} holds nothing but missing values")
+        raise BadInput(f"{told}: {name!r} holds nothing but missing values")
+    low, high = np.nanmin(heights), np.nanmax(heights)
+    if low < 0 or high > HIGHEST:
+        raise BadInput(f"{told}: {name!r} goes from {low:g} to {high:g}: must be metres from 0 to {HIGHEST:g}")
     return np.where(np.isfinite(heights), heights, 0.0)  # land is calm
+
+
+def in_order(heights: Any) -> Any:
+    """With the axes time, latitude, longitude, where the dimensions have these names; else as they are."""
+    kinds = ("time", "lat", "lon")
+    names = {kind: name for kind in kinds for name in heights.dims if kind in str(name).lower()}
+    axes = [names.get(kind) for kind in kinds]
+    return heights.transpose(*axes) if set(axes) == set(heights.dims) else heights
 
 
 def from_the_south(heights: Any) -> Any:

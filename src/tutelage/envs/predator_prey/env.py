@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tutelage.configs.envs import PredatorPreyOptions
-from tutelage.envs.canvas import BLUE, GREY, INK, RED, Canvas, places
+from tutelage.envs.canvas import BLUE, GREY, INK, RED, Canvas, board_bounds, places
 from tutelage.envs.parts import (
     batch_last,
     blocks,
@@ -148,7 +148,7 @@ class PredatorPrey:
     def draw(self, state: EnvState) -> np.ndarray:
         """Hunters blue (grey once frozen), stags red, hares small."""
         size, n, s = self.rules.size, self.rules.hunters, self.rules.stags
-        canvas = Canvas(-1, size)
+        canvas = Canvas(*board_bounds(size))
         canvas.grid(1)
         canvas.caption(f"predator_prey/{self.name}   step {int(state.time)}   stags caught {int(state.stags)}")
         for i, (x, y, free) in enumerate(zip(*map(np.asarray, (state.x, state.y, state.free)), strict=True)):
@@ -161,4 +161,4 @@ class PredatorPrey:
     def places(self, state: EnvState) -> Places:
         """Hunters and prey."""
         way, n = self.goals(state).features[..., :2] * self.rules.size, self.rules.hunters
-        return places(state.x[:n], state.y[:n], way, -1, self.rules.size)
+        return places(state.x[:n], state.y[:n], way, *board_bounds(self.rules.size))
