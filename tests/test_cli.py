@@ -17,7 +17,7 @@ from tutelage.cli.main import VERBS, guarded
 from tutelage.registry import ENVIRONMENTS, METHODS
 
 KEYS = [
-    "env", "env_version", "method", "policy", "seed", "episodes", "success_rate", "ci95", "return_mean",
+    "env", "env_version", "method", "policy", "act", "seed", "episodes", "success_rate", "ci95", "return_mean",
     "return_ci95", "length_mean",
 ]  # fmt: skip
 SMALL = [word for key, value in TINY.items() for word in (f"--{key.replace('_', '-')}", str(value))]

@@ -145,7 +145,7 @@ def edited(run, tmp_path, **changes):
 
 def test_a_teacher_of_another_version_of_the_environment_is_refused(action_run, tmp_path):
     copy = edited(action_run, tmp_path, env_version="0-old")
-    with pytest.raises(BadInput, match="version 0-old"):
+    with pytest.raises(BadInput, match="run was made on 0-old"):
         distil("probe/action", copy, tmp_path / "run")
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tyro.conf import Positional
 
@@ -24,8 +24,8 @@ class EvalArgs:
     """student, teacher, scripted[:NAME] or random; default student for a run, scripted for an environment."""
     episodes: int = 320
     """How many."""
-    act: str | None = None
-    """What a run's policies play: greedy or sample; default as the run was evaluated."""
+    act: Literal["greedy", "sample"] | None = None
+    """What a run's policies play: their likeliest actions or drawn ones; default as the run was evaluated."""
     seed: int = 0
     """Seed of the episodes."""
     json: bool = False
@@ -45,8 +45,9 @@ def main(argv: Sequence[str]) -> None:
         return
     for target, told in zip(targets, results, strict=True):
         low, high = told["ci95"]
+        acts = f" ({told['act']})" if told["act"] else ""
         print(
-            f"{target} {told['policy']}: success {told['success_rate']:.3f} [{low:.3f}, {high:.3f}], return "
+            f"{target} {told['policy']}{acts}: success {told['success_rate']:.3f} [{low:.3f}, {high:.3f}], return "
             f"{told['return_mean']:.2f}, length {told['length_mean']:.1f}, {told['episodes']} episodes"
         )
 
@@ -65,6 +66,7 @@ def one(name: str, args: EvalArgs) -> dict[str, Any]:
         "env_version": target.env.spec.version,
         "method": target.run.record["method"] if target.run else None,
         "policy": chosen.name,
+        "act": chosen.act.__name__ if target.run and chosen.name in target.run.frozen.roles else None,
         "seed": args.seed,
         **{k: told[k] for k in ("episodes", "success_rate", "ci95", "return_mean", "return_ci95", "length_mean")},
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from tutelage.cli.parsing import parse
+from tutelage.cli.train import report
 
 
 @dataclass(frozen=True)
@@ -26,5 +27,4 @@ def main(argv: Sequence[str]) -> None:
     args = parse(ResumeArgs, "resume", argv, "Go on with a run that was stopped or killed.")
     from tutelage.experiment.train import resume
 
-    for run in resume(args.run, args.quiet):
-        print(f"{run.path}: success {run.test['success_rate']:.3f}, {run.test['episodes']} episodes")
+    report(resume(args.run, args.quiet))

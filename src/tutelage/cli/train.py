@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tyro.conf import OmitArgPrefixes
 
@@ -15,6 +15,9 @@ from tutelage.cli.parsing import changed, parse
 from tutelage.configs.experiment import FitConfig
 from tutelage.errors import BadInput
 from tutelage.registry import environment_options, environment_row, method_config, method_row, resolve
+
+if TYPE_CHECKING:
+    from tutelage.experiment.run import LoadedRun
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,11 @@ def main(argv: Sequence[str]) -> None:
         **given,
         **asdict(args.config),
     )
+    report(runs)
+
+
+def report(runs: Sequence[LoadedRun]) -> None:
+    """Say what finished runs came to."""
     for run in runs:
         low, high = run.test["ci95"]
         print(

@@ -113,6 +113,8 @@ class HintConfig(TeamSettings):
         )
         if self.pretrain >= self.steps:
             raise BadInput(f"pretrain = {self.pretrain}: must be less than steps = {self.steps}")
+        if self.batch > self.store * self.envs:
+            raise BadInput(f"batch = {self.batch}: a store holds no more than {self.store * self.envs} sequences")
         if self.envs % (2 * self.minibatches):
             raise BadInput(f"envs = {self.envs}: must be a multiple of 2 x minibatches = {2 * self.minibatches}")
         if self.rollout % self.every:

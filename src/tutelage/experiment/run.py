@@ -11,6 +11,7 @@ With several seeds the parent directory holds one such run per seed: seed-0, see
 
 from __future__ import annotations
 
+import difflib
 import os
 import platform
 import re
@@ -27,7 +28,7 @@ from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault
 from tutelage.experiment.files import load_tree, read_json, save_tree
 from tutelage.policies.acting import greedy
-from tutelage.registry import method_config, method_row, resolve
+from tutelage.registry import ENVIRONMENTS, method_config, method_row, resolve
 from tutelage.types import Carry, Environment, Frozen, Method, Params, Policy, TimeStep
 
 T = TypeVar("T")
@@ -71,8 +72,13 @@ def device() -> Record:
 
 
 def rebuild(record: Record, teacher: Frozen | None) -> tuple[Environment, Method]:
-    """The environment and method of a record."""
+    """The environment and method of a record; raises BadInput where the environment's version is another now."""
     env = make(record["env"], **record["env_options"])
+    if env.spec.version != record["env_version"]:
+        raise BadInput(
+            f"{record['env']} is version {env.spec.version} now, the run was made on {record['env_version']}: its "
+            "dynamics have changed, train it again"
+        )
     config = method_config(record["method"], **record["config"])
     return env, resolve(method_row(record["method"]).factory)(env, config, teacher)
 
@@ -163,6 +169,11 @@ class LoadedRun(NamedTuple):
         Start with `carry = run.policy(role).carry(B)`.
         """
         policy = self.policy(role)
+        if policy.goals and not timestep.goals:
+            raise BadInput(
+                f"policy = {role!r}: it reads goals and these timesteps hold none; give it "
+                "timestep._replace(goals=jax.vmap(env.goals)(state))"
+            )
         carry, out = policy.step(self.params(role), carry, timestep, key)
         return greedy(key, out, timestep)[0], carry
 
@@ -181,7 +192,8 @@ def read_record(path: Path) -> Record:
         Fault: damaged.
     """
     if not path.is_dir():
-        raise BadInput(f"no run at {path}")
+        near = difflib.get_close_matches(str(path), ENVIRONMENTS, n=1, cutoff=0.8)
+        raise BadInput(f"no run at {path}" + (f" ({near[0]} is an environment)" if near else ""))
     if not (path / "config.json").exists():
         raise BadInput(f"{path} is not a run: it has no config.json")
     record = read_json(path / "config.json")

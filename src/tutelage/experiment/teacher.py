@@ -14,26 +14,21 @@ MEASURED = 128
 """Episodes on which a controller is evaluated before it teaches."""
 
 
-def must_know(run: LoadedRun, env_id: str, options: dict[str, Any], version: str) -> None:
-    """Refuse, as BadInput, a teacher that was trained on another environment, or another version of it."""
+def must_know(run: LoadedRun, env_id: str, options: dict[str, Any]) -> None:
+    """Refuse, as BadInput, a teacher that was trained on another environment."""
     theirs, mine = (run.record["env"], run.record["env_options"]), (env_id, options)
     if theirs != mine:
         told = [f"{name} {opts}" if opts else name for name, opts in (theirs, mine)]
         raise BadInput(f"teacher {run.path} was trained on {told[0]}, not on {told[1]}")
-    if run.record["env_version"] != version:
-        raise BadInput(
-            f"teacher {run.path} was trained on version {run.record['env_version']} of {env_id}, "
-            f"this is {version}: train it again"
-        )
 
 
-def from_run(run: LoadedRun, env_id: str, env: Environment, options: dict[str, Any]) -> tuple[Frozen, Record]:
+def from_run(run: LoadedRun, env_id: str, options: dict[str, Any]) -> tuple[Frozen, Record]:
     """A run as a teacher.
 
     Raises:
         BadInput: it was trained on another environment.
     """
-    must_know(run, env_id, options, env.spec.version)
+    must_know(run, env_id, options)
     frozen = run.frozen
     roles = teaching(frozen.roles, run.record["teacher"] is not None)
     params = {role: frozen.params[role] for role in roles}
@@ -76,7 +71,7 @@ def find_teacher(
         kind, short = "scripted", name.removeprefix("scripted:")
         frozen = Frozen({"teacher": env.scripted(short)}, {"teacher": ()}, frozenset(), {})
     elif Path(name).is_dir():
-        return from_run(load(run_of_seed(Path(name), seed)), env_id, env, options)
+        return from_run(load(run_of_seed(Path(name), seed)), env_id, options)
     elif ":" in name:
         kind, short = "callable", name
         frozen = callable_teacher(name, env)

@@ -77,7 +77,8 @@ def talking_team(spec: Spec, config: TeamConfig, seen: View, gain: float) -> Pol
     if not spec.links:
         raise BadInput(f"{told}: this environment does not say who hears whom")
     if config.sight != "full" or config.capacity != "equal" or not config.size.startswith("width="):
-        raise BadInput(f"{told}: agents that talk have full sight and a size width=W, not {config.size!r}")
+        given = f"sight = {config.sight}, capacity = {config.capacity}, size = {config.size}"
+        raise BadInput(f"{told}: needs sight = full, capacity = equal and a size width=W, not {given}")
     width = solve(config.size, Shape(config.core, (1,), spec.n_actions, (1.0,)), 1)[0][1]
     agent = talker(config.core, seen.width(spec), width, spec.n_actions, gain, spec.n_agents - 1)
     kinds = spec.agent_types if config.messages == "hetgat" else ("",) * spec.n_agents
