@@ -13,10 +13,10 @@ import tutelage
 from helpers import QUICK, TINY
 from tutelage.cli.cost import numbers
 from tutelage.cli.main import guarded
-from tutelage.deploy.cost import cost_report
+from tutelage.deploy.cost import cost_report, whole
 from tutelage.deploy.latency import compiled_call, measure_latency, numpy_call, time_agents
 from tutelage.deploy.numpy_step import numpy_carry, numpy_step
-from tutelage.deploy.products import count_products, dot_macs
+from tutelage.deploy.products import count_products, dot_macs, traced_macs
 from tutelage.deploy.step import agent_step
 from tutelage.errors import BadInput, Fault
 from tutelage.experiment.run import LoadedRun
@@ -203,6 +203,26 @@ def test_latency_failures_are_named(tmp_path):
         measure_latency(tmp_path, calls=0)
     with pytest.raises(Fault, match="no run at"):
         measure_latency(tmp_path / "nothing", rounds=1, calls=1)
+
+
+def test_a_whole_team_has_the_products_of_its_agents(memory_run, student_run):
+    for run in (memory_run, student_run):
+        told = whole(run, "student")
+        team = cost_report(run, latency=False)["team"]
+        assert (told["macs"], told["agents"]) == (team["macs"], team["agents"])
+        assert told["params"] == sum(x.size for x in jax.tree.leaves(run.params("student")))
+    assert whole(memory_run, "teacher") is None
+
+
+def test_products_in_loops_count_as_often_as_they_run_and_of_branches_the_most():
+    square, thin = jnp.ones((4, 4)), jnp.ones((4, 1))
+
+    def f(x):
+        x = jax.lax.scan(lambda x, _: (square @ x, None), x, None, length=5)[0]
+        return jax.lax.cond(x.sum() > 0, lambda: square @ x, lambda: x @ thin @ thin.T)
+
+    assert traced_macs(jax.make_jaxpr(f)(square).jaxpr) == 6 * 64
+    assert traced_macs(jax.make_jaxpr(jax.vmap(lambda row: square @ row))(square).jaxpr) == 64
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 
 from helpers import make_spec
 from tutelage import BadInput
+from tutelage.deploy.products import traced_macs
 from tutelage.policies.agent import group_actor, make_agent
 from tutelage.policies.cost import agent_cost, layer_cost, team_cost
 from tutelage.policies.size import Shape, reference_macs, shares, solve, split
@@ -23,20 +22,6 @@ REFERENCE = reference_macs(5, 30, 9)
 
 
 # ---- cost ----------------------------------------------------------------------------------------------------------
-def products_in(jaxpr: Any) -> int:
-    """Multiply-adds of every dot_general, also inside calls."""
-    total = 0
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
-            (contracted, _), _ = equation.params["dimension_numbers"]
-            depth = np.prod([equation.invars[0].aval.shape[i] for i in contracted])
-            total += int(depth * np.prod(equation.outvars[0].aval.shape))
-        for value in equation.params.values():
-            inner = getattr(value, "jaxpr", value)
-            total += products_in(inner) if hasattr(inner, "eqns") else 0
-    return total
-
-
 @pytest.mark.parametrize(("inputs", "width", "actions"), [(7, 5, 3), (30, 16, 9), (1, 1, 2), (100, 64, 17)])
 @pytest.mark.parametrize("kind", ["gru", "mlp"])
 def test_cost_formulas_equal_the_network_itself(kind, inputs, width, actions):
@@ -51,7 +36,7 @@ def test_cost_formulas_equal_the_network_itself(kind, inputs, width, actions):
 
     row, avail = jnp.zeros(inputs), jnp.ones(actions, bool)
     jaxpr = jax.make_jaxpr(decide)(jax.tree.map(lambda x: jnp.zeros(x.shape), params), agent.carry(), row, avail)
-    assert cost.macs == products_in(jaxpr.jaxpr)
+    assert cost.macs == traced_macs(jaxpr.jaxpr)
     assert cost.products == 2 * cost.macs and cost.flops == cost.products + cost.elementwise
     assert 0 < cost.elementwise < 40 * width + 2 * actions
 

@@ -104,7 +104,7 @@ def network(row: dict[str, Any]) -> str:
 
 def counted(name: str, unit: int = 1) -> Cell:
     """A counted figure."""
-    return lambda row: f"{row[name]:,}" if unit == 1 else f"{row[name] / unit:,.1f}"
+    return lambda row: "" if row[name] is None else f"{row[name]:,}" if unit == 1 else f"{row[name] / unit:,.1f}"
 
 
 def measured(name: str, statistic: str) -> Cell:

@@ -6,7 +6,9 @@ from typing import Any
 
 import jax
 
+from tutelage.data.vector import batch
 from tutelage.deploy.latency import measure_latency
+from tutelage.deploy.products import traced_macs
 from tutelage.experiment.run import LoadedRun
 from tutelage.policies.agent import Group
 from tutelage.policies.cost import agent_cost
@@ -31,7 +33,8 @@ def cost_report(run: LoadedRun, latency: bool = True) -> Report:
         latency: measure it as well (starts a child process; some seconds).
 
     Returns:
-        `teacher`: `{"tiers": [...], "team": {...}}`, or None where no teacher network is in the run;
+        `teacher`: `{"tiers": [...], "team": {...}}`, or None where no teacher network is in the run; a teacher that
+        is not made of agents (HINT's, DDN's, PTDE's) has a team and no tiers, see `whole`;
         `students`: one entry per tier: `agents`, `types`, `core`, `width`, `inputs`, `actions`, `macs`, `flops`,
         `flops_total`, `params`, `bytes` and `latency_us` (`{"compiled": {"median", "p95"}, "numpy": ...}`, None if
         not measured), all per agent;
@@ -44,9 +47,9 @@ def cost_report(run: LoadedRun, latency: bool = True) -> Report:
     """
     timed = measure_latency(run.path) if latency else {}
     teacher, students = (tiers(run, role, timed.get(role)) for role in ("teacher", "student"))
-    teacher_team, team = team_totals(teacher), team_totals(students)
+    teacher_team, team = team_totals(teacher) or whole(run, "teacher"), team_totals(students)
     return {
-        "teacher": {"tiers": teacher, "team": teacher_team} if teacher else None,
+        "teacher": {"tiers": teacher, "team": teacher_team} if teacher_team else None,
         "students": students,
         "team": team,
         "ratio": ratios(teacher_team, team),
@@ -99,6 +102,20 @@ def team_totals(rows: list[Report]) -> Report | None:
     count = [len(row["agents"]) for row in rows]
     total = {name: sum(n * row[name] for n, row in zip(count, rows, strict=True)) for name in SUMMED}
     return {"agents": sum(count), **total, "latency_us": team_latency(rows, count)}
+
+
+def whole(run: LoadedRun, role: str) -> Report | None:
+    """A role that is one network of the whole team, counted as such: the matrix products of a joint decision, and its
+    parameters, once. Other operations are not counted and it is not timed. None for a role without networks."""
+    if role not in run.frozen.roles or not jax.tree.leaves(run.frozen.params[role]):
+        return None
+    policy, params = run.frozen.roles[role], run.frozen.params[role]
+    timestep = jax.eval_shape(batch(run.env, 1, policy.goals).reset, jax.random.key(0))[1]
+    macs = traced_macs(jax.make_jaxpr(policy.step)(params, policy.carry(1), timestep, jax.random.key(0)).jaxpr)
+    leaves = jax.tree.leaves(params)
+    size = {"params": sum(leaf.size for leaf in leaves), "bytes": sum(leaf.nbytes for leaf in leaves)}
+    counted = {"macs": macs, "flops": 2 * macs, "flops_total": None, **size}
+    return {"agents": run.env.spec.n_agents, **counted, "latency_us": None}
 
 
 def team_latency(rows: list[Report], count: list[int]) -> Report | None:

@@ -1,11 +1,12 @@
-"""Counting the matrix products that XLA really runs, to hold the formulas of `policies.cost` against."""
+"""Counting matrix products: those that XLA really runs, to hold the formulas of `policies.cost` against, and those of
+policies that have no formula."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from math import prod
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -77,6 +78,29 @@ def dot_macs(hlo: str) -> Iterator[int]:
         if dot:
             left = _operand(dot["operand"], shapes)
             yield prod(result) * prod(left[axis] for axis in _numbers(dot["axes"]))
+
+
+def traced_macs(jaxpr: Any) -> int:
+    """Multiply-adds of every `dot_general` of a traced function: those of a loop as often as it runs, of the branches
+    of a condition the most.
+
+    Args:
+        jaxpr: e.g. `jax.make_jaxpr(f)(*like).jaxpr`.
+    """
+    total = 0
+    for equation in jaxpr.eqns:
+        params = equation.params
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = params["dimension_numbers"]
+            shape = equation.invars[0].aval.shape
+            total += prod(shape[axis] for axis in contracted) * prod(equation.outvars[0].aval.shape)
+        elif equation.primitive.name == "cond":
+            total += max(traced_macs(branch.jaxpr) for branch in params["branches"])
+        else:
+            bodies = [getattr(value, "jaxpr", value) for value in params.values()]
+            inside = sum(traced_macs(body) for body in bodies if hasattr(body, "eqns"))
+            total += params.get("length", 1) * inside if equation.primitive.name == "scan" else inside
+    return total
 
 
 def _operand(text: str, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
