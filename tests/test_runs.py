@@ -149,6 +149,13 @@ def test_a_teacher_of_another_version_of_the_environment_is_refused(action_run, 
         distil("probe/action", copy, tmp_path / "run")
 
 
+def test_a_run_without_a_result_in_its_test_is_damaged(action_run, tmp_path):
+    copy = edited(action_run, tmp_path)
+    (copy / "eval.json").write_text("{}")
+    with pytest.raises(Fault, match=r"eval.json is damaged: it has no success_rate"):
+        tutelage.load(copy)
+
+
 def test_a_teacher_with_other_environment_options_is_refused(action_run):
     with pytest.raises(BadInput, match="max_steps"):
         find_teacher(str(action_run.path), "probe/action", action_run.env, {"max_steps": 3})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,8 @@ def show(name: str, report: dict[str, Any]) -> None:
     console.print(table)
     if not ratio:
         console.print("no ratio: the run has no " + ("teacher that is counted" if report["students"] else "student"))
-    console.print(report["convention"].replace("`", ""), style="dim")
+    names = {"`flops`": "product FLOPs", "`flops_total`": "all FLOPs"}
+    console.print(re.sub("`.*?`", lambda name: names[name[0]], report["convention"]), style="dim")
 
 
 def agent_columns(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

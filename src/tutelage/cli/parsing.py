@@ -71,4 +71,6 @@ def one_line(box: str, help_command: str) -> str:
         message.append(line)
     names = re.findall(r"^(--[a-z][\w.-]*)", "\n".join(lines[len(message) :]), re.MULTILINE)
     near = f"; did you mean {' or '.join(dict.fromkeys(names))}?" if names and "Unrecognized" in box else ""
-    return f"{' '.join(message).rstrip('.')}{near} (see `{help_command}`)"
+    # What a config says of itself comes wrapped in where it was read; it names its field anyway.
+    told = re.sub(r"^.*?Error parsing [\w.-]+: (?=\w+ = )", "", " ".join(message)).rstrip(".")
+    return f"{told}{near} (see `{help_command}`)"

@@ -221,6 +221,8 @@ def load(path: str | Path) -> LoadedRun:
     params = {role: load_role(path, role, policy) for role, policy in method.roles.items()}
     provides = provided(record["method"], method.roles if teacher is None else ())
     test = read_json(path / "eval.json")
+    if not isinstance(test, dict) or "success_rate" not in test:
+        raise Fault(f"{path}/eval.json is damaged: it has no success_rate")
     return LoadedRun(path, env, Frozen(method.roles, params, provides, test), record, test)
 
 
