@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,8 +65,8 @@ def show(name: str, report: dict[str, Any]) -> None:
     console.print(table)
     if not ratio:
         console.print("no ratio: the run has no " + ("teacher that is counted" if report["students"] else "student"))
-    names = {"`flops`": "product FLOPs", "`flops_total`": "all FLOPs"}
-    console.print(re.sub("`.*?`", lambda name: names[name[0]], report["convention"]), style="dim")
+    told = report["convention"].replace("`flops`", "product FLOPs").replace("`flops_total`", "all FLOPs")
+    console.print(told, style="dim")
 
 
 def agent_columns(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -119,7 +119,7 @@ def fork_run(
         BadInput: a run has not what is asked of it, or the other's environment is not the same.
     """
     other = teacher or run
-    must_know(other, *(run.record[key] for key in ("env", "env_options")))
+    must_know(other, run.record["env"], run.record["env_options"])
     students, guide = ((r.policy(role), r.params(role)) for r, role in ((run, "student"), (other, "teacher")))
     rule = RULES[act or run.record["fit"].get("act", "greedy")]
     return forks(run.env, students, guide, episodes, every, seed, rule)

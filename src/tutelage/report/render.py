@@ -26,7 +26,7 @@ FRAME_MS, LAST_MS = 120, 2000
 MOMENTS = 6
 """Frames in a strip."""
 HEADER, GAP, LEAST = 30, 8, 300
-"""Pixels above and between pictures."""
+"""Pixels above and between pictures, and the least width of one with a title."""
 
 
 class Played(NamedTuple):

@@ -87,24 +87,31 @@ def load(path: Path, variable: str | None = None) -> Float[np.ndarray, "T H W"]:
         raise BadInput(f"{told}: no such file")
     try:
         with xarray.open_dataset(path) as data:
-            data.load()
+            record = from_the_south(in_order(chosen(data, variable, told))).load()
+    except BadInput:  # which is a ValueError too
+        raise
     except (OSError, ValueError, EOFError) as error:  # cfgrib: EOFError
         why = str(error).splitlines()[0]
         if why.startswith("did not find a match"):  # xarray's words where no reader knows the file
             why = "no reader for such a file is installed; GRIB needs cfgrib: pip install 'tutelage[waves]'"
         raise BadInput(f"{told}: cannot be read: {why}") from None
-    found = {str(name): values for name, values in data.data_vars.items() if values.ndim == 3}
-    name = variable or (next(iter(found)) if len(found) == 1 else "swh")
-    if name not in found:
-        there = ", ".join(f"{name} ({' x '.join(map(str, of.dims))})" for name, of in data.data_vars.items())
-        raise BadInput(f"{told}: no variable {name!r} of time x latitude x longitude; it has: {there or 'none'}")
-    heights = np.asarray(from_the_south(in_order(found[name])).values, np.float32)
+    name, heights = record.name, np.asarray(record.values, np.float32)
     if not np.isfinite(heights).any():
         raise BadInput(f"{told}: {name!r} holds nothing but missing values")
     low, high = np.nanmin(heights), np.nanmax(heights)
     if low < 0 or high > HIGHEST:
         raise BadInput(f"{told}: {name!r} goes from {low:g} to {high:g}: must be metres from 0 to {HIGHEST:g}")
     return np.where(np.isfinite(heights), heights, 0.0)  # land is calm
+
+
+def chosen(data: Any, variable: str | None, told: str) -> Any:
+    """The variable that holds wave heights, see `load`; not read yet, as a file may hold many others."""
+    found = {str(name): values for name, values in data.data_vars.items() if values.ndim == 3}
+    name = variable or (next(iter(found)) if len(found) == 1 else "swh")
+    if name not in found:
+        there = ", ".join(f"{name} ({' x '.join(map(str, of.dims))})" for name, of in data.data_vars.items())
+        raise BadInput(f"{told}: no variable {name!r} of time x latitude x longitude; it has: {there or 'none'}")
+    return found[name]
 
 
 def in_order(heights: Any) -> Any:
