@@ -254,6 +254,20 @@ def test_goals_of_battles_and_hunts_are_whom_to_bring_down():
     assert caught.valid[1:, 1:].all()
 
 
+def test_goals_of_large_battles_are_the_nearest_enemies_that_stand():
+    env = make("smax/27m_vs_30m")
+    state = jax.jit(env.reset)(jax.random.key(0))[0]
+    state = state._replace(health=state.health.at[30].set(0.0))
+    goals = jax.jit(env.goals)(state)
+    valid, far = np.asarray(goals.valid), np.asarray(goals.features[..., 2])
+    assert (valid.sum(1) == 17).all() and not valid[:, 3].any()
+    stands = np.arange(30) != 3
+    for mine, distance in zip(valid, far, strict=True):
+        assert distance[mine].max() <= distance[~mine & stands].min()
+    few = jax.jit(env.goals)(state._replace(health=state.health.at[37:].set(0.0)))
+    assert (np.asarray(few.valid).sum(1) == 9).all()
+
+
 def test_goals_in_a_hunt_are_the_predators_and_reached_by_a_catch():
     env = make("mpe/simple_tag", prey="learns")
     state, _ = env.reset(jax.random.key(0))

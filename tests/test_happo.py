@@ -13,6 +13,7 @@ from helpers import TINY, assert_close, assert_same, build, one_rollout, run_sta
 from tutelage import BadInput, make
 from tutelage.data.collect import unroll
 from tutelage.learning.losses import log_prob_of
+from tutelage.learning.optim import clipped_adam, descend
 from tutelage.methods import happo as H
 from tutelage.methods.ppo import PpoState, prepare
 from tutelage.registry import method_config
@@ -70,6 +71,35 @@ def test_who_does_not_move_leaves_the_factor_at_one():
     assert_same(actors.params, state.actors.params)
 
 
+def test_the_second_agents_step_is_weighed_by_how_far_the_first_went():
+    env = make("probe/coordination")
+    changes = dict(epochs=1, minibatches=1, anneal=False)
+    cast, state, batch, _, _ = before_and_after(0.0)
+    config = method_config("happo", **{**LEARNS, **changes})
+    cast = H.build(env, config)
+    key, lr = jax.random.key(1), 0.1
+    go = jax.jit(lambda a, b, lr: H.improve_agents(cast, a, b, key, lr)[0])
+    # Adam's first step has no size: a step of length zero, the other way, comes before.
+    start = go(state.actors, batch._replace(advantage=-batch.advantage), 0.0)
+    actors = go(start, batch, lr)
+    first, second = jax.random.permutation(jax.random.split(key)[0], 2)
+
+    def improved(i, factor):
+        mine = H.of_agent(batch, i)
+        loss = lambda p: H.agent_loss(cast, p, mine, factor)
+        after = descend(clipped_adam(config.grad_clip), H.one_of(start, i), loss, lr)[0].params
+        went = log_prob_of(H.logits_of(cast, after, mine), mine.action) - mine.log_prob
+        return after, jnp.exp(jnp.where(mine.alive, went, 0.0))[..., 0]
+
+    one = jnp.ones(batch.log_prob.shape[:2])
+    _, factor = improved(first, one)
+    gap = lambda params: max(
+        float(jnp.abs(x[second] - y).max()) for x, y in zip(*map(jax.tree.leaves, (actors.params, params)), strict=True)
+    )
+    weighed, alone = improved(second, factor)[0], improved(second, one)[0]
+    assert gap(weighed) < 1e-5 < 1e-3 < gap(alone)
+
+
 def test_agents_before_weigh_the_loss():
     """Twice the factor, twice the policy's part of the loss; an agent's own slice is all it reads."""
     cast, state, batch, _, _ = before_and_after(0.0)
@@ -87,6 +117,7 @@ def test_shared_weights_and_unequal_agents_are_refused():
     for settings, text in (
         (dict(share="team"), "share = 'team'"), (dict(size="tiers=0:8;1:16"), "one width"),
         (dict(sight="drop=shown"), "sight"), (dict(actor_view="local+state"), "actor_view = 'local\\+state'"),
+        (dict(critic="per_agent"), "critic = 'per_agent'"),
     ):  # fmt: skip
         with pytest.raises(BadInput, match=text):
             build("happo", make("probe/action"), **{**LEARNS, **settings})

@@ -93,9 +93,9 @@ def labels(parts, told):
     return np.asarray(jax.jit(lambda told: S.labels(parts, told))(told))
 
 
-def teach(parts, teacher, told, value, own, *played):
+def teach(parts, teacher, told, value, own, carry=()):
     theirs = H.expected(parts, value, teacher.returns, told)
-    return jax.jit(lambda *x: S.teach(parts, *x[:3], own, *x[3:]))(teacher, told, theirs, *played)
+    return jax.jit(lambda *x: S.teach(parts, *x[:3], own, x[3]))(teacher, told, theirs, carry)
 
 
 # ---- V-trace ---------------------------------------------------------------------------------------------------------
@@ -380,6 +380,22 @@ def test_one_agent_alone_can_tell_that_the_team_was_not_the_teacher():
     assert (np.asarray(found.weight)[..., 0] == 0).all() and (np.asarray(found.weight)[..., 1:] == 1).all()
 
 
+def test_every_agent_is_corrected_by_its_own_ratio():
+    """As if each were alone: the team's rewards, its own value, its own ratio (where goals pay nothing)."""
+    _, cast, state, _ = played()
+    parts = cast.parts._replace(config=replace(cast.parts.config, shaping=0.0))
+    told, config, tree, values = explained()[1], parts.config, cast.parts.tree, state.teacher.values.params
+    found, steps, valid = lesson(parts, state.teacher, told), told.steps, np.asarray(told.valid)
+    each = tree.value.apply(values["each"], steps.state, tree.seen.read(steps), held(steps.goals, told.goal))[..., 0]
+    reward = steps.reward[1:] / state.teacher.returns.deviation
+    assert len(np.unique(np.minimum(np.asarray(told.ratio), 1)[0, 0])) > 1
+    for i in range(each.shape[-1]):
+        advantage, target = vtrace(reward, steps.discount[1:], each[..., i], told.ratio[..., i], told.valid,
+                                   config.gamma, config.lam)  # fmt: skip
+        assert_close(np.asarray(found.advantage)[..., i][valid], np.asarray(advantage)[valid], 1e-4)
+        assert_close(np.asarray(found.each)[..., i, 0][valid], np.asarray(target)[valid], 1e-4)
+
+
 def apart(a, b):
     """The largest difference between two pytrees."""
     return max(float(jnp.abs(x - y).max()) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
@@ -406,18 +422,25 @@ def test_filters_keep_all_or_nothing_at_the_ends():
     assert S.episode(zero, ~no, zero + jnp.inf).all(), "a victory is always worth learning"
     agrees, gain = jnp.zeros(agents, bool), jnp.zeros(agents)
     assert S.advantage(zero, agrees, gain, -jnp.inf).all() and not S.advantage(zero, agrees, gain, jnp.inf).any()
-    assert S.advantage(zero, ~agrees, gain + 1, jnp.inf).all() and S.everything(zero).all()
+    assert S.advantage(zero, ~agrees, gain + 1, jnp.inf).all()
 
 
 def test_the_margin_reaches_the_filters():
+    """Above any, what is left are victories, and acts that agreed and paid; below any, everything."""
     kept = []
     for margin in (-1e9, 1e9):
         _, cast, state, rollouts = played(margin=margin)
         own, other = explained()
         expect = partial(H.expected, cast.parts, state.value.params, state.teacher.returns)
-        told = H.taught(cast, state, expect, own, other, rollouts, jax.random.key(0))[2]
+        told = H.taught(cast, state, expect, own, other, rollouts, jax.random.key(0))[-1]
         kept.append([float(told["kept_own"]), float(told["kept_student"])])
-    assert kept[0] == [1, 1] and max(kept[1]) < 0.9, "only victories, and acts that agreed and paid"
+    assert kept[0] == [1, 1]
+    steps, config, share = other.steps, cast.parts.config, lambda keep, told: np.asarray(keep)[counts(told)].mean()
+    counts = lambda told: np.asarray(told.valid)[..., None] & np.asarray(told.steps.alive[:-1])
+    won = jnp.broadcast_to(S.won_later(own.steps, own.valid)[..., None], counts(own).shape)
+    gain = gae(steps.reward[1:], steps.discount[1:], expect(other), other.valid, config.gamma, config.lam)
+    paid = (labels(cast.parts, other).argmax(-1) == np.asarray(steps.action[1:])) & (np.asarray(gain) > 0)[..., None]
+    assert np.allclose(kept[1], [share(won, own), share(paid, other)], atol=1e-6) and 0 < kept[1][1] < 0.9
 
 
 def test_victories_are_known_backwards_to_their_episodes_start():
@@ -460,12 +483,12 @@ def test_labels_are_what_the_teacher_would_do_now():
 
 
 def test_a_temperature_sharpens_labels():
-    _, cast, state, rollouts = played()
-    told, drawn = explained()[0], rollouts["teacher"].log_prob
+    _, cast, state, _ = played()
+    told = explained()[0]
 
     def at(temperature):
         parts = cast.parts._replace(config=replace(cast.parts.config, temperature=temperature))
-        taught = teach(parts, state.teacher, told, state.value.params, False, drawn, ())
+        taught = teach(parts, state.teacher, told, state.value.params, True)
         return np.asarray(jax.nn.softmax(taught.label))
 
     squared = at(1.0) ** 2
@@ -518,11 +541,11 @@ def biased(learner, key, value):
 @pytest.mark.parametrize(("teachers", "students"), [(1000.0, 50.0), (-1000.0, -1000.0)])
 def test_where_an_own_episode_is_cut_off_it_is_worth_what_students_would_make_of_it(teachers, students):
     """Neither the hope of a teacher that did not get there, nor that the clock ends what burns, is worth learning."""
-    _, cast, state, rollouts = played(filter_own="episode", margin=100.0)
-    told, drawn, gamma = explained()[0], rollouts["teacher"], cast.parts.config.gamma
+    _, cast, state, _ = played(filter_own="episode", margin=100.0)
+    told, gamma = explained()[0], cast.parts.config.gamma
     teacher = state.teacher._replace(values=biased(state.teacher.values, "team", teachers))
     learner = biased(state.value, "", students)
-    found = np.asarray(teach(cast.parts, teacher, told, learner.params, False, drawn.log_prob, ()).keep).any(-1)
+    found = np.asarray(teach(cast.parts, teacher, told, learner.params, True).keep).any(-1)
     value = lambda net: np.asarray(T.team_value(cast.parts, net, teacher.returns, told.steps.state))
     best, theirs = value(teacher.values.params["team"]), value(learner.params)
     steps, valid, won = told.steps, np.asarray(told.valid), np.asarray(S.won_later(told.steps, told.valid))
@@ -561,10 +584,10 @@ def test_without_filter_and_off_policy_it_is_dagger():
     """Labels of everything, the teacher's own distribution at its best goals, and nothing else in the loss."""
     settings = dict(filter_own="none", filter_student="none", off_policy=0.0, student_entropy=0.0, labels="held",
                     temperature=1.0)  # fmt: skip
-    _, cast, state, rollouts = played(**settings)
+    _, cast, state, _ = played(**settings)
     parts = cast.parts
     other = explained()[1]
-    taught = teach(parts, state.teacher, other, state.value.params, True, rollouts["student"].log_prob, ())
+    taught = teach(parts, state.teacher, other, state.value.params, False)
     assert_same(taught.keep, np.asarray(other.valid)[..., None] & np.asarray(other.steps.alive[:-1]))
     loss, told = S.student_loss(parts.config, cast.student, state.student.params, taught)
     assert np.isclose(loss, told["student_kl"])
@@ -576,30 +599,83 @@ def test_without_filter_and_off_policy_it_is_dagger():
     assert_close(np.asarray(taught.label)[t][new], jax.nn.log_softmax(scores)[new], 1e-3)
 
 
-def test_the_ppo_term_is_about_what_students_did_and_of_the_latest_iteration_alone():
+def test_the_ppo_term_makes_students_own_acts_likelier_where_more_was_earned():
     _, cast, state, rollouts = played(rl=1.0, core="gru")
-    parts, mine = cast.parts, rollouts["student"]
-    own, other = explained(rl=1.0, core="gru")
-    taught = teach(parts, state.teacher, other, state.value.params, True, mine.log_prob, mine.carry)
-    scores = unroll(cast.student, state.student.params, taught.carry, taught.steps, taught.steps.first).scores
-    done = np.asarray(taught.own)
-    found = np.asarray(log_prob_of(scores, taught.action))
-    assert_close(found[done], np.asarray(mine.log_prob)[done], 1e-4)
-    drawn = rollouts["teacher"]
-    theirs = teach(parts, state.teacher, own, state.value.params, False, drawn.log_prob, drawn.carry[1])
-    assert done.any() and not np.asarray(theirs.own).any()
+    config, mine, told = cast.parts.config, rollouts["student"], explained(rl=1.0, core="gru")[1]
+    theirs = H.expected(cast.parts, state.value.params, state.teacher.returns, told)
+    did = S.acted(config, told, theirs, mine.log_prob, mine.carry)
+    counts = np.asarray(did.counts)
+    assert_same(counts, np.asarray(told.valid)[..., None] & np.asarray(told.steps.alive[:-1]))
 
-    both = S.joined(theirs, taught)
-    old = both._replace(advantage=1e6 * both.advantage)  # iteration 0; iteration 1 is the latest
-    store = S.put(S.put(state.store, old, jnp.asarray(0)), both, jnp.asarray(1))
-    told = S.distil(parts.config, cast.student, state.student, store, jnp.asarray(1), jax.random.key(0), 1e-3)[1]
-    assert 0 < abs(float(told["student_rl"])) < 10
+    def likelier(params):
+        scores = unroll(cast.student, params, did.carry, did.steps, did.steps.first).scores
+        log_prob = log_prob_of(scores, did.action)
+        return -(did.advantage * log_prob * counts).sum() / counts.sum(), log_prob
+
+    found = jax.jit(jax.grad(lambda p: S.student_rl(config, cast.student, p, did)[0]))(state.student.params)
+    wanted, log_prob = jax.jit(jax.grad(likelier, has_aux=True))(state.student.params)
+    assert_close(np.asarray(log_prob)[counts], np.asarray(mine.log_prob)[counts], 1e-4)
+    size = max(float(jnp.abs(x).max()) for x in jax.tree.leaves(wanted))
+    assert size > 1e-4 and apart(found, wanted) < 1e-3 * size
+    gained = np.asarray(gae(told.steps.reward[1:], told.steps.discount[1:], theirs, told.valid, config.gamma,
+                            config.lam))[..., None].repeat(counts.shape[-1], -1)[counts]  # fmt: skip
+    np.testing.assert_allclose(np.asarray(did.advantage)[counts], (gained - gained.mean()) / gained.std(), atol=1e-3)
+
+
+def marked():
+    """Students' own episodes with labels, every second step of which is kept; and what learns from them."""
+    _, cast, state, rollouts = played(core="gru")
+    taught = teach(cast.parts, state.teacher, explained(core="gru")[1], state.value.params, False,
+                   rollouts["student"].carry)  # fmt: skip
+    even = (jnp.arange(taught.keep.shape[0]) % 2 == 0)[:, None, None]
+    return cast, state, taught._replace(keep=jnp.broadcast_to(even, taught.keep.shape)), even
+
+
+def test_what_the_filter_drops_teaches_nothing():
+    cast, state, taught, even = marked()
+    gradient = jax.jit(jax.grad(lambda p, part: S.student_loss(cast.parts.config, cast.student, p, part)[0]))
+    of = lambda where: gradient(
+        state.student.params, taught._replace(label=jnp.where(where[..., None], 3 * taught.label, taught.label))
+    )
+    assert apart(of(jnp.zeros_like(even)), of(~even)) == 0 and apart(of(jnp.zeros_like(even)), of(even)) > 1e-4
+
+
+@pytest.mark.parametrize("rl", [False, True])
+def test_students_learn_from_the_store_what_was_kept_once_memory_has_settled(rl):
+    cast, state, taught, _ = marked()
+    config, steps = (
+        replace(cast.parts.config, rl=float(rl)),
+        taught.steps._replace(first=jnp.zeros_like(taught.steps.first)),
+    )
+    early = (jnp.arange(len(steps.first)) < S.SETTLES)[:, None, None]
+    learned = []
+    for keep in (early, ~early):
+        part = taught._replace(steps=steps, keep=jnp.broadcast_to(keep, taught.keep.shape))
+        store = S.put(state.store, S.joined(part, part), jnp.asarray(0))
+        zero = jnp.zeros(part.keep.shape)
+        latest = S.Acted(steps, part.carry, steps.action, zero, zero + 1.0, zero == 0) if rl else None
+        after, told = S.distil(
+            config, cast.student, state.student, store, jnp.asarray(0), latest, jax.random.key(0), 0.1
+        )
+        learned.append(apart(after.params, state.student.params))
+        assert ("student_rl" in told) == rl
+    assert (learned[0] > 0) == rl and learned[1] > 0
+
+
+def test_the_students_value_comes_nearer_to_what_they_earn():
+    _, cast, state, _ = played()
+    parts = cast.parts._replace(config=replace(cast.parts.config, epochs=20))
+    told, scale = explained()[1], state.teacher.returns
+    value = H.expected(parts, state.value.params, scale, told)
+    go = jax.jit(lambda lr: S.learn_student_value(parts, scale, state.value, told, value, jax.random.key(0), lr))
+    (_, still), (_, better) = go(0.0), go(1e-2)
+    assert float(better["student_value"]) < 0.8 * float(still["student_value"])
 
 
 def test_memory_of_older_students_settles_before_it_is_learned_from():
     steps = make_steps(make(LEVEL).spec, (12, 2))
     steps = steps._replace(first=steps.first.at[3, 1].set(True))
-    part = lambda carry: S.Labelled(steps, carry, *[()] * 6)
+    part = lambda carry: S.Labelled(steps, carry, (), ())
     found = np.asarray(S.settled(part(jnp.zeros(2))))[..., 0]
     assert found[:, 0].tolist() == [False] * 8 + [True] * 4 and found[:, 1].tolist() == [False] * 3 + [True] * 9
     assert S.settled(part(())).all()
@@ -691,6 +767,7 @@ def test_bad_settings_are_refused_by_name():
     ):  # fmt: skip
         with pytest.raises(BadInput, match=text):
             HintConfig(**settings)
+    assert HintConfig(flat=True, steps=5).flat, "which has no pre-training"
     with pytest.raises(BadInput, match=r"would take .* GB, allowed are memory_gb = 0.001"):
         jax.eval_shape(build("hint", make(LEVEL), memory_gb=0.001).init, jax.random.key(0))
     with pytest.raises(BadInput, match="offers no goals"):

@@ -97,6 +97,33 @@ def test_targets_by_hand():
     assert goal.shape == data.steps.alive[1:].shape
 
 
+def test_targets_are_those_of_the_target_networks():
+    """A critic's error changes with the target actor and the target critic, and not with the actor that learns."""
+    env = make("probe/delayed")
+    settings = {**SMALL, "updates": 1, "steps": 2000}
+    state, _ = run_stage(env, build("maddpg", env, **settings))
+    parts, learning = M.build(env, method_config("maddpg", **settings)), state.learning
+    louder = lambda tree: jax.tree.map(lambda x: 3 * x + 0.1, tree)
+    improve = jax.jit(lambda now: M.improve(parts, state._replace(learning=now), jax.random.key(0), 0.0)[1]["critic"])
+    error, target = improve(learning), learning.target
+    assert improve(learning._replace(actor=learning.actor._replace(params=louder(learning.actor.params)))) == error
+    for part in ("actor", "critic"):
+        assert improve(learning._replace(target={**target, part: louder(target[part])})) != error
+
+
+def test_an_actor_follows_its_own_critic_at_what_the_others_did(monkeypatch):
+    parts, data = problem()
+    monkeypatch.setattr(M, "logits_of", lambda parts, logits, data: logits)
+    critic = jax.tree.map(lambda x: 3 * x, parts.critic.init(jax.random.key(1)))
+    logits = jax.random.normal(jax.random.key(2), data.steps.avail.shape)
+    first = jnp.ones(data.steps.alive[:-1].shape, bool).at[..., 1:].set(False)
+    loss = jax.jit(lambda logits, data: M.actor_loss(parts, logits, critic, data, first, jax.random.key(3))[0])
+    slope = np.abs(np.asarray(jax.grad(loss)(logits, data))).max((0, 1, 3))
+    assert slope[0] > 1e-6 and (slope[1:] == 0).all()
+    others = data.steps._replace(action=data.steps.action.at[..., 1].set(1 - data.steps.action[..., 1]))
+    assert abs(loss(logits, data._replace(steps=others)) - loss(logits, data)) > 1e-6
+
+
 def test_what_does_not_count_teaches_nothing():
     """Poison behind ended episodes changes neither loss; critics do not move with the actors."""
     parts, data = problem()

@@ -38,7 +38,7 @@ class HintConfig(TeamSettings):
     shaping: float = 5.0
     """Weight of progress towards the goal in the executors' rewards."""
     off_policy: float = 1.0
-    """Weight of the students' experience in the teacher's losses; 0: the teacher learns from its own alone."""
+    """Weight of what the students' experience says about acts and goals; 0: the teacher learns from its own alone."""
     explain: Literal["posterior", "relabel"] = "posterior"
     """Which goals students' actions are said to have served: those that explain them, or the coordinator's draw."""
     labels: Literal["held", "best", "all"] = "all"
@@ -111,7 +111,7 @@ class HintConfig(TeamSettings):
         check_not_negative(
             self, "spread", "pretrain", "shaping", "off_policy", "entropy", "goal_entropy", "student_entropy", "rl"
         )
-        if self.pretrain >= self.steps:
+        if self.pretrain >= self.steps and not self.flat:
             raise BadInput(f"pretrain = {self.pretrain}: must be less than steps = {self.steps}")
         if self.batch > self.store * self.envs:
             raise BadInput(f"batch = {self.batch}: a store holds no more than {self.store * self.envs} sequences")

@@ -86,6 +86,8 @@ class HappoConfig(PpoConfig):
         super().__post_init__()
         silent(self)
         without_goals(self)
+        if self.critic != "team":
+            raise BadInput(f"critic = {self.critic!r}: happo's agents share one advantage, of the 'team'")
         if self.actor_view != "local":
             raise BadInput(f"actor_view = {self.actor_view!r}: happo's agents read what they observe, 'local'")
 

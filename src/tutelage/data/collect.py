@@ -103,14 +103,7 @@ def first_episode(last: Bool[Array, "T+1 B"]) -> Bool[Array, "T B"]:
     return jnp.cumsum(last[:-1], 0) == 0
 
 
-def unroll(
-    policy: Policy,
-    params: Params,
-    carry: Carry,
-    inputs: TimeStep,
-    first: Bool[Array, "T B"],
-    key: PRNGKeyArray | None = None,
-) -> Out:
+def unroll(policy: Policy, params: Params, carry: Carry, inputs: TimeStep, first: Bool[Array, "T B"]) -> Out:
     """Run a policy over recorded inputs, resetting its memory where `first`.
 
     Args:
@@ -120,18 +113,17 @@ def unroll(
     Returns:
         Out with leaves (T, B, ...).
     """
-    key = jax.random.key(0) if key is None else key
+    key = jax.random.key(0)  # scores are replayed, nothing is drawn
     if not jax.tree.leaves(carry):  # no memory: time is just more batch
         flat = jax.tree.map(lambda x: x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), inputs)
         out = policy.step(params, carry, flat, key)[1]
         return jax.tree.map(lambda x: x.reshape(*first.shape, *x.shape[1:]), out)
-    keys = jax.random.split(key, first.shape[0])
 
-    def body(carry: Carry, x: tuple[TimeStep, Array, Array]) -> tuple[Carry, Out]:
-        timestep, first, key = x
+    def body(carry: Carry, x: tuple[TimeStep, Array]) -> tuple[Carry, Out]:
+        timestep, first = x
         return policy.step(params, enter(policy, first, carry), timestep, key)
 
-    return jax.lax.scan(body, carry, (inputs, first, keys))[1]
+    return jax.lax.scan(body, carry, (inputs, first))[1]
 
 
 def rows(tree: Any, index: Any, axis: int = 1) -> Any:

@@ -31,7 +31,7 @@ from tutelage.learning.normaliser import Normaliser, normaliser
 from tutelage.learning.optim import Learner, annealed, clipped_adam, learner
 from tutelage.methods.hint_experience import Parts, Told, of_students, of_teacher
 from tutelage.methods.hint_fork import walk
-from tutelage.methods.hint_student import Labelled, distil, joined, learn_student_value, put, teach
+from tutelage.methods.hint_student import Acted, Labelled, acted, distil, joined, learn_student_value, put, teach
 from tutelage.methods.hint_teacher import Teacher, learn, lesson, team_value
 from tutelage.networks.cores import value_net
 from tutelage.policies.acting import accompanied, sample
@@ -142,8 +142,7 @@ def blank(cast: Cast, env: Environment) -> Labelled:
         links=zeros(n, n, dtype=bool) if spec.links else (),
     )
     carry = jax.tree.map(lambda x: jnp.zeros((r, *x.shape), x.dtype), jax.eval_shape(lambda: cast.student.carry(b)))
-    per_agent, mask = zeros(n), zeros(n, dtype=bool)
-    return Labelled(steps, carry, zeros(n, spec.n_actions), mask, steps.action, per_agent, per_agent, mask)
+    return Labelled(steps, carry, zeros(n, spec.n_actions), zeros(n, dtype=bool))
 
 
 def taught(
@@ -154,27 +153,27 @@ def taught(
     other: Told,
     played: Mapping[str, Rollout],
     key: PRNGKeyArray,
-) -> tuple[Labelled, Any, Metrics]:
-    """Label both sources and keep what is worth learning; also where the walk stands now.
+) -> tuple[Labelled, Acted | None, Any, Metrics]:
+    """Label both sources and keep what is worth learning; also what PPO learns from, and where the walk stands now.
 
     Args:
         expect: what students are expected to earn from each step on.
     """
-    parts = cast.parts
-    mine, theirs, here, more = played["teacher"], played["student"], state.walk, {}
+    parts, here, more = cast.parts, state.walk, {}
+    config, theirs, worth = parts.config, played["student"], other.valid
     if cast.walks:
-        config, teacher = parts.config, teacher_policy(parts.tree, explore=False)
+        teacher = teacher_policy(parts.tree, explore=False)
         pairs = (cast.student, state.student.params), (teacher, state.teacher.params)
         margin, keys = config.margin * state.teacher.returns.deviation, jax.random.split(key)
         here, theirs, worth, steps = walk(cast.walks, *pairs, here, keys[0], config.rollout, config.every, margin)
         other, more = of_students(parts, state.teacher.params, theirs, keys[1]), {"forked_steps": steps}
-    first = teach(parts, state.teacher, own, expect(own), False, mine.log_prob, mine.carry[1])
-    second = teach(parts, state.teacher, other, expect(other), True, theirs.log_prob, theirs.carry)
-    if cast.walks:
-        second = second._replace(keep=second.keep & worth[..., None])
+    first = teach(parts, state.teacher, own, expect(own), True, played["teacher"].carry[1])
+    second = teach(parts, state.teacher, other, expect(other), False, theirs.carry)
+    second = second._replace(keep=second.keep & worth[..., None])
+    latest = acted(config, other, expect(other), theirs.log_prob, theirs.carry) if config.rl else None
     kept = lambda x, told: masked_mean(x.keep.astype(jnp.float32), told.valid[..., None] & told.steps.alive[:-1])
     more |= {"kept_own": kept(first, own), "kept_student": kept(second, other)}
-    return joined(first, second), here, more
+    return joined(first, second), latest, here, more
 
 
 def expected(parts: Parts, students: Params, scale: Normaliser, told: Told) -> Array:
@@ -203,12 +202,12 @@ def update(
     teacher, told = learn(parts, state.teacher, lessons, keys[1], lr, goals=not config.flat)
     state = state._replace(teacher=teacher)
 
-    new, here, kept = taught(cast, state, expect, own, other, played, keys[3])
+    new, latest, here, kept = taught(cast, state, expect, own, other, played, keys[3])
     value, more = learn_student_value(parts, teacher.returns, state.value, other, expect(other), keys[4], lr)
     state = state._replace(value=value)
     store = put(state.store, new, state.iterations % config.store)
     theirs = lr * (config.student_lr / config.lr)
-    student, last = distil(config, cast.student, state.student, store, state.iterations, keys[2], theirs)
+    student, last = distil(config, cast.student, state.student, store, state.iterations, latest, keys[2], theirs)
     told |= (
         more
         | kept

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.configs.hint import HintConfig
-from tutelage.data.collect import passes, unroll
+from tutelage.data.collect import passes, rows, unroll
 from tutelage.learning.losses import clipped_surrogate, entropy, kl_divergence, log_prob_of, masked_mean, normalise
 from tutelage.learning.normaliser import Normaliser
 from tutelage.learning.optim import Learner, clipped_adam, descend
@@ -24,24 +24,41 @@ from tutelage.types import Carry, Metrics, Params, Policy, TimeStep
 
 
 class Labelled(NamedTuple):
-    """What students learn from, leaves (T, B, ...); in the store with the iterations before B.
+    """What students learn from, leaves (T, B, ...); in the store with the iterations before T.
 
     Attributes:
         steps: what students see (world state and goals left out).
         carry: their memory entering the first step, leaves (B, ...).
         label: (T, B, N, A) the teacher's logits, over the temperature.
         keep: (T, B, N) what is worth learning.
-        action, log_prob, advantage, own: (T, B, N) what was done, for the PPO term; `own` marks the students' acts.
     """
 
     steps: TimeStep
     carry: Carry
     label: Float[Array, "T B N A"]
     keep: Bool[Array, "T B N"]
+
+
+class Acted(NamedTuple):
+    """What students did themselves, for the PPO term, leaves (T, B, ...).
+
+    Attributes:
+        steps, carry: as in `Labelled`.
+        action, log_prob, advantage, counts: (T, B, N).
+    """
+
+    steps: TimeStep
+    carry: Carry
     action: Int[Array, "T B N"]
     log_prob: Float[Array, "T B N"]
     advantage: Float[Array, "T B N"]
-    own: Bool[Array, "T B N"]
+    counts: Bool[Array, "T B N"]
+
+
+def seen(steps: TimeStep) -> TimeStep:
+    """(T, B, ...) of (T + 1, B, ...): what students see before each act."""
+    now = jax.tree.map(lambda x: x[:-1], steps)
+    return now._replace(state=(), goals=(), reward=(), discount=(), last=(), success=())
 
 
 def labels(parts: Parts, told: Told) -> Float[Array, "T B N A"]:
@@ -112,11 +129,6 @@ def advantage(
     return (better > margin)[..., None] | (agrees & (gain > 0))
 
 
-def everything(like: Array) -> Bool[Array, "..."]:
-    """No filter."""
-    return jnp.ones(like.shape, bool)
-
-
 def won_later(steps: TimeStep, valid: Bool[Array, "T B"]) -> Bool[Array, "T B"]:
     """Whether the episode that a step belongs to is won before the rollout ends."""
     final = steps.last[1:] & valid
@@ -130,45 +142,60 @@ def won_later(steps: TimeStep, valid: Bool[Array, "T B"]) -> Bool[Array, "T B"]:
     return jax.lax.scan(body, jnp.zeros(valid.shape[1], bool), (final, won, valid), reverse=True)[1]
 
 
+def gained(config: HintConfig, told: Told, theirs: Float[Array, "T+1 B"]) -> Float[Array, "T B"]:
+    """The advantage of what was done over what students are expected to earn."""
+    steps = told.steps
+    return gae(steps.reward[1:], steps.discount[1:], theirs, told.valid, config.gamma, config.lam)
+
+
+def worth_of_own(
+    parts: Parts, teacher: Teacher, told: Told, theirs: Float[Array, "T+1 B"]
+) -> Bool[Array, "T B 1"]:
+    """The filter of teacher episodes."""
+    config, steps, scale = parts.config, told.steps, teacher.returns
+    value = team_value(parts, teacher.values.params["team"], scale, steps.state)
+    # From where an episode is cut off nobody has earned anything: there it is worth what students would make of it.
+    value = jnp.where(steps.last, theirs, value)
+    earned = gae(steps.reward[1:], steps.discount[1:], value, told.valid, config.gamma, 1.0) + value[:-1]
+    return episode(earned, won_later(steps, told.valid), theirs[:-1] + config.margin * scale.deviation)[..., None]
+
+
+def worth_of_theirs(
+    parts: Parts, teacher: Teacher, told: Told, theirs: Float[Array, "T+1 B"], label: Array
+) -> Bool[Array, "T B N"]:
+    """The filter of student episodes."""
+    config, scale = parts.config, teacher.returns
+    better = team_value(parts, teacher.values.params["team"], scale, told.steps.state[:-1]) - theirs[:-1]
+    agrees = label.argmax(-1) == told.steps.action[1:]
+    return advantage(better, agrees, gained(config, told, theirs)[..., None], config.margin * scale.deviation)
+
+
 def teach(
-    parts: Parts,
-    teacher: Teacher,
-    told: Told,
-    theirs: Float[Array, "T+1 B"],
-    own: bool,
-    log_prob: Array,
-    carry: Carry,
+    parts: Parts, teacher: Teacher, told: Told, theirs: Float[Array, "T+1 B"], own: bool, carry: Carry
 ) -> Labelled:
     """Label one source of experience and keep what is worth learning.
 
     Args:
         theirs: what students are expected to earn from each step on.
-        own: whether the students acted.
+        own: whether the teacher acted.
+        carry: the students' memory entering the first step.
     """
-    config, steps = parts.config, told.steps
-    now = jax.tree.map(lambda x: x[:-1], steps)
-    label = labels(parts, told) / config.temperature
-    scale = teacher.returns
-    gained = gae(steps.reward[1:], steps.discount[1:], theirs, told.valid, config.gamma, config.lam)
-    if own:
-        best = team_value(parts, teacher.values.params["team"], scale, now.state)
-        agrees = label.argmax(-1) == steps.action[1:]
-        gain = jnp.broadcast_to(gained[..., None], agrees.shape)
-        margin = config.margin * scale.deviation
-        keep = advantage(best - theirs[:-1], agrees, gain, margin)
-        keep = keep if config.filter_student == "advantage" else everything(keep)
-    else:
-        value = team_value(parts, teacher.values.params["team"], scale, steps.state)
-        # From where an episode is cut off nobody has earned anything: there it is worth what students would make of it.
-        value = jnp.where(steps.last, theirs, value)
-        earned = gae(steps.reward[1:], steps.discount[1:], value, told.valid, config.gamma, 1.0) + value[:-1]
-        kept = episode(earned, won_later(steps, told.valid), theirs[:-1] + config.margin * scale.deviation)
-        keep = kept if config.filter_own == "episode" else everything(kept)
-        keep = jnp.broadcast_to(keep[..., None], now.alive.shape)
-    counts = told.valid[..., None] & now.alive
-    every = normalise(jnp.broadcast_to(gained[..., None], counts.shape), counts)
-    seen = now._replace(state=(), goals=(), reward=(), discount=(), last=(), success=())
-    return Labelled(seen, carry, label, keep & counts, steps.action[1:], log_prob, every, counts & own)
+    config, label = parts.config, labels(parts, told) / parts.config.temperature
+    keep = told.valid[..., None] & told.steps.alive[:-1]
+    if own and config.filter_own == "episode":
+        keep &= worth_of_own(parts, teacher, told, theirs)
+    if not own and config.filter_student == "advantage":
+        keep &= worth_of_theirs(parts, teacher, told, theirs, label)
+    return Labelled(seen(told.steps), carry, label, keep)
+
+
+def acted(
+    config: HintConfig, told: Told, theirs: Float[Array, "T+1 B"], log_prob: Float[Array, "T B N"], carry: Carry
+) -> Acted:
+    """Students' own experience as PPO reads it; `theirs`: what they are expected to earn from each step on."""
+    counts = told.valid[..., None] & told.steps.alive[:-1]
+    every = normalise(jnp.broadcast_to(gained(config, told, theirs)[..., None], counts.shape), counts)
+    return Acted(seen(told.steps), carry, told.steps.action[1:], log_prob, every, counts)
 
 
 def learn_student_value(
@@ -215,12 +242,12 @@ def student_loss(config: HintConfig, student: Policy, params: Params, part: Labe
     return kl - config.student_entropy * spread, {"student_kl": kl, "student_entropy": spread}
 
 
-def student_rl(config: HintConfig, student: Policy, params: Params, part: Labelled) -> tuple[Array, Metrics]:
+def student_rl(config: HintConfig, student: Policy, params: Params, part: Acted) -> tuple[Array, Metrics]:
     """PPO on what the students did themselves."""
     scores = unroll(student, params, part.carry, part.steps, part.steps.first).scores
     assert scores is not None
     acts = log_prob_of(scores, part.action)
-    loss = clipped_surrogate(acts, part.log_prob, part.advantage, part.own, config.clip)
+    loss = clipped_surrogate(acts, part.log_prob, part.advantage, part.counts, config.clip)
     return config.rl * loss, {"student_rl": loss}
 
 
@@ -242,38 +269,36 @@ def distil(
     learner: Learner,
     store: Labelled,
     iteration: Array,
+    latest: Acted | None,
     key: PRNGKeyArray,
     lr: Any,
 ) -> tuple[Learner, Metrics]:
-    """Gradient steps on sequences drawn from the last iterations; the PPO term has its own draw, of the latest.
+    """Gradient steps on sequences drawn from the last iterations.
 
     Args:
         iteration: number of the latest, from 0.
+        latest: the students' own, from which the PPO term has its own draw; None without that term.
     """
     tx, filled = clipped_adam(config.grad_clip), jnp.minimum(iteration + 1, config.store)
-    sequences = store.keep.shape[2]
-    # Of their own latest episodes as many passes as the teacher makes, spread over all steps.
-    played = max(1, config.epochs * (sequences - config.envs // 2) // config.distil)
-
-    def drawn(which: Array, column: Array) -> Labelled:
-        part = jax.tree.map(lambda x: jnp.moveaxis(x[which, :, column], 0, 1), store._replace(carry=()))
-        return part._replace(carry=jax.tree.map(lambda x: x[which, column], store.carry))
 
     def step(now: Learner, key: PRNGKeyArray) -> tuple[Learner, Metrics]:
         keys = jax.random.split(key, 3)
         which = jax.random.randint(keys[0], (config.batch,), 0, filled)
-        column = jax.random.randint(keys[1], (config.batch,), 0, sequences)
-        part = drawn(which, column)
+        column = jax.random.randint(keys[1], (config.batch,), 0, store.keep.shape[2])
+        part = jax.tree.map(lambda x: jnp.moveaxis(x[which, :, column], 0, 1), store._replace(carry=()))
+        part = part._replace(carry=jax.tree.map(lambda x: x[which, column], store.carry))
         part = part._replace(keep=part.keep & settled(part))
-        if not config.rl:
+        if latest is None:
             return descend(tx, now, lambda p: student_loss(config, student, p, part), lr)
-        mine = jax.random.randint(keys[2], (played,), config.envs // 2, sequences)  # the columns they played
-        latest = drawn(jnp.full(played, iteration % config.store), mine)
+        columns = latest.counts.shape[1]
+        # As many passes as the teacher makes, spread over all steps.
+        mine = jax.random.randint(keys[2], (max(1, config.epochs * columns // config.distil),), 0, columns)
+        own = rows(latest._replace(carry=()), mine)._replace(carry=rows(latest.carry, mine, 0))
 
         def loss(params: Params) -> tuple[Array, Metrics]:
             taught, told = student_loss(config, student, params, part)
-            own, more = student_rl(config, student, params, latest)
-            return taught + own, told | more
+            paid, more = student_rl(config, student, params, own)
+            return taught + paid, told | more
 
         return descend(tx, now, loss, lr)
 

@@ -57,7 +57,8 @@ def against(row: RowResults, hint: RowResults | None) -> str:
 def verdict(env: str, hint: RowResults, others: list[RowResults]) -> str:
     """Whether HINT reaches what it aims at, how sure that is, and after how many steps it has what the best has.
 
-    Every row counts as it does best: with drawn actions, or with the likeliest ones.
+    Every row counts as it does best: with drawn actions, or with the likeliest ones. The steps are to the best one's
+    success in the way of acting that all were evaluated with while they learned.
     """
     best = max(others, key=lambda row: at_its_best(row).mean())
     theirs, ours = at_its_best(best), at_its_best(hint)
@@ -66,8 +67,9 @@ def verdict(env: str, hint: RowResults, others: list[RowResults]) -> str:
     if min(len(ours), len(theirs)) > 1:
         above = interval(ours)[0] > interval(theirs)[1]
         sure = f", intervals {'apart' if above else 'not apart'}"
-    when = [f"{w:,} steps" if w else "never" for w in (steps_to(row, b) for row in (hint, best))]
-    soon = f" {b:.3f} in evaluations: HINT {when[0]}, it {when[1]}." if b else ""  # no success comes at once
+    level = float(best.success.mean())  # curves are of this way of acting alone
+    when = [f"{w:,} steps" if w else "never" for w in (steps_to(row, level) for row in (hint, best))]
+    soon = f" {level:.3f} in evaluations: HINT {when[0]}, it {when[1]}." if level else ""  # no success comes at once
     return (
         f"- `{env}`, `{hint.name}`: best baseline {b:.3f} (`{best.name}`), aimed at {aim:.3f}, HINT {mean:.3f}: "
         f"{'reached' if mean >= aim else 'missed'}{sure}.{soon}"
