@@ -24,6 +24,7 @@ from tutelage.learning.shaping import first_time, progress
 from tutelage.methods import hint as H
 from tutelage.methods import hint_experience as X
 from tutelage.methods import hint_fork as F
+from tutelage.methods import hint_labels as L
 from tutelage.methods import hint_student as S
 from tutelage.methods import hint_teacher as T
 from tutelage.policies.acting import accompanied, random_policy
@@ -90,12 +91,12 @@ def lesson(parts, *told):
 
 
 def labels(parts, told):
-    return np.asarray(jax.jit(lambda told: S.labels(parts, told))(told))
+    return np.asarray(jax.jit(lambda told: L.labels(parts, told))(told))
 
 
 def teach(parts, teacher, told, value, own, carry=()):
     theirs = H.expected(parts, value, teacher.returns, told)
-    return jax.jit(lambda *x: S.teach(parts, *x[:3], own, x[3]))(teacher, told, theirs, carry)
+    return jax.jit(lambda *x: L.teach(parts, *x[:3], own, x[3]))(teacher, told, theirs, carry)
 
 
 # ---- V-trace ---------------------------------------------------------------------------------------------------------
@@ -418,11 +419,11 @@ def test_without_students_data_the_teacher_learns_as_if_there_were_none():
 def test_filters_keep_all_or_nothing_at_the_ends():
     shape, agents = (4, 3), (4, 3, 2)
     zero, no = jnp.zeros(shape), jnp.zeros(shape, bool)
-    assert S.episode(zero, no, zero - jnp.inf).all() and not S.episode(zero, no, zero + jnp.inf).any()
-    assert S.episode(zero, ~no, zero + jnp.inf).all(), "a victory is always worth learning"
+    assert L.episode(zero, no, zero - jnp.inf).all() and not L.episode(zero, no, zero + jnp.inf).any()
+    assert L.episode(zero, ~no, zero + jnp.inf).all(), "a victory is always worth learning"
     agrees, gain = jnp.zeros(agents, bool), jnp.zeros(agents)
-    assert S.advantage(zero, agrees, gain, -jnp.inf).all() and not S.advantage(zero, agrees, gain, jnp.inf).any()
-    assert S.advantage(zero, ~agrees, gain + 1, jnp.inf).all()
+    assert L.advantage(zero, agrees, gain, -jnp.inf).all() and not L.advantage(zero, agrees, gain, jnp.inf).any()
+    assert L.advantage(zero, ~agrees, gain + 1, jnp.inf).all()
 
 
 def test_the_margin_reaches_the_filters():
@@ -437,7 +438,7 @@ def test_the_margin_reaches_the_filters():
     assert kept[0] == [1, 1]
     steps, config, share = other.steps, cast.parts.config, lambda keep, told: np.asarray(keep)[counts(told)].mean()
     counts = lambda told: np.asarray(told.valid)[..., None] & np.asarray(told.steps.alive[:-1])
-    won = jnp.broadcast_to(S.won_later(own.steps, own.valid)[..., None], counts(own).shape)
+    won = jnp.broadcast_to(L.won_later(own.steps, own.valid)[..., None], counts(own).shape)
     gain = gae(steps.reward[1:], steps.discount[1:], expect(other), other.valid, config.gamma, config.lam)
     paid = (labels(cast.parts, other).argmax(-1) == np.asarray(steps.action[1:])) & (np.asarray(gain) > 0)[..., None]
     assert np.allclose(kept[1], [share(won, own), share(paid, other)], atol=1e-6) and 0 < kept[1][1] < 0.9
@@ -448,8 +449,8 @@ def test_victories_are_known_backwards_to_their_episodes_start():
     last, success = jnp.array([0, 0, 0, 1, 0, 0], bool)[:, None], jnp.array([0, 0, 0, 1, 0, 0], bool)[:, None]
     steps = steps._replace(last=last, success=success)
     valid = ~last[:-1]
-    assert S.won_later(steps, valid)[:, 0].tolist() == [True, True, True, False, False]
-    assert not S.won_later(steps._replace(success=~success), valid).any()
+    assert L.won_later(steps, valid)[:, 0].tolist() == [True, True, True, False, False]
+    assert not L.won_later(steps._replace(success=~success), valid).any()
 
 
 def test_labels_are_what_the_teacher_would_do_now():
@@ -500,7 +501,7 @@ def test_with_the_goal_summed_out_acts_tell_which_goal_is_likely():
     given = np.broadcast_to([0.5, 0.3, 0.2], (4, 1, 1, 3))
     acted = np.log(np.broadcast_to([0.8, 0.2, 0.2], (4, 1, 1, 3)))
     can, first = np.ones((4, 1, 1, 3), bool), np.zeros((4, 1), bool)
-    told = lambda renew, can=can, first=first: np.asarray(S.likely_goals(given, acted, can, first, renew))[:, 0, 0]
+    told = lambda renew, can=can, first=first: np.asarray(L.likely_goals(given, acted, can, first, renew))[:, 0, 0]
 
     powers = np.array([0.5, 0.3, 0.2]) * np.array([0.8, 0.2, 0.2]) ** np.arange(4)[:, None]
     np.testing.assert_allclose(told(0.0), powers / powers.sum(1, keepdims=True), rtol=1e-5)
@@ -548,7 +549,7 @@ def test_where_an_own_episode_is_cut_off_it_is_worth_what_students_would_make_of
     found = np.asarray(teach(cast.parts, teacher, told, learner.params, True).keep).any(-1)
     value = lambda net: np.asarray(T.team_value(cast.parts, net, teacher.returns, told.steps.state))
     best, theirs = value(teacher.values.params["team"]), value(learner.params)
-    steps, valid, won = told.steps, np.asarray(told.valid), np.asarray(S.won_later(told.steps, told.valid))
+    steps, valid, won = told.steps, np.asarray(told.valid), np.asarray(L.won_later(told.steps, told.valid))
     reward, discount, last = (np.asarray(x)[1:] for x in (steps.reward, steps.discount, steps.last))
     ahead = best[-1]
     for t in reversed(range(len(valid))):
@@ -651,7 +652,7 @@ def test_students_learn_from_the_store_what_was_kept_once_memory_has_settled(rl)
     learned = []
     for keep in (early, ~early):
         part = taught._replace(steps=steps, keep=jnp.broadcast_to(keep, taught.keep.shape))
-        store = S.put(state.store, S.joined(part, part), jnp.asarray(0))
+        store = S.put(state.store, L.joined(part, part), jnp.asarray(0))
         zero = jnp.zeros(part.keep.shape)
         latest = S.Acted(steps, part.carry, steps.action, zero, zero + 1.0, zero == 0) if rl else None
         after, told = S.distil(
@@ -675,7 +676,7 @@ def test_the_students_value_comes_nearer_to_what_they_earn():
 def test_memory_of_older_students_settles_before_it_is_learned_from():
     steps = make_steps(make(LEVEL).spec, (12, 2))
     steps = steps._replace(first=steps.first.at[3, 1].set(True))
-    part = lambda carry: S.Labelled(steps, carry, (), ())
+    part = lambda carry: L.Labelled(steps, carry, (), ())
     found = np.asarray(S.settled(part(jnp.zeros(2))))[..., 0]
     assert found[:, 0].tolist() == [False] * 8 + [True] * 4 and found[:, 1].tolist() == [False] * 3 + [True] * 9
     assert S.settled(part(())).all()

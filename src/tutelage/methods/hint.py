@@ -4,8 +4,8 @@ Teacher and students play side by side. Then
 
 1. the teacher learns from its own episodes, and from its students' with V-trace and goals that explain what they did
    (pseudo off-policy learning; `hint_teacher`);
-2. it labels both, and a filter keeps what is worth learning (`hint_student`);
-3. students match its distributions on what was kept in the last iterations (DAgger).
+2. it labels both, and a filter keeps what is worth learning (`hint_labels`);
+3. students match its distributions on what was kept in the last iterations (DAgger; `hint_student`).
 
 Before that, executors are trained on random goals. Executed are the students alone.
 Reference: HINT (arXiv 2601.05407), as far as its abstract and second-hand reports go; see docs/methods/hint.md.
@@ -31,7 +31,8 @@ from tutelage.learning.normaliser import Normaliser, normaliser
 from tutelage.learning.optim import Learner, annealed, clipped_adam, learner
 from tutelage.methods.hint_experience import Parts, Told, of_students, of_teacher
 from tutelage.methods.hint_fork import walk
-from tutelage.methods.hint_student import Acted, Labelled, acted, distil, joined, learn_student_value, put, teach
+from tutelage.methods.hint_labels import Labelled, joined, teach
+from tutelage.methods.hint_student import Acted, acted, distil, learn_student_value, put
 from tutelage.methods.hint_teacher import Teacher, learn, lesson, team_value
 from tutelage.networks.cores import value_net
 from tutelage.policies.acting import accompanied, sample
