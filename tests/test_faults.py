@@ -13,14 +13,16 @@ import pytest
 import tutelage
 from helpers import QUICK, TINY
 from tutelage import BadInput, Fault
-from tutelage.cli import jobs
+from tutelage.cli import jobs, main
 from tutelage.cli.main import guarded
 from tutelage.errors import Interrupted
 from tutelage.experiment import sweep as S
+from tutelage.experiment.claims import alone
 from tutelage.experiment.files import read_lines
 from tutelage.experiment.fit import Evaluator
+from tutelage.experiment.recorder import RunRecorder
 from tutelage.experiment.run import load
-from tutelage.experiment.sinks import Display, JsonLines
+from tutelage.experiment.sinks import Display, JsonLines, TensorBoard
 from tutelage.experiment.teacher import find_teacher
 from tutelage.registry import method_config
 
@@ -83,12 +85,51 @@ def test_a_zoo_team_stays_whole_where_its_successor_cannot_be_written(action_run
     assert [p.name for p in place.parent.iterdir()] == ["team"]
 
 
+def test_two_processes_do_not_train_one_run(tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunRecorder, "interrupted", lambda self: True)
+        tutelage.train("mappo", "probe/action", out=out, quiet=True, fit=QUICK, **TINY)
+    before = (out / "metrics.jsonl").read_bytes()
+    with alone([out]), pytest.raises(Fault, match=f"another process is training {out}"):
+        tutelage.resume(out, quiet=True)
+    assert (out / "metrics.jsonl").read_bytes() == before
+    assert tutelage.resume(out, quiet=True)[0].test["episodes"]
+
+
+def test_tensorboard_that_cannot_write_does_not_wait_for_ever(tmp_path, monkeypatch):
+    board = TensorBoard(tmp_path)
+    board.write("metrics", {"total_steps": 1, "x": 1.0})
+    monkeypatch.setattr(TensorBoard, "broken", lambda self: True)
+    with pytest.raises(Fault, match=f"cannot write {tmp_path}"):
+        board.write("metrics", {"total_steps": 2, "x": 1.0})
+    board.close()
+
+
+def test_a_demo_replaces_a_demo_and_nothing_else(tmp_path, capsys):
+    (tmp_path / "expert").mkdir()
+    (tmp_path / "expert" / "thesis.tex").write_text("mine")
+    for more, told in (([], "was left by no demo"), (["--seed", "-1"], "seed = -1")):
+        assert guarded(["demo", "--out", str(tmp_path), *more]) == 2
+        assert told in capsys.readouterr().err
+    assert (tmp_path / "expert" / "thesis.tex").read_text() == "mine"
+
+
+def test_what_does_not_fit_into_memory_is_told_in_one_line(monkeypatch, capsys):
+    def fails(argv):
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 17 bytes.")
+
+    monkeypatch.setattr(main, "run", fails)
+    assert guarded(["train"]) == 1 and capsys.readouterr().err.startswith("tutelage: out of memory;")
+
+
 # ---- stops -----------------------------------------------------------------------------------------------------------
-def test_ctrl_c_during_the_final_test_ends_this_run_and_begins_no_other(tmp_path, monkeypatch):
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_during_the_final_test_ends_this_run_and_begins_no_other(which, tmp_path, monkeypatch):
     test, out = Evaluator.test, tmp_path / "runs"
 
     def pressed(self, params):
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), which)
         return test(self, params)
 
     monkeypatch.setattr(Evaluator, "test", pressed)
@@ -122,6 +163,31 @@ def test_a_sweep_from_within_the_plans_folder_keeps_its_runs_beside_it(tmp_path,
         assert guarded(["sweep", plan]) == 0
         assert [p.resolve() for p in found[-1].__dict__.values()] == [tmp_path / x for x in ("results", "runs", "zoo")]
     assert not found[0].runs.is_absolute(), "runs remember their teachers' paths"
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, "a", 0.5])
+def test_seeds_that_are_none_are_refused_and_nothing_is_written(tmp_path, seed):
+    env = tutelage.make("probe/action")
+    with pytest.raises(BadInput, match="seed = "):
+        tutelage.train("mappo", "probe/action", out=tmp_path / "run", seed=seed, **TINY)
+    with pytest.raises(BadInput, match="seed = "):
+        tutelage.evaluate(env, env.scripted(), (), 1, seed)
+    assert not (tmp_path / "run").exists()
+
+
+def test_more_steps_than_can_be_counted_are_refused():
+    with pytest.raises(BadInput, match="steps = 5000000000: must be less than 2147483648"):
+        method_config("mappo", steps=5_000_000_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("os:getcwd", "gives a str"), ("json:dumps", "missing a required argument"), (":x", "must be module:name"),
+     ("os:path", "is not a callable")],
+)  # fmt: skip
+def test_what_is_no_environment_is_refused(name, told):
+    with pytest.raises(BadInput, match=told):
+        tutelage.make(name)
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])

@@ -116,7 +116,7 @@ def test_agents_before_weigh_the_loss():
 def test_shared_weights_and_unequal_agents_are_refused():
     for settings, text in (
         (dict(share="team"), "share = 'team'"), (dict(size="tiers=0:8;1:16"), "one width"),
-        (dict(sight="drop=shown"), "sight"), (dict(actor_view="local+state"), "actor_view = 'local\\+state'"),
+        (dict(sight="drop=shown"), "sight"), (dict(actor_view="local+state"), "actor_view 'local\\+state'"),
         (dict(critic="per_agent"), "critic = 'per_agent'"),
     ):  # fmt: skip
         with pytest.raises(BadInput, match=text):

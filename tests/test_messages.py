@@ -130,6 +130,7 @@ def test_a_run_of_tarmac_trains_loads_and_is_counted(tmp_path):
     [
         ("tarmac", "probe/action", {}, "does not say who hears whom"),
         ("tarmac", "marine/easy", {"size": "ratio=10"}, "size width=W"),
+        ("tarmac", "marine/easy", {"messages": "none"}, "unknown messages 'none'"),
         ("tarmac", "marine/easy", {"sight": "nearest=1"}, "sight = full"),
         ("tarmac", "marine/easy", {"chunk": 1}, "chunk = 1"),
         ("happo", "marine/easy", {"messages": "tarmac"}, "do not talk"),

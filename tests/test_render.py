@@ -234,7 +234,7 @@ def test_side_by_side_needs_both_and_nobody_else(memory_run, tmp_path):
 def test_command_plays_the_student_by_default(student_run, tmp_path, capsys):
     out = tmp_path / "a.png"
     assert guarded(["render", str(student_run.path), "-o", str(out)]) == 0
-    assert "student  (gru 4)" in capsys.readouterr().out and out.exists()
+    assert "student (gru 4)" in capsys.readouterr().out and out.exists()
 
 
 @pytest.mark.parametrize("policy", ["teacher", "scripted", "scripted:local", "random"])

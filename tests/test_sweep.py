@@ -12,7 +12,7 @@ from tutelage import BadInput
 from tutelage.cli.jobs import cores
 from tutelage.cli.main import guarded
 from tutelage.configs.checks import lasting, later
-from tutelage.errors import NonFinite
+from tutelage.errors import Fault
 from tutelage.experiment.claims import claimed
 from tutelage.experiment.plan import fingerprint, read_plan
 from tutelage.experiment.sinks import Display
@@ -125,10 +125,64 @@ def test_a_run_whose_loss_is_no_number_does_not_keep_others_from_running(tmp_pat
     ]
     plan, places = plan_of(tmp_path, "\n".join(rows)), places_of(tmp_path)
     said = r"1 results made, 2 runs broke: mappo/action/bad seed 0: .* became nan"
-    with pytest.raises(NonFinite, match=said) as failure:
+    with pytest.raises(Fault, match=said) as failure:
         sweep(plan, places, display=Display(quiet=True))
     assert "; kd_marl/action seed 0: " in str(failure.value), "who needs it is named too"
     assert set(read_results(places.results)) == {"random/action"}
+
+
+def test_a_damaged_run_does_not_keep_others_from_being_made(tmp_path):
+    plan, places = plan_of(tmp_path, row("mappo/action", "mappo", TINY, seeds=2)), places_of(tmp_path)
+    assert sweep(plan, places, seeds=1, display=Display(quiet=True)) == (1, 0)
+    (places.results / "mappo" / "action" / "seed-0.json").unlink()
+    (places.runs / "mappo" / "action" / "seed-0" / "eval.json").write_text("{")
+    with pytest.raises(Fault, match=r"1 results made, 1 runs broke: mappo/action seed 0: .*eval.json is damaged"):
+        sweep(plan, places, display=Display(quiet=True))
+    assert [x["seed"] for x in read_results(places.results)["mappo/action"].seeds] == [1]
+    (places.results / "mappo" / "action" / "seed-1.json").write_text("[]")
+    with pytest.raises(Fault, match=r"seed-1.json is damaged"):
+        read_results(places.results)
+
+
+@pytest.mark.parametrize("damaged", [None, "{", "[]"])
+def test_what_no_sweep_has_made_is_not_taken_away(tmp_path, damaged):
+    plan, places = plan_of(tmp_path, row("mappo/action", "mappo", TINY)), places_of(tmp_path)
+    folder = places.runs / "mappo" / "action" / "seed-0"
+    folder.mkdir(parents=True)
+    (folder / "notes.md").write_text("mine")
+    if damaged:
+        (folder / "row.json").write_text(damaged)
+    with pytest.raises(Fault, match="made by no sweep"):
+        sweep(plan, places, display=Display(quiet=True))
+    assert (folder / "notes.md").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        *[(row(name, "mappo", TINY), "must be a path below runs/") for name in ("", "/a", "../a", "a/../b", "a//b")],
+        (row("mappo/x", "mappo", 'teacher = "scripted:local"'), "mappo learns by itself and takes none"),
+        (row("kd_marl/x", "kd_marl", 'teacher = "kd_marl/y"'), "'kd_marl/y'; there are none"),
+        ("rows = 3", "unknown key 'rows'"),
+        ("", r"allowed: \[\[row\]\] tables, at least one"),
+    ],
+)  # fmt: skip
+def test_plans_that_would_do_harm_or_nothing_are_refused(tmp_path, text, told):
+    with pytest.raises(BadInput, match=told):
+        read_plan(plan_of(tmp_path, text))
+
+
+def test_a_plan_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "plan.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(BadInput, match=r"plan .*: 'utf-8' codec"):
+        read_plan(tmp_path / "plan.toml")
+
+
+def test_a_table_without_an_end_leaves_what_follows_alone(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- table: verdict -->\nmine\n<!-- table: all-rows -->\n<!-- end -->\n")
+    assert fill(page, {})
+    assert page.read_text().startswith("<!-- table: verdict -->\nmine\n<!-- table: all-rows -->\n| row |")
 
 
 @pytest.mark.skipif(len(cores()) < 2, reason="two processes need two cores")

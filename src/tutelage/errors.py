@@ -14,6 +14,10 @@ class Fault(RuntimeError):
     """Something broke while running (damaged file, full disk, non-finite loss). Exit code 1."""
 
 
+class NotWritten(Fault):
+    """A file could not be written: the disk is full, read-only, ..."""
+
+
 class NonFinite(Fault):
     """A loss term stopped being a number."""
 
@@ -31,6 +35,8 @@ def unknown(kind: str, value: str, allowed: Iterable[str]) -> BadInput:
         allowed: all valid names.
     """
     names = sorted(allowed)
+    if not names:
+        return BadInput(f"unknown {kind} {value!r}; there are none")
     near = difflib.get_close_matches(value, names, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"allowed: {', '.join(names)}"
     return BadInput(f"unknown {kind} {value!r}; {hint}")

@@ -99,9 +99,8 @@ METHODS: dict[str, MethodRow] = {
     ),
     "tarmac": MethodRow(
         "tutelage.methods.ppo:mappo",
-        "tutelage.configs.ppo:PpoConfig",
+        "tutelage.configs.ppo:TarmacConfig",
         "MAPPO whose agents attend to what those in range say",
-        presets={"default": dict(messages="tarmac")},
     ),
     "happo": MethodRow(
         "tutelage.methods.happo:happo",
@@ -287,6 +286,8 @@ def resolve(dotted: str) -> Any:
         BadInput: no such module, or no such name in it.
     """
     module_name, _, name = dotted.partition(":")
+    if not (module_name and name):
+        raise BadInput(f"{dotted!r}: must be module:name")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.cli.parsing import parse
+from tutelage.configs.checks import check_seeds
+from tutelage.errors import BadInput
 
 ENV = "smax/2s3z"
 EXPERT: dict[str, Any] = {"core": "mlp", "size": "width=128", "critic_width": 64, "chunk": 1, "steps": 300_000}
@@ -29,6 +31,7 @@ def main(argv: Sequence[str]) -> None:
     """Train, distil, compare, draw."""
     args = parse(DemoArgs, "demo", argv, "An expert is trained and distilled on SMAX 2s3z, in about a minute.")
     began = time.monotonic()
+    check_seeds(args.seed)
     clear(args.out)
     from tutelage.configs.experiment import FitConfig
     from tutelage.deploy.cost import cost_report
@@ -48,11 +51,15 @@ def main(argv: Sequence[str]) -> None:
 
 
 def clear(out: Path) -> None:
-    """Remove what an earlier demo left, and nothing else."""
+    """Remove what an earlier demo left; raises BadInput where something else has its names."""
     import shutil
 
-    for name in ("expert", "student"):
-        shutil.rmtree(out / name, ignore_errors=True)
+    runs = [out / name for name in ("expert", "student") if (out / name).exists()]
+    for run in runs:
+        if not (run / "plan.json").exists():
+            raise BadInput(f"out = {out}: {run} is there and was left by no demo; name another directory")
+    for run in runs:
+        shutil.rmtree(run)
     (out / "episode.gif").unlink(missing_ok=True)
 
 

@@ -66,7 +66,7 @@ def one(name: str, args: EvalArgs) -> dict[str, Any]:
         "env_version": target.env.spec.version,
         "method": target.run.record["method"] if target.run else None,
         "policy": chosen.name,
-        "act": chosen.act.__name__ if target.run and chosen.name in target.run.frozen.roles else None,
+        "act": chosen.rule,
         "seed": args.seed,
         **{k: told[k] for k in ("episodes", "success_rate", "ci95", "return_mean", "return_ci95", "length_mean")},
     }

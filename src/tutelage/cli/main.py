@@ -71,6 +71,10 @@ def guarded(argv: list[str]) -> int:
         return say(stop, 130)
     except KeyboardInterrupt:
         return 130
+    except RuntimeError as error:  # of XLA, whose class is not known before jax is
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return say(Fault("out of memory; smaller numbers of environments, sequences or units need less"), 1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

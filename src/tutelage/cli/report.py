@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
         asked = {name: Asked(marks(row), row.all_seeds) for name, row in wanted.items()}
         rows, stale = current(rows, asked)
         if stale:
-            print(f"{stale} results of other settings than the plan's are left out; `tutelage sweep` makes them again")
+            print(f"{stale} results are left out: the plan has other settings now, or no such row or seed")
     into = args.into or args.results.resolve().parent
     write_json(args.results / "marl_eval.json", marl_eval(rows))
     figures = into / "docs" / "figures"

@@ -38,8 +38,8 @@ class SweepArgs:
 def main(argv: Sequence[str]) -> None:
     """Run the missing rows."""
     args = parse(SweepArgs, "sweep", argv, "Run the rows of a plan that are missing, in order of priority.")
-    if args.minutes is not None and args.minutes <= 0:
-        raise BadInput(f"minutes = {args.minutes}: must be greater than 0")
+    if args.minutes is not None and not 0 < args.minutes < 1e6:
+        raise BadInput(f"minutes = {args.minutes}: must be greater than 0 and less than a million")
     if args.seeds is not None and args.seeds < 1:
         raise BadInput(f"seeds = {args.seeds}: must be at least 1")
     if not 1 <= args.jobs <= len(cores()):
@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
     places = Places(results, root / "runs", root / "zoo")
     measure = lambda row, run: measured(row, run, beside)
     done, left = sweep(args.plan, places, args.only, args.minutes, args.seeds, Display(args.quiet), measure)
-    print(f"{done} results made, {left} missing; results in {results}")
+    print(f"{done} results made, {left} missing; results in {results}, runs in {places.runs}")
 
 
 def measured(row: Any, run: Any, root: Path) -> dict[str, Any]:

@@ -35,8 +35,8 @@ class RunArgs:
     out: Path | None = None
     """Directory to create; default runs/METHOD-ENV-seedN."""
     teacher: str | None = None
-    """Who teaches: a run directory, scripted:NAME, or module:factory. Default: the method's usual teacher is
-    trained first, as the run OUT/teacher."""
+    """Of a method that is taught, who teaches: a run directory, scripted:NAME, or module:factory. Default: its usual
+    teacher is trained first, as the run OUT/teacher."""
     quiet: bool = False
     """No progress on standard error."""
 

@@ -7,6 +7,7 @@ from dataclasses import MISSING, field, fields
 from functools import cache
 from inspect import formatannotation
 from math import isfinite
+from numbers import Integral
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from tutelage.errors import BadInput, unknown
@@ -88,11 +89,24 @@ def silent(config: Any) -> None:
         raise BadInput(f"messages = {config.messages!r}: agents of this method do not talk")
 
 
+MOST = 2**31
+"""Counts are kept in 32 bits."""
+
+
 def check_positive(config: Any, *names: str) -> None:
-    """Refuse values below or equal to zero."""
+    """Refuse values below or equal to zero, and numbers too large to count to."""
     for name in names:
-        if not getattr(config, name) > 0:
-            raise BadInput(f"{name} = {getattr(config, name)!r}: must be greater than 0")
+        value = getattr(config, name)
+        if not value > 0:
+            raise BadInput(f"{name} = {value!r}: must be greater than 0")
+        if isinstance(value, int) and value >= MOST:
+            raise BadInput(f"{name} = {value}: must be less than {MOST}")
+
+
+def check_seeds(seed: Any, seeds: int = 1) -> None:
+    """Refuse seeds that are none, or would be the same as others: 32 bits decide."""
+    if not isinstance(seed, Integral) or not 0 <= int(seed) <= 2**32 - seeds:
+        raise BadInput(f"seed = {seed!r}: must be a whole number from 0 to {2**32 - seeds}")
 
 
 def check_not_negative(config: Any, *names: str) -> None:

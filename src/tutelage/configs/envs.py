@@ -90,6 +90,10 @@ class PredatorPreyOptions:
         if self.n_agents + self.n_stags + self.n_hares > self.size**2:
             units = self.n_agents + self.n_stags + self.n_hares
             raise BadInput(f"size = {self.size}: {units} hunters and prey do not fit on {self.size**2} cells")
+        if self.vision > self.size:
+            raise BadInput(
+                f"vision = {self.vision}: must not be more than size = {self.size}, which shows the whole board"
+            )
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ class OffPolicyConfig(TeamSettings):
         )  # fmt: skip
         if self.reward_scale is not None:
             check_positive(self, "reward_scale")
+        check_positive(self, "target_rate")
         check_unit(self, "gamma", "target_rate")
         if self.burn_in < 0 or (self.replay == "stream" and self.burn_in >= self.chunk):
             raise BadInput(f"burn_in = {self.burn_in}: must be at least 0 and less than chunk = {self.chunk}")

@@ -64,7 +64,7 @@ class PpoConfig(TeamSettings):
         check_positive(
             self, "steps", "critic_width", "envs", "rollout", "epochs", "minibatches", "chunk", "lr", "grad_clip"
         )
-        check_not_negative(self, "shaping")
+        check_not_negative(self, "shaping", "entropy", "value_clip")
         check_unit(self, "gamma", "lam", "clip")
         if self.rollout % self.chunk:
             raise BadInput(f"chunk = {self.chunk}: must divide rollout = {self.rollout}")
@@ -76,11 +76,21 @@ class PpoConfig(TeamSettings):
 
 
 @dataclass(frozen=True)
+class TarmacConfig(PpoConfig):
+    """Settings of TarMAC: those of PPO, for agents that talk."""
+
+    messages: Literal["tarmac", "hetgat"] = "tarmac"
+    """What agents say to those in range: words that all choose alike (tarmac) or each class its own way (hetgat)."""
+
+
+@dataclass(frozen=True)
 class HappoConfig(PpoConfig):
     """Settings of HAPPO: those of PPO, for agents with networks of their own."""
 
     share: Literal["team", "type", "agent"] = "agent"
     """Who shares weights: nobody, `agent`."""
+    actor_view: Literal["local"] = "local"
+    """What an agent reads: its observation; it needs no number, as its network is its own."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,8 +98,6 @@ class HappoConfig(PpoConfig):
         without_goals(self)
         if self.critic != "team":
             raise BadInput(f"critic = {self.critic!r}: happo's agents share one advantage, of the 'team'")
-        if self.actor_view != "local":
-            raise BadInput(f"actor_view = {self.actor_view!r}: happo's agents read what they observe, 'local'")
 
 
 def without_goals(config: PpoConfig) -> None:

@@ -141,7 +141,8 @@ def ratios(teacher: Report | None, students: Report | None) -> Report | None:
 
     return {
         "flops": teacher["flops"] / students["flops"],
-        "params": teacher["params"] / students["params"],
+        # One network of a whole team is counted once, what agents share once per agent.
+        "params": None if teacher["flops_total"] is None else teacher["params"] / students["params"],
         "latency": quotient(mine.get("compiled"), theirs.get("compiled")),
         "latency_numpy": quotient(mine.get("numpy"), theirs.get("numpy")),
     }

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from tutelage.envs.own import check_own
+from tutelage.errors import BadInput
 from tutelage.registry import environment_options, environment_row, resolve
 from tutelage.types import Environment
+
+
+def called(env_id: str, factory: Any, options: dict[str, Any]) -> Environment:
+    """What a user's own factory gives; raises BadInput where it is none, or takes no such options."""
+    try:
+        inspect.signature(factory).bind(**options)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"{env_id}: {error}") from None
+    return factory(**options)
 
 
 def make(env_id: str, **options: Any) -> Environment:
@@ -23,7 +34,7 @@ def make(env_id: str, **options: Any) -> Environment:
     row = environment_row(env_id)
     factory = resolve(row.factory)
     if row.factory == env_id:
-        env = factory(**options)
+        env = called(env_id, factory, options)
         check_own(env_id, env)
         return env
     return factory(env_id.partition("/")[2], environment_options(env_id, **options))

@@ -51,6 +51,15 @@ class Canvas:
     ) -> None:
         self.pen.rectangle(self._box(x, y, half), fill=fill, outline=outline, width=round(FINE * width))
 
+    def within(
+        self, x: float, y: float, half: float, lo: float, hi: float, fill: str, outline: str, width: float = 1
+    ) -> None:
+        """What of a square lies within the board `lo..hi`."""
+        left, right = (float(np.clip(x + side, lo, hi)) for side in (-half, half))
+        low, high = (float(np.clip(y + side, lo, hi)) for side in (-half, half))
+        corners = self.at(left, high), self.at(right, low)
+        self.pen.rectangle(corners, fill=fill, outline=outline, width=round(FINE * width))
+
     def gauge(self, x: float, y: float, radius: float, share: float, fill: str, width: float = 3) -> None:
         """A ring around (x, y) of which `share` in [0, 1] is filled, clockwise from the top."""
         box, pixels = self._box(x, y, radius), round(FINE * width)
@@ -73,6 +82,12 @@ class Canvas:
 
     def text(self, x: float, y: float, words: str, fill: str = INK, size: int = 12) -> None:
         self.pen.text(self.at(x, y), words, fill=fill, anchor="mm", font=font(FINE * size))
+
+    def crowds(self, x: Any, y: Any) -> None:
+        """How many stand where several do, whose marks hide each other."""
+        at, many = np.unique(np.stack([np.asarray(x), np.asarray(y)], -1), axis=0, return_counts=True)
+        for (cx, cy), count in zip(at[many > 1].tolist(), many[many > 1].tolist(), strict=True):
+            self.text(cx, cy, str(count), PAPER, 11)
 
     def caption(self, words: str) -> None:
         self.pen.text((FINE * 8, FINE * 6), words, fill=INK, font=font(FINE * 12))

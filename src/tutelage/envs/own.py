@@ -20,6 +20,8 @@ def check_own(name: str, env: Environment) -> None:
     Raises:
         BadInput: a field of a timestep or of its goals has another shape or type, or `step` changes the state's.
     """
+    if not isinstance(getattr(env, "spec", None), Spec):
+        raise BadInput(f"{name}: gives a {type(env).__name__}, must be an environment with a `spec` of tutelage.Spec")
     spec, key = env.spec, jax.random.key(0)
     state, first = jax.eval_shape(env.reset, key)
     after, then = jax.eval_shape(env.step, key, state, jax.ShapeDtypeStruct((spec.n_agents,), jnp.int32))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tutelage.errors import Fault
+from tutelage.errors import Fault, NotWritten
 
 
 @contextmanager
@@ -17,7 +17,7 @@ def claimed(places: Sequence[Path]) -> Iterator[bool]:
     A claim is a lock of the operating system beside the directory: it goes when its process goes, however that ends.
 
     Raises:
-        Fault: the lock's file cannot be written.
+        NotWritten: the lock's file cannot be.
     """
     with ExitStack() as stack:
         for place in places:
@@ -26,10 +26,27 @@ def claimed(places: Sequence[Path]) -> Iterator[bool]:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 file = stack.enter_context(open(path, "w"))
             except OSError as error:
-                raise Fault(f"cannot write {path}: {error.strerror}") from error
+                raise NotWritten(f"cannot write {path}: {error.strerror}") from error
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 yield False
                 return
         yield True
+
+
+@contextmanager
+def alone(runs: Sequence[Path]) -> Iterator[None]:
+    """Training into these run directories, which nobody else may do meanwhile.
+
+    Raises:
+        Fault: another process does. NotWritten: the lock's file cannot be.
+    """
+    with claimed([run / ".run" for run in runs]) as mine:
+        if not mine:
+            raise Fault(f"another process is training {', '.join(map(str, runs))}; wait for it or stop it")
+        try:
+            yield
+        finally:  # while it is still held: nobody waits for one, so none is left behind
+            for run in runs:
+                (run / ".run.lock").unlink(missing_ok=True)

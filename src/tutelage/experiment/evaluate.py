@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
+from tutelage.configs.checks import check_seeds
 from tutelage.data.collect import begin
 from tutelage.data.episodes import Episodes, play_on
 from tutelage.data.vector import batch
@@ -107,10 +108,11 @@ def evaluate(
         act: `greedy` unless told otherwise.
 
     Raises:
-        BadInput: fewer than one episode.
+        BadInput: fewer than one episode, or a seed that is none.
     """
     if episodes < 1:
         raise BadInput(f"episodes = {episodes}: must be at least 1")
+    check_seeds(seed)
     n = min(episodes, 32)
     return play_episodes(player(env, policy, n, act), params, test_key(seed), episodes, n)
 

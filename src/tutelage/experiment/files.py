@@ -15,7 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from tutelage.errors import Fault
+from tutelage.errors import Fault, NotWritten
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -35,7 +35,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise Fault(f"cannot write {path}: {error.strerror or error}") from error
+        raise NotWritten(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def write_json(path: Path, value: Any) -> None:

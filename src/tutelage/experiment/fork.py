@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, PRNGKeyArray
 
+from tutelage.configs.checks import check_seeds
 from tutelage.data.collect import Here, begin, collect
 from tutelage.data.episodes import Episodes, play_on
 from tutelage.data.vector import batch
@@ -74,12 +75,13 @@ def forks(
         seed: of the episodes; student and teacher meet the same random numbers.
 
     Raises:
-        BadInput: fewer than one episode or step.
+        BadInput: fewer than one episode or step, or a seed that is none.
     """
     every = max(1, env.spec.max_steps // 10) if every is None else every
     for name, value in (("episodes", episodes), ("every", every)):
         if value < 1:
             raise BadInput(f"{name} = {value}: must be at least 1")
+    check_seeds(seed)
     both, params = accompanied(student[0], teacher[0]), (student[1], teacher[1])
     vector = batch(env, episodes, both.goals)
     keys = jax.random.split(test_key(seed))

@@ -14,6 +14,7 @@ from typing import Any
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
 from tutelage.errors import Interrupted
+from tutelage.experiment.claims import alone
 from tutelage.experiment.evaluate import Evaluation, evaluate
 from tutelage.experiment.files import write_json
 from tutelage.experiment.fit import Result, fit
@@ -74,18 +75,19 @@ class Job:
 
 @contextmanager
 def stoppable(recorders: Sequence[RunRecorder]) -> Iterator[None]:
-    """Ctrl-C is heard by the first recorder; at the end all are closed.
+    """Ctrl-C, and what ends a job in a queue (SIGTERM), is heard by the first recorder; at the end all are closed.
 
     Raises:
         Interrupted: it came when there was nothing left to stop; the run is done, what would follow is not begun.
     """
     main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, recorders[0].stop) if main else None
+    signals = (signal.SIGINT, signal.SIGTERM) if main else ()
+    before = [signal.signal(which, recorders[0].stop) for which in signals]
     try:
         yield
     finally:
-        if main:
-            signal.signal(signal.SIGINT, before)
+        for which, handler in zip(signals, before, strict=True):
+            signal.signal(which, handler)
         for recorder in recorders:
             recorder.close()
     if recorders[0].interrupted():
@@ -96,15 +98,16 @@ def run_fit(
     path: Path, env: Environment, method: Method, config: FitConfig, seed: int, display: Display, going: bool = False
 ) -> Result:
     """Fit into a run directory, from the beginning or from its checkpoint; Ctrl-C stops between chunks."""
-    status, offset = load_status(path, env, method) if going else (None, None)
-    recorder = RunRecorder(path, config, display, offset)
-    with stoppable([recorder]):
-        result = fit(env, method, config, seed, recorder, status)
+    with alone([path]):
+        status, offset = load_status(path, env, method) if going else (None, None)
+        recorder = RunRecorder(path, config, display, offset)
+        with stoppable([recorder]):
+            result = fit(env, method, config, seed, recorder, status)
 
-        def played(role: str, act: str) -> Evaluation:
-            return evaluate(env, method.roles[role], result.params[role], config.test_episodes, seed, RULES[act])
+            def played(role: str, act: str) -> Evaluation:
+                return evaluate(env, method.roles[role], result.params[role], config.test_episodes, seed, RULES[act])
 
-        end_run(path, result, seed, also(method, config, played))
+            end_run(path, result, seed, also(method, config, played))
     return result
 
 
@@ -154,7 +157,7 @@ def begin_together(job: Job, folder: Path, display: Display) -> None:
     for seed, path in zip(seeds, paths, strict=True):
         write_record(job, seed, path, env, config, None)
     recorders = [RunRecorder(path, config, display if path is paths[0] else Display(quiet=True)) for path in paths]
-    with stoppable(recorders):
+    with alone(paths), stoppable(recorders):
         results = fit_together(env, method, config, seeds, recorders)
 
         @cache

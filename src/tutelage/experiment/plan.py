@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tutelage.configs.checks import build, check_not_negative, check_positive, lasting
+from tutelage.configs.checks import build, check_positive, check_seeds, lasting
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, unknown
@@ -60,7 +60,9 @@ class Row:
 
     def __post_init__(self) -> None:
         check_positive(self, "seeds", "minutes")
-        check_not_negative(self, "first_seed")
+        check_seeds(self.first_seed, self.seeds)
+        if any(part in ("", ".", "..") for part in self.name.split("/")):
+            raise BadInput(f"name = {self.name!r}: must be a path below runs/, as METHOD/MAP")
 
     @property
     def all_seeds(self) -> range:
@@ -81,11 +83,13 @@ def read_plan(path: Path) -> Rows:
         content = tomllib.loads(path.read_text())
     except OSError as error:
         raise BadInput(f"plan {path}: {error.strerror}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"plan {path}: {error}") from None
+    for key in content.keys() - {"row"}:
+        raise BadInput(f"plan {path}: unknown key {key!r}; allowed: [[row]] tables")
     entries = content.get("row", [])
-    if not tables(entries):
-        raise BadInput(f"plan {path}: row = {entries!r}; allowed: [[row]] tables")
+    if not (entries and tables(entries)):
+        raise BadInput(f"plan {path}: row = {entries!r}; allowed: [[row]] tables, at least one")
     rows: Rows = {}
     for i, entry in enumerate(entries):
         for table in each_row(entry, f"row {entry.get('name', i)!r} of {path}"):
@@ -101,7 +105,7 @@ def read_plan(path: Path) -> Rows:
             rows[row.name] = row
     for row in rows.values():
         if row.teacher and ":" not in row.teacher and row.teacher not in rows:
-            raise unknown(f"teacher of row {row.name!r}", row.teacher, rows)
+            raise unknown(f"teacher of row {row.name!r}", row.teacher, rows.keys() - {row.name})
     for row in rows.values():
         check_teachers(row, rows)
     return rows
@@ -143,6 +147,8 @@ def each_row(entry: dict[str, Any], label: str) -> Iterator[dict[str, Any]]:
 def settings_of(row: Row) -> Any:
     """The config of the row's method; None for a floor. Raises BadInput for what the method does not know."""
     if row.method not in FLOORS:
+        if row.teacher and method_row(row.method).teacher is None:
+            raise BadInput(f"teacher = {row.teacher!r}: {row.method} learns by itself and takes none")
         return method_config(row.method, row.preset, **row.config)
     if row.config or row.preset or row.teacher or row.zoo:
         raise BadInput(f"method = {row.method!r} is only evaluated: it has no config, preset, teacher or zoo")

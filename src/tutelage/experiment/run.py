@@ -123,7 +123,10 @@ def callable_teacher(name: str, env: Environment) -> Frozen:
     """
     from tutelage.envs.parts import controller
 
-    made = resolve(name)(env)
+    factory = resolve(name)
+    if not callable(factory):
+        raise BadInput(f"teacher {name!r}: must be a function of an environment, not a {type(factory).__name__}")
+    made = factory(env)
     if isinstance(made, Frozen):
         return made
     if not callable(made):

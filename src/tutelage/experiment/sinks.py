@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
-from tutelage.errors import Fault
+from tutelage.errors import Fault, NotWritten
 
 
 class Sink(Protocol):
@@ -28,12 +28,12 @@ class JsonLines:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if keep and (not path.exists() or path.stat().st_size < keep):
-                raise Fault(f"{path} is damaged: it has less than the checkpoint; without both the run begins anew")
+                raise Fault(f"{path} is damaged: it has less than the checkpoint; delete both and the run begins anew")
             self.file = open(path, "r+b" if keep is not None and path.exists() else "wb")  # noqa: SIM115
             self.file.truncate(keep or 0)
             self.file.seek(0, 2)
         except OSError as error:
-            raise Fault(f"cannot write {path}: {error.strerror}") from error
+            raise NotWritten(f"cannot write {path}: {error.strerror}") from error
         self.path = path
 
     def write(self, kind: str, record: dict[str, Any]) -> None:
@@ -41,14 +41,14 @@ class JsonLines:
             self.file.write((json.dumps({"kind": kind, **record}) + "\n").encode())
             self.file.flush()
         except OSError as error:
-            raise Fault(f"cannot write {self.path}: {error.strerror}") from error
+            raise NotWritten(f"cannot write {self.path}: {error.strerror}") from error
 
     def settled(self) -> int:
         """How many bytes there are, all on the disk: what a checkpoint is made with must outlive a power cut."""
         try:
             os.fsync(self.file.fileno())
         except OSError as error:
-            raise Fault(f"cannot write {self.path}: {error.strerror}") from error
+            raise NotWritten(f"cannot write {self.path}: {error.strerror}") from error
         return self.file.tell()
 
     def close(self) -> None:
@@ -62,15 +62,28 @@ class TensorBoard:
     def __init__(self, folder: Path) -> None:
         from tensorboardX import SummaryWriter
 
-        self.writer = SummaryWriter(str(folder))
+        self.folder = folder
+        try:
+            self.writer = SummaryWriter(str(folder))
+        except OSError as error:
+            raise NotWritten(f"cannot write {folder}: {error.strerror or error}") from error
+
+    def broken(self) -> bool:
+        """Whether the thread that writes has died, as on a full disk: who waits for it then waits for ever."""
+        return not self.writer.file_writer.event_writer._worker.is_alive()
 
     def write(self, kind: str, record: dict[str, Any]) -> None:
         for name, value in record.items():
+            if self.broken():
+                raise NotWritten(f"cannot write {self.folder}")
             if isinstance(value, int | float):
                 self.writer.add_scalar(f"{kind}/{name}", value, record["total_steps"])
 
     def close(self) -> None:
-        self.writer.close()
+        if self.broken():
+            self.writer.file_writer.event_writer._event_queue.cancel_join_thread()
+        else:
+            self.writer.close()
 
 
 class Display:

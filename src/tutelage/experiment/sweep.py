@@ -16,7 +16,7 @@ import jax
 
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
-from tutelage.errors import Fault, Interrupted, NonFinite, unknown
+from tutelage.errors import BadInput, Fault, Interrupted, NotWritten, unknown
 from tutelage.experiment.claims import claimed
 from tutelage.experiment.evaluate import evaluate
 from tutelage.experiment.files import read_json, read_lines, write_json
@@ -56,12 +56,16 @@ class Places:
 
 def is_current(path: Path, mark: str) -> bool:
     """Whether a result exists and belongs to the row as it is now."""
-    if not path.exists():
-        return False
+    return path.exists() and kept(path).get("fingerprint") == mark
+
+
+def kept(path: Path) -> dict[str, Any]:
+    """What a file of a sweep holds; nothing where it is missing or damaged."""
     try:
-        return read_json(path).get("fingerprint") == mark
+        content = read_json(path)
     except Fault:
-        return False
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def todo(rows: Rows, places: Places, only: str, seeds: int | None = None) -> Iterator[tuple[Row, int]]:
@@ -124,7 +128,9 @@ def make_run(row: Row, seed: int, rows: Rows, places: Places, display: Display) 
     folder = places.run(row, seed)
     mark = fingerprint(row, rows)
     if not is_current(folder / "row.json", mark):
-        if folder.exists():
+        if folder.exists() and any(not file.name.startswith(".") for file in folder.iterdir()):
+            if "fingerprint" not in kept(folder / "row.json"):
+                raise Fault(f"{folder} was made by no sweep, its row.json is missing or damaged: move it away")
             shutil.rmtree(folder)  # made by another plan
         write_json(folder / "row.json", {"fingerprint": mark, **asdict(job)})
     return finish(job, folder, display)[0]
@@ -200,7 +206,7 @@ def keep_in_zoo(run: LoadedRun, place: Path) -> None:
         beside.rename(place)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
-        raise Fault(f"cannot write {place}: {error.strerror or error}") from error
+        raise NotWritten(f"cannot write {place}: {error.strerror or error}") from error
 
 
 def make_result(
@@ -240,11 +246,11 @@ def sweep(
         How many results were made, and how many are still missing.
 
     Raises:
-        BadInput: the plan cannot be run. NonFinite: losses of some runs stopped being numbers; all others were made
-        first. Fault: the machine or a file failed.
+        BadInput: the plan cannot be read. NotWritten: the disk is full, read-only, ... Fault: some runs could not be
+        made, e.g. as losses stopped being numbers or a file is damaged; all others were made first.
     """
     rows, display = read_plan(plan), display or Display()
-    done, broken = 0, dict[tuple[str, int], NonFinite]()
+    done, broken, waits = 0, dict[tuple[str, int], Exception](), False
     timer = threading.Timer(minutes * 60, _thread.interrupt_main) if minutes else None
     if timer:
         timer.daemon = True
@@ -260,13 +266,18 @@ def sweep(
                     try:
                         write_json(places.result(row, seed), make_result(row, seed, rows, places, display, extra))
                         done += 1
-                    except NonFinite as error:
+                    except NotWritten:
+                        raise
+                    except (BadInput, Fault) as error:
                         broken[row.name, seed] = error
                         display.say(f"{row.name} seed {seed} has no result: {error}")
                 jax.clear_caches()
                 break
             else:
-                time.sleep(WAIT)  # other sweeps are at all that is left
+                if not waits:
+                    display.say("other sweeps are at all that is left; waiting for them")
+                waits = True
+                time.sleep(WAIT)
     except (Interrupted, KeyboardInterrupt):
         if timer is None or timer.is_alive():
             raise Interrupted("stopped and saved; the same sweep goes on from there") from None
@@ -275,5 +286,5 @@ def sweep(
             timer.cancel()
     if broken:
         each = "; ".join(f"{name} seed {seed}: {error}" for (name, seed), error in broken.items())
-        raise NonFinite(f"{done} results made, {len(broken)} runs broke: {each}")
+        raise Fault(f"{done} results made, {len(broken)} runs broke: {each}")
     return done, len(list(todo(rows, places, only, seeds)))

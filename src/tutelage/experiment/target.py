@@ -35,12 +35,14 @@ class Chosen(NamedTuple):
     Attributes:
         name: `student`, `teacher`, `scripted[:NAME]` or `random`.
         policy, params, act: how.
+        rule: the name of that way of acting; None where it is the policy's own.
     """
 
     name: str
     policy: Policy
     params: Params
     act: ActRule
+    rule: str | None = None
 
 
 def open_target(name: str | Path, **options: Any) -> Target:
@@ -76,6 +78,8 @@ def choose_policy(target: Target, name: str | None = None, act: str | None = Non
     run = target.run
     name = name or ("scripted" if run is None else run.frozen.actor)
     kind, _, controller = name.partition(":")
+    if act is not None and kind in ("random", "scripted"):
+        raise BadInput(f"act = {act!r}: {name} acts in its own way; only for the policies of a run")
     if kind == "random":
         return Chosen(name, random_policy(), (), sample)
     if kind == "scripted":
@@ -85,4 +89,4 @@ def choose_policy(target: Target, name: str | None = None, act: str | None = Non
     rule = act or run.record["fit"].get("act", "greedy")
     if rule not in RULES:
         raise unknown("act", rule, RULES)
-    return Chosen(name, run.policy(name), run.params(name), RULES[rule])
+    return Chosen(name, run.policy(name), run.params(name), RULES[rule], rule)

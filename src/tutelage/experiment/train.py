@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from tutelage.configs.checks import check_seeds
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, Interrupted
@@ -135,6 +136,7 @@ def train(
     row = method_row(method)
     if seeds < 1:
         raise BadInput(f"seeds = {seeds}: must be at least 1")
+    check_seeds(seed, seeds)
     if teacher is not None and row.teacher is None:
         raise BadInput(f"teacher = {str(teacher)!r}: {method} learns by itself and takes none")
     if teacher_config and (row.teacher is None or teacher is not None):

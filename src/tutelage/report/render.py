@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array
 from PIL import Image, ImageDraw
 
+from tutelage.configs.checks import check_seeds
 from tutelage.envs.canvas import GREEN, INK, RED, font
 from tutelage.errors import BadInput
 from tutelage.experiment.files import write_bytes
@@ -84,6 +85,7 @@ def render(
         raise BadInput(f"out = {out}: the file type must be one of {', '.join(WRITERS)}")
     if side_by_side and policy is not None:
         raise BadInput(f"policy = {policy!r}: side by side shows teacher and student; leave it out")
+    check_seeds(seed)
     write = WRITERS[out.suffix.lower()]
     if write is video:
         video_library()
@@ -212,7 +214,7 @@ def panel(episode: Played, t: int) -> np.ndarray:
 
 def title(episode: Played) -> str:
     """Who plays."""
-    return f"{episode.name}  ({episode.network})" if episode.network else episode.name
+    return f"{episode.name} ({episode.network})" if episode.network else episode.name
 
 
 def outcome(episode: Played) -> str:

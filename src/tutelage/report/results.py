@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tutelage.errors import BadInput
+from tutelage.errors import BadInput, Fault
 from tutelage.experiment.files import read_json
 
 Result = dict[str, Any]
@@ -66,6 +66,8 @@ def read_results(folder: Path) -> dict[str, RowResults]:
     rows: dict[str, list[Result]] = {}
     for path in sorted(folder.rglob("seed-*.json")):
         result = read_json(path)
+        if not isinstance(result, dict) or not result.keys() >= {"row", "seed", "test"}:
+            raise Fault(f"{path} is damaged: it is no result of a sweep; delete it and `tutelage sweep` makes it again")
         rows.setdefault(result["row"], []).append(result)
     if not rows:
         raise BadInput(f"no results in {folder}: run `tutelage sweep PLAN` first")

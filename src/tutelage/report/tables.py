@@ -116,7 +116,7 @@ TABLES: dict[str, Any] = {
     "methods": method_list,
     "environments": environment_list,
 }
-MARK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MARK = re.compile(r"(<!-- table: ([\w-]+) -->\n)(?:(?!<!-- table:).)*?(<!-- end -->)", re.DOTALL)
 
 
 def fill(path: Path, rows: Rows) -> bool:

@@ -15,7 +15,8 @@ FORGET = 30
 
 def picture(name: str, rules: Rules, state: Blaze) -> np.ndarray:
     """Cells darken as sight of them grows old; fire that nobody knows of is pale. Fronts are dots, agents discs (blue
-    see, with their field of view; green douse, with a ring of water where there is fire under them)."""
+    see, with their field of view; green douse, with a ring of water where there is fire under them); a number says how
+    many stand in one cell."""
     canvas = Canvas(*board_bounds(rules.size))
     now, known = int(state.time), np.asarray(state.known).max(0)
     burning, age = np.asarray(state.burning), now + 1 - (known >> 1)
@@ -30,9 +31,10 @@ def picture(name: str, rules: Rules, state: Blaze) -> np.ndarray:
     for i, (x, y) in enumerate(zip(np.asarray(state.x), np.asarray(state.y), strict=True)):
         sees = i < rules.perception
         if sees:
-            canvas.square(x, y, rules.vision + 0.5, SIGHT, BLUE, 0.7)
+            canvas.within(x, y, rules.vision + 0.5, -0.5, rules.size - 0.5, SIGHT, BLUE, 0.7)
         elif burning[int(rules.cell(x, y))]:
             canvas.disc(x, y, 0.46, None, WATER, 3)
         canvas.disc(x, y, 0.28, BLUE if sees else GREEN, INK, 1)
+    canvas.crowds(state.x, state.y)
     canvas.caption(f"fire_commander/{name}   step {now}   burning {int(burning.sum())}")
     return canvas.array()

@@ -17,7 +17,7 @@ HARBOUR, LINK, RADIO = "#d8a437", "#3f9b57", "#2b2a2870"
 def picture(name: str, rules: Rules, sea: Sea, state: Voyage, ais: bool) -> np.ndarray:
     """Routing ships are blue with a ring of fuel, logistics ships green, destinations yellow, raiders red; a blue line
     joins a ship and its destination, grey ones those that hear each other by AIS, a green square marks a cell where
-    fuel is handed over."""
+    fuel is handed over, a number says how many ships lie in one."""
     canvas, size, r, n = Canvas(*board_bounds(rules.size)), rules.size, rules.routing, rules.ships
     x, y, goal, fuel = map(np.asarray, (state.x, state.y, state.goal, state.fuel))
     columns, rows = (z.ravel() for z in np.meshgrid(np.arange(size), np.arange(size)))
@@ -43,6 +43,7 @@ def picture(name: str, rules: Rules, sea: Sea, state: Voyage, ais: bool) -> np.n
     for i in range(r):
         canvas.disc(x[i], y[i], 0.2, BLUE, INK, 1)
         canvas.gauge(x[i], y[i], 0.36, fuel[i] / size, BLUE if fuel[i] > size / 4 else RED)
+    canvas.crowds(x[:n], y[:n])
     arrived = int(np.asarray(state.arrived).sum())
     canvas.caption(f"marine/{name}   step {int(state.time)}   arrived {arrived} of {r}")
     return canvas.array()
