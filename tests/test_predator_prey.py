@@ -228,7 +228,12 @@ def test_the_script_catches_and_chance_is_punished():
 
 @pytest.mark.parametrize(
     ("options", "names"),
-    [(dict(size=3), "do not fit"), (dict(n_agents=0), "n_agents = 0"), (dict(n_hares=-1), "n_hares = -1")],
+    [
+        (dict(size=3), "do not fit"),
+        (dict(n_agents=0), "n_agents = 0"),
+        (dict(n_hares=-1), "n_hares = -1"),
+        (dict(vision=100), "vision = 100"),
+    ],
 )
 def test_impossible_games_are_refused(options, names):
     with pytest.raises(BadInput, match=names):

@@ -14,7 +14,7 @@ from PIL import Image
 import tutelage
 from helpers import QUICK, build
 from tutelage.cli.main import guarded
-from tutelage.envs.canvas import GREEN, RED, SIZE, extent
+from tutelage.envs.canvas import GREEN, RED, SIZE, Canvas, extent
 from tutelage.errors import BadInput
 from tutelage.experiment.target import Chosen, choose_policy, open_target
 from tutelage.policies.acting import RULES
@@ -149,6 +149,20 @@ def test_arrows_point_to_goals_and_lines_join_who_listens():
     heard = np.array([[0.0, 1.0], [0.0, 0.0]])
     both = overlaid(blank, places, Marks(heard=heard))
     assert (both != 255).any() and (overlaid(blank, places, Marks(heard=0 * heard)) == 255).all()
+
+
+def test_who_hides_another_is_counted_and_what_is_seen_ends_with_the_board():
+    def changed(draw):
+        """Whether each quarter (top left, top right, bottom left, bottom right) of a board 0..4 has something on it."""
+        canvas = Canvas(0, 4, "#000000")
+        before = canvas.array()
+        draw(canvas)
+        half, other = SIZE // 2, (canvas.array() != before).any(-1)
+        return [bool(other[rows, columns].any()) for rows in (slice(half), slice(half, None))
+                for columns in (slice(half), slice(half, None))]  # fmt: skip
+
+    assert changed(lambda canvas: canvas.crowds([1, 1, 3], [1, 1, 3])) == [False, False, True, False]
+    assert changed(lambda canvas: canvas.within(1, 1, 9, 0, 1.8, RED, GREEN)) == [False, False, True, False]
 
 
 @pytest.mark.parametrize(
