@@ -644,10 +644,8 @@ def test_what_the_filter_drops_teaches_nothing():
 @pytest.mark.parametrize("rl", [False, True])
 def test_students_learn_from_the_store_what_was_kept_once_memory_has_settled(rl):
     cast, state, taught, _ = marked()
-    config, steps = (
-        replace(cast.parts.config, rl=float(rl)),
-        taught.steps._replace(first=jnp.zeros_like(taught.steps.first)),
-    )
+    config = replace(cast.parts.config, rl=float(rl))
+    steps = taught.steps._replace(first=jnp.zeros_like(taught.steps.first))
     early = (jnp.arange(len(steps.first)) < S.SETTLES)[:, None, None]
     learned = []
     for keep in (early, ~early):

@@ -309,6 +309,12 @@ def method_row(name: str) -> MethodRow:
     return MethodRow(name, f"{config.__module__}:{config.__qualname__}", "yours")
 
 
+def check_teacher(method: str, teacher: Any) -> None:
+    """Refuse, as BadInput, a teacher of a method that learns by itself."""
+    if teacher is not None and method_row(method).teacher is None:
+        raise BadInput(f"teacher = {str(teacher)!r}: {method} learns by itself and takes none")
+
+
 def method_config(name: str, preset: str | None = None, **changes: Any) -> Any:
     """The config of a method: its defaults, then a preset, then `changes`.
 

@@ -57,11 +57,10 @@ class OffPolicyConfig(TeamSettings):
         check_fields(self)
         check_positive(
             self, "steps", "envs", "chunk", "capacity_steps", "capacity_episodes", "memory_gb", "batch", "updates",
-            "lr", "grad_clip", "target_every",
+            "lr", "grad_clip", "target_every", "target_rate",
         )  # fmt: skip
         if self.reward_scale is not None:
             check_positive(self, "reward_scale")
-        check_positive(self, "target_rate")
         check_unit(self, "gamma", "target_rate")
         if self.burn_in < 0 or (self.replay == "stream" and self.burn_in >= self.chunk):
             raise BadInput(f"burn_in = {self.burn_in}: must be at least 0 and less than chunk = {self.chunk}")

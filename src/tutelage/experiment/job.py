@@ -74,7 +74,7 @@ class Job:
 
 
 @contextmanager
-def stoppable(recorders: Sequence[RunRecorder]) -> Iterator[None]:
+def stoppable(recorders: Sequence[RunRecorder]) -> Iterator[Sequence[RunRecorder]]:
     """Ctrl-C, and what ends a job in a queue (SIGTERM), is heard by the first recorder; at the end all are closed.
 
     Raises:
@@ -84,7 +84,7 @@ def stoppable(recorders: Sequence[RunRecorder]) -> Iterator[None]:
     signals = (signal.SIGINT, signal.SIGTERM) if main else ()
     before = [signal.signal(which, recorders[0].stop) for which in signals]
     try:
-        yield
+        yield recorders
     finally:
         for which, handler in zip(signals, before, strict=True):
             signal.signal(which, handler)
@@ -156,8 +156,9 @@ def begin_together(job: Job, folder: Path, display: Display) -> None:
     paths = [job.path(folder, seed) for seed in seeds]
     for seed, path in zip(seeds, paths, strict=True):
         write_record(job, seed, path, env, config, None)
-    recorders = [RunRecorder(path, config, display if path is paths[0] else Display(quiet=True)) for path in paths]
-    with alone(paths), stoppable(recorders):
+    voices = [display, *(Display(quiet=True) for _ in paths[1:])]
+    made = (RunRecorder(path, config, voice) for path, voice in zip(paths, voices, strict=True))  # once they are ours
+    with alone(paths), stoppable(list(made)) as recorders:
         results = fit_together(env, method, config, seeds, recorders)
 
         @cache

@@ -32,7 +32,7 @@ from tutelage.configs.checks import build, check_positive, check_seeds, lasting
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, unknown
-from tutelage.registry import environment_options, method_config, method_row
+from tutelage.registry import check_teacher, environment_options, method_config, method_row
 
 FLOORS = ("random", "scripted")
 """What can be measured without learning."""
@@ -147,8 +147,7 @@ def each_row(entry: dict[str, Any], label: str) -> Iterator[dict[str, Any]]:
 def settings_of(row: Row) -> Any:
     """The config of the row's method; None for a floor. Raises BadInput for what the method does not know."""
     if row.method not in FLOORS:
-        if row.teacher and method_row(row.method).teacher is None:
-            raise BadInput(f"teacher = {row.teacher!r}: {row.method} learns by itself and takes none")
+        check_teacher(row.method, row.teacher)
         return method_config(row.method, row.preset, **row.config)
     if row.config or row.preset or row.teacher or row.zoo:
         raise BadInput(f"method = {row.method!r} is only evaluated: it has no config, preset, teacher or zoo")

@@ -17,7 +17,7 @@ from tutelage.experiment.job import Job, begin_run, begin_together, resume_run
 from tutelage.experiment.run import LoadedRun, load, provided, seeds_of
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.teacher import find_teacher, run_of_seed
-from tutelage.registry import method_config, method_row, options_kept, resolve
+from tutelage.registry import check_teacher, method_config, method_row, options_kept, resolve
 from tutelage.types import Frozen
 
 
@@ -137,8 +137,7 @@ def train(
     if seeds < 1:
         raise BadInput(f"seeds = {seeds}: must be at least 1")
     check_seeds(seed, seeds)
-    if teacher is not None and row.teacher is None:
-        raise BadInput(f"teacher = {str(teacher)!r}: {method} learns by itself and takes none")
+    check_teacher(method, teacher)
     if teacher_config and (row.teacher is None or teacher is not None):
         raise BadInput("teacher_config: only used where a teacher is trained first")
     if together and (seeds == 1 or row.teacher is not None):

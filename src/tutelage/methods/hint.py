@@ -169,9 +169,10 @@ def taught(
         here, theirs, worth, steps = walk(cast.walks, *pairs, here, keys[0], config.rollout, config.every, margin)
         other, more = of_students(parts, state.teacher.params, theirs, keys[1]), {"forked_steps": steps}
     first = teach(parts, state.teacher, own, expect(own), True, played["teacher"].carry[1])
-    second = teach(parts, state.teacher, other, expect(other), False, theirs.carry)
+    earns = expect(other)
+    second = teach(parts, state.teacher, other, earns, False, theirs.carry)
     second = second._replace(keep=second.keep & worth[..., None])
-    latest = acted(config, other, expect(other), theirs.log_prob, theirs.carry) if config.rl else None
+    latest = acted(config, other, earns, theirs.log_prob, theirs.carry) if config.rl else None
     kept = lambda x, told: masked_mean(x.keep.astype(jnp.float32), told.valid[..., None] & told.steps.alive[:-1])
     more |= {"kept_own": kept(first, own), "kept_student": kept(second, other)}
     return joined(first, second), latest, here, more
