@@ -462,6 +462,7 @@ def test_double_q_chooses_by_the_online_network():
         (dict(batch=0), "batch = 0"),
         (dict(weighting="ow", double=False), "double = False"),
         (dict(reward_scale=-1.0), "reward_scale = -1"),
+        (dict(steps=5_000), "warm_up = 5000"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(settings, names):

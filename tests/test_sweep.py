@@ -316,6 +316,12 @@ def test_the_headline_is_the_ratio_of_means_over_shared_seeds():
     assert told[-3] == "0.500 (1)" and told[-1] == "-"
 
 
+def test_nothing_is_kept_of_an_expert_of_other_seeds():
+    expert = results("mappo/x", EXPERT)
+    expert.seeds[:] = [seed | {"seed": seed["seed"] + 10} for seed in expert.seeds]
+    assert cells(headline(rows_of(expert, results("kd_marl/x", FULL))), "smax/x")[4] == "-"
+
+
 def test_negative_returns_are_measured_from_random_play():
     rows = rows_of(
         results("mappo/x", [-10.0, -10.0], negative=True),

@@ -65,3 +65,5 @@ class OffPolicyConfig(TeamSettings):
         if self.burn_in < 0 or (self.replay == "stream" and self.burn_in >= self.chunk):
             raise BadInput(f"burn_in = {self.burn_in}: must be at least 0 and less than chunk = {self.chunk}")
         check_not_negative(self, "warm_up")
+        if self.warm_up >= self.steps:
+            raise BadInput(f"warm_up = {self.warm_up}: must be less than steps = {self.steps}, or nothing is learned")

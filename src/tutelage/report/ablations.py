@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from tutelage.report.results import RowResults
-from tutelage.report.scores import Rows, flops, interval, mean_with_interval, retention, scale, short, tasks
+from tutelage.report.scores import Rows, flops, interval, kept, mean_with_interval, retention, scale, short, tasks
 
 CHANGES = {
     "no-adv": "without the advantage term",
@@ -85,14 +85,6 @@ def sights(rows: Rows) -> str:
         if any(found):
             body.append([text, *(kept(rows, row, env) for row, env in zip(found, envs, strict=True))])
     return markdown(["students see", *(f"`{env}`" for env in envs)], body) if len(body) > 1 else "No results yet."
-
-
-def kept(rows: Rows, row: RowResults | None, env: str) -> str:
-    """Retention as a cell."""
-    if row is None:
-        return "-"
-    ratio, (low, high) = retention(rows, row, env)
-    return f"{ratio:.3f}" + (f" [{low:.3f}, {high:.3f}]" if len(row.seeds) > 1 else "")
 
 
 def sizes(rows: Rows, env: str) -> dict[str, list[RowResults]]:

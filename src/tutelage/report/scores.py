@@ -90,6 +90,15 @@ def retention(rows: Rows, student: RowResults, env: str) -> tuple[float, Interva
     return ratio_of_means(worth.of(s) - worth.floor, worth.of(t) - worth.floor)
 
 
+def kept(rows: Rows, student: RowResults | None, env: str, mark: str = "") -> str:
+    """Retention as a cell, the number between marks; "-" where the two share no seed."""
+    shared = 0 if student is None else len(student.of_seeds(rows[f"mappo/{short(env)}"])[0].seeds)
+    if student is None or not shared:
+        return "-"
+    ratio, (low, high) = retention(rows, student, env)
+    return f"{mark}{ratio:.3f}{mark}" + (f" [{low:.3f}, {high:.3f}]" if shared > 1 else "")
+
+
 def flops_ratio(row: RowResults) -> float | None:
     """Teacher team's matrix-product FLOPs over the student team's."""
     cost = row.seeds[0]["cost"]

@@ -14,7 +14,7 @@ from tutelage.registry import ENVIRONMENTS, METHODS
 from tutelage.report.ablations import ENOUGH, ablations, front, markdown, sights
 from tutelage.report.glance import ddn_glance, hint_glance
 from tutelage.report.hint import hint_table
-from tutelage.report.scores import Rows, flops_ratio, interval, mean_with_interval, retention, scale, short, tasks
+from tutelage.report.scores import Rows, flops_ratio, interval, kept, mean_with_interval, scale, short, tasks
 from tutelage.report.value import value_based, value_changes
 
 BESIDE = ("mappo/{}/small", "ippo/{}/small", "kl/{}", "bc/{}", "dagger_kl/{}")
@@ -27,7 +27,6 @@ def headline(rows: Rows) -> str:
     for env in tasks(rows):
         name, worth = short(env), scale(rows, env)
         expert, student = rows[f"mappo/{name}"], rows[f"kd_marl/{name}"]
-        ratio, (low, high) = retention(rows, student, env)
         cost = student.seeds[0].get("cost_report", {}).get("ratio") or {}
         factor = flops_ratio(student)
         others = [rows.get(key.format(name)) for key in BESIDE]
@@ -37,7 +36,7 @@ def headline(rows: Rows) -> str:
                 str(len(student.seeds)),
                 mean_with_interval(worth.of(expert), worth.digits),
                 mean_with_interval(worth.of(student), worth.digits),
-                f"**{ratio:.3f}**" + (f" [{low:.3f}, {high:.3f}]" if len(student.seeds) > 1 else ""),
+                kept(rows, student, env, "**"),
                 f"{factor:.1f}x" if factor else "",
                 f"{cost['params']:.1f}x" if cost else "",
                 f"{cost['latency']:.2f}x / {cost['latency_numpy']:.2f}x" if cost else "",
