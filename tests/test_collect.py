@@ -15,7 +15,7 @@ from tutelage.data.collect import begin, collect, enter, play, rows, sequences, 
 from tutelage.data.trees import choose
 from tutelage.data.vector import batch
 from tutelage.learning.losses import log_prob_of
-from tutelage.policies.acting import sample
+from tutelage.policies.acting import decided, sample
 from tutelage.policies.agent import group_actor
 from tutelage.policies.views import view
 from tutelage.types import Behaviour
@@ -60,6 +60,40 @@ def test_unroll_reproduces_the_recorded_log_probs_of_two_rollouts_in_a_row(kind,
         # the action at an ending step is ignored, so its log-probability means nothing
         assert_close(np.asarray(log_prob)[rollout.valid], np.asarray(rollout.log_prob)[rollout.valid])
         assert np.std(rollout.log_prob) > 0.01, "the test needs policies that differ between inputs"
+
+
+@pytest.mark.parametrize("tiers", [ONE, MIXED], ids=["one width", "mixed widths"])
+def test_sequences_read_at_once_are_those_read_step_by_step_and_so_are_their_gradients(tiers):
+    vector, policy, params = setup("gru", tiers)
+    rollout = two_rollouts(vector, policy, params)[1]
+    inputs = jax.tree.map(lambda x: x[:-1], rollout.steps)
+    memory = jax.tree.map(lambda x: x + 0.3, rollout.carry)
+    first = jnp.zeros((T, B), bool).at[0, 1].set(True).at[4, 0].set(True).at[5, 1].set(True)
+    assert policy.replay
+    weights = jax.random.normal(jax.random.key(9), inputs.avail.shape)
+
+    @partial(jax.jit, static_argnums=0)
+    @partial(jax.value_and_grad, argnums=(1, 2, 3), has_aux=True)
+    def read(policy, params, memory, obs):
+        out = unroll(policy, params, memory, inputs._replace(obs=obs), first)
+        told = jnp.where(inputs.avail, out.scores, 0.0)
+        return (weights * jnp.square(told)).sum() + sum(jnp.sin(h).sum() for h in out.features), out
+
+    (_, out), gradients = read(policy, params, memory, inputs.obs)
+    (_, expected), by_steps = read(policy._replace(replay=None), params, memory, inputs.obs)
+    assert_close(out, expected, 1e-5)
+    assert_close(gradients, by_steps, 1e-4)
+    assert all(np.abs(np.asarray(x)).max() > 1e-3 for x in jax.tree.leaves(gradients))
+
+
+def test_a_team_made_sure_of_its_best_action_is_so_when_replayed_too():
+    vector, policy, params = setup("gru", ONE)
+    rollout = two_rollouts(vector, policy, params)[0]
+    inputs = jax.tree.map(lambda x: x[:-1], rollout.steps)
+    sure = replay(decided(policy), params, rollout.carry, inputs).scores
+    plain = replay(policy, params, rollout.carry, inputs).scores
+    assert_same(sure.argmax(-1), plain.argmax(-1))
+    assert_same(sure.max(-1), jnp.zeros(sure.shape[:-1]))
 
 
 @pytest.mark.parametrize("start", [1, 3, 4])

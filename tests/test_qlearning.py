@@ -191,7 +191,7 @@ def test_epsilon_greedy_explores_available_actions_evenly():
 
 
 def test_epsilon_falls_along_a_line_and_stays():
-    config = QConfig(steps=1_000, epsilon_steps=250, epsilon_start=0.9, epsilon_end=0.1)
+    config = QConfig(steps=1_000, warm_up=0, epsilon_steps=250, epsilon_start=0.9, epsilon_end=0.1)
     ts = make_steps(make_spec(1), (1,))._replace(avail=jnp.ones((1, 1, 5), bool))
     for progress, epsilon in ((0.0, 0.9), (0.125, 0.5), (0.25, 0.1), (1.0, 0.1)):
         acts = [

@@ -207,6 +207,9 @@ class Policy(NamedTuple):
     step: Callable[[Params, Carry, TimeStep, PRNGKeyArray], tuple[Carry, Out]]
     groups: tuple[Any, ...] = ()  # of policies.agent.Group; non-empty: decentralised by construction
     goals: bool = False  # whether it reads `timestep.goals`
+    # (params, carry, inputs (T, B, ...), first) -> Out of all steps, with resets, where that can be had at once.
+    # Whoever replaces `step` replaces this too.
+    replay: Callable[[Params, Carry, TimeStep, Bool[Array, "T B"]], Out] | None = None
 
 
 ActRule = Callable[["PRNGKeyArray", Out, TimeStep], tuple["Int[Array, 'B N']", "Float[Array, 'B N']"]]

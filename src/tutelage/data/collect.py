@@ -103,6 +103,10 @@ def first_episode(last: Bool[Array, "T+1 B"]) -> Bool[Array, "T B"]:
     return jnp.cumsum(last[:-1], 0) == 0
 
 
+FEW = 16
+"""Sequences at a time up to which `replay` is quicker; of more, what steps make between them leaves the cache."""
+
+
 def unroll(policy: Policy, params: Params, carry: Carry, inputs: TimeStep, first: Bool[Array, "T B"]) -> Out:
     """Run a policy over recorded inputs, resetting its memory where `first`.
 
@@ -113,6 +117,8 @@ def unroll(policy: Policy, params: Params, carry: Carry, inputs: TimeStep, first
     Returns:
         Out with leaves (T, B, ...).
     """
+    if policy.replay and first.shape[1] <= FEW:
+        return policy.replay(params, carry, inputs, first)
     key = jax.random.key(0)  # scores are replayed, nothing is drawn
     if not jax.tree.leaves(carry):  # no memory: time is just more batch
         flat = jax.tree.map(lambda x: x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), inputs)

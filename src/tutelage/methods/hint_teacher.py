@@ -18,7 +18,7 @@ from tutelage.learning.optim import Learner, clipped_adam, descend
 from tutelage.learning.returns import vtrace
 from tutelage.learning.shaping import progress
 from tutelage.methods.hint_experience import Parts, Told, at, due_of, goals_at
-from tutelage.policies.hierarchy import coordinate, execute, given, held
+from tutelage.policies.hierarchy import coordinate, execute, given, held, possible
 from tutelage.types import Goals, Metrics, Params
 
 
@@ -149,7 +149,7 @@ def to_decision(
 
 def executor_loss(parts: Parts, params: Params, part: Lesson) -> tuple[Array, Metrics]:
     """Clipped surrogate of every agent's acts, given its goal, less an entropy bonus."""
-    logits = execute(parts.tree, params, part.seen, part.goal, part.avail)
+    logits = jax.lax.map(lambda x: execute(parts.tree, params, *x), (part.seen, part.goal, part.avail))
     log_prob = log_prob_of(logits, part.action)
     loss = clipped_surrogate(log_prob, part.old, part.advantage, part.counts, parts.config.clip, part.weight)
     spread = entropy(logits, part.counts)
@@ -161,7 +161,14 @@ def coordinator_loss(parts: Parts, params: Params, part: Lesson) -> tuple[Array,
 
     At the old parameters its gradient is that of the policy with the goal summed out.
     """
-    logits = coordinate(parts.tree, params, part.goals, part.where)
+
+    def scores(decision: tuple[Goals, Array, Array]) -> Array:
+        goals, where, counts = decision
+        some = lambda: coordinate(parts.tree, params, goals, where)
+        # There is room for more decisions than most rollouts hold: nothing is computed for those that nobody took.
+        return jax.lax.cond(counts.any(), some, lambda: jnp.zeros(possible(goals).shape))
+
+    logits = jax.lax.map(scores, (part.goals, part.where, part.high_counts))
     now = given(parts.tree, part.goals, logits, part.given)
     log_ratio = (part.choice * jnp.where(part.choice > 0, now - part.before, 0.0)).sum(-1)
     advantage = jnp.broadcast_to(part.high_advantage[..., None], log_ratio.shape)
@@ -173,7 +180,7 @@ def coordinator_loss(parts: Parts, params: Params, part: Lesson) -> tuple[Array,
 
 def values_loss(parts: Parts, params: Params, returns: Normaliser, part: Lesson) -> tuple[Array, Metrics]:
     """Squared errors of the values per agent and of the team's value, this in units of its deviation."""
-    each = parts.tree.value.apply(params["each"], part.state, part.seen, part.goal)
+    each = jax.lax.map(lambda x: parts.tree.value.apply(params["each"], *x), (part.state, part.seen, part.goal))
     of_each = 0.5 * masked_mean(jnp.square(each - part.each).sum(-1), part.valid[..., None])
     error = (team_value(parts, params["team"], returns, part.state) - part.team) / returns.deviation
     of_team = 0.5 * masked_mean(jnp.square(error), part.valid)

@@ -11,7 +11,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from tutelage.errors import unknown
+from tutelage.networks.recurrent import gru_over
 from tutelage.types import Carry, Params
+
+Over = Callable[[Params, Float[Array, "R H"], Float[Array, "T R H"], Bool[Array, "T R"]], Float[Array, "T R H"]]
 
 
 class Core(NamedTuple):
@@ -23,6 +26,8 @@ class Core(NamedTuple):
         encode: (parameters, input row (D,)) -> what the first layer makes of it (H,).
         think: (parameters, memory, input row (D,)) -> (memory, features (H,)).
         head: (parameters, features, available actions (A,)) -> masked logits (A,).
+        over: (parameters, memory (R, H), what the first layer made of inputs (T, R, H), resets (T, R)) -> features
+            (T, R, H) of R rows' whole sequences; None without memory.
     """
 
     init: Callable[[PRNGKeyArray], Params]
@@ -30,6 +35,7 @@ class Core(NamedTuple):
     encode: Callable[[Params, Float[Array, " D"]], Float[Array, " H"]]
     think: Callable[[Params, Carry, Float[Array, " D"]], tuple[Carry, Float[Array, " H"]]]
     head: Callable[[Params, Float[Array, " H"], Bool[Array, " A"]], Float[Array, " A"]]
+    over: Over | None
 
 
 class Net(NamedTuple):
@@ -91,7 +97,8 @@ def core(kind: str, inputs: int, width: int, n_actions: int, gain: float = 0.01)
     def logits(params: Params, features: Array, avail: Array) -> Array:
         return mask_logits(head.apply({"params": params["head"]}, features), avail)
 
-    return Core(init, lambda: jnp.zeros(width) if recurrent else (), encoded, think, logits)
+    over = (lambda params, memory, x, first: gru_over(params["core"], memory, x, first)) if recurrent else None
+    return Core(init, lambda: jnp.zeros(width) if recurrent else (), encoded, think, logits, over)
 
 
 def named_layers(layers: dict[str, tuple[Any, int]]) -> tuple[Callable[..., Params], Callable[..., Array]]:

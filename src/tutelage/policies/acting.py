@@ -57,7 +57,7 @@ def decided(policy: Policy) -> Policy:
         best = jax.nn.one_hot(out.scores.argmax(-1), out.scores.shape[-1])
         return carry, out._replace(scores=jnp.where(timestep.avail, DOUBT * (best - 1), -1e9))
 
-    return policy._replace(step=step)
+    return policy._replace(step=step, replay=None)
 
 
 def accompanied(acts: Policy, thinks: Policy) -> Policy:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from tutelage.networks.cores import core
+from tutelage.networks.cores import Over, core
 from tutelage.policies.views import View
 from tutelage.types import Carry, Out, Params, Policy, Spec, TimeStep
 
@@ -20,7 +20,8 @@ class Agent(NamedTuple):
 
     Attributes:
         kind, inputs, width, n_actions: which network, D, H and A.
-        init, carry, encode, think, head: as in `networks.cores.Core`.
+        init, carry, encode, think, head, over: as in `networks.cores.Core`; without `over` sequences are read step by
+            step.
         layers: the (kind, inputs, width, outputs) of the networks inside, where it is more than one.
     """
 
@@ -33,6 +34,7 @@ class Agent(NamedTuple):
     encode: Callable[[Params, Float[Array, " D"]], Float[Array, " H"]]
     think: Callable[[Params, Carry, Float[Array, " D"]], tuple[Carry, Float[Array, " H"]]]
     head: Callable[[Params, Float[Array, " H"], Bool[Array, " A"]], Float[Array, " A"]]
+    over: Over | None = None
     layers: tuple[tuple[str, int, int, int], ...] = ()
 
 
@@ -118,4 +120,20 @@ def team(groups: tuple[Group, ...]) -> Policy:
             scores.append(lift(group.agent.head, params[i], h, members(i, timestep.avail)))
         return tuple(memories) if recurrent else (), Out(merge(groups, scores), tuple(features))
 
-    return Policy(init, carry, step, groups)
+    def replay(params: Params, carry: Carry, inputs: TimeStep, first: Array) -> Out:
+        lead = first.shape
+        flat = jax.tree.map(lambda x: x.reshape(lead[0] * lead[1], *x.shape[2:]), inputs)
+        whole = lambda x: x.reshape(*lead, *x.shape[1:])
+        features, scores = [], []
+        for i, group in enumerate(groups):
+            n = len(group.agents)
+            x = lift(group.agent.encode, params[i], members(i, group.view.read(flat)))
+            sequences = x.reshape(lead[0], lead[1] * n, -1)
+            memory = carry[i].reshape(lead[1] * n, -1)
+            h = over[i](params[i], memory, sequences, jnp.repeat(first, n, 1)).reshape(x.shape)
+            features.append(whole(h))
+            scores.append(whole(lift(group.agent.head, params[i], h, members(i, flat.avail))))
+        return Out(merge(groups, scores), tuple(features))
+
+    over = [group.agent.over for group in groups if group.agent.over]
+    return Policy(init, carry, step, groups, replay=replay if len(over) == len(groups) else None)

@@ -41,7 +41,7 @@ def talker(kind: str, inputs: int, width: int, n_actions: int, gain: float, othe
     says, hears = ("linear", width, 2 * KEY + WORDS, 0), ("attention", others, KEY + WORDS, 0)
     layers = ((kind, inputs + WORDS, width, n_actions), says, hears)
     name, thinks = f"{kind} that talks", (mind.carry, mind.encode, mind.think, mind.head)
-    return Agent(name, inputs + WORDS, width, n_actions, init, *thinks, layers)
+    return Agent(name, inputs + WORDS, width, n_actions, init, *thinks, layers=layers)
 
 
 def hearing(seen: View, spec: Spec) -> View:
