@@ -455,6 +455,7 @@ def test_hint_is_told_as_a_ratio_to_every_baseline_and_by_what_it_aims_at():
         for s in row.seeds:
             s["test"] |= {"success_rate": 0.0, "greedy": {"success_rate": 0.0}}
     assert "in evaluations" not in hint_table(rows_of(*rows[:3])), "no success comes at once"
+    assert "best baseline 0.000 (`mappo/x`)" in hint_table(rows_of(rows[0], rows[2], rows[1])), "two seeds say more"
     assert "best baseline 0.500 (`tarmac/x`), aimed at 0.750, HINT 0.525: missed, intervals not apart." in talking
     talks = results("mappo/x/hetgat", [0.52, 0.53], env="marine/x")
     for s in talks.seeds:

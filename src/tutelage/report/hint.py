@@ -60,7 +60,7 @@ def verdict(env: str, hint: RowResults, others: list[RowResults]) -> str:
     Every row counts as it does best: with drawn actions, or with the likeliest ones. The steps are to the best one's
     success in the way of acting that all were evaluated with while they learned.
     """
-    best = max(others, key=lambda row: at_its_best(row).mean())
+    best = max(others, key=lambda row: (at_its_best(row).mean(), len(row.seeds)))  # of equals the surest
     theirs, ours = at_its_best(best), at_its_best(hint)
     b, mean = float(theirs.mean()), float(ours.mean())
     aim, sure = target(b), ", one seed" if len(ours) == 1 else ""
