@@ -149,7 +149,7 @@ def to_decision(
 
 def executor_loss(parts: Parts, params: Params, part: Lesson) -> tuple[Array, Metrics]:
     """Clipped surrogate of every agent's acts, given its goal, less an entropy bonus."""
-    logits = jax.lax.map(lambda x: execute(parts.tree, params, *x), (part.seen, part.goal, part.avail))
+    logits = execute(parts.tree, params, part.seen, part.goal, part.avail)
     log_prob = log_prob_of(logits, part.action)
     loss = clipped_surrogate(log_prob, part.old, part.advantage, part.counts, parts.config.clip, part.weight)
     spread = entropy(logits, part.counts)
@@ -180,7 +180,7 @@ def coordinator_loss(parts: Parts, params: Params, part: Lesson) -> tuple[Array,
 
 def values_loss(parts: Parts, params: Params, returns: Normaliser, part: Lesson) -> tuple[Array, Metrics]:
     """Squared errors of the values per agent and of the team's value, this in units of its deviation."""
-    each = jax.lax.map(lambda x: parts.tree.value.apply(params["each"], *x), (part.state, part.seen, part.goal))
+    each = parts.tree.value.apply(params["each"], part.state, part.seen, part.goal)
     of_each = 0.5 * masked_mean(jnp.square(each - part.each).sum(-1), part.valid[..., None])
     error = (team_value(parts, params["team"], returns, part.state) - part.team) / returns.deviation
     of_team = 0.5 * masked_mean(jnp.square(error), part.valid)

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 
 from tutelage.types import Params
 
-Left = tuple[Any, ...]
+Residuals = tuple[Any, ...]
 """What the way there leaves for the way back."""
 
 
@@ -29,10 +29,10 @@ def gru_over(
         memory: entering step 0.
         first: steps before which memory is reset, to zeros.
     """
-    side_by_side = lambda part, gates: jnp.concatenate([params[gate][part] for gate in gates], -1)
-    told = x @ side_by_side("kernel", ("ir", "iz", "in")) + side_by_side("bias", ("ir", "iz", "in"))
+    beside = lambda part, gates: jnp.concatenate([params[gate][part] for gate in gates], -1)
+    inputs = x @ beside("kernel", ("ir", "iz", "in")) + beside("bias", ("ir", "iz", "in"))
     keep = 1.0 - first[..., None].astype(x.dtype)
-    return recur(side_by_side("kernel", ("hr", "hz", "hn")), params["hn"]["bias"], memory, told, keep)
+    return recur(beside("kernel", ("hr", "hz", "hn")), params["hn"]["bias"], memory, inputs, keep)
 
 
 @jax.custom_vjp
@@ -40,57 +40,57 @@ def recur(
     kernel: Float[Array, "H 3H"],
     bias: Float[Array, " H"],
     memory: Float[Array, "R H"],
-    told: Float[Array, "T R 3H"],
+    inputs: Float[Array, "T R 3H"],
     keep: Float[Array, "T R 1"],
 ) -> Float[Array, "T R H"]:
-    """`r, z = sigmoid(told + m W)`, `n = tanh(told + r (m W + b))`, `h = n + z (m - n)`, m = keep times the last h.
+    """`r, z = sigmoid(x + m W)`, `n = tanh(x + r (m W + b))`, `h = n + z (m - n)`, m = keep times the h before.
 
     Args:
         kernel, bias: W of r, z and n side by side, and b of n.
-        told: what the inputs send to the gates.
+        inputs: x, what reaches the three gates from outside.
     """
-    return there(kernel, bias, memory, told, keep)[0]
+    return forward(kernel, bias, memory, inputs, keep)[0]
 
 
-def there(kernel: Array, bias: Array, memory: Array, told: Array, keep: Array) -> tuple[Array, Left]:
+def forward(kernel: Array, bias: Array, memory: Array, inputs: Array, keep: Array) -> tuple[Array, Residuals]:
     width = len(bias)
 
     def body(h: Array, step: tuple[Array, Array]) -> tuple[Array, tuple[Array, ...]]:
-        told, keep = step
+        x, keep = step
         m = h * keep
-        back = m @ kernel
-        rz = jax.nn.sigmoid(told[:, : 2 * width] + back[:, : 2 * width])
-        candidate = back[:, 2 * width :] + bias
-        n = jnp.tanh(told[:, 2 * width :] + rz[:, :width] * candidate)
+        recurrent = m @ kernel
+        rz = jax.nn.sigmoid(x[:, : 2 * width] + recurrent[:, : 2 * width])
+        candidate = recurrent[:, 2 * width :] + bias
+        n = jnp.tanh(x[:, 2 * width :] + rz[:, :width] * candidate)
         h = n + rz[:, width:] * (m - n)
         return h, (h, rz, n, candidate)
 
-    hs, *gates = jax.lax.scan(body, memory, (told, keep))[1]
+    hs, *gates = jax.lax.scan(body, memory, (inputs, keep))[1]
     return hs, (kernel, memory, hs, *gates, keep)
 
 
-def back(left: Left, wanted: Float[Array, "T R H"]) -> tuple[Array | None, ...]:
-    """Gradients of `recur`'s arguments, from that of what it returned."""
-    kernel, memory, hs, rz, n, candidate, keep = left
+def backward(residuals: Residuals, d_hs: Float[Array, "T R H"]) -> tuple[Array | None, ...]:
+    """Gradients of `recur`'s arguments; `d_`: of the loss with respect to."""
+    kernel, memory, hs, rz, n, candidate, keep = residuals
     width, over = hs.shape[-1], kernel.T
     ms = jnp.concatenate([memory[None], hs[:-1]]) * keep
 
-    def body(after: Array, step: tuple[Array, ...]) -> tuple[Array, Array]:
-        wanted, m, rz, n, candidate, keep = step
+    def body(d_later: Array, step: tuple[Array, ...]) -> tuple[Array, Array]:
+        d_here, m, rz, n, candidate, keep = step
         r, z = rz[:, :width], rz[:, width:]
-        h = after + wanted
-        to_n = h * (1 - z) * (1 - n * n)
-        to_gates = jnp.concatenate([to_n * candidate * r * (1 - r), h * (m - n) * z * (1 - z), to_n], -1)
-        before = h * z + to_gates[:, : 2 * width] @ over[: 2 * width] + (to_n * r) @ over[2 * width :]
-        return before * keep, to_gates
+        d_h = d_later + d_here
+        d_n = d_h * (1 - z) * (1 - n * n)
+        d_inputs = jnp.concatenate([d_n * candidate * r * (1 - r), d_h * (m - n) * z * (1 - z), d_n], -1)
+        d_m = d_h * z + d_inputs[:, : 2 * width] @ over[: 2 * width] + (d_n * r) @ over[2 * width :]
+        return d_m * keep, d_inputs
 
-    to_memory, to_gates = jax.lax.scan(body, jnp.zeros_like(memory), (wanted, ms, rz, n, candidate, keep), reverse=True)
+    steps = (d_hs, ms, rz, n, candidate, keep)
+    d_memory, d_inputs = jax.lax.scan(body, jnp.zeros_like(memory), steps, reverse=True)
     flat = lambda x: x.reshape(-1, x.shape[-1])
     # What memory sends to n passes through r, what the inputs send does not.
-    to_n = flat(to_gates[..., 2 * width :] * rz[..., :width])
+    d_rz, d_n = flat(d_inputs[..., : 2 * width]), flat(d_inputs[..., 2 * width :] * rz[..., :width])
     entering = flat(ms).T
-    to_kernel = jnp.concatenate([entering @ flat(to_gates[..., : 2 * width]), entering @ to_n], -1)
-    return to_kernel, to_n.sum(0), to_memory, to_gates, None
+    return jnp.concatenate([entering @ d_rz, entering @ d_n], -1), d_n.sum(0), d_memory, d_inputs, None
 
 
-recur.defvjp(there, back)
+recur.defvjp(forward, backward)

@@ -120,20 +120,19 @@ def team(groups: tuple[Group, ...]) -> Policy:
             scores.append(lift(group.agent.head, params[i], h, members(i, timestep.avail)))
         return tuple(memories) if recurrent else (), Out(merge(groups, scores), tuple(features))
 
-    def replay(params: Params, carry: Carry, inputs: TimeStep, first: Array) -> Out:
-        lead = first.shape
-        flat = jax.tree.map(lambda x: x.reshape(lead[0] * lead[1], *x.shape[2:]), inputs)
-        whole = lambda x: x.reshape(*lead, *x.shape[1:])
+    over = [group.agent.over for group in groups if group.agent.over]
+
+    def replay(params: Params, carry: Carry, inputs: TimeStep, first: Bool[Array, "T B"]) -> Out:
+        t, b = first.shape
+        flat = jax.tree.map(lambda x: x.reshape(t * b, *x.shape[2:]), inputs)
         features, scores = [], []
         for i, group in enumerate(groups):
             n = len(group.agents)
-            x = lift(group.agent.encode, params[i], members(i, group.view.read(flat)))
-            sequences = x.reshape(lead[0], lead[1] * n, -1)
-            memory = carry[i].reshape(lead[1] * n, -1)
-            h = over[i](params[i], memory, sequences, jnp.repeat(first, n, 1)).reshape(x.shape)
-            features.append(whole(h))
-            scores.append(whole(lift(group.agent.head, params[i], h, members(i, flat.avail))))
+            rows = lift(group.agent.encode, params[i], members(i, group.view.read(flat)))
+            memory = carry[i].reshape(b * n, -1)
+            h = over[i](params[i], memory, rows.reshape(t, b * n, -1), jnp.repeat(first, n, 1)).reshape(rows.shape)
+            features.append(h.reshape(t, b, n, -1))
+            scores.append(lift(group.agent.head, params[i], h, members(i, flat.avail)).reshape(t, b, n, -1))
         return Out(merge(groups, scores), tuple(features))
 
-    over = [group.agent.over for group in groups if group.agent.over]
     return Policy(init, carry, step, groups, replay=replay if len(over) == len(groups) else None)
