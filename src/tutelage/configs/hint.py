@@ -28,7 +28,7 @@ class HintConfig(TeamSettings):
     pair_width: int = 32
     """Width of the coordinator."""
     flat: bool = False
-    """No coordinator: nobody ever has a goal."""
+    """No coordinator: nobody ever has a goal, nothing is pre-trained, and what is set for goals does nothing."""
     every: int = 5
     """Steps that goals are held."""
     spread: float = 1.0
