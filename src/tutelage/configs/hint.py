@@ -28,9 +28,9 @@ class HintConfig(TeamSettings):
     pair_width: int = 32
     """Width of the coordinator."""
     flat: bool = False
-    """No coordinator: nobody ever has a goal, nothing is pre-trained, and what is set for goals does nothing."""
+    """No coordinator: nobody ever has a goal, nothing is pre-trained, and what is set for goals alone does nothing."""
     every: int = 5
-    """Steps that goals are held."""
+    """Steps that goals are held, and between the states from which both play on (filter_student = fork)."""
     spread: float = 1.0
     """What a goal's logit loses for every agent that has it already."""
     pretrain: int = 200_000
