@@ -67,6 +67,44 @@ WRONG = {
 }
 
 
+def facts(**changes):
+    """The line that changes facts of the spec."""
+    return f"self.spec = replace(self.spec, {', '.join(f'{k}={v!r}' for k, v in changes.items())})".replace(
+        "inf", "1e999"
+    )
+
+
+COUNT = "a whole number from 1 to 2147483647"
+WRONG |= {
+    "no steps": (facts(max_steps=0), f"spec.max_steps is 0, must be {COUNT}"),
+    "negative": (facts(max_steps=-3), f"spec.max_steps is -3, must be {COUNT}"),
+    "no end": (facts(max_steps=2**31), f"spec.max_steps is 2147483648, must be {COUNT}"),
+    "half a step": (facts(max_steps=7.5), f"spec.max_steps is 7.5, must be {COUNT}"),
+    "nobody": (facts(n_agents=0), f"spec.n_agents is 0, must be {COUNT}"),
+    "types": (facts(agent_types=("a",)), r"spec.agent_types is \('a',\), must be n_agents = 2 names"),
+    "counts": (
+        facts(action_counts=(3, 4)),
+        r"spec.action_counts is \(3, 4\), must be n_agents = 2 whole numbers from 1 t",
+    ),
+    "few counts": (
+        facts(action_counts=(3,)),
+        r"spec.action_counts is \(3,\), must be n_agents = 2 whole numbers from 1 t",
+    ),
+    "widths": (
+        facts(obs_widths=(3, 0)),
+        r"spec.obs_widths is \(3, 0\), must be n_agents = 2 whole numbers from 1 to 3",
+    ),
+    "limit": (facts(time_limit="never"), "spec.time_limit is 'never', must be 'terminal' or 'truncation'"),
+    "scale": (facts(reward_scale=float("1e999")), "spec.reward_scale is inf, must be greater than 0"),
+    "layout": (facts(layout=((0, 1, 9),)), r"spec.layout has \(0, 1, 9\), must be a Block within obs_width = 3"),
+    "no pair": ("self.reset = lambda key: jnp.zeros(2)", r"reset gives \(.*\), must be \(state, tutelage.TimeStep\)"),
+    "complex": (
+        "self.reset = lambda key: (lambda s, t: (s, t._replace(reward=t.reward * 1j)))(*Aims.reset(self, key))",
+        r"reward of reset is complex64 \(\), must be float \(\)",
+    ),
+}
+
+
 @pytest.mark.parametrize("fault", WRONG)
 def test_what_does_not_keep_to_the_spec_is_refused(own, fault):
     does, says = WRONG[fault]
@@ -88,3 +126,55 @@ class Wrong(Aims):
 """)
     with pytest.raises(BadInput, match=f"wrong:Wrong: {says}"):
         make("wrong:Wrong")
+
+
+KINDS = """
+import jax.numpy as jnp
+from lights import Lights
+
+
+class Kinds(Lights):
+    def reset(self, key):
+        return self.told(*super().reset(key))
+
+    def step(self, key, state, action):
+        return self.told(*super().step(key, state, action))
+
+    def told(self, state, ts):
+        small = dict(obs=(255 * ts.obs).astype(jnp.uint8), state=ts.state.astype(jnp.float16))
+        bits = dict(avail=ts.avail.astype(jnp.int8), last=ts.last.astype(jnp.int32), action=ts.action.astype(jnp.int8))
+        return state, ts._replace(**small, **bits, reward=(10 * ts.reward).astype(jnp.int32))
+
+    def sense(self, state):
+        return super().sense(state)._replace(alive=jnp.array([True, False]))
+
+
+class Dead(Kinds):
+    def sense(self, state):
+        sensed = super().sense(state)
+        return sensed._replace(obs=sensed.obs.at[1].set(jnp.nan), alive=jnp.array([True, False]))
+
+    def told(self, state, ts):
+        return state, ts._replace(**self.sense(state)._asdict())
+"""
+
+
+def test_numbers_of_other_kinds_are_read_as_the_kinds_that_learners_take(own):
+    (own / "wrong.py").write_text(KINDS)
+    _, timestep = make("wrong:Kinds").reset(jax.random.key(0))
+    kinds = {name: x.dtype.name for name, x in timestep._asdict().items() if hasattr(x, "dtype")}
+    floats, bools = (
+        dict.fromkeys(("obs", "state", "reward", "discount"), "float32"),
+        ("avail", "alive", "first", "last"),
+    )
+    assert kinds == floats | dict.fromkeys((*bools, "success"), "bool") | {"action": "int32"}
+    assert timestep.obs.max() == 255 and bool(timestep.avail.all())
+
+
+def test_what_a_dead_agent_senses_is_zero_wherever_it_is_read(own):
+    (own / "wrong.py").write_text(KINDS)
+    env = make("wrong:Dead")
+    state, timestep = env.reset(jax.random.key(0))
+    after = env.step(jax.random.key(1), state, timestep.action)[1]
+    for told in (timestep, after, env.sense(state)):
+        assert told.obs[1].tolist() == [0.0, 0.0, 0.0] and told.obs[0].sum() == 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from tutelage.configs.checks import build
-from tutelage.errors import BadInput, unknown
+from tutelage.errors import BadInput, unknown, users
 
 
 @dataclass(frozen=True)
@@ -283,15 +283,18 @@ def resolve(dotted: str) -> Any:
     """Import `module:name`.
 
     Raises:
-        BadInput: no such module, or no such name in it.
+        BadInput: no such module, no such name in it, or the module raises.
     """
     module_name, _, name = dotted.partition(":")
     if not (module_name and name):
         raise BadInput(f"{dotted!r}: must be module:name")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise BadInput(f"cannot import {module_name!r} of {dotted!r}: {error}") from error
+    with users(f"{dotted}: importing {module_name}"):
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if not f"{module_name}.".startswith(f"{error.name}."):  # what it imports is missing, not itself
+                raise
+            raise BadInput(f"cannot import {module_name!r} of {dotted!r}: {error}") from error
     if not hasattr(module, name):
         raise BadInput(f"{module_name!r} has no {name!r}; it has: {', '.join(n for n in dir(module) if n[0] != '_')}")
     return getattr(module, name)

@@ -83,6 +83,8 @@ def guarded(argv: list[str]) -> int:
 
 def say(error: Exception, code: int) -> int:
     print(f"tutelage: {error}", file=sys.stderr)
+    if isinstance(error, BadInput) and error.frames:
+        print(error.frames, file=sys.stderr)
     return code
 
 

@@ -5,19 +5,27 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from tutelage.envs.own import check_own
-from tutelage.errors import BadInput
+from tutelage.envs.own import Own, check_own
+from tutelage.errors import BadInput, users
 from tutelage.registry import environment_options, environment_row, resolve
 from tutelage.types import Environment
 
 
 def called(env_id: str, factory: Any, options: dict[str, Any]) -> Environment:
-    """What a user's own factory gives; raises BadInput where it is none, or takes no such options."""
+    """What a user's own factory gives, as the package reads it.
+
+    Raises:
+        BadInput: it is no factory, takes no such options, raises, or gives something that does not keep to its `spec`.
+    """
     try:
         inspect.signature(factory).bind(**options)
     except (TypeError, ValueError) as error:
         raise BadInput(f"{env_id}: {error}") from None
-    return factory(**options)
+    with users(f"{env_id}: making it"):
+        made = factory(**options)
+    env = Own(env_id, made)
+    check_own(env)
+    return env
 
 
 def make(env_id: str, **options: Any) -> Environment:
@@ -29,12 +37,10 @@ def make(env_id: str, **options: Any) -> Environment:
         **options: the environment's options, e.g. `max_steps=60`.
 
     Raises:
-        BadInput: unknown id or option, or an environment of your own that does not keep to its `spec`.
+        BadInput: unknown id or option, or an environment of your own that does not keep to its `spec` or raises.
     """
     row = environment_row(env_id)
     factory = resolve(row.factory)
     if row.factory == env_id:
-        env = called(env_id, factory, options)
-        check_own(env_id, env)
-        return env
+        return called(env_id, factory, options)
     return factory(env_id.partition("/")[2], environment_options(env_id, **options))

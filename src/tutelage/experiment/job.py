@@ -31,8 +31,9 @@ from tutelage.experiment.run import (
 )
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.together import evaluate_together, fit_together
+from tutelage.experiment.yours import make_method
 from tutelage.policies.acting import RULES
-from tutelage.registry import method_config, method_row, resolve
+from tutelage.registry import method_config, method_row
 from tutelage.types import Environment, Frozen, Method
 
 
@@ -61,7 +62,7 @@ class Job:
     def made(self, teacher: Frozen | None, display: Display) -> tuple[Environment, Method, FitConfig]:
         """What is to be trained; its notes are told."""
         env = make(self.env, **self.env_options)
-        method = resolve(method_row(self.method).factory)(env, self.method_config(), teacher)
+        method = make_method(self.method, env, self.method_config(), teacher)
         for note in method.notes:
             display.say(note)
         return env, method, FitConfig(**self.fit)

@@ -25,8 +25,9 @@ import jax
 from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.envs.build import make
-from tutelage.errors import BadInput, Fault
+from tutelage.errors import BadInput, Fault, users
 from tutelage.experiment.files import load_tree, read_json, save_tree
+from tutelage.experiment.yours import make_method
 from tutelage.policies.acting import greedy
 from tutelage.registry import ENVIRONMENTS, method_config, method_row, resolve
 from tutelage.types import Carry, Environment, Frozen, Method, Params, Policy, TimeStep
@@ -80,7 +81,7 @@ def rebuild(record: Record, teacher: Frozen | None) -> tuple[Environment, Method
             "dynamics have changed, train it again"
         )
     config = method_config(record["method"], **record["config"])
-    return env, resolve(method_row(record["method"]).factory)(env, config, teacher)
+    return env, make_method(record["method"], env, config, teacher)
 
 
 def teaching(roles: Mapping[str, T], distilled: bool) -> dict[str, T]:
@@ -123,15 +124,17 @@ def callable_teacher(name: str, env: Environment) -> Frozen:
     """
     from tutelage.envs.parts import controller
 
-    factory = resolve(name)
+    factory, told = resolve(name), f"teacher {name!r}"
     if not callable(factory):
-        raise BadInput(f"teacher {name!r}: must be a function of an environment, not a {type(factory).__name__}")
-    made = factory(env)
+        raise BadInput(f"{told}: must be a function of an environment, not a {type(factory).__name__}")
+    with users(f"{told}: making it"):
+        made = factory(env)
     if isinstance(made, Frozen):
         return made
     if not callable(made):
-        raise BadInput(f"teacher {name!r}: must return a Frozen or a function of a timestep, not {type(made).__name__}")
-    policy = controller(lambda carry, timestep, key: (carry, made(timestep)))
+        raise BadInput(f"{told}: must return a Frozen or a function of a timestep, not {type(made).__name__}")
+    acts = users(told)(made)
+    policy = controller(lambda carry, timestep, key: (carry, acts(timestep)))
     return Frozen({"teacher": policy}, {"teacher": ()}, frozenset(), {})
 
 

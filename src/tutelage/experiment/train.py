@@ -17,7 +17,8 @@ from tutelage.experiment.job import Job, begin_run, begin_together, resume_run
 from tutelage.experiment.run import LoadedRun, load, provided, seeds_of
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.teacher import find_teacher, run_of_seed
-from tutelage.registry import check_teacher, method_config, method_row, options_kept, resolve
+from tutelage.experiment.yours import make_method
+from tutelage.registry import check_teacher, method_config, method_row, options_kept
 from tutelage.types import Frozen
 
 
@@ -88,10 +89,10 @@ def check(job: Job) -> None:
         frozen, _ = find_teacher(job.teacher, job.env, env, job.env_options, job.seed)
     elif row.teacher is not None:
         teacher = job.teacher_job(job.seed)
-        draft = resolve(method_row(teacher.method).factory)(env, teacher.method_config(), None)
+        draft = make_method(teacher.method, env, teacher.method_config(), None)
         params = {role: jax.eval_shape(p.init, jax.random.key(0)) for role, p in draft.roles.items()}
         frozen = Frozen(draft.roles, params, provided(teacher.method, draft.roles), {})
-    jax.eval_shape(resolve(row.factory)(env, job.method_config(), frozen).init, jax.random.key(0))
+    jax.eval_shape(make_method(job.method, env, job.method_config(), frozen).init, jax.random.key(0))
 
 
 def train(
