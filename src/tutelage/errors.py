@@ -45,6 +45,7 @@ def unknown(kind: str, value: str, allowed: Iterable[str]) -> BadInput:
         allowed: all valid names.
     """
     names = sorted(allowed)
+    value = value if len(value) <= 100 else f"{value[:97]}..."
     if not names:
         return BadInput(f"unknown {kind} {value!r}; there are none")
     near = difflib.get_close_matches(value, names, n=3, cutoff=0.4)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import MISSING, field, fields
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, field, fields, is_dataclass
 from functools import cache
 from inspect import formatannotation
 from math import isfinite
@@ -39,6 +40,10 @@ def choices(hint: Any) -> tuple[Any, ...]:
     return next((get_args(part) for part in (hint, *get_args(hint)) if get_origin(part) is Literal), ())
 
 
+LARGEST = 2**63 - 1
+"""A number beyond it fits into no array."""
+
+
 def check_fields(config: Any) -> None:
     """Refuse values outside the Literal of their field (also those that came from a file or from Python), and numbers
     that are none or have no end."""
@@ -46,6 +51,8 @@ def check_fields(config: Any) -> None:
         value, allowed = getattr(config, name), choices(hint)
         if isinstance(value, float) and not isfinite(value):
             raise BadInput(f"{name} = {value!r}: must be finite")
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise BadInput(f"{name} = {short(value)}: must be between -{LARGEST} and {LARGEST}")
         unset = value is None and type(None) in get_args(hint)
         if allowed and value not in allowed and not unset:
             raise unknown(name, str(value), allowed)
@@ -54,33 +61,64 @@ def check_fields(config: Any) -> None:
 Config = TypeVar("Config")
 
 
-def build(cls: type[Config], values: dict[str, Any], kind: str, also: Iterable[str] = ()) -> Config:
+def build(cls: type[Config], values: dict[str, Any], kind: str, also: Iterable[str] = (), inside: str = "") -> Config:
     """The config that `values` describe, for those that no parser has seen: from a file or from Python.
 
     Args:
-        cls: a frozen dataclass; what it checks itself, such as its choices, comes after what is checked here.
+        cls: a frozen dataclass; what it checks itself, such as its choices, comes after what is checked here. Where a
+            field is a dataclass too, a dict becomes one in the same way.
         values: its fields by name; the others take their defaults.
         kind: what a field is called, e.g. `"field of mappo"`.
         also: names that are allowed where `values` come from and were taken out before.
+        inside: what comes before a field's name in messages, e.g. `"teacher."`.
 
     Raises:
         BadInput: an unknown field, one without a default left out, or a value of another type.
     """
-    from typeguard import TypeCheckError, check_type  # not above: listing what there is need not wait for it
-
-    types = field_types(cls)  # type: ignore[arg-type]
+    types, made = field_types(cls), {}  # type: ignore[arg-type]
     for name, value in values.items():
         if name not in types:
             raise unknown(kind, name, {*types, *also}) if types else BadInput(f"unknown {kind} {name!r}; it has none")
-        if not choices(types[name]):  # check_fields names the nearest one
-            try:
-                check_type(value, types[name])
-            except TypeCheckError:
-                raise BadInput(f"{name} = {value!r}: must be {formatannotation(types[name])}") from None
+        inner = next((part for part in (types[name], *get_args(types[name])) if is_dataclass(part)), None)
+        if inner is not None and isinstance(value, dict):
+            deeper = f"{inside}{name}."
+            made[name] = build(inner, value, f"field of {deeper[:-1]}", inside=deeper)  # type: ignore[arg-type]
+        else:
+            made[name] = checked(inside + name, value, types[name])
     for f in fields(cls):  # type: ignore[arg-type]
         if f.default is MISSING and f.default_factory is MISSING and f.name not in values:
             raise BadInput(f"{kind}: {f.name} is missing")
-    return cls(**values)
+    try:
+        return cls(**made)
+    except BadInput as error:
+        raise BadInput(f"{inside}{error}") from None
+
+
+def checked(name: str, value: Any, hint: Any) -> Any:
+    """A value of a field of that type, lists for tuples as a tuple; raises BadInput for one of another type."""
+    from typeguard import TypeCheckError, check_type  # not above: listing what there is need not wait for it
+
+    if choices(hint):  # check_fields names the nearest one
+        return value
+    try:
+        pairs = tuple in map(get_origin, (hint, *get_args(hint)))
+        value = tuple(value) if pairs and isinstance(value, list) else value
+        if isinstance(value, bool) and bool not in (hint, *get_args(hint)) and hint is not Any:
+            raise TypeCheckError("True is no number here")
+        return check_type(value, hint)
+    except TypeCheckError:
+        raise BadInput(f"{name} = {short(value)}: must be {spoken(hint)}") from None
+
+
+def spoken(hint: Any) -> str:
+    """A type in a message, without the modules that its names come from."""
+    return re.sub(r"(?:\w+\.)+(?=\w)", "", formatannotation(hint))
+
+
+def short(value: Any, told_by: Callable[[Any], str] = repr) -> str:
+    """A value in a message, however long it is."""
+    told = told_by(value)
+    return told if len(told) <= 100 else f"{told[:97]}..."
 
 
 def silent(config: Any) -> None:

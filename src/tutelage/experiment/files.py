@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from tutelage.configs.checks import short
 from tutelage.errors import Fault, NotWritten
 
 
@@ -43,33 +46,95 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
 
 
-def _read(path: Path, parse: Callable[[bytes], Any]) -> Any:
+LARGEST_JSON, LARGEST_LINES = 2**24, 2**28
+"""Bytes beyond which a file is not one of ours: most have a few thousand."""
+DEEPEST = 100
+"""Levels of nested JSON; a teacher's teacher's record has ten."""
+
+
+def plain(path: Path) -> int:
+    """The size of a file, which a pipe, a directory or a link that leads out of its directory is not.
+
+    Raises:
+        Fault: not a file, or missing.
+    """
     try:
-        return parse(path.read_bytes())
+        about = path.stat()
+        out = path.is_symlink() and not path.resolve().is_relative_to(path.parent.resolve())
     except FileNotFoundError:
         raise Fault(f"{path} is missing") from None
+    except OSError as error:
+        raise Fault(f"cannot read {path}: {error.strerror or error}") from error
+    except RuntimeError:  # how older versions of Python call a link to itself
+        raise Fault(f"cannot read {path}: it is a link to itself") from None
+    if out:
+        raise Fault(f"{path} is a link that leads out of its directory; copy what it points to in its place")
+    if not stat.S_ISREG(about.st_mode):
+        kind = "a directory" if stat.S_ISDIR(about.st_mode) else "a pipe or device"
+        raise Fault(f"cannot read {path}: it is {kind}, must be a file")
+    return about.st_size
+
+
+def _read(path: Path, parse: Callable[[bytes], Any], most: int) -> Any:
+    size = plain(path)
+    if size > most:
+        raise Fault(f"{path} is damaged: it has {size:,} bytes, more than the {most:,} that are read")
+    try:
+        return parse(path.read_bytes())
     except OSError as error:
         raise Fault(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise Fault(f"{path} is damaged: {error}") from None
 
 
+def parsed(content: bytes | str) -> Any:
+    """JSON as we write it: numbers with an end, no field twice, not nested without end; raises ValueError."""
+    try:
+        value = json.loads(content, parse_constant=_number, parse_float=_number, object_pairs_hook=_once)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [x for part in level if isinstance(part, dict | list) for x in _children(part)]
+        if not level:
+            return value
+    raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+
+
+def _children(part: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return part.values() if isinstance(part, dict) else part
+
+
+def _number(told: str) -> float:
+    if not math.isfinite(float(told)):
+        raise ValueError(f"{told[:30]} is no number that is allowed, it must be finite")
+    return float(told)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it has a field twice: {next(name for name in names if names.count(name) > 1)!r}")
+    return found
+
+
 def read_json(path: Path) -> Any:
     """Read JSON.
 
     Raises:
-        Fault: missing or damaged.
+        Fault: missing, damaged, or not a file of ours: a pipe, far too large, a link out of its directory.
     """
-    return _read(path, json.loads)
+    return _read(path, parsed, LARGEST_JSON)
 
 
 def read_lines(path: Path) -> list[Any]:
     """Read a file of one JSON value per line.
 
     Raises:
-        Fault: missing or damaged.
+        Fault: as `read_json`.
     """
-    return _read(path, lambda content: [json.loads(line) for line in content.splitlines()])
+    return _read(path, lambda content: [parsed(line) for line in content.splitlines()], LARGEST_LINES)
 
 
 def _is_key(x: Any) -> bool:
@@ -89,42 +154,82 @@ def save_tree(path: Path, tree: Any, meta: dict[str, Any] | None = None) -> None
     write_bytes(path, save(arrays, {"meta": json.dumps(meta or {})}))
 
 
-def load_tree(path: Path, template: Any) -> tuple[Any, dict[str, Any]]:
+def everything(name: str) -> bool:
+    """Of parameters, all is learned."""
+    return True
+
+
+def load_tree(
+    path: Path, template: Any, learned: Callable[[str], bool] = everything, whole: bool = True
+) -> tuple[Any, dict[str, Any]]:
     """Load a pytree saved by `save_tree`.
 
     Args:
         template: a pytree of the same structure; leaves need `shape` and `dtype` only.
+        learned: which leaves, by name, are weights or made of them, and so must be numbers of a sane size.
+        whole: whether the file may hold nothing else.
 
     Returns:
         The tree and its meta.
 
     Raises:
-        Fault: missing, damaged, or of another structure.
+        Fault: missing, damaged, of another structure, or not finite.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            names = set(file.keys())
-            meta = json.loads((file.metadata() or {}).get("meta", "{}"))
-            leaves = []
-            for name, like in _named(template):
-                if name not in names:
-                    raise Fault(f"{path} does not fit: it has no {name}")
-                x = file.get_tensor(name)
-                if _is_key(like):
-                    leaves.append(jax.random.wrap_key_data(x))
-                    continue
-                if x.shape != like.shape or x.dtype != like.dtype:
-                    raise Fault(f"{path} does not fit: {name} is {x.dtype}{x.shape}, expected {like.dtype}{like.shape}")
-                leaves.append(jnp.asarray(x))
-    except FileNotFoundError:
-        raise Fault(f"{path} is missing") from None
-    except (SafetensorError, ValueError) as error:
-        raise Fault(f"{path} is damaged: {error}") from None
-    except OSError as error:
-        raise Fault(f"cannot read {path}: {error.strerror or error}") from error
+    with _opened(path) as file:
+        names, meta = set(file.keys()), _meta(file)
+        leaves = []
+        for name, like in _named(template):
+            if name not in names:
+                raise Fault(f"{path} does not fit: it has no {name}")
+            leaves.append(_leaf(path, file, name, like, learned(name)))
+        if whole and (more := sorted(names - {name for name, _ in _named(template)})):
+            raise Fault(f"{path} does not fit: it has {short(more[0])}, which nothing here is called")
     return jax.tree.unflatten(jax.tree.structure(template), leaves), meta
 
 
 def read_meta(path: Path) -> dict[str, Any]:
     """Only the meta of a saved tree (see `load_tree`)."""
-    return load_tree(path, ())[1]
+    with _opened(path) as file:
+        return _meta(file)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    plain(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            yield file
+    except (SafetensorError, ValueError) as error:
+        raise Fault(f"{path} is damaged: {short(error, str)}") from None
+    except OSError as error:
+        raise Fault(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _meta(file: Any) -> dict[str, Any]:
+    header = file.metadata() or {}
+    meta = parsed(header.get("meta", "null"))
+    if header.keys() != {"meta"} or not isinstance(meta, dict):
+        raise ValueError("its header is not one of ours")
+    return meta
+
+
+LARGEST_WEIGHT = 1e20
+"""Far beyond what is learned, and far below what a flipped bit of an exponent makes of most weights."""
+
+
+def _leaf(path: Path, file: Any, name: str, like: Any, learned: bool) -> Any:
+    """One array of an open file, of the shape and type of `like`."""
+    data = jax.eval_shape(jax.random.key_data, like) if _is_key(like) else like
+    shape = tuple(file.get_slice(name).get_shape())  # before anything is read
+    if shape == data.shape:
+        x = file.get_tensor(name)
+    if shape != data.shape or x.dtype != data.dtype:
+        kind = x.dtype if shape == data.shape else ""
+        raise Fault(f"{path} does not fit: {name} is {kind}{shape}, expected {data.dtype}{data.shape}")
+    if learned and x.dtype.kind == "f" and not (sane := np.abs(x) < LARGEST_WEIGHT).all():  # nan is below nothing
+        at = tuple(int(i) for i in np.argwhere(~sane)[0])
+        raise Fault(
+            f"{path}: {name} holds {x[at]}" + (f" at {list(at)}" if at else "") + ", must be a number of magnitude "
+            f"below {LARGEST_WEIGHT:g}; the file is damaged, or what was learned came to no end"
+        )
+    return jax.random.wrap_key_data(x) if _is_key(like) else jnp.asarray(x)

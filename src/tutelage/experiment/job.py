@@ -11,16 +11,17 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from tutelage.configs.checks import check_positive, check_seeds
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
-from tutelage.errors import Interrupted
+from tutelage.errors import Fault, Interrupted
 from tutelage.experiment.claims import alone
 from tutelage.experiment.evaluate import Evaluation, evaluate
 from tutelage.experiment.files import write_json
 from tutelage.experiment.fit import Result, fit
 from tutelage.experiment.recorder import RunRecorder, load_status
+from tutelage.experiment.records import Asked, Record, check_settings, read_kept
 from tutelage.experiment.run import (
-    Record,
     abstract_teacher,
     load_role,
     make_record,
@@ -52,6 +53,10 @@ class Job:
     teacher_config: dict[str, Any]
     together: bool = False
 
+    def __post_init__(self) -> None:
+        check_positive(self, "seeds")
+        check_seeds(self.seed, self.seeds)
+
     def method_config(self) -> Any:
         return method_config(self.method, **self.config)
 
@@ -72,6 +77,19 @@ class Job:
         name = method_row(self.method).teacher
         assert name is not None
         return replace(self, method=name, config=self.teacher_config, seed=seed, seeds=1, teacher=None)
+
+
+def read_job(file: Path, cls: type[Job] = Job) -> Job:
+    """A job that was kept; raises Fault where the file is damaged."""
+    content = read_kept(file, cls)
+    job = cls(**content)
+    check_settings(file, [Asked("", job.method, job.config, job.env, job.env_options, job.fit)])
+    usual = method_row(job.method).teacher
+    if job.teacher_config and usual is None:
+        raise Fault(f"{file} is damaged: teacher_config is there, and {job.method} takes no teacher")
+    if usual is not None:
+        check_settings(file, [Asked("teacher_config: ", usual, job.teacher_config, job.env, job.env_options, job.fit)])
+    return job
 
 
 @contextmanager

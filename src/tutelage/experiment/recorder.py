@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tutelage.configs.checks import build
 from tutelage.configs.experiment import FitConfig
+from tutelage.errors import BadInput, Fault
 from tutelage.experiment.files import load_tree, read_meta, save_tree
 from tutelage.experiment.fit import Best, Status
+from tutelage.experiment.records import Mark, damage
 from tutelage.experiment.sinks import Display, JsonLines, Sink, TensorBoard
 from tutelage.experiment.stage_loop import Loop, StageLoop
 from tutelage.types import Environment, Method, Stage
@@ -19,6 +23,9 @@ from tutelage.types import Environment, Method, Stage
 WINDOW = 20
 """Records (a stage has about 200) over which a metric is averaged before it is called unusual; the first window, in
 which everything is new, does not count."""
+
+LEARNED = {"params", "mu", "nu", "target", "frozen", "teacher", "returns", "errors"}
+"""Fields of the states of methods and optimisers that hold weights, means of gradients or of returns."""
 
 
 class RunRecorder:
@@ -110,22 +117,32 @@ def save_status(path: Path, status: Status, fixed: tuple[str, ...], offset: int,
 
 def load_status(path: Path, env: Environment, method: Method) -> tuple[Status, int]:
     """Read where training stood, and how much of metrics.jsonl belongs to it."""
-    meta = read_meta(path / "checkpoint.safetensors")
-    stage = method.stages[meta["stage"]]
-    fixed = tuple(meta["fixed"])
+    file = path / "checkpoint.safetensors"
+    meta = read_meta(file)
+    with damage(file):
+        mark = build(Mark, meta, "field of its meta")
+        if mark.stage >= len(method.stages):
+            raise BadInput(f"stage = {mark.stage}: must be less than {len(method.stages)}")
+    stage, fixed = method.stages[mark.stage], tuple(mark.fixed)
     key = jax.random.key(0)
     state = jax.eval_shape(method.init, key)
-    runner = StageLoop(env, stage, meta["stage"], 1)
+    if fixed != tuple(stage.fixed):
+        raise Fault(f"{file} is damaged: fixed = {list(fixed)}, must be {list(stage.fixed)}")
+    runner = StageLoop(env, stage, mark.stage, 1)
     zero: Any = jax.ShapeDtypeStruct((), jnp.int32)
     moving = state._replace(**dict.fromkeys(fixed, ())) if fixed else state
     loop = Loop(moving, jax.eval_shape(runner.begin, key), zero, zero)
-    params = jax.eval_shape(method.params, state) if meta["best"] else ()
-    template = {"loop": loop, "best": params}
-    tree, _ = load_tree(path / "checkpoint.safetensors", template)
+    params = jax.eval_shape(method.params, state) if mark.best else ()
+    tree, _ = load_tree(file, {"loop": loop, "best": params}, learned)
     loop = tree["loop"]
     if fixed:
         like = {k: getattr(state, k) for k in fixed}
-        kept, _ = load_tree(path / f"checkpoint-stage{meta['stage']}.safetensors", like)
+        kept, _ = load_tree(path / f"checkpoint-stage{mark.stage}.safetensors", like, learned)
         loop = loop._replace(train_state=loop.train_state._replace(**kept))
-    best = Best(meta["best"][0], meta["best"][1], tree["best"]) if meta["best"] else None
-    return Status(meta["stage"], loop, meta["steps"], best, meta["seconds"]), meta["offset"]
+    best = Best(*mark.best, tree["best"]) if mark.best else None
+    return Status(mark.stage, loop, mark.steps, best, mark.seconds), mark.offset
+
+
+def learned(name: str) -> bool:
+    """Whether a leaf of a checkpoint is a weight or made of weights; worlds and records of them hold what they like."""
+    return name.startswith("['best']") or any(part in LEARNED for part in re.findall(r"\w+", name))

@@ -24,19 +24,17 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 from jaxtyping import Array, PRNGKeyArray
 
+from tutelage.configs.checks import build
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, users
 from tutelage.experiment.files import load_tree, read_json, save_tree
+from tutelage.experiment.records import FORMAT, FinalTest, Record, RunRecord, asked, check_settings, damage, read_kept
 from tutelage.experiment.yours import make_method
 from tutelage.policies.acting import greedy
 from tutelage.registry import ENVIRONMENTS, method_config, method_row, resolve
 from tutelage.types import Carry, Environment, Frozen, Method, Params, Policy, TimeStep
 
 T = TypeVar("T")
-FORMAT = 1
-KEYS = {"method", "env", "env_options", "env_version", "config", "fit", "seed", "teacher", "versions", "device"}
-Record = dict[str, Any]
-"""The content of config.json."""
 
 
 def make_record(
@@ -200,11 +198,15 @@ def read_record(path: Path) -> Record:
     if not path.is_dir():
         near = difflib.get_close_matches(str(path), ENVIRONMENTS, n=1, cutoff=0.8)
         raise BadInput(f"no run at {path}" + (f" ({near[0]} is an environment)" if near else ""))
-    if not (path / "config.json").exists():
+    file = path / "config.json"
+    if not file.exists():
         raise BadInput(f"{path} is not a run: it has no config.json")
-    record = read_json(path / "config.json")
-    if not isinstance(record, dict) or record.get("format") != FORMAT or not record.keys() >= KEYS:
-        raise Fault(f"{path}/config.json is not of a tutelage run (format {FORMAT})")
+    record = read_json(file)
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise Fault(f"{file} is not of a tutelage run (format {FORMAT})")
+    with damage(file):
+        build(RunRecord, record, "field")
+    check_settings(file, asked(record))
     return record
 
 
@@ -222,14 +224,21 @@ def load(path: str | Path) -> LoadedRun:
     record = read_record(path)
     if not (path / "eval.json").exists():
         raise BadInput(f"{path} has never been evaluated: its training has not finished (tutelage resume {path})")
+    test = read_test(path / "eval.json", record)
     teacher = abstract_teacher(record["teacher"]) if record["teacher"] else None
     env, method = rebuild(record, teacher)
     params = {role: load_role(path, role, policy) for role, policy in method.roles.items()}
     provides = provided(record["method"], method.roles if teacher is None else ())
-    test = read_json(path / "eval.json")
-    if not isinstance(test, dict) or "success_rate" not in test:
-        raise Fault(f"{path}/eval.json is damaged: it has no success_rate")
     return LoadedRun(path, env, Frozen(method.roles, params, provides, test), record, test)
+
+
+def read_test(file: Path, record: Record) -> Record:
+    """eval.json of a run with that config.json; raises Fault where it is damaged or another's."""
+    test = read_kept(file, FinalTest)
+    for name, wanted in (("seed", record["seed"]), ("episodes", record["fit"].get("test_episodes"))):
+        if wanted is not None and test.get(name) != wanted:
+            raise Fault(f"{file} is damaged or of another run: {name} = {test.get(name)}, config.json says {wanted}")
+    return test
 
 
 def load_role(path: Path, role: str, policy: Policy) -> Params:

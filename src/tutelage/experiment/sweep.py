@@ -19,9 +19,10 @@ from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, Interrupted, NotWritten, unknown
 from tutelage.experiment.claims import claimed
 from tutelage.experiment.evaluate import evaluate
-from tutelage.experiment.files import read_json, read_lines, write_json
+from tutelage.experiment.files import read_json, write_json
 from tutelage.experiment.job import Job
 from tutelage.experiment.plan import FLOORS, Row, Rows, fingerprint, fit_config, read_plan
+from tutelage.experiment.records import read_metrics
 from tutelage.experiment.run import LoadedRun, device
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.train import finish
@@ -138,7 +139,7 @@ def make_run(row: Row, seed: int, rows: Rows, places: Places, display: Display) 
 
 def result_of(row: Row, seed: int, run: LoadedRun, mark: str, seconds: float) -> dict[str, Any]:
     """What is kept of a run: everything a table or curve needs."""
-    lines = read_lines(run.path / "metrics.jsonl")
+    lines = read_metrics(run.path / "metrics.jsonl")
     keep = ("total_steps", "seconds", "update", "success_rate", "return_mean")
     teacher = run.record["teacher"]
     return {

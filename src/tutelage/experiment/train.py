@@ -11,9 +11,9 @@ import jax
 from tutelage.configs.checks import check_seeds
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
-from tutelage.errors import BadInput, Fault, Interrupted
-from tutelage.experiment.files import read_json, write_json
-from tutelage.experiment.job import Job, begin_run, begin_together, resume_run
+from tutelage.errors import BadInput, Interrupted
+from tutelage.experiment.files import write_json
+from tutelage.experiment.job import Job, begin_run, begin_together, read_job, resume_run
 from tutelage.experiment.run import LoadedRun, load, provided, seeds_of
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.teacher import find_teacher, run_of_seed
@@ -65,11 +65,7 @@ def resume(path: str | Path, quiet: bool = False) -> list[LoadedRun]:
     path = Path(path)
     display = Display(quiet)
     if (path / "plan.json").exists():
-        try:
-            job = Job(**read_json(path / "plan.json"))
-        except TypeError as error:
-            raise Fault(f"{path}/plan.json is damaged: {error}") from None
-        return carry_on(job, path, display)
+        return carry_on(read_job(path / "plan.json"), path, display)
     for run in seeds_of(path):
         try:
             resume_run(run, display)

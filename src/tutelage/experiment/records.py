@@ -1,0 +1,285 @@
+"""What the JSON files of a run hold: frozen dataclasses, against which whatever is read is checked in one place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from tutelage.configs.checks import (
+    build,
+    check_fields,
+    check_not_negative,
+    check_positive,
+    check_seeds,
+    check_unit,
+    checked,
+    short,
+)
+from tutelage.configs.experiment import FitConfig
+from tutelage.errors import BadInput, Fault, unknown
+from tutelage.experiment.evaluate import Evaluation
+from tutelage.experiment.files import read_json, read_lines
+from tutelage.registry import environment_options, method_config, method_row
+
+FORMAT = 1
+Record = dict[str, Any]
+"""The content of config.json."""
+
+
+@dataclass(frozen=True)
+class Measured(Evaluation):
+    """An evaluation that was kept."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_positive(self, "episodes")
+        check_unit(self, "success_rate")
+        check_not_negative(self, "length_mean")
+        successes = self.success_rate * self.episodes
+        if abs(successes - round(successes)) > 1e-3:
+            raise BadInput(f"success_rate = {self.success_rate}: must be so many of {self.episodes} episodes")
+        for name, mean in (("ci95", self.success_rate), ("return_ci95", self.return_mean)):
+            low, high = getattr(self, name)
+            slack = 1e-5 * max(1.0, abs(mean))
+            if not low - slack <= mean <= high + slack:
+                raise BadInput(f"{name} = {[low, high]}: must be an interval around {mean}")
+
+
+@dataclass(frozen=True)
+class FinalTest(Measured):
+    """eval.json: the final test. Also of a teacher, whose test tells less where it is a controller.
+
+    Attributes:
+        beside: tests of other roles. greedy: the test with the likeliest actions, where others were drawn.
+    """
+
+    seed: int | None = None
+    steps: int | None = None
+    seconds: float | None = None
+    beside: dict[str, Any] = field(default_factory=dict)
+    greedy: Measured | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_not_negative(self, *(name for name in ("steps", "seconds") if getattr(self, name) is not None))
+        for role, test in self.beside.items():
+            build(Measured, as_object(test, f"beside.{role}"), f"field of beside.{role}", inside=f"beside.{role}.")
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a run was made on; `together`: with how many seeds at once."""
+
+    kind: str
+    machine: str
+    cores: int | None
+    used: int | None = None
+    together: int | None = None
+
+    def __post_init__(self) -> None:
+        check_positive(self, *(f.name for f in fields(self)[2:] if getattr(self, f.name) is not None))
+
+
+@dataclass(frozen=True)
+class Versions:
+    """What a run was made with."""
+
+    python: str
+    tutelage: str
+    jax: str
+    jaxlib: str
+    jaxmarl: str
+    flax: str
+    optax: str
+    numpy: str
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            if not re.fullmatch(r"[\w.+-]+", getattr(self, f.name)):
+                raise BadInput(f"{f.name} = {short(getattr(self, f.name))}: must be a version")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """config.json."""
+
+    format: int
+    method: str
+    env: str
+    env_options: dict[str, Any]
+    env_version: str
+    config: dict[str, Any]
+    fit: dict[str, Any]
+    seed: int
+    teacher: TeacherRecord | None
+    versions: Versions
+    device: Device
+
+    def __post_init__(self) -> None:
+        if self.format != FORMAT:
+            raise BadInput(f"format = {self.format}: must be {FORMAT}")
+        check_fields(self)
+        check_seeds(self.seed)
+        teacher = self.teacher
+        if teacher is not None and (teacher.env, teacher.env_options) != (self.env, self.env_options):
+            mine, theirs = (short(f"{of.env!r} {of.env_options}", str) for of in (self, teacher))
+            raise BadInput(f"teacher.env = {theirs}: must be that of the run, {mine}")
+
+
+@dataclass(frozen=True)
+class TeacherRecord:
+    """Who taught: a run with its record, a controller of the environment, or a user's `module:factory`."""
+
+    kind: Literal["run", "scripted", "callable"]
+    name: str
+    env: str
+    env_options: dict[str, Any]
+    test: FinalTest
+    record: RunRecord | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if (self.record is not None) != (self.kind == "run"):
+            raise BadInput(f"kind = {self.kind!r}: must be 'run' with a record, and something else without one")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The meta of a checkpoint: where training stands."""
+
+    stage: int
+    fixed: list[str]
+    steps: int
+    seconds: float
+    offset: int
+    best: tuple[float, float] | None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_not_negative(self, "stage", "steps", "seconds", "offset")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line(Measured):
+    """An evaluation in metrics.jsonl."""
+
+    kind: Literal["evaluation"]
+    stage: str
+    update: int
+    total_steps: int
+    seconds: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_not_negative(self, "update", "total_steps", "seconds")
+
+
+class Asked(NamedTuple):
+    """A method on an environment with settings, as a file names them.
+
+    Attributes:
+        inside: where in the file, e.g. `"teacher.record."`.
+    """
+
+    inside: str
+    method: str
+    config: Record
+    env: str
+    env_options: Record
+    fit: Record
+
+
+@contextmanager
+def damage(path: Path) -> Iterator[None]:
+    """What is wrong in the block is damage of a file, which is named."""
+    try:
+        yield
+    except BadInput as error:
+        if error.frames:  # a user's own code raised: not the file's fault
+            raise
+        raise Fault(f"{path} is damaged: {error}") from None
+
+
+def as_object(value: Any, name: str) -> Record:
+    """A JSON object; raises BadInput for anything else."""
+    if not isinstance(value, dict):
+        raise BadInput(f"{name} = {short(value)}: must be an object of fields")
+    return value
+
+
+def read_kept(path: Path, cls: type) -> Record:
+    """A file of one JSON object with the fields of a dataclass.
+
+    Raises:
+        Fault: missing or damaged; names the field, its value and what is allowed.
+    """
+    content = read_json(path)
+    with damage(path):
+        build(cls, as_object(content, "content"), "field")
+    return content
+
+
+def read_metrics(path: Path) -> list[Record]:
+    """metrics.jsonl; raises Fault where a line is none of ours, or does not follow from those before."""
+    lines, seen = read_lines(path), dict[str, Record]()
+    for number, line in enumerate(lines, 1):
+        inside = f"line {number}: "
+        with damage(path):
+            kind = as_object(line, inside + "content").get("kind")
+            if kind == "evaluation":
+                build(Line, line, f"{inside}field", inside=inside)
+            elif kind == "metrics":
+                before = seen.setdefault(str(line.get("stage")), line)
+                check_metrics(line, before, inside)
+                seen[line["stage"]] = line
+            elif kind != "compiled":
+                raise BadInput(f"{inside}kind = {short(kind)}: must be 'metrics', 'compiled' or 'evaluation'")
+    return lines
+
+
+def check_metrics(line: Record, before: Record, inside: str) -> None:
+    """Refuse, as BadInput, a line of metrics that has other names than the stage's line before it, or comes earlier."""
+    for name in ("stage", "update", "total_steps", "seconds", *sorted(line.keys() ^ before.keys())):
+        if name not in line:
+            raise BadInput(f"{inside}{name} is missing")
+        if name not in before:
+            raise unknown(f"{inside}field", name, before)
+    for name, value in line.items():
+        checked(inside + name, value, str if name in ("kind", "stage") else float | None)
+    for name in ("update", "total_steps", "seconds"):
+        if not (line[name] or 0) >= (before[name] or 0):
+            raise BadInput(f"{inside}{name} = {line[name]}: must not be less than {before[name]}, which is before it")
+
+
+def asked(record: Record, inside: str = "") -> Iterator[Asked]:
+    """What was trained, and what its teacher was, the teacher of that, ..."""
+    settings = (record[name] for name in ("method", "config", "env", "env_options", "fit"))
+    yield Asked(inside, *settings)
+    if record["teacher"] and record["teacher"].get("record"):
+        yield from asked(record["teacher"]["record"], f"{inside}teacher.record.")
+
+
+def check_settings(path: Path, named: Iterable[Asked]) -> None:
+    """Hold settings that a file names against what methods and environments know. Imports a user's own method.
+
+    Raises:
+        Fault: the file is damaged. BadInput: a method of one's own cannot be imported.
+    """
+    for inside, method, config, env, env_options, fit in named:
+        if ":" in method:
+            method_row(method)
+        with damage(path):
+            try:
+                if ":" not in env:
+                    environment_options(env, **env_options)
+                method_config(method, **config)
+                checked("fit.tensorboard", fit.get("tensorboard", False), bool)
+                build(
+                    FitConfig, fit | {"tensorboard": False}, "field of fit"
+                )  # which needs a package to write, not here
+            except BadInput as error:
+                raise BadInput(f"{inside}{error}") from None
