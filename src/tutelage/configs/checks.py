@@ -101,7 +101,7 @@ def checked(name: str, value: Any, hint: Any) -> Any:
     if choices(hint):  # check_fields names the nearest one
         return value
     try:
-        pairs = tuple in map(get_origin, (hint, *get_args(hint)))
+        pairs = any(get_origin(part) is tuple for part in (hint, *get_args(hint)))
         value = tuple(value) if pairs and isinstance(value, list) else value
         if isinstance(value, bool) and bool not in (hint, *get_args(hint)) and hint is not Any:
             raise TypeCheckError("True is no number here")
