@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 from contextlib import nullcontext
+from contextvars import Context
 from pathlib import Path
 
 import pytest
@@ -92,7 +94,7 @@ def test_two_processes_do_not_train_one_run(tmp_path):
         tutelage.train("mappo", "probe/action", out=out, quiet=True, fit=QUICK, **TINY)
     before = (out / "metrics.jsonl").read_bytes()
     with alone([out]), pytest.raises(Fault, match=f"another process is training {out}"):
-        tutelage.resume(out, quiet=True)
+        Context().run(tutelage.resume, out, quiet=True)
     assert (out / "metrics.jsonl").read_bytes() == before
     assert tutelage.resume(out, quiet=True)[0].test["episodes"]
 
@@ -106,13 +108,29 @@ def test_tensorboard_that_cannot_write_does_not_wait_for_ever(tmp_path, monkeypa
     board.close()
 
 
-def test_a_demo_replaces_a_demo_and_nothing_else(tmp_path, capsys):
+def test_a_demo_removes_nothing(tmp_path, capsys):
     (tmp_path / "expert").mkdir()
     (tmp_path / "expert" / "thesis.tex").write_text("mine")
     for more, told in (([], "was left by no demo"), (["--seed", "-1"], "seed = -1")):
         assert guarded(["demo", "--out", str(tmp_path), *more]) == 2
         assert told in capsys.readouterr().err
     assert (tmp_path / "expert" / "thesis.tex").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["expert", "student"])
+def test_a_demo_does_not_take_a_run_of_somebody_for_its_own(action_run, tmp_path, capsys, name):
+    shutil.copytree(action_run.path, tmp_path / name)
+    before = {p.name: p.read_bytes() for p in (tmp_path / name).iterdir()}
+    assert guarded(["demo", "--out", str(tmp_path)]) == 2
+    assert f"{tmp_path / name} is another run than this demo's" in capsys.readouterr().err
+    assert {p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} == before
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_a_demo_does_not_draw_over_a_picture_of_somebody(tmp_path, capsys):
+    (tmp_path / "episode.gif").write_bytes(b"mine")
+    assert guarded(["demo", "--out", str(tmp_path)]) == 2
+    assert "episode.gif is there and was left by no demo" in capsys.readouterr().err
 
 
 def test_what_does_not_fit_into_memory_is_told_in_one_line(monkeypatch, capsys):

@@ -249,7 +249,7 @@ def test_a_checkpoint_of_other_settings_is_a_fault(stopped_run, tmp_path):
     record = json.loads((copy / "config.json").read_text())
     record["config"]["critic_width"] = 11
     (copy / "config.json").write_text(json.dumps(record))
-    with pytest.raises(Fault, match=r"checkpoint\.safetensors does not fit"):
+    with pytest.raises(BadInput, match=r"checkpoint\.safetensors was made with config.critic_width = 8, .* says 11"):
         tutelage.resume(copy, quiet=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextvars import Context
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -191,11 +192,13 @@ def test_sweeps_side_by_side_share_the_work(tmp_path):
     rows = read_plan(plan)
     with claimed([places.run(rows["mappo/action"], 0)]) as other:
         assert other
+
         # What needs the claimed run is left out: its result, and its students' while it is not trained.
-        with claimed(needed(rows["kd_marl/action"], 0, rows, places)) as mine:
-            assert not mine
-        with claimed(needed(rows["kd_marl/action"], 1, rows, places)) as mine:
-            assert mine
+        def claims(seed):
+            with claimed(needed(rows["kd_marl/action"], seed, rows, places)) as mine:
+                return mine
+
+        assert not Context().run(claims, 0) and Context().run(claims, 1)  # as another process would
     assert guarded(["sweep", str(plan), "--out", str(tmp_path / "out"), "--jobs", "2"]) == 0
     logs = [json.loads(path.read_text()) for path in (tmp_path / "out").glob("[kms]*/**/seed-*.json")]
     assert sorted((x["row"], x["seed"]) for x in logs) == [

@@ -85,13 +85,13 @@ def test_a_seed_that_breaks_costs_the_others_no_evaluation(monkeypatch):
         def checkpoint(self, status, wanted):
             self.saved = status
 
-    def log(stage, status, rows, seconds, recorder, log=together.log):
-        if recorder is recorders[0] and int(status.loop.steps) >= stage.budget:
+    def went_on(runner, status, loop, *rest, went_on=together.went_on):
+        if rest[-1] is recorders[0] and int(loop.steps) >= runner.stage.budget:
             raise NonFinite("policy became nan")
-        log(stage, status, rows, seconds, recorder)
+        return went_on(runner, status, loop, *rest)
 
     env, recorders = make("probe/action"), [Keeps(), Keeps()]
-    monkeypatch.setattr(together, "log", log)
+    monkeypatch.setattr(together, "went_on", went_on)
     with pytest.raises(NonFinite, match="seed 1 of 2: policy became nan"):
         fit_together(env, build("mappo", env, **{**TINY, "steps": 512}), FitConfig(1, 8, 8), range(2), recorders)
     assert not hasattr(recorders[0], "saved") and int(recorders[1].saved.loop.steps) >= 512

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tutelage.errors import BadInput, Fault
     from tutelage.experiment.evaluate import Evaluation, evaluate
     from tutelage.experiment.run import LoadedRun, load
-    from tutelage.experiment.train import resume, train
+    from tutelage.experiment.train import recover, resume, train
     from tutelage.registry import ENVIRONMENTS, METHODS
     from tutelage.types import Environment, Frozen, Goals, Out, Places, Policy, Rollout, Sensed, Spec, TimeStep
 
@@ -32,6 +32,7 @@ _HOMES = {
     "evaluate": "experiment.evaluate",
     "LoadedRun": "experiment.run",
     "load": "experiment.run",
+    "recover": "experiment.train",
     "resume": "experiment.train",
     "train": "experiment.train",
     "ENVIRONMENTS": "registry",
@@ -65,6 +66,7 @@ __all__ = [
     "evaluate",
     "load",
     "make",
+    "recover",
     "resume",
     "smax",
     "train",

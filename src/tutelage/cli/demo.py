@@ -17,12 +17,15 @@ EXPERT: dict[str, Any] = {"core": "mlp", "size": "width=128", "critic_width": 64
 STUDENT: dict[str, Any] = {"core": "mlp", "gather": 75_000, "passes": 15}
 
 
+PICTURE = "episode.gif"
+
+
 @dataclass(frozen=True)
 class DemoArgs:
     """Where to."""
 
     out: Path = Path("runs/demo")
-    """Directory for the runs and the picture; an earlier demo there is replaced."""
+    """Directory for the runs and the picture; a demo that was stopped there goes on."""
     seed: int = 0
     """Seed of everything."""
 
@@ -32,35 +35,49 @@ def main(argv: Sequence[str]) -> None:
     args = parse(DemoArgs, "demo", argv, "An expert is trained and distilled on SMAX 2s3z, in about a minute.")
     began = time.monotonic()
     check_seeds(args.seed)
-    clear(args.out)
-    from tutelage.configs.experiment import FitConfig
+    own(args.out, args.seed)
     from tutelage.deploy.cost import cost_report
-    from tutelage.experiment.train import train
     from tutelage.report.render import render
 
-    fit = FitConfig(evaluations=8)
-    expert = train("mappo", ENV, out=args.out / "expert", seed=args.seed, fit=fit, **EXPERT)[0]
-    student = train("kd_marl", ENV, out=args.out / "student", seed=args.seed, teacher=expert.path, fit=fit, **STUDENT)[
-        0
-    ]
+    expert = made("mappo", args.out / "expert", args.seed, **EXPERT)
+    student = made("kd_marl", args.out / "student", args.seed, teacher=expert.path, **STUDENT)
     cost = cost_report(student)
     table(expert, student, cost)
-    picture = args.out / "episode.gif"
+    picture = args.out / PICTURE
     render(str(student.path), picture, side_by_side=True)
     print(f"\nruns: {expert.path}, {student.path}\npicture: {picture}\n{time.monotonic() - began:.0f} s in all")
 
 
-def clear(out: Path) -> None:
-    """Remove what an earlier demo left; raises BadInput where something else has its names."""
-    import shutil
+def own(out: Path, seed: int) -> None:
+    """Refuse a directory in which something else than a demo of this seed has a demo's names; nothing is removed."""
+    from tutelage.experiment.job import read_job
 
-    runs = [out / name for name in ("expert", "student") if (out / name).exists()]
-    for run in runs:
+    for name, method, settings in (("expert", "mappo", EXPERT), ("student", "kd_marl", STUDENT)):
+        run = out / name
+        if not run.is_dir() or not any(run.iterdir()):
+            continue
         if not (run / "plan.json").exists():
             raise BadInput(f"out = {out}: {run} is there and was left by no demo; name another directory")
-    for run in runs:
-        shutil.rmtree(run)
-    (out / "episode.gif").unlink(missing_ok=True)
+        job = read_job(run / "plan.json")
+        if (job.method, job.env, job.seed, job.seeds) != (
+            method,
+            ENV,
+            seed,
+            1,
+        ) or settings.items() - job.config.items():
+            raise BadInput(f"out = {out}: {run} is another run than this demo's; name another directory")
+    if (out / PICTURE).exists() and not (out / "student").is_dir():
+        raise BadInput(f"out = {out}: {out / PICTURE} is there and was left by no demo; name another directory")
+
+
+def made(method: str, out: Path, seed: int, **asked: Any) -> Any:
+    """A run of the demo; what is there of it is not made again."""
+    from tutelage.configs.experiment import FitConfig
+    from tutelage.experiment.train import resume, train
+
+    if (out / "plan.json").exists():
+        return resume(out)[0]
+    return train(method, ENV, out=out, seed=seed, fit=FitConfig(evaluations=8), **asked)[0]
 
 
 def table(expert: Any, student: Any, cost: dict[str, Any]) -> None:

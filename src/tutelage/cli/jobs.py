@@ -39,7 +39,8 @@ def side_by_side(arguments: Sequence[str], jobs: int) -> int:
     Returns:
         The highest exit code; of a process that was killed 128 and the signal's number.
     """
-    command = [sys.executable, "-m", "tutelage", *arguments]
+    # -P: a user's random.py in the current directory must not stand in for the standard library's.
+    command = [sys.executable, "-P", "-m", "tutelage", *arguments]
     children = []
     for i in range(jobs):
         with kept_to(cores()[i::jobs]):

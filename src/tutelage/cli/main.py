@@ -17,6 +17,7 @@ VERBS = {
     "list": "methods, environments and presets",
     "train": "train a method on an environment",
     "resume": "go on with a run that was stopped or killed",
+    "recover": "make a finished run of the best parameters so far of one that was stopped",
     "eval": "play episodes with a trained, scripted or random team",
     "cost": "FLOPs, parameters and latency of teacher and students",
     "fork": "from states that students reach, let students and teacher play on",

@@ -1,38 +1,47 @@
-"""One process at a time on a run: several sweeps of one plan share the work."""
+"""One process at a time on a run directory: several sweeps of one plan share the work."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from tutelage.errors import Fault, NotWritten
 
+LOCK = ".run.lock"
+_held: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
+"""Directories that are claimed here already: who trains a run may claim it again within."""
+
 
 @contextmanager
-def claimed(places: Sequence[Path]) -> Iterator[bool]:
+def claimed(runs: Sequence[Path]) -> Iterator[bool]:
     """Whether all these run directories are now this process's own, for the time of the block.
 
-    A claim is a lock of the operating system beside the directory: it goes when its process goes, however that ends.
+    A claim is a lock of the operating system on a file in the directory, which is made for it. It goes when its process
+    goes, however that ends. A directory that holds nothing else at the end goes as well.
 
     Raises:
         NotWritten: the lock's file cannot be.
     """
+    before = _held.get()
     with ExitStack() as stack:
-        for place in places:
-            path = place.with_name(place.name + ".lock")
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                file = stack.enter_context(open(path, "w"))
-            except OSError as error:
-                raise NotWritten(f"cannot write {path}: {error.strerror}") from error
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        for run in runs:
+            if run.resolve() in _held.get():
+                continue
+            if not stack.enter_context(_locked(run)):
+                _held.set(before)
                 yield False
                 return
-        yield True
+            _held.set(_held.get() | {run.resolve()})
+        try:
+            yield True
+        finally:
+            _held.set(before)
 
 
 @contextmanager
@@ -42,11 +51,50 @@ def alone(runs: Sequence[Path]) -> Iterator[None]:
     Raises:
         Fault: another process does. NotWritten: the lock's file cannot be.
     """
-    with claimed([run / ".run" for run in runs]) as mine:
+    with claimed(runs) as mine:
         if not mine:
             raise Fault(f"another process is training {', '.join(map(str, runs))}; wait for it or stop it")
+        yield
+
+
+@contextmanager
+def _locked(run: Path) -> Iterator[bool]:
+    """Whether the lock in a directory is held now."""
+    path, new = run / LOCK, not run.exists()
+    try:
+        file = _acquire(path)
+    except OSError as error:
+        why = "it is a link" if error.errno == errno.ELOOP else error.strerror
+        raise NotWritten(f"cannot write {path}: {why}") from error
+    try:
+        yield file is not None
+    finally:
+        if file is not None:
+            # While it is still held: who opens the file from now on makes a new one.
+            path.unlink(missing_ok=True)
+            os.close(file)
+            if new:
+                with contextlib.suppress(OSError):
+                    run.rmdir()
+
+
+def _acquire(path: Path) -> int | None:
+    """Open and lock the file; None where another process holds it."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            yield
-        finally:  # while it is still held: nobody waits for one, so none is left behind
-            for run in runs:
-                (run / ".run.lock").unlink(missing_ok=True)
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        except FileNotFoundError:  # its last holder has just taken the directory away
+            continue
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Its last holder may have unlinked it after it was opened here: then it keeps nobody out.
+            if path.exists() and os.path.samestat(os.fstat(file), os.stat(path)):
+                return file
+        except BlockingIOError:
+            os.close(file)
+            return None
+        except OSError:
+            os.close(file)
+            raise
+        os.close(file)

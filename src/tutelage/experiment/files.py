@@ -21,6 +21,11 @@ from tutelage.configs.checks import short
 from tutelage.errors import Fault, NotWritten
 
 
+def through_no_link(name: str, flags: int) -> int:
+    """An opener that refuses a link in the file's place: what it leads to is not ours to write."""
+    return os.open(name, flags | os.O_NOFOLLOW, 0o666)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write through a temporary file and a rename.
 
@@ -30,7 +35,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
+        with open(temporary, "wb", opener=through_no_link) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -33,6 +34,20 @@ class Best(NamedTuple):
     params: Params
 
 
+class Interval(NamedTuple):
+    """What has been done since the last record: a long interval between two is run in pieces.
+
+    Attributes:
+        rows: the metrics of its updates.
+        seconds: that these took.
+        due: evaluations that were due when it began.
+    """
+
+    rows: dict[str, np.ndarray]
+    seconds: float
+    due: int
+
+
 class Status(NamedTuple):
     """Where training stands, on the host.
 
@@ -42,6 +57,7 @@ class Status(NamedTuple):
         steps: environment steps of earlier stages.
         best: None before the first evaluation.
         seconds: spent learning so far, without compilation and evaluation.
+        since: what no record tells of yet; None right after a record.
     """
 
     stage: int
@@ -49,6 +65,7 @@ class Status(NamedTuple):
     steps: int
     best: Best | None
     seconds: float
+    since: Interval | None = None
 
 
 class Recorder(Protocol):
@@ -65,6 +82,10 @@ class Recorder(Protocol):
 
     def checkpoint(self, status: Status, wanted: bool) -> None:
         """Save if it is time to, or `wanted`."""
+        ...
+
+    def broke(self, best: Best | None, steps: int, seconds: float, error: Exception) -> None:
+        """Keep the best parameters so far, after so many steps and seconds: it cannot go on from here."""
         ...
 
     def interrupted(self) -> bool: ...
@@ -121,11 +142,17 @@ def fit(
             status = status._replace(stage=index, loop=begun, steps=steps)
             recorder.checkpoint(status, wanted=False)
         recorder.compiled(stage, runner.compile(status.loop, root))
+        count = partial(due, stage, every=eval_every, evaluations=config.evaluations)
+        pace = Pace()
         while not runner.over(status.loop):
-            before = due(stage, status.loop, eval_every, config.evaluations)
-            status = advance(runner, status, root, log_every, recorder)
-            finished = runner.over(status.loop)
-            if stage.evaluated and (due(stage, status.loop, eval_every, config.evaluations) > before or finished):
+            before = status.since.due if status.since else count(status.loop)
+            done = status.steps + int(status.loop.steps)
+            try:
+                status = advance(runner, status, root, log_every, pace, before, recorder)
+            except NonFinite as error:
+                recorder.broke(status.best, done, status.seconds, error)
+                raise
+            if asks(stage, status, count(status.loop) > before, runner.over(status.loop)):
                 status = evaluator(status, method, recorder)
             recorder.checkpoint(status, wanted=False)
             if recorder.interrupted():
@@ -154,25 +181,84 @@ def due(stage: Stage, loop: Loop, every: int, evaluations: int) -> int:
     return int(loop.update) // every
 
 
-def advance(runner: StageLoop, status: Status, root: PRNGKeyArray, length: int, recorder: Recorder) -> Status:
-    """Run one chunk, up to the next multiple of `length` updates, and log it."""
-    until = (int(status.loop.update) // length + 1) * length
+def asks(stage: Stage, status: Status, due: bool, over: bool) -> bool:
+    """Whether an evaluation follows: right after a record, if one is due by now or the stage is over."""
+    return stage.evaluated and status.since is None and (due or over)
+
+
+PIECE = 5.0
+"""Seconds between two moments at which a training can be saved or stopped, if its updates are not longer."""
+
+
+class Pace:
+    """How many updates to run at a time, as they turn out to take."""
+
+    def __init__(self) -> None:
+        self.updates = 1
+
+    def took(self, updates: int, seconds: float) -> None:
+        """So many updates took so long; a single quick one is no promise for many."""
+        fits = int(updates * PIECE / max(seconds, 1e-9))
+        self.updates = max(1, min(fits, 2 * max(updates, self.updates)))
+
+    def until(self, update: int, length: int) -> int:
+        """Where the next piece ends: at the next multiple of `length` updates at the latest."""
+        return min((update // length + 1) * length, update + self.updates)
+
+
+def advance(
+    runner: StageLoop, status: Status, root: PRNGKeyArray, length: int, pace: Pace, due: int, recorder: Recorder
+) -> Status:
+    """Run one piece; at the next multiple of `length` updates, and at the stage's end, log all since the last time.
+
+    Args:
+        due: evaluations that were due when this interval began.
+
+    Raises:
+        NonFinite: a metric is no number.
+    """
+    update = int(status.loop.update)
     began = time.perf_counter()
-    loop, rows = runner.run(status.loop, root, until)
+    loop, rows = runner.run(status.loop, root, pace.until(update, length))
     seconds = time.perf_counter() - began
+    pace.took(int(loop.update) - update, seconds)
+    return went_on(runner, status, loop, rows, seconds, length, due, recorder)
+
+
+def went_on(
+    runner: StageLoop,
+    status: Status,
+    loop: Loop,
+    rows: dict[str, np.ndarray],
+    seconds: float,
+    length: int,
+    due: int,
+    recorder: Recorder,
+) -> Status:
+    """The status after a piece (see `advance`), whose updates had these metrics and took so long."""
+    check_finite(runner.stage, loop, rows)
+    before = status.since or Interval({k: x[:0] for k, x in rows.items()}, 0.0, due)
+    joined = {k: np.concatenate([before.rows[k], x]) for k, x in rows.items()}
+    since = Interval(joined, before.seconds + seconds, due)
     status = status._replace(loop=loop, seconds=status.seconds + seconds)
-    log(runner.stage, status, rows, seconds, recorder)
-    return status
+    if int(loop.update) % length and not runner.over(loop):
+        return status._replace(since=since)
+    log(runner.stage, status, since, recorder)
+    return status._replace(since=None)
 
 
-def log(stage: Stage, status: Status, rows: dict[str, np.ndarray], seconds: float, recorder: Recorder) -> None:
-    """Record the metrics of a chunk, (updates,) each, which took so many seconds; raises NonFinite."""
-    loop = status.loop
+def check_finite(stage: Stage, loop: Loop, rows: dict[str, np.ndarray]) -> None:
+    """Raise NonFinite where a metric of the last updates is no number."""
     for name, values in rows.items():
         if not np.isfinite(values).all():
             update = int(loop.update) - len(values) + int(np.argmin(np.isfinite(values))) + 1
             raise NonFinite(f"{name} became {values[~np.isfinite(values)][0]} in update {update} of stage {stage.name}")
-    means = {k: float(v.sum() if k in COUNTED else v.mean()) for k, v in rows.items()}
+
+
+def log(stage: Stage, status: Status, since: Interval, recorder: Recorder) -> None:
+    """Record the metrics of an interval."""
+    loop = status.loop
+    means = {k: float(v.sum() if k in COUNTED else v.mean()) for k, v in since.rows.items()}
     recorder.metrics(
         {
             "stage": stage.name,
@@ -183,7 +269,7 @@ def log(stage: Stage, status: Status, rows: dict[str, np.ndarray], seconds: floa
         }
     )
     done = int(loop.steps if stage.unit == "steps" else loop.update)
-    recorder.progress(stage, done, means.get("steps", 0.0) / max(seconds, 1e-9))
+    recorder.progress(stage, done, means.get("steps", 0.0) / max(since.seconds, 1e-9))
 
 
 def evaluation_key(seed_key: PRNGKeyArray, stage: int, update: Any) -> PRNGKeyArray:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -14,28 +15,20 @@ from typing import Any
 from tutelage.configs.checks import check_positive, check_seeds
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
-from tutelage.errors import Fault, Interrupted
-from tutelage.experiment.claims import alone
+from tutelage.errors import Fault, Interrupted, NonFinite
+from tutelage.experiment.checkpoint import BEST, load_status
 from tutelage.experiment.evaluate import Evaluation, evaluate
 from tutelage.experiment.files import write_json
 from tutelage.experiment.fit import Result, fit
-from tutelage.experiment.recorder import RunRecorder, load_status
+from tutelage.experiment.recorder import RunRecorder
 from tutelage.experiment.records import Asked, Record, check_settings, read_kept
-from tutelage.experiment.run import (
-    abstract_teacher,
-    load_role,
-    make_record,
-    read_record,
-    rebuild,
-    recorded_policies,
-    save_role,
-)
+from tutelage.experiment.run import make_record, save_role
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.together import evaluate_together, fit_together
 from tutelage.experiment.yours import make_method
 from tutelage.policies.acting import RULES
 from tutelage.registry import method_config, method_row
-from tutelage.types import Environment, Frozen, Method
+from tutelage.types import Environment, Frozen, Method, Params
 
 
 @dataclass(frozen=True)
@@ -52,6 +45,8 @@ class Job:
     teacher: str | None
     teacher_config: dict[str, Any]
     together: bool = False
+    teacher_paths: tuple[str, ...] = ()
+    """Of a teacher that is a directory: its absolute path, and its path from the output directory."""
 
     def __post_init__(self) -> None:
         check_positive(self, "seeds")
@@ -63,6 +58,21 @@ class Job:
     def path(self, folder: Path, seed: int) -> Path:
         """Where a seed's run lies in the output directory."""
         return folder if self.seeds == 1 else folder / f"seed-{seed}"
+
+    def teacher_name(self, folder: Path) -> str | None:
+        """The teacher as it is found now: where it was, or at the same place seen from a directory that was moved.
+
+        Raises:
+            Fault: it is at neither.
+        """
+        if not self.teacher_paths or self.teacher is None:
+            return self.teacher
+        absolute, relative = (Path(p) for p in self.teacher_paths)
+        for place in (absolute, folder / relative):
+            if place.is_dir():
+                given = Path(self.teacher)
+                return self.teacher if given.is_dir() and given.samefile(place) else str(place)
+        raise Fault(f"{folder}: its teacher is neither at {absolute} nor at {folder / relative}; put it back there")
 
     def made(self, teacher: Frozen | None, display: Display) -> tuple[Environment, Method, FitConfig]:
         """What is to be trained; its notes are told."""
@@ -113,21 +123,33 @@ def stoppable(recorders: Sequence[RunRecorder]) -> Iterator[Sequence[RunRecorder
         raise Interrupted
 
 
+@contextmanager
+def recoverable(folder: Path) -> Iterator[None]:
+    """Where a training ends with a number that is none, its error also says what can be made of it."""
+    try:
+        yield
+    except NonFinite as error:
+        way = f"the best parameters so far are kept: `tutelage recover {folder}` makes a finished run of them"
+        raise NonFinite(f"{error}; {way}" if [*folder.glob(f"**/{BEST}")] else str(error)) from error
+
+
 def run_fit(
     path: Path, env: Environment, method: Method, config: FitConfig, seed: int, display: Display, going: bool = False
 ) -> Result:
-    """Fit into a run directory, from the beginning or from its checkpoint; Ctrl-C stops between chunks."""
-    with alone([path]):
-        status, offset = load_status(path, env, method) if going else (None, None)
-        recorder = RunRecorder(path, config, display, offset)
-        with stoppable([recorder]):
-            result = fit(env, method, config, seed, recorder, status)
-
-            def played(role: str, act: str) -> Evaluation:
-                return evaluate(env, method.roles[role], result.params[role], config.test_episodes, seed, RULES[act])
-
-            end_run(path, result, seed, also(method, config, played))
+    """Fit into a run directory, from the beginning or from its checkpoint; Ctrl-C stops between pieces of a chunk."""
+    status, offset = load_status(path, env, method) if going else (None, None)
+    recorder = RunRecorder(path, config, display, offset, status)
+    with stoppable([recorder]), recoverable(path):
+        result = fit(env, method, config, seed, recorder, status)
+        end_run(path, result, seed, also(method, config, played(env, method, config, seed, result.params)))
     return result
+
+
+def played(
+    env: Environment, method: Method, config: FitConfig, seed: int, params: Mapping[str, Params]
+) -> Callable[[str, str], Evaluation]:
+    """(role, how it acts) -> its final test."""
+    return lambda role, act: evaluate(env, method.roles[role], params[role], config.test_episodes, seed, RULES[act])
 
 
 def also(method: Method, config: FitConfig, played: Callable[[str, str], Evaluation]) -> dict[str, Any]:
@@ -146,8 +168,19 @@ def end_run(path: Path, result: Result, seed: int, more: dict[str, Any]) -> None
         save_role(path, role, params)
     test = {**result.test.as_dict(), "seed": seed, "steps": result.steps, "seconds": round(result.seconds, 2)}
     write_json(path / "eval.json", test | more)
-    for leftover in path.glob("checkpoint*.safetensors"):
-        leftover.unlink()
+    tidy(path)
+
+
+def leftovers(path: Path) -> list[Path]:
+    """Files of a training that a finished run has no use for; a kill at the very end leaves them."""
+    names = re.compile(r"(checkpoint(-stage\d+)?|best)\.safetensors|\..*\.tmp")
+    return [file for file in path.iterdir() if names.fullmatch(file.name)]
+
+
+def tidy(path: Path) -> None:
+    """Remove them."""
+    for file in leftovers(path):
+        file.unlink(missing_ok=True)
 
 
 def begin_run(job: Job, seed: int, path: Path, teacher: tuple[Frozen, Record] | None, display: Display) -> None:
@@ -176,17 +209,17 @@ def begin_together(job: Job, folder: Path, display: Display) -> None:
     for seed, path in zip(seeds, paths, strict=True):
         write_record(job, seed, path, env, config, None)
     voices = [display, *(Display(quiet=True) for _ in paths[1:])]
-    made = (RunRecorder(path, config, voice) for path, voice in zip(paths, voices, strict=True))  # once they are ours
-    with alone(paths), stoppable(list(made)) as recorders:
+    made = [RunRecorder(path, config, voice) for path, voice in zip(paths, voices, strict=True)]
+    with stoppable(made) as recorders, recoverable(folder):
         results = fit_together(env, method, config, seeds, recorders)
 
         @cache
-        def played(role: str, act: str) -> list[Evaluation]:
+        def all_played(role: str, act: str) -> list[Evaluation]:
             params = [result.params[role] for result in results]
             return evaluate_together(env, method.roles[role], params, config.test_episodes, seeds, RULES[act])
 
         def one_of(index: int, role: str, act: str) -> Evaluation:
-            return played(role, act)[index]
+            return all_played(role, act)[index]
 
         for i, (path, result, seed) in enumerate(zip(paths, results, seeds, strict=True)):
             end_run(path, result, seed, also(method, config, partial(one_of, i)))
@@ -195,19 +228,3 @@ def begin_together(job: Job, folder: Path, display: Display) -> None:
 def frozen_roles(frozen: Frozen) -> dict[str, Any]:
     """A teacher's parameters by the roles they have in the student's run."""
     return {("teacher" if role == frozen.actor else role): params for role, params in frozen.params.items()}
-
-
-def resume_run(path: Path, display: Display) -> None:
-    """Go on with one run; of a finished one nothing is left to do."""
-    record = read_record(path)
-    if (path / "eval.json").exists():
-        return
-    teacher = None
-    if record["teacher"]:
-        teacher = abstract_teacher(record["teacher"])
-        roles, _ = recorded_policies(record["teacher"])
-        saved = {r: load_role(path, "teacher" if r == teacher.actor else r, policy) for r, policy in roles.items()}
-        teacher = teacher._replace(params=saved)
-    env, method = rebuild(record, teacher)
-    going = (path / "checkpoint.safetensors").exists()
-    run_fit(path, env, method, FitConfig(**record["fit"]), record["seed"], display, going)

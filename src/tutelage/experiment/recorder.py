@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-import re
 import time
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
-from tutelage.configs.checks import build
 from tutelage.configs.experiment import FitConfig
-from tutelage.errors import BadInput, Fault
-from tutelage.experiment.files import load_tree, read_meta, save_tree
+from tutelage.experiment.checkpoint import identity_of, save_best, save_status
 from tutelage.experiment.fit import Best, Status
-from tutelage.experiment.records import Mark, damage
 from tutelage.experiment.sinks import Display, JsonLines, Sink, TensorBoard
-from tutelage.experiment.stage_loop import Loop, StageLoop
-from tutelage.types import Environment, Method, Stage
+from tutelage.types import Stage
 
 WINDOW = 20
 """Records (a stage has about 200) over which a metric is averaged before it is called unusual; the first window, in
 which everything is new, does not count."""
 
-LEARNED = {"params", "mu", "nu", "target", "frozen", "teacher", "returns", "errors"}
-"""Fields of the states of methods and optimisers that hold weights, means of gradients or of returns."""
-
 
 class RunRecorder:
     """Writes a run directory while `fit` goes on."""
 
-    def __init__(self, path: Path, config: FitConfig, display: Display, keep: int | None = None) -> None:
+    def __init__(
+        self, path: Path, config: FitConfig, display: Display, keep: int | None = None, status: Status | None = None
+    ) -> None:
+        """`keep`, `status`: of a resumed run, the bytes of its metrics that stay, and where it goes on."""
         self.path, self.config, self.display = path, config, display
         self.lines = JsonLines(path / "metrics.jsonl", keep)
         self.sinks: list[Sink] = [self.lines]
         if config.tensorboard:
-            self.sinks.append(TensorBoard(path / "tensorboard"))
+            again = status.steps + int(status.loop.steps) + 1 if status else None
+            self.sinks.append(TensorBoard(path / "tensorboard", again))
+        self.identity = identity_of(path)
         self.saved = time.monotonic()
         self.stopped = False
         self.stage_written = -1
@@ -77,9 +71,15 @@ class RunRecorder:
 
     def checkpoint(self, status: Status, wanted: bool) -> None:
         if wanted or self.due():
-            save_status(self.path, status, self.fixed, self.lines.settled(), self.stage_written != status.stage)
+            fixed = self.fixed, self.stage_written != status.stage
+            save_status(self.path, status, *fixed, self.lines.settled(), self.identity)
             self.stage_written = status.stage
             self.saved = time.monotonic()
+
+    def broke(self, best: Best | None, steps: int, seconds: float, error: Exception) -> None:
+        """Keep the best parameters so far of a training that cannot go on, if there are any, and why."""
+        if best:
+            save_best(self.path, best, steps, seconds, str(error), self.identity)
 
     def interrupted(self) -> bool:
         return self.stopped
@@ -94,55 +94,3 @@ class RunRecorder:
         for sink in self.sinks:
             sink.close()
         self.display.close()
-
-
-def save_status(path: Path, status: Status, fixed: tuple[str, ...], offset: int, first: bool) -> None:
-    """Write where training stands. State fields that the stage does not change go to a file of their own, once."""
-    state = status.loop.train_state
-    if fixed and first:
-        save_tree(path / f"checkpoint-stage{status.stage}.safetensors", {k: getattr(state, k) for k in fixed})
-    moving = state._replace(**dict.fromkeys(fixed, ())) if fixed else state
-    best = status.best
-    meta = {
-        "stage": status.stage,
-        "fixed": list(fixed),
-        "steps": status.steps,
-        "seconds": status.seconds,
-        "offset": offset,
-        "best": [best.success_rate, best.return_mean] if best else None,
-    }
-    tree = {"loop": status.loop._replace(train_state=moving), "best": best.params if best else ()}
-    save_tree(path / "checkpoint.safetensors", tree, meta)
-
-
-def load_status(path: Path, env: Environment, method: Method) -> tuple[Status, int]:
-    """Read where training stood, and how much of metrics.jsonl belongs to it."""
-    file = path / "checkpoint.safetensors"
-    meta = read_meta(file)
-    with damage(file):
-        mark = build(Mark, meta, "field of its meta")
-        if mark.stage >= len(method.stages):
-            raise BadInput(f"stage = {mark.stage}: must be less than {len(method.stages)}")
-    stage, fixed = method.stages[mark.stage], tuple(mark.fixed)
-    key = jax.random.key(0)
-    state = jax.eval_shape(method.init, key)
-    if fixed != tuple(stage.fixed):
-        raise Fault(f"{file} is damaged: fixed = {list(fixed)}, must be {list(stage.fixed)}")
-    runner = StageLoop(env, stage, mark.stage, 1)
-    zero: Any = jax.ShapeDtypeStruct((), jnp.int32)
-    moving = state._replace(**dict.fromkeys(fixed, ())) if fixed else state
-    loop = Loop(moving, jax.eval_shape(runner.begin, key), zero, zero)
-    params = jax.eval_shape(method.params, state) if mark.best else ()
-    tree, _ = load_tree(file, {"loop": loop, "best": params}, learned)
-    loop = tree["loop"]
-    if fixed:
-        like = {k: getattr(state, k) for k in fixed}
-        kept, _ = load_tree(path / f"checkpoint-stage{mark.stage}.safetensors", like, learned)
-        loop = loop._replace(train_state=loop.train_state._replace(**kept))
-    best = Best(*mark.best, tree["best"]) if mark.best else None
-    return Status(mark.stage, loop, mark.steps, best, mark.seconds), mark.offset
-
-
-def learned(name: str) -> bool:
-    """Whether a leaf of a checkpoint is a weight or made of weights; worlds and records of them hold what they like."""
-    return name.startswith("['best']") or any(part in LEARNED for part in re.findall(r"\w+", name))

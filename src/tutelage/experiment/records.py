@@ -55,6 +55,7 @@ class FinalTest(Measured):
 
     Attributes:
         beside: tests of other roles. greedy: the test with the likeliest actions, where others were drawn.
+        recovered: that training was not finished, with the error that stopped it.
     """
 
     seed: int | None = None
@@ -62,6 +63,7 @@ class FinalTest(Measured):
     seconds: float | None = None
     beside: dict[str, Any] = field(default_factory=dict)
     greedy: Measured | None = None
+    recovered: dict[str, str | None] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -149,7 +151,13 @@ class TeacherRecord:
 
 @dataclass(frozen=True)
 class Mark:
-    """The meta of a checkpoint: where training stands."""
+    """The meta of a checkpoint: where training stands.
+
+    Attributes:
+        since: of the updates that no record tells of yet: metrics, seconds, evaluations that were due before them.
+        total_steps: of all stages.
+        run: the settings under which it was made.
+    """
 
     stage: int
     fixed: list[str]
@@ -157,10 +165,44 @@ class Mark:
     seconds: float
     offset: int
     best: tuple[float, float] | None
+    since: dict[str, Any] | None = None
+    total_steps: int = 0
+    run: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
-        check_not_negative(self, "stage", "steps", "seconds", "offset")
+        check_not_negative(self, "stage", "steps", "seconds", "offset", "total_steps")
+        if self.since is not None:
+            build(Since, self.since, "field of since", inside="since.")
+
+
+@dataclass(frozen=True)
+class Since:
+    """What a checkpoint between two records keeps of the updates since the first of these."""
+
+    rows: dict[str, list[float]]
+    seconds: float
+    due: int
+
+    def __post_init__(self) -> None:
+        check_not_negative(self, "seconds", "due")
+        if len({len(x) for x in self.rows.values()}) != 1:
+            raise BadInput(f"rows = {short(self.rows)}: must be metrics of equally many updates")
+
+
+@dataclass(frozen=True)
+class BestMark:
+    """The meta of the best parameters of a training that cannot go on: how good, after how long, and why it stopped."""
+
+    best: tuple[float, float] | None
+    total_steps: int
+    seconds: float
+    error: str | None = None
+    run: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_not_negative(self, "total_steps", "seconds")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,7 +48,6 @@ def make_record(
     teacher: Record | None,
 ) -> Record:
     """Everything that is needed to rebuild a run."""
-    packages = ("tutelage", "jax", "jaxlib", "jaxmarl", "flax", "optax", "numpy")
     return {
         "format": FORMAT,
         "method": method,
@@ -59,9 +58,15 @@ def make_record(
         "fit": asdict(fit),
         "seed": seed,
         "teacher": teacher,
-        "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
+        "versions": versions(),
         "device": device(),
     }
+
+
+def versions() -> Record:
+    """What the numbers were made with."""
+    packages = ("tutelage", "jax", "jaxlib", "jaxmarl", "flax", "optax", "numpy")
+    return {"python": platform.python_version(), **{p: version(p) for p in packages}}
 
 
 def device() -> Record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tutelage.errors import Fault, NotWritten
+from tutelage.experiment.files import through_no_link
 
 
 class Sink(Protocol):
@@ -29,7 +31,8 @@ class JsonLines:
             path.parent.mkdir(parents=True, exist_ok=True)
             if keep and (not path.exists() or path.stat().st_size < keep):
                 raise Fault(f"{path} is damaged: it has less than the checkpoint; delete both and the run begins anew")
-            self.file = open(path, "r+b" if keep is not None and path.exists() else "wb")  # noqa: SIM115
+            mode = "r+b" if keep is not None and path.exists() else "wb"
+            self.file = open(path, mode, opener=through_no_link)  # noqa: SIM115
             self.file.truncate(keep or 0)
             self.file.seek(0, 2)
         except OSError as error:
@@ -40,8 +43,11 @@ class JsonLines:
         try:
             self.file.write((json.dumps({"kind": kind, **record}) + "\n").encode())
             self.file.flush()
+            there = self.path.exists() and os.path.samestat(os.fstat(self.file.fileno()), self.path.stat())
         except OSError as error:
             raise NotWritten(f"cannot write {self.path}: {error.strerror}") from error
+        if not there:
+            raise NotWritten(f"cannot write {self.path}: it was deleted or moved while the run was writing it")
 
     def settled(self) -> int:
         """How many bytes there are, all on the disk: what a checkpoint is made with must outlive a power cut."""
@@ -59,12 +65,15 @@ class JsonLines:
 class TensorBoard:
     """Scalars by environment step. Needs the `track` extra."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, purge: int | None = None) -> None:
+        """`purge`: of a resumed run, the first step that comes again; what is there of it and later counts no more."""
         from tensorboardX import SummaryWriter
 
         self.folder = folder
         try:
-            self.writer = SummaryWriter(str(folder))
+            if folder.is_symlink():
+                raise OSError(errno.ELOOP, "it is a link")
+            self.writer = SummaryWriter(str(folder), purge_step=purge)
         except OSError as error:
             raise NotWritten(f"cannot write {folder}: {error.strerror or error}") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import fnmatch
+import re
 import shutil
 import threading
 import time
@@ -17,7 +18,7 @@ import jax
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, Interrupted, NotWritten, unknown
-from tutelage.experiment.claims import claimed
+from tutelage.experiment.claims import LOCK, claimed
 from tutelage.experiment.evaluate import evaluate
 from tutelage.experiment.files import read_json, write_json
 from tutelage.experiment.job import Job
@@ -129,12 +130,38 @@ def make_run(row: Row, seed: int, rows: Rows, places: Places, display: Display) 
     folder = places.run(row, seed)
     mark = fingerprint(row, rows)
     if not is_current(folder / "row.json", mark):
-        if folder.exists() and any(not file.name.startswith(".") for file in folder.iterdir()):
-            if "fingerprint" not in kept(folder / "row.json"):
-                raise Fault(f"{folder} was made by no sweep, its row.json is missing or damaged: move it away")
-            shutil.rmtree(folder)  # made by another plan
+        clear(folder)
         write_json(folder / "row.json", {"fingerprint": mark, **asdict(job)})
     return finish(job, folder, display)[0]
+
+
+OURS = re.compile(
+    r"(row|plan|config)\.json|metrics\.jsonl|[a-z_]+(-stage\d+)?\.safetensors|events\..*|\..*\.(tmp|lock)"
+)
+"""Files that a sweep makes of a run which is not finished."""
+
+
+def clear(folder: Path) -> None:
+    """Remove an unfinished run that a sweep made under other settings; it must be claimed.
+
+    Raises:
+        Fault: a run in it is finished, or something in it was made by no sweep: that is named and stays.
+    """
+    found = [file for file in folder.rglob("*") if not file.is_dir() or file.is_symlink()]
+    if not [file for file in found if not file.name.startswith(".")]:
+        return
+    if "fingerprint" not in kept(folder / "row.json"):
+        raise Fault(f"{folder} was made by no sweep, its row.json is missing or damaged: move it away")
+    for file in found:
+        if file.name == "eval.json":
+            raise Fault(f"{file.parent} is a finished run of other settings than the plan has now: move it away")
+        if file.is_symlink() or not OURS.fullmatch(file.name):
+            raise Fault(f"{file} was made by no sweep: move it away")
+    for item in folder.iterdir():
+        if item.is_dir():
+            shutil.rmtree(item)
+        elif item.name != LOCK:
+            item.unlink()
 
 
 def result_of(row: Row, seed: int, run: LoadedRun, mark: str, seconds: float) -> dict[str, Any]:
@@ -198,6 +225,11 @@ def as_dict(cost: Cost | None) -> dict[str, int] | None:
 def keep_in_zoo(run: LoadedRun, place: Path) -> None:
     """Copy what `load` needs; the team that was there stays until all of it is. Raises Fault where it cannot."""
     beside = place.with_name(f".{place.name}.tmp")
+    there = kept(place / "config.json")
+    if place.exists() and [there.get(k) for k in ("method", "env", "seed")] != [
+        run.record[k] for k in ("method", "env", "seed")
+    ]:
+        raise Fault(f"{place} is there and was not made by this row: move it away")
     try:
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)

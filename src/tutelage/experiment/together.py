@@ -19,7 +19,18 @@ from jaxtyping import PRNGKeyArray
 from tutelage.configs.experiment import FitConfig
 from tutelage.errors import Interrupted, NonFinite
 from tutelage.experiment.evaluate import Evaluation, play_together, player, test_key
-from tutelage.experiment.fit import Recorder, Result, Status, cadence, due, evaluation_key, log, weighed
+from tutelage.experiment.fit import (
+    Pace,
+    Recorder,
+    Result,
+    Status,
+    asks,
+    cadence,
+    due,
+    evaluation_key,
+    weighed,
+    went_on,
+)
 from tutelage.experiment.once import jit_once
 from tutelage.experiment.stage_loop import Loop, StageLoop
 from tutelage.policies.acting import RULES
@@ -62,14 +73,21 @@ def fit_together(
         for recorder in recorders:
             recorder.begin(stage)
             recorder.compiled(stage, seconds)
+        count = partial(due, stage, every=eval_every, evaluations=config.evaluations)
+        pace = Pace()
         while not runner.over(loop):
-            before = each
-            loop, each, broken = advance(runner, loop, roots, each, log_every, recorders)
-            asked = [asks(runner, config, eval_every, *pair) for pair in zip(before, each, strict=True)]
-            asked = [wanted and i not in broken for i, wanted in enumerate(asked)]
+            were, before = each, [s.since.due if s.since else count(s.loop) for s in each]
+            loop, each, broken = advance(runner, loop, roots, each, log_every, pace, before, recorders)
+            asked = [
+                asks(stage, now, count(now.loop) > before[i], runner.over(now.loop))
+                and int(now.loop.update) > int(was.loop.update)
+                for i, (was, now) in enumerate(zip(were, each, strict=True))
+            ]
             each = judge(method, config, play, roots, loop, each, asked, recorders)
             wanted = any(recorder.interrupted() for recorder in recorders)
             save(loop, each, recorders, wanted or bool(broken), broken)
+            for i, error in broken.items():
+                recorders[i].broke(each[i].best, each[i].steps + int(each[i].loop.steps), each[i].seconds, error)
             if broken:
                 raise NonFinite("; ".join(f"seed {i + 1} of {len(each)}: {error}" for i, error in broken.items()))
             if wanted:
@@ -105,32 +123,28 @@ def advance(
     roots: PRNGKeyArray,
     each: Sequence[Status],
     length: int,
+    pace: Pace,
+    due: Sequence[int],
     recorders: Sequence[Recorder],
 ) -> tuple[Loop, list[Status], dict[int, NonFinite]]:
-    """Run one chunk, up to the next multiple of `length` updates, and log it seed by seed; also says which broke."""
+    """`advance` of `fit` for all seeds; also says which broke."""
     lead = max(int(s.loop.update) for s in each)
     began = time.perf_counter()
-    loop, rows = runner.run(loop, roots, (lead // length + 1) * length)
+    loop, rows = runner.run(loop, roots, pace.until(lead, length))
     seconds = time.perf_counter() - began
     updates, steps = np.asarray(loop.update), np.asarray(loop.steps)
-    following, broken = [], dict[int, NonFinite]()
+    pace.took(int(updates.max()) - lead, seconds)
+    following, broken = list(each), dict[int, NonFinite]()
     for i, (status, recorder) in enumerate(zip(each, recorders, strict=True)):
         made = int(updates[i]) - int(status.loop.update)
-        now = status._replace(loop=nothing()._replace(update=updates[i], steps=steps[i]))
-        following.append(now._replace(seconds=status.seconds + (seconds if made else 0.0)))
-        if made:
-            try:
-                log(runner.stage, following[i], {k: v[:made, i] for k, v in rows.items()}, seconds, recorder)
-            except NonFinite as error:
-                broken[i] = error
+        if not made:
+            continue
+        now, own = nothing()._replace(update=updates[i], steps=steps[i]), {k: v[:made, i] for k, v in rows.items()}
+        try:
+            following[i] = went_on(runner, status, now, own, seconds, length, due[i], recorder)
+        except NonFinite as error:
+            broken[i] = error
     return loop, following, broken
-
-
-def asks(runner: StageLoop, config: FitConfig, every: int, before: Status, now: Status) -> bool:
-    """Whether a seed that has gone on is to be evaluated: it is time to, or it is through with the stage."""
-    count = lambda status: due(runner.stage, status.loop, every, config.evaluations)
-    went_on = int(now.loop.update) > int(before.loop.update)
-    return runner.stage.evaluated and went_on and (count(now) > count(before) or runner.over(now.loop))
 
 
 def judge(

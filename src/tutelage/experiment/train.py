@@ -1,8 +1,9 @@
-"""Train, resume: the path from names and numbers to a run directory."""
+"""Train, resume, recover: the path from names and numbers to a run directory."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import os
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import jax
 from tutelage.configs.checks import check_seeds
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
-from tutelage.errors import BadInput, Interrupted
+from tutelage.errors import BadInput, Fault, Interrupted
+from tutelage.experiment.claims import LOCK, alone
 from tutelage.experiment.files import write_json
-from tutelage.experiment.job import Job, begin_run, begin_together, read_job, resume_run
-from tutelage.experiment.run import LoadedRun, load, provided, seeds_of
+from tutelage.experiment.job import Job, begin_run, begin_together, leftovers, read_job
+from tutelage.experiment.reopen import recover_run, resume_run
+from tutelage.experiment.run import LoadedRun, load, provided, read_record, seeds_of
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.teacher import find_teacher, run_of_seed
 from tutelage.experiment.yours import make_method
@@ -36,42 +39,92 @@ def carry_on(job: Job, folder: Path, display: Display) -> list[LoadedRun]:
 
 def finish(job: Job, folder: Path, display: Display) -> list[LoadedRun]:
     """`carry_on` without its advice."""
-    runs = []
-    paths = [job.path(folder, job.seed + index) for index in range(job.seeds)]
-    if job.together and not any((path / "config.json").exists() for path in paths):
-        begin_together(job, folder, display)
-    for index, path in enumerate(paths):
-        seed = job.seed + index
-        if (path / "config.json").exists():
-            resume_run(path, display)
-        else:
-            teacher = None
-            if method_row(job.method).teacher is not None:
-                if job.teacher is None:
-                    finish(job.teacher_job(seed), path / "teacher", display)
-                name = job.teacher or str(path / "teacher")
-                teacher = find_teacher(name, job.env, make(job.env, **job.env_options), job.env_options, seed)
-            begin_run(job, seed, path, teacher, display)
-        runs.append(load(path))
-    return runs
+    paths = {seed: job.path(folder, seed) for seed in range(job.seed, job.seed + job.seeds)}
+    if job.together and not any((path / "config.json").exists() for path in paths.values()):
+        with alone([folder, *paths.values()]):
+            begin_together(job, folder, display)
+    for seed, path in paths.items():
+        if not over(path):
+            not_through_a_link(folder, path)
+            with alone([path]):
+                make_run(job, seed, folder, display)
+    return [load(path) for path in paths.values()]
+
+
+def over(path: Path) -> bool:
+    """Whether a run is finished, and nothing of its training lies about."""
+    return (path / "eval.json").exists() and not leftovers(path)
+
+
+def not_through_a_link(folder: Path, path: Path) -> None:
+    """Refuse a run inside of another directory of runs that is a link: what it leads to is not ours to write."""
+    if path != folder and path.is_symlink():
+        raise Fault(f"{path} is a link: nothing is written through it; put a directory in its place")
+
+
+def make_run(job: Job, seed: int, folder: Path, display: Display) -> None:
+    """Make one run, or go on with it; a teacher of its own comes first."""
+    path = job.path(folder, seed)
+    if (path / "config.json").exists():
+        resume_run(path, display)
+        return
+    teacher = None
+    if method_row(job.method).teacher is not None:
+        name = job.teacher_name(folder)
+        if name is None:
+            not_through_a_link(folder, path / "teacher")
+            finish(job.teacher_job(seed), path / "teacher", display)
+            name = str(path / "teacher")
+        teacher = find_teacher(name, job.env, make(job.env, **job.env_options), job.env_options, seed)
+    begin_run(job, seed, path, teacher, display)
 
 
 def resume(path: str | Path, quiet: bool = False) -> list[LoadedRun]:
     """Go on with what was stopped or killed: one run, or all seeds of a parent directory.
 
     Raises:
-        BadInput: not a run. Fault: damaged files.
+        BadInput: not a run, or its settings were changed. Fault: damaged files.
     """
-    path = Path(path)
-    display = Display(quiet)
+    path, display = Path(path), Display(quiet)
     if (path / "plan.json").exists():
-        return carry_on(read_job(path / "plan.json"), path, display)
+        job = read_job(path / "plan.json")
+        if all(over(job.path(path, seed)) for seed in range(job.seed, job.seed + job.seeds)):
+            return finish(job, path, display)
+        with alone([path]):
+            return carry_on(job, path, display)
     for run in seeds_of(path):
+        read_record(run)
+        if over(run):
+            continue
         try:
-            resume_run(run, display)
+            with alone([run]):
+                resume_run(run, display)
         except Interrupted:
             raise Interrupted(f"stopped and saved; go on with `tutelage resume {path}`") from None
     return [load(run) for run in seeds_of(path)]
+
+
+def recover(path: str | Path, quiet: bool = False) -> list[LoadedRun]:
+    """Make finished runs of the best parameters so far, tested, of what was stopped: one run, or every seed of several.
+
+    Use it where training cannot go on (a loss became no number) or is not worth going on with. Seeds that are
+    finished, or were never evaluated, stay as they are, if there is another.
+
+    Raises:
+        BadInput: not a run, finished, or never evaluated. Fault: damaged files.
+    """
+    path, display = Path(path), Display(quiet)
+    runs, refusals = seeds_of(path), []
+    for run in runs:
+        read_record(run)
+        try:
+            with alone([run]):
+                recover_run(run, display)
+        except BadInput as refusal:
+            refusals.append(refusal)
+    if len(refusals) == len(runs):
+        raise refusals[0]
+    return [load(run) for run in runs if (run / "eval.json").exists()]
 
 
 def check(job: Job) -> None:
@@ -130,6 +183,33 @@ def train(
     Raises:
         BadInput: anything unknown or impossible; nothing is written. Fault: the run broke.
     """
+    job = job_of(method, env, seed, seeds, preset, teacher, teacher_config, together, env_options, fit, settings)
+    folder = Path(out) if out else Path("runs") / f"{method}-{env.replace('/', '-').replace(':', '-')}-seed{seed}"
+    if teacher is not None and Path(teacher).is_dir():
+        places = os.path.abspath(teacher), os.path.relpath(teacher, folder)
+        job = replace(job, teacher_paths=places)
+    unused(folder)
+    check(job)
+    with alone([folder]):
+        unused(folder)  # still, now that nobody else can begin in it
+        write_json(folder / "plan.json", asdict(job))
+        return carry_on(job, folder, Display(quiet))
+
+
+def job_of(
+    method: str,
+    env: str,
+    seed: int,
+    seeds: int,
+    preset: str | None,
+    teacher: str | Path | None,
+    teacher_config: dict[str, Any] | None,
+    together: bool,
+    env_options: dict[str, Any] | None,
+    fit: FitConfig | None,
+    settings: dict[str, Any],
+) -> Job:
+    """The job that `train` is asked for; raises BadInput for what it cannot be."""
     row = method_row(method)
     if seeds < 1:
         raise BadInput(f"seeds = {seeds}: must be at least 1")
@@ -141,7 +221,7 @@ def train(
         why = f"seeds = {seeds}, must be at least 2" if seeds == 1 else f"{method} has a teacher for each seed"
         raise BadInput(f"together: {why}; without it seeds are trained in turn")
     teacher_settings = asdict(method_config(row.teacher, **(teacher_config or {}))) if row.teacher else {}
-    job = Job(
+    return Job(
         method=method,
         env=env,
         env_options=options_kept(env, env_options or {}),
@@ -153,11 +233,12 @@ def train(
         teacher_config=teacher_settings,
         together=together,
     )
-    folder = Path(out) if out else Path("runs") / f"{method}-{env.replace('/', '-').replace(':', '-')}-seed{seed}"
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+
+
+def unused(folder: Path) -> None:
+    """Refuse, as BadInput, a directory that holds more than a kill leaves behind while its very first file is made."""
+    ours = {LOCK, ".plan.json.tmp"}
+    if folder.exists() and (not folder.is_dir() or {file.name for file in folder.iterdir()} - ours):
         begun = folder.is_dir() and any((folder / name).exists() for name in ("plan.json", "config.json"))
         way = f"resume it with `tutelage resume {folder}` or name another" if begun else "name a new or empty directory"
         raise BadInput(f"out = {folder}: exists already; {way}")
-    check(job)
-    write_json(folder / "plan.json", asdict(job))
-    return carry_on(job, folder, Display(quiet))

@@ -1,0 +1,31 @@
+"""`tutelage recover RUN`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from tutelage.cli.parsing import parse
+from tutelage.cli.train import report
+
+
+@dataclass(frozen=True)
+class RecoverArgs:
+    """Which run."""
+
+    run: Positional[Path]
+    """Run directory, or a parent of several seeds."""
+    quiet: bool = False
+    """No progress on standard error."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Test the best parameters so far and finish the run with them."""
+    about = "Make a finished run of the best parameters so far, where training was stopped and is not to go on."
+    args = parse(RecoverArgs, "recover", argv, about)
+    from tutelage.experiment.train import recover
+
+    report(recover(args.run, args.quiet))
