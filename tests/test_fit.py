@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +13,11 @@ import tutelage
 from helpers import BREAKS, QUICK, TINY, Silent, Uneven, assert_same, build, counting, lines_of, run_stage
 from tutelage import BadInput, FitConfig, evaluate, make
 from tutelage.errors import Interrupted, NonFinite
-from tutelage.experiment.fit import fit
-from tutelage.experiment.stage_loop import StageLoop, nominal_updates
+from tutelage.experiment.evaluate import Evaluation
+from tutelage.experiment.fit import Status, fit, weighed
+from tutelage.experiment.stage_loop import StageLoop, check_countable, nominal_updates
 from tutelage.experiment.stats import wilson
+from tutelage.experiment.together import nothing
 from tutelage.policies.acting import random_policy, sample
 from tutelage.registry import method_config
 
@@ -86,6 +90,27 @@ def test_the_best_student_is_kept_by_its_evaluation():
     assert result.test.success_rate == 1 and result.test.episodes == 16
 
 
+@pytest.mark.parametrize(("measure", "kept"), [("success", 0), ("return", 2)])
+def test_the_best_is_chosen_by_what_the_task_is_judged_by(measure, kept):
+    """Of (success, return) pairs; of equals the later, and the other number only decides between equals."""
+    env, recorder = make("probe/action"), Silent()
+    method = counting(env, method_config("mappo"))
+    status = Status(0, nothing(), 0, None, 0.0)
+    for i, (success, earned) in enumerate([(0.5, -9.0), (0.25, -3.0), (0.375, -3.0), (0.375, -4.0), (0.0, -8.0)]):
+        result = Evaluation(8, success, (0, 1), earned, (earned, earned), 1.0)
+        status = weighed(status, method, result, measure, lambda i=i: i, recorder)
+    assert status.best is not None and status.best.params == kept
+
+
+@pytest.mark.parametrize(
+    ("env_id", "measure"),
+    [("mpe/simple_spread", "return"), ("predator_prey/punish2", "return"), ("smax/3m", "success"),
+     ("fire_commander/easy", "success"), ("marine/easy", "success")],
+)  # fmt: skip
+def test_what_a_task_is_judged_by(env_id, measure):
+    assert make(env_id).spec.measure == measure
+
+
 def test_updates_are_numbered_and_draw_their_own_random_numbers():
     env = make("probe/action")
     recorder = Silent()
@@ -99,6 +124,22 @@ def test_a_budget_in_steps_is_at_least_that_many_updates():
     env = make("probe/action")
     stage = build("mappo", env, **TINY).stages[0]
     assert nominal_updates(stage) == 4096 // (16 * 4)
+
+
+@pytest.mark.parametrize(("steps", "counted"), [(2_147_483_583, True), (2_147_483_584, False), (2_147_483_647, False)])
+def test_a_budget_beyond_what_is_counted_with_its_last_rollout_is_refused(steps, counted):
+    """Rollouts are 16 x 4 = 64 steps, and the counter ends before 2^31 = 2,147,483,648."""
+    stages = build("mappo", make("probe/action"), **{**TINY, "steps": steps}).stages
+    refusal = pytest.raises(BadInput, match="must be less than 2147483648")
+    with nullcontext() if counted else refusal:
+        check_countable(stages)
+
+
+def test_updates_of_a_stage_are_counted_in_steps_too():
+    stage = build("mappo", make("probe/action"), **TINY).stages[0]
+    check_countable([stage._replace(unit="updates", budget=2**31 // 64 - 1)])
+    with pytest.raises(BadInput, match="stage train: up to 2147483648 steps, rollouts of 64"):
+        check_countable([stage._replace(unit="updates", budget=2**31 // 64)])
 
 
 def test_whole_episodes_are_evaluated_by_the_steps_they_took():

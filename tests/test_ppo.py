@@ -279,6 +279,13 @@ def test_the_published_preset_is_the_published_size():
     assert layer_cost("gru", 80, 128, 10).macs > 28.6 * layer_cost("gru", 80, 16, 10).macs
 
 
+@pytest.mark.parametrize(("method", "values"), [("mappo", (2e-3, 0.2, 0.0)), ("ippo", (4e-3, 0.05, 0.01))])
+def test_mappo_and_ippo_have_published_values_of_their_own(method, values):
+    config = method_config(method, "published")
+    assert (config.lr, config.clip, config.entropy) == values
+    assert (config.rollout, config.grad_clip, config.steps) == (128, 0.25, 10_000_000)
+
+
 def test_the_learning_rate_falls_to_zero_over_the_budget():
     env = make("probe/action")
     built = build("mappo", env, **{**TINY, "epochs": 1})

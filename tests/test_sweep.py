@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from contextvars import Context
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tutelage import BadInput
+from tutelage import BadInput, make
 from tutelage.cli.jobs import cores
 from tutelage.cli.main import guarded
 from tutelage.configs.checks import lasting, later
 from tutelage.errors import Fault
+from tutelage.experiment import plan as plans
 from tutelage.experiment.claims import claimed
 from tutelage.experiment.plan import fingerprint, read_plan
 from tutelage.experiment.sinks import Display
@@ -518,6 +520,32 @@ def test_how_a_row_is_evaluated_is_a_part_of_its_fingerprint(tmp_path):
         rows = read_plan(plan_of(tmp_path, row("mappo/action", "mappo", TINY, *more)))
         marks.append(fingerprint(rows["mappo/action"], rows))
     assert marks[0] == marks[1] != marks[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "mark"),
+    [
+        ("mappo/3m", "6d3f85517a177705"),
+        ("kd_marl/2s3z", "3175d08081b13462"),
+        ("hint/fire-medium", "0a551204cb151ba2"),
+        ("qmix/MMM2/published", "f7f30b70443a44ad"),
+        ("random/simple_spread", "0a09eab8a43c22e3"),
+    ],
+)
+def test_fingerprints_of_published_results_stay(name, mark):
+    rows = read_plan(Path(__file__).parents[1] / "results" / "plan.toml")
+    assert fingerprint(rows[name], rows) == mark
+
+
+def test_what_parameters_are_chosen_by_is_a_part_of_a_fingerprint(tmp_path, monkeypatch):
+    text = row("mappo/action", "mappo", TINY) + row("random/action", "random")
+    rows, marks = read_plan(plan_of(tmp_path, text)), []
+    for measure in ("success", "return"):
+        env = make("probe/action")
+        env.spec = replace(env.spec, measure=measure)
+        monkeypatch.setattr(plans, "make", lambda name, env=env: env)
+        marks.append([fingerprint(rows[name], rows) for name in ("mappo/action", "random/action")])
+    assert marks[0][0] != marks[1][0] and marks[0][1] == marks[1][1], "of a floor nothing is chosen"
 
 
 def test_results_of_a_method_that_learned_otherwise_are_measured_anew(tmp_path, monkeypatch):

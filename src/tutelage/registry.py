@@ -47,6 +47,7 @@ class EnvironmentRow:
 
 
 _PPO_PUBLISHED = dict(size="width=128", critic_width=128, rollout=128, entropy=0.0, grad_clip=0.25, steps=10_000_000)
+_IPPO_PUBLISHED = {**_PPO_PUBLISHED, "lr": 4e-3, "clip": 0.05, "entropy": 0.01}
 _PPO_FAST = dict(core="mlp", size="width=64", critic_width=64, chunk=1)
 _KD = "tutelage.methods.kd_marl:kd_marl"
 _KD_CONFIG = "tutelage.configs.kd_marl:KdMarlConfig"
@@ -95,7 +96,7 @@ METHODS: dict[str, MethodRow] = {
         "tutelage.methods.ppo:ippo",
         "tutelage.configs.ppo:PpoConfig",
         "PPO with a critic on each agent's own observation",
-        presets={"published": _PPO_PUBLISHED, "fast": _PPO_FAST},
+        presets={"published": _IPPO_PUBLISHED, "fast": _PPO_FAST},
     ),
     "tarmac": MethodRow(
         "tutelage.methods.ppo:mappo",

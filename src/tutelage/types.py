@@ -21,6 +21,7 @@ Carry = Any
 EnvState = Any
 TrainState = Any
 Metrics = dict[str, Any]
+Measure = Literal["success", "return"]
 
 
 class TimeStep(NamedTuple):
@@ -122,6 +123,7 @@ class Spec:
         version: changes whenever the dynamics do; stored with every result.
         links: whether timesteps say who hears whom.
         reward_scale: what learners that do not normalise returns had better multiply rewards by.
+        measure: what a team is judged by: tables score it, and the parameters that are kept are the best by it.
     """
 
     n_agents: int
@@ -137,6 +139,7 @@ class Spec:
     version: str
     reward_scale: float = 1.0
     links: bool = False
+    measure: Measure = "success"
 
 
 class Environment(Protocol):

@@ -19,7 +19,7 @@ from tutelage.errors import BadInput
 from tutelage.experiment.once import jit_once
 from tutelage.experiment.stats import mean_interval, wilson
 from tutelage.policies.acting import greedy
-from tutelage.types import ActRule, Environment, Params, Policy
+from tutelage.types import ActRule, Environment, Measure, Params, Policy
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,11 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+def rank(measure: Measure, success_rate: float, return_mean: float) -> tuple[float, float]:
+    """What is greater of the better of two evaluations: first what the task is judged by, then the other."""
+    return (success_rate, return_mean) if measure == "success" else (return_mean, success_rate)
 
 
 def player(env: Environment, policy: Policy, n: int, act: ActRule = greedy, together: bool = False) -> Any:

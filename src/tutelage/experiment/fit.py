@@ -19,11 +19,11 @@ from jaxtyping import PRNGKeyArray
 from tutelage.configs.experiment import FitConfig
 from tutelage.data.episodes import Episodes
 from tutelage.errors import Interrupted, NonFinite
-from tutelage.experiment.evaluate import Evaluation, play_episodes, player, test_key
+from tutelage.experiment.evaluate import Evaluation, play_episodes, player, rank, test_key
 from tutelage.experiment.once import jit_once
 from tutelage.experiment.stage_loop import COUNTED, Loop, StageLoop, nominal_updates, owned
 from tutelage.policies.acting import RULES
-from tutelage.types import Environment, Method, Params, Stage
+from tutelage.types import Environment, Measure, Method, Params, Stage
 
 
 class Best(NamedTuple):
@@ -278,7 +278,12 @@ def evaluation_key(seed_key: PRNGKeyArray, stage: int, update: Any) -> PRNGKeyAr
 
 
 def weighed(
-    status: Status, method: Method, result: Evaluation, params: Callable[[], Params], recorder: Recorder
+    status: Status,
+    method: Method,
+    result: Evaluation,
+    measure: Measure,
+    params: Callable[[], Params],
+    recorder: Recorder,
 ) -> Status:
     """Record an evaluation, and keep its parameters (a copy, asked for then) where no earlier one was better."""
     recorder.evaluation(
@@ -290,16 +295,17 @@ def weighed(
             **result.as_dict(),
         }
     )
-    if status.best and (result.success_rate, result.return_mean) < status.best[:2]:
+    now = result.success_rate, result.return_mean
+    if status.best and rank(measure, *now) < rank(measure, *status.best[:2]):
         return status
-    return status._replace(best=Best(result.success_rate, result.return_mean, params()))
+    return status._replace(best=Best(*now, params()))
 
 
 class Evaluator:
     """Evaluates the acting role during training and keeps the best parameters."""
 
     def __init__(self, env: Environment, method: Method, role: str, config: FitConfig, seed: int) -> None:
-        self.role, self.config, self.seed = role, config, seed
+        self.role, self.config, self.seed, self.measure = role, config, seed, env.spec.measure
         shapes = jax.eval_shape(lambda key: method.params(method.init(key))[role], jax.random.key(0))
         play = player(env, method.roles[role], config.eval_episodes, RULES[config.act])
         # Compiled beside the first stage: the compiler leaves the second core free.
@@ -315,7 +321,7 @@ class Evaluator:
         key = evaluation_key(jax.random.key(self.seed), status.stage, status.loop.update)
         n = self.config.eval_episodes
         result = play_episodes(self.play, params[self.role], key, n, n)
-        return weighed(status, method, result, lambda: owned(params), recorder)
+        return weighed(status, method, result, self.measure, lambda: owned(params), recorder)
 
     def test(self, params: Params) -> Evaluation:
         """The absolute metric: more episodes, a key of its own."""

@@ -176,16 +176,19 @@ def fingerprint(row: Row, rows: Rows, version: int | None = None) -> str:
     Args:
         version: of the method; by default as it is now.
     """
-    settings = settings_of(row)
+    settings, spec = settings_of(row), make(row.env, **row.env_options).spec
     version = version or version_of(row)
+    # By what parameters are chosen; success leaves results as they were, and of a floor nothing is chosen.
+    chosen_by = {} if row.method in FLOORS or spec.measure == "success" else {"measure": spec.measure}
     told = {
         "method": row.method,
         "config": lasting(settings) if settings else None,
         "env": row.env,
         "env_options": row.env_options,
-        "env_version": make(row.env, **row.env_options).spec.version,
+        "env_version": spec.version,
         "fit": lasting(fit_config(row)),
         "teacher": fingerprint(rows[row.teacher], rows) if row.teacher in rows else row.teacher or usual_teacher(row),
         **({"method_version": version} if version > 1 else {}),  # the first leaves results as they were
+        **chosen_by,
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]

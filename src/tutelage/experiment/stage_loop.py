@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,9 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
+from tutelage.configs.checks import MOST
 from tutelage.data.collect import Here, begin, play
 from tutelage.data.trees import choose
 from tutelage.data.vector import batch
+from tutelage.errors import BadInput
 from tutelage.experiment.once import jit_once
 from tutelage.types import Environment, Metrics, Rollout, Stage, TrainState
 
@@ -143,6 +146,15 @@ def nominal_updates(stage: Stage) -> int:
     if stage.unit == "updates":
         return stage.budget
     return math.ceil(stage.budget / sum(b.envs * b.steps for b in stage.behaviours.values()))
+
+
+def check_countable(stages: Sequence[Stage]) -> None:
+    """Refuse, as BadInput, a budget whose steps, with those of the last rollout, are more than 32 bits count."""
+    for stage in stages:
+        rollout = sum(b.envs * b.steps for b in stage.behaviours.values())
+        most = stage.budget + rollout if stage.unit == "steps" else stage.budget * rollout
+        if most >= MOST:
+            raise BadInput(f"stage {stage.name}: up to {most} steps, rollouts of {rollout}; must be less than {MOST}")
 
 
 def owned(tree: Any) -> Any:

@@ -83,7 +83,7 @@ def fit_together(
                 and int(now.loop.update) > int(was.loop.update)
                 for i, (was, now) in enumerate(zip(were, each, strict=True))
             ]
-            each = judge(method, config, play, roots, loop, each, asked, recorders)
+            each = judge(env, method, config, play, roots, loop, each, asked, recorders)
             wanted = any(recorder.interrupted() for recorder in recorders)
             save(loop, each, recorders, wanted or bool(broken), broken)
             for i, error in broken.items():
@@ -148,6 +148,7 @@ def advance(
 
 
 def judge(
+    env: Environment,
     method: Method,
     config: FitConfig,
     play: Any,
@@ -164,7 +165,7 @@ def judge(
     keys = jax.vmap(lambda root, update: evaluation_key(root, stage, update))(roots, loop.update)
     results = play_together(play, params[method.actor], keys, n, n)
     return [
-        weighed(status, method, result, partial(of_seed, params, i), recorder) if wanted else status
+        weighed(status, method, result, env.spec.measure, partial(of_seed, params, i), recorder) if wanted else status
         for i, (status, result, wanted, recorder) in enumerate(zip(each, results, asked, recorders, strict=True))
     ]
 

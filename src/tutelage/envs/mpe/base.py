@@ -52,6 +52,7 @@ class Mpe:
             obs_widths=widths,
             layout=layout,
             version="jaxmarl-0.2.0",
+            measure="return",
         )
 
     def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:

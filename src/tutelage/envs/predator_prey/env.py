@@ -63,6 +63,7 @@ class PredatorPrey:
             obs_widths=(3 * window,) * n,
             layout=blocks(("hunter map", window), ("stag map", window), ("hare map", window)),
             version="1",
+            measure="return",
         )
 
     def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
