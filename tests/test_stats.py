@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from tutelage.experiment.stats import Z, bootstrap, difference_of_means, iqm, mean_interval, ratio_of_means, wilson
+from tutelage.experiment.stats import difference_of_means, iqm, mean_interval, ratio_of_means, wilson
 
 
 @pytest.mark.parametrize(
@@ -29,11 +30,15 @@ def test_wilson_never_leaves_the_unit_interval(n):
     assert wilson(n, n)[1] == pytest.approx(1) and wilson(n, n)[1] <= 1
 
 
-def test_the_interval_of_a_mean():
-    x = np.array([1.0, 2.0, 3.0, 4.0])
-    half = 1.959964 * np.std(x, ddof=1) / 2
-    np.testing.assert_allclose(mean_interval(x), (2.5 - half, 2.5 + half), rtol=1e-6)
+def test_the_interval_of_a_mean_is_student_s():
+    """R: t.test(c(1, 2, 3, 4))$conf.int."""
+    np.testing.assert_allclose(mean_interval(np.array([1.0, 2.0, 3.0, 4.0])), (0.4457397, 4.5542603), atol=1e-6)
     assert mean_interval(np.array([3.0])) == (3.0, 3.0)
+
+
+def test_the_interval_of_two_numbers_is_wide():
+    """The quantile of one degree of freedom is 12.706."""
+    np.testing.assert_allclose(mean_interval(np.array([0.0, 2.0])), (-11.7062, 13.7062), atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -51,27 +56,17 @@ def test_the_interquartile_mean_drops_a_quarter_on_both_sides(x, expected):
     assert iqm(np.array(x)[::-1].reshape(-1, 1)) == pytest.approx(expected)
 
 
-def scores(runs: int = 8, tasks: int = 3) -> np.ndarray:
-    return np.random.default_rng(0).normal([0.2, 0.5, 0.9], 0.05, (runs, tasks))
+def test_a_difference_of_means_is_welch_s():
+    a, b = np.array([1.0, 4.0, 7.0]), np.array([0.0, 2.0])
+    gap, interval = difference_of_means(a, b)
+    assert gap == 3.0
+    np.testing.assert_allclose(interval, (-3.478909, 9.478909), atol=1e-6)  # 2.909 degrees of freedom
+    expected = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    np.testing.assert_allclose(interval, expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("statistic", [iqm, np.mean])
-def test_the_bootstrap_interval_contains_the_estimate_and_repeats(statistic):
-    low, high = bootstrap(scores(), statistic)
-    assert low < statistic(scores()) < high
-    assert bootstrap(scores(), statistic) == (low, high)
-
-
-def test_the_bootstrap_is_stratified_by_task():
-    """Tasks that differ widely but have no spread of their own give an interval of width 0."""
-    constant = np.broadcast_to([0.0, 0.5, 1.0], (6, 3))
-    assert bootstrap(constant, np.mean) == (0.5, 0.5)
-
-
-def test_the_bootstrap_of_a_mean_is_as_wide_as_theory_says():
-    x = np.random.default_rng(1).normal(size=400)
-    low, high = bootstrap(x, np.mean)
-    np.testing.assert_allclose(high - low, 2 * 1.96 * x.std() / 20, rtol=0.1)
+def test_differences_without_spread_leave_no_doubt():
+    assert difference_of_means(np.ones(3), np.zeros(5)) == (1.0, (1.0, 1.0))
 
 
 def test_a_retention_is_the_ratio_of_means_with_a_paired_interval():
@@ -84,10 +79,44 @@ def test_a_retention_is_the_ratio_of_means_with_a_paired_interval():
     assert ratio == pytest.approx(2.7 / 3.1) and low < ratio < high
 
 
-def test_a_difference_of_means_resamples_both_sides():
-    rng = np.random.default_rng(1)
-    a, b = rng.normal(2.0, 1.0, 400), rng.normal(0.0, 2.0, 100)
-    mean, (low, high) = difference_of_means(a, b)
-    assert mean == pytest.approx(a.mean() - b.mean())
-    assert (high - low) / 2 == pytest.approx(Z * np.sqrt(a.var() / 400 + b.var() / 100), rel=0.1)
-    assert difference_of_means(np.ones(3), np.zeros(5)) == (1.0, (1.0, 1.0))
+@pytest.mark.parametrize("end", [0, 1])
+def test_at_the_ends_of_a_ratio_s_interval_the_difference_is_just_not_shown(end):
+    """Fieller: r is inside exactly where 0 is within the interval of the mean of a - r b."""
+    a, b = np.array([0.8, 0.5, 0.5, 0.9]), np.array([0.9, 0.5, 0.7, 1.0])
+    r = ratio_of_means(a, b)[1][end]
+    assert mean_interval(a - r * b)[end] == pytest.approx(0, abs=1e-12)
+
+
+def test_a_ratio_to_what_could_be_nothing_has_no_bounds():
+    assert ratio_of_means(np.array([0.5, 0.6]), np.array([0.0, 0.2]))[1] == (-np.inf, np.inf)
+
+
+# ---- what intervals promise ----------------------------------------------------------------------------------------
+DRAWS = 3000
+
+
+def covered(n: int, interval) -> float:
+    """In how many of so many experiments of n seeds the interval holds the truth, which `interval` says."""
+    rng = np.random.default_rng(n)
+    return float(np.mean([low <= truth <= high for truth, (low, high) in (interval(rng, n) for _ in range(DRAWS))]))
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_the_interval_of_a_mean_over_seeds_covers_95_percent(n):
+    told = covered(n, lambda rng, n: (0.9, mean_interval(rng.normal(0.9, 0.05, n))))
+    assert 0.93 <= told <= 0.97
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_the_interval_of_a_retention_covers_95_percent(n):
+    def one(rng, n):
+        teacher = rng.normal(0.8, 0.05, n)
+        return 0.95, ratio_of_means(0.95 * teacher + rng.normal(0, 0.03, n), teacher)[1]
+
+    assert 0.93 <= covered(n, one) <= 0.97
+
+
+@pytest.mark.parametrize("n", [5, 10])
+def test_without_an_effect_five_percent_of_differences_are_shown(n):
+    one = lambda rng, n: (0.0, difference_of_means(rng.normal(0.9, 0.05, n), rng.normal(0.9, 0.1, n))[1])
+    assert 0.03 <= 1 - covered(n, one) <= 0.07

@@ -26,8 +26,10 @@ from tutelage.report.ablations import ablations, front, sights
 from tutelage.report.curves import draw_front
 from tutelage.report.glance import ddn_glance, hint_glance
 from tutelage.report.hint import hint_table
-from tutelage.report.results import Asked, RowResults, current, marl_eval, read_results
-from tutelage.report.tables import TABLES, fill, headline, verdict
+from tutelage.report.results import Asked, RowResults, current, marked, marl_eval, read_results
+from tutelage.report.scores import measure
+from tutelage.report.scratch import ratios, verdict
+from tutelage.report.tables import TABLES, choices, fill, headline
 from tutelage.report.value import value_based, value_changes
 
 TINY = 'config = {core = "mlp", size = "width=4", critic_width = 4, envs = 16, rollout = 4, chunk = 1, steps = 600}'
@@ -286,7 +288,12 @@ def test_a_field_that_joined_later_leaves_fingerprints_alone_at_its_old_value():
 
 # ---- tables --------------------------------------------------------------------------------------------------------
 def results(
-    name: str, scores: list[float], flops: float = 0.0, env: str = "smax/x", negative: bool = False
+    name: str,
+    scores: list[float],
+    flops: float = 0.0,
+    env: str = "smax/x",
+    negative: bool = False,
+    lr: float = 0.002,
 ) -> RowResults:
     """A row whose seeds have these scores: success rates, or returns (with no success) where `negative`."""
     method, teacher = name.split("/")[0], {"flops": 1000, "params": 1}
@@ -296,8 +303,9 @@ def results(
         for x in scores
     ]
     cost = {"student": teacher} if name == "mappo/x" else cost
-    seeds = [dict(row=name, method=method, env=env, variant="v", seed=i, test=t, cost=cost, widths=[1], curve=[])
-             for i, t in enumerate(test)]  # fmt: skip
+    measure = "return" if negative else "success"
+    seeds = [dict(row=name, method=method, env=env, variant="v", seed=i, test=t, cost=cost, widths=[1], curve=[],
+                  measure=measure, config={"lr": lr}) for i, t in enumerate(test)]  # fmt: skip
     return RowResults(name, seeds)
 
 
@@ -318,7 +326,7 @@ def test_the_headline_is_the_ratio_of_means_over_shared_seeds():
     rows = rows_of(results("mappo/x", EXPERT), results("kd_marl/x", FULL[:3]), results("kl/x", [0.5]))
     told = cells(headline(rows), "smax/x")
     assert told[1] == "3" and told[4].startswith(f"**{0.9 / 0.95:.3f}**") and told[5] == "10.0x"
-    assert told[-3] == "0.500 (1)" and told[-1] == "-"
+    assert told[-4] == "0.500 (1)" and told[-1] == "-"
 
 
 def test_nothing_is_kept_of_an_expert_of_other_seeds():
@@ -335,16 +343,60 @@ def test_negative_returns_are_measured_from_random_play():
     )
     told = cells(headline(rows), "smax/x")
     assert told[2].startswith("-10.00") and told[4].startswith("**0.900**")
+    del rows["random/x"]
+    assert cells(headline(rows), "smax/x")[4] == "-", "no share of a way that has no beginning"
+
+
+def test_what_a_task_is_judged_by_decides_what_is_scored_not_the_sign_of_returns():
+    rows = rows_of(results("mappo/x", [0.5] * 5), results("kd_marl/x", [0.4] * 5), results("scripted/x", [0.3]))
+    for row in rows.values():
+        for s in row.seeds:
+            s["test"]["return_mean"] = -1.0
+    told = cells(headline(rows), "smax/x")
+    assert told[2].startswith("0.500") and told[-1] == "0.300 (1)", "the script stands beside"
+    assert (
+        measure(results("qmix/x", [1.0])) == "success" and measure(results("qmix/x", [1.0], negative=True)) == "return"
+    )
+
+
+def test_parameters_are_told_deployed_and_shared():
+    rows = rows_of(results("mappo/x", EXPERT), results("kd_marl/x", FULL))
+    for s in rows["kd_marl/x"].seeds:
+        s |= {"widths": [4, 4], "cost_report": {"ratio": {"params": 30.0, "latency": 2.0, "latency_numpy": 3.0}}}
+    assert cells(headline(rows), "smax/x")[6] == "30.0x / 15.0x", "two networks where the expert's agents share one"
+
+
+def test_how_many_evaluations_parameters_were_chosen_from_is_told():
+    rows = rows_of(results("mappo/x", EXPERT), results("kd_marl/x", FULL))
+    for row, counts in (("mappo/x", (22, 22, 22, 22)), ("kd_marl/x", (20, 21, 33, 20))):
+        for s, n in zip(rows[row].seeds, counts, strict=True):
+            s["curve"] = [{}] * n
+    assert cells(choices(rows), "`smax/x`")[:4] == ["`smax/x`", "22", "20 to 33", "-"]
+
+
+def test_seeds_of_another_jax_than_most_are_marked():
+    row, other = results("hint/x", [0.5] * 3, env="marine/x"), results("random/x", [0.0], env="marine/x")
+    for s, jax in zip(row.seeds, ("0.10.2", "0.11.2", "0.10.2"), strict=True):
+        s["versions"] = {"jax": jax}
+    told = marked(rows_of(row, other))
+    assert told["hint/x"].variant == "v (jax 0.11.2: seeds 1)" and told["random/x"].variant == "v"
+    assert [told[name].mark for name in ("hint/x", "random/x")] == ["†", ""]
+    assert "0.500 (3)†" in hint_glance(told) and "0.500 (3) |" in hint_glance(rows_of(row))
+    assert marked(rows_of(other)) == rows_of(other), "nothing says what it was made with"
 
 
 def test_a_change_is_called_worse_or_better_only_where_its_interval_leaves_out_zero():
     rows = rows_of(
-        results("mappo/x", EXPERT), results("kd_marl/x", FULL),
-        results("kd_marl/x/no-kl", [x - 0.1 for x in FULL]), results("kd_marl/x/awr", [x + 0.02 for x in FULL]),
-        results("kd_marl/x/no-rel", [0.9, 0.9, 0.95, 0.85]), results("kd_marl/x/no-ce", FULL[:2]),
+        results("mappo/x", [*EXPERT, 0.9]), results("kd_marl/x", [*FULL, 0.9]),
+        results("kd_marl/x/no-kl", [x - 0.1 for x in FULL] + [0.85]),
+        results("kd_marl/x/awr", [x + 0.02 for x in FULL] + [0.91]),
+        results("kd_marl/x/no-rel", [0.9, 0.9, 0.95, 0.85, 0.9]), results("kd_marl/x/no-ce", [0.0] * 4),
     )  # fmt: skip
     table = ablations(rows)
-    assert cells(table, "without KL")[1].startswith("-0.100") and cells(table, "without KL")[2] == "worse on 1 of 1"
+    assert (
+        cells(table, "without KL")[1] == "-0.090 [-0.118, -0.062]"
+        and cells(table, "without KL")[2] == "worse on 1 of 1"
+    )
     assert cells(table, "advantage term: weighted likelihood")[2] == "better on 1 of 1"
     assert cells(table, "without the relation term")[2] == "no difference shown on 1"
     assert cells(table, "without cross-entropy")[2] == "too few seeds"
@@ -386,14 +438,79 @@ def test_curves_are_drawn_of_all_that_a_method_is_compared_with(tmp_path, monkey
     assert not (tmp_path / "hint.png").exists(), "nothing to show, no picture"
 
 
-def test_from_three_seeds_on_there_is_a_verdict():
-    better, worse = results("kd_marl/x", FULL), results("mappo/x/small", [x - 0.2 for x in FULL])
-    assert "distillation helps" in verdict(rows_of(results("mappo/x", EXPERT), better, worse))
-    few = results("mappo/x/small", [0.5, 0.5])
-    assert "no verdict from 2 seeds" in verdict(rows_of(results("mappo/x", EXPERT), better, few))
-    assert "from scratch is better" in verdict(
-        rows_of(results("mappo/x", EXPERT), better, results("mappo/x/small", [min(1.0, x + 0.05) for x in FULL]))
+def from_scratch(
+    method: str, scores: list[float], best: float = 0.002, lr: float = 0.002, trials=(0.002, 0.004, 0.008)
+):
+    """A team of the students' size at a learning rate, and trials on other seeds, of which `best` does best."""
+    tried = [results(f"{method}/x/small/lr-{i}", [0.9 if x == best else 0.5] * 2, lr=x) for i, x in enumerate(trials)]
+    for row in tried:
+        row.seeds[:] = [s | {"seed": s["seed"] + 100} for s in row.seeds]
+    return [results(f"{method}/x/small", scores, lr=lr), *tried]
+
+
+DISTILLED = [0.85, 0.95, 0.9, 0.9, 0.9]
+
+
+@pytest.mark.parametrize(
+    ("mappo", "ippo", "words"),
+    [
+        ([0.5, 0.6, 0.7, 0.6, 0.6], [0.7, 0.8, 0.7, 0.75, 0.8], "distillation helps; student minus the best of its size"
+         " from scratch (`ippo/x/small`), success: +0.150 [+0.086, +0.214]"),
+        ([0.5, 0.6, 0.7, 0.6, 0.6], [0.97, 0.99, 0.98, 0.98, 0.98], "from scratch is better"),
+        ([0.88, 0.93, 0.9, 0.9, 0.89], [0.1] * 5, "no difference shown"),
+    ],
+)  # fmt: skip
+def test_a_student_is_compared_with_the_best_of_its_size_from_scratch(mappo, ippo, words):
+    expert, student = results("mappo/x", [0.9] * 5), results("kd_marl/x", DISTILLED)
+    told = verdict(rows_of(expert, student, *from_scratch("mappo", mappo), *from_scratch("ippo", ippo)))
+    assert told.startswith(f"- `smax/x`: {words}")
+
+
+MAPPO_SCRATCH = from_scratch("mappo", [0.5, 0.6, 0.7, 0.6, 0.6])
+
+
+@pytest.mark.parametrize(
+    ("ippo", "lacks"),
+    [
+        ([], "IPPO from scratch"),
+        (from_scratch("ippo", [0.8] * 4), "IPPO from scratch has 4 of 5 seeds"),
+        (from_scratch("ippo", [0.8] * 5, trials=(0.004, 0.002)), "learning rates of IPPO: 0.008"),
+        (from_scratch("ippo", [0.8] * 5, best=0.008), "IPPO at its best learning rate, 0.008"),
+        (from_scratch("ippo", [0.8] * 5)[:1], "learning rates of IPPO: 0.002, 0.004, 0.008"),
+    ],
+)
+def test_without_both_from_scratch_tuned_alike_there_is_no_verdict(ippo, lacks):
+    told = verdict(rows_of(results("mappo/x", [0.9] * 5), results("kd_marl/x", DISTILLED), *MAPPO_SCRATCH, *ippo))
+    best = "`ippo/x/small`" if ippo else "`mappo/x/small`"
+    assert told.startswith(f"- `smax/x`: not enough measured ({lacks}); student minus the best so far ({best}, ")
+    assert "helps" not in told and "[" not in told
+
+
+def test_of_four_seeds_of_the_student_there_is_no_verdict():
+    rows = rows_of(results("mappo/x", [0.9] * 5), results("kd_marl/x", DISTILLED[:4]), *MAPPO_SCRATCH,
+                   *from_scratch("ippo", [0.1] * 5))  # fmt: skip
+    assert "not enough measured (the student has 4 of 5 seeds)" in verdict(rows)
+
+
+def test_trials_on_seeds_that_are_compared_do_not_count():
+    small, *tried = from_scratch("ippo", [0.8] * 5)
+    for row in tried:
+        row.seeds[:] = [s | {"seed": s["seed"] - 100} for s in row.seeds]
+    rows = rows_of(results("mappo/x", [0.9] * 5), results("kd_marl/x", DISTILLED), *MAPPO_SCRATCH, small, *tried)
+    assert "learning rates of IPPO: 0.002, 0.004, 0.008" in verdict(rows)
+
+
+def test_students_are_compared_in_size_with_smaller_experts():
+    """Products of three agents' layers: into the width, out of it, and six (GRU) or one (MLP) of width x width."""
+    env = "smax/3m"
+    rows = rows_of(
+        results("mappo/3m", EXPERT, env=env, flops=28600.0), results("kd_marl/3m", FULL, env=env, flops=1000.0)
     )
+    spec = make(env).spec
+    inputs, actions = spec.obs_width + 3, spec.n_actions
+    gru, mlp = (2 * 3 * (64 * (inputs + actions) + k * 64 * 64) for k in (6, 1))
+    told = cells(ratios(rows), "`smax/3m`")
+    assert told[1:5] == ["1.0", "28.6x", f"{gru / 1000:.1f}x", f"{mlp / 1000:.1f}x"] and told[5] == "-"
 
 
 def with_curve(row, rates, steps=1000):
@@ -414,9 +531,9 @@ def test_value_based_rows_tell_their_last_evaluations_their_area_and_when_they_w
 
 
 def test_ddn_is_compared_with_others_and_with_itself_changed():
-    ddn = with_curve(results("ddn/x", [1.0] * 3), [0.5] * 5 + [1.0] * 5)
-    qmix = with_curve(results("qmix/x", [1.0] * 3), [0.0] * 5 + [1.0] * 5)
-    raw = with_curve(results("ddn/x/raw", [1.0] * 3), [0.5] * 10)
+    ddn = with_curve(results("ddn/x", [1.0] * 5), [0.5] * 5 + [1.0] * 5)
+    qmix = with_curve(results("qmix/x", [1.0] * 5), [0.0] * 5 + [1.0] * 5)
+    raw = with_curve(results("ddn/x/raw", [1.0] * 5), [0.5] * 10)
     longer = with_curve(results("ddn/x/1m", [1.0] * 3), [0.5] * 10, steps=2000)
     rows = rows_of(ddn, qmix, raw, longer)
     told = value_based(rows)
@@ -425,6 +542,8 @@ def test_ddn_is_compared_with_others_and_with_itself_changed():
     changes = value_changes(rows)
     assert cells(changes, "`raw`")[5:7] == ["+0.500 [+0.500, +0.500]", "+0.225 [+0.225, +0.225]"]
     assert cells(told, "`ddn/1m`")[6] == "", "other steps"
+    four = rows_of(ddn, RowResults("qmix/x", qmix.seeds[:4]))
+    assert cells(value_based(four), "`qmix`")[6] == "", "no difference is told of four seeds"
     assert "1m" not in changes and value_changes(rows_of(ddn)) == "No results yet."
     for success, share in ((0.5, "2.000"), (0.01, "-")):
         for seed in raw.seeds:
@@ -454,14 +573,20 @@ def test_hint_is_told_as_a_ratio_to_every_baseline_and_by_what_it_aims_at():
     assert line["hint/x"][5:] == ["0.650 [0.650, 0.650]", "0.900", "0.200 / 0.500", "20.0", ""]
     assert line["mappo/x"][9] == "2.00x" and line["happo/x"][9] == "-" and line["hint/x/flat"][9] == ""
     plain, talking = (line for line in told.splitlines() if line.startswith("- "))
-    assert "best baseline 0.350 (`mappo/x`), aimed at 0.560, HINT 0.700: reached, intervals apart." in plain
+    assert (
+        "best baseline 0.350 (`mappo/x`), aimed at 0.560, HINT 0.700: reached, from 2 and 2 seeds, too few to be sure."
+        in plain
+    )
     assert plain.endswith("0.300 in evaluations: HINT 3,000 steps, it 3,000 steps."), "drawn actions, as in the curves"
     for row in rows[1:3]:
         for s in row.seeds:
             s["test"] |= {"success_rate": 0.0, "greedy": {"success_rate": 0.0}}
     assert "in evaluations" not in hint_table(rows_of(*rows[:3])), "no success comes at once"
     assert "best baseline 0.000 (`mappo/x`)" in hint_table(rows_of(rows[0], rows[2], rows[1])), "two seeds say more"
-    assert "best baseline 0.500 (`tarmac/x`), aimed at 0.750, HINT 0.525: missed, intervals not apart." in talking
+    assert (
+        "best baseline 0.500 (`tarmac/x`), aimed at 0.750, HINT 0.525: missed, from 2 and 2 seeds, too few to be sure."
+        in talking
+    )
     talks = results("mappo/x/hetgat", [0.52, 0.53], env="marine/x")
     for s in talks.seeds:
         s |= {"test": s["test"] | {"length_mean": 20.0}, "curve": rows[0].seeds[0]["curve"]}
@@ -470,6 +595,15 @@ def test_hint_is_told_as_a_ratio_to_every_baseline_and_by_what_it_aims_at():
     )
     assert "reached, one seed." in hint_table(rows_of(rows[2], rows[5]._replace(seeds=rows[5].seeds[:1])))
     assert hint_table(rows_of(results("qmix/y", [1.0]))) == "No results yet."
+    for row in rows[:2]:
+        row.seeds[:] = [row.seeds[0] | {"seed": i} for i in range(5)]
+        for s, x in zip(row.seeds, (-0.02, -0.01, 0.0, 0.01, 0.02), strict=True):
+            s["test"] = {
+                **s["test"],
+                "success_rate": 0.5 + x if row.name == "hint/x" else 0.25 + x,
+                "greedy": {"success_rate": 0.0},
+            }
+    assert "reached, difference +0.250 [+0.227, +0.273]." in hint_table(rows_of(*rows[:2]))
 
 
 def test_the_front_page_shows_plain_rows_at_their_best_and_of_how_many_seeds():
@@ -540,9 +674,9 @@ def test_fingerprints_of_published_results_stay(name, mark):
 def test_what_parameters_are_chosen_by_is_a_part_of_a_fingerprint(tmp_path, monkeypatch):
     text = row("mappo/action", "mappo", TINY) + row("random/action", "random")
     rows, marks = read_plan(plan_of(tmp_path, text)), []
-    for measure in ("success", "return"):
+    for judged_by in ("success", "return"):
         env = make("probe/action")
-        env.spec = replace(env.spec, measure=measure)
+        env.spec = replace(env.spec, measure=judged_by)
         monkeypatch.setattr(plans, "make", lambda name, env=env: env)
         marks.append([fingerprint(rows[name], rows) for name in ("mappo/action", "random/action")])
     assert marks[0][0] != marks[1][0] and marks[0][1] == marks[1][1], "of a floor nothing is chosen"

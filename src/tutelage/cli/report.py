@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> None:
     from tutelage.experiment.plan import fingerprint, read_plan, version_of
     from tutelage.report.curves import draw_compared, draw_curves, draw_front
     from tutelage.report.hint import BASELINES
-    from tutelage.report.results import Asked, current, marl_eval, read_results
+    from tutelage.report.results import Asked, current, marked, marl_eval, read_results
     from tutelage.report.tables import fill
     from tutelage.report.value import METHODS
 
@@ -41,6 +41,7 @@ def main(argv: Sequence[str]) -> None:
         rows, stale = current(rows, asked)
         if stale:
             print(f"{stale} results are left out: the plan has other settings now, or no such row or seed")
+    rows = marked(rows)
     into = args.into or args.results.resolve().parent
     write_json(args.results / "marl_eval.json", marl_eval(rows))
     figures = into / "docs" / "figures"

@@ -32,6 +32,7 @@ from tutelage.configs.checks import build, check_positive, check_seeds, lasting
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, unknown
+from tutelage.policies import size
 from tutelage.registry import check_teacher, environment_options, method_config, method_row
 
 FLOORS = ("random", "scripted")
@@ -170,8 +171,16 @@ def usual_teacher(row: Row) -> Any:
     return [name, lasting(method_config(name)), method_row(name).version] if name else None
 
 
+def constants(settings: Any) -> dict[str, Any]:
+    """Numbers in the code that decide a row's and are no settings, where they are not those of the first results."""
+    unequal = getattr(settings, "capacity", "equal") != "equal"
+    return {"least_width": size.LEAST} if unequal and size.LEAST != 8 else {}
+
+
 def fingerprint(row: Row, rows: Rows, version: int | None = None) -> str:
-    """Changes whenever the row's numbers would: settings, its teacher's, versions of the environment and the method.
+    """Changes with the row's settings, its teacher's, the versions of environment and method, and what chooses.
+
+    Libraries, machines and other changes of the code are not in it: results say which libraries and how many cores.
 
     Args:
         version: of the method; by default as it is now.
@@ -190,5 +199,6 @@ def fingerprint(row: Row, rows: Rows, version: int | None = None) -> str:
         "teacher": fingerprint(rows[row.teacher], rows) if row.teacher in rows else row.teacher or usual_teacher(row),
         **({"method_version": version} if version > 1 else {}),  # the first leaves results as they were
         **chosen_by,
+        **constants(settings),
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tutelage.experiment.stats import ENOUGH, mean_interval
 from tutelage.report.results import RowResults
-from tutelage.report.scores import Rows, flops, interval, kept, mean_with_interval, retention, scale, short, tasks
+from tutelage.report.scores import Rows, flops, kept, mean, retention, scale, short, tasks
 
 CHANGES = {
     "no-adv": "without the advantage term",
@@ -33,8 +34,6 @@ SIGHTS = {
     "no-allies": "allies not shown",
     "hidden-zero": "no sight, hidden columns zero instead of left out",
 }
-ENOUGH = 3
-"""Seeds below which no verdict is given."""
 
 
 def markdown(header: list[str], body: list[list[str]]) -> str:
@@ -54,7 +53,7 @@ def differences(rows: Rows, env: str, what: str) -> np.ndarray | None:
 
 def called(gaps: list[np.ndarray]) -> str:
     """In words, from the paired intervals: worse or better only where an interval leaves out zero."""
-    judged = [interval(gap) for gap in gaps if len(gap) >= ENOUGH]
+    judged = [mean_interval(gap) for gap in gaps if len(gap) >= ENOUGH]
     if not judged:
         return "too few seeds"
     counts = {"worse": sum(high < 0 for _, high in judged), "better": sum(low > 0 for low, _ in judged)}
@@ -71,7 +70,7 @@ def ablations(rows: Rows) -> str:
         known = [gap for gap in gaps.values() if gap is not None]
         if known:
             digits = {env: scale(rows, env).digits for env in envs}
-            cells = ["-" if g is None else mean_with_interval(g, digits[env], "+") for env, g in gaps.items()]
+            cells = ["-" if g is None else mean(g, digits[env], "+") for env, g in gaps.items()]
             body.append([text, *cells, called(known)])
     return markdown(["change", *(f"`{env}`" for env in envs), "verdict"], body) if body else "No results yet."
 
@@ -97,6 +96,12 @@ def sizes(rows: Rows, env: str) -> dict[str, list[RowResults]]:
     return {kind: sorted(found, key=flops, reverse=True) for kind, found in groups.items()}
 
 
+def smallest(rows: Rows, env: str) -> RowResults | None:
+    """The smallest team from scratch (MAPPO) that has 95 % of its expert; None where none of those measured has."""
+    enough = [row for row in sizes(rows, env)["from scratch"] if retention(rows, row, env)[0] >= 0.95]
+    return enough[-1] if enough else None
+
+
 def front(rows: Rows) -> str:
     """Success against FLOPs, distilled and from scratch, and the smallest from scratch that does nearly as well."""
     body, told = [], []
@@ -107,10 +112,9 @@ def front(rows: Rows) -> str:
         for kind, found in groups.items():
             for row in found:
                 size = [f"{flops(row):.2f}", f"{flops(expert) / flops(row):.1f}x"]
-                score = mean_with_interval(worth.of(row), worth.digits)
-                body.append([f"`{env}`", kind, *size, score, kept(rows, row, env)])
-        enough = [r for r in groups["from scratch"] if retention(rows, r, env)[0] >= 0.95]
-        words = f"{flops(expert) / flops(enough[-1]):.1f}x fewer FLOPs than the expert" if enough else "none of these"
+                body.append([f"`{env}`", kind, *size, worth.told(row), kept(rows, row, env)])
+        least = smallest(rows, env)
+        words = f"{flops(expert) / flops(least):.1f}x fewer FLOPs than the expert" if least else "none of these"
         told.append(f"- `{env}`: smallest MAPPO from scratch with 95 % of the expert: {words}")
     header = [
         "environment",

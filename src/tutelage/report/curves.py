@@ -12,10 +12,10 @@ import numpy as np
 
 from tutelage.errors import BadInput
 from tutelage.experiment.files import write_bytes
-from tutelage.experiment.stats import bootstrap, iqm
+from tutelage.experiment.stats import ENOUGH
 from tutelage.report.ablations import sizes
 from tutelage.report.results import RowResults
-from tutelage.report.scores import Rows, flops, interval, scale, short, tasks
+from tutelage.report.scores import Rows, flops, scale, share_interval, short, tasks
 
 
 def aligned(row: RowResults) -> tuple[np.ndarray, np.ndarray]:
@@ -26,11 +26,11 @@ def aligned(row: RowResults) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_curve(axis: Any, row: RowResults, label: str, **style: Any) -> None:
-    """Interquartile mean over seeds with a bootstrap band."""
+    """Mean over seeds, from five seeds on with the band of its 95 % interval."""
     steps, success = aligned(row)
-    (line,) = axis.plot(steps / 1e6, [iqm(x) for x in success.T], label=label, **style)
-    if len(success) > 1:
-        bands = np.array([bootstrap(x, samples=500) for x in success.T])
+    (line,) = axis.plot(steps / 1e6, success.mean(0), label=label, **style)
+    if len(success) >= ENOUGH:
+        bands = np.array([share_interval(x) for x in success.T])
         axis.fill_between(steps / 1e6, bands[:, 0], bands[:, 1], color=line.get_color(), alpha=0.15, linewidth=0)
 
 
@@ -102,7 +102,7 @@ def draw_front(rows: Rows, path: Path) -> None:
     for axis, (env, found) in zip(axes.ravel(), several.items(), strict=False):
         for (kind, line), colour in zip(found.items(), ("C2", "C1"), strict=True):
             success = [row.success for row in line]
-            bands = np.array([interval(x, 500) for x in success])
+            bands = np.array([share_interval(x) for x in success])
             cost = [flops(row) for row in line]
             axis.plot(cost, [x.mean() for x in success], f"{colour}o-", label=kind)
             axis.fill_between(cost, bands[:, 0], bands[:, 1], color=colour, alpha=0.2, linewidth=0)

@@ -28,7 +28,7 @@ BESIDE_HINT = {
 
 def cell(row: RowResults | None) -> str:
     """Mean success, with drawn or with the likeliest actions, whichever is higher, and how many seeds it is of."""
-    return "-" if row is None else f"{at_its_best(row).mean():.3f} ({len(row.seeds)})"
+    return "-" if row is None else f"{at_its_best(row).mean():.3f} ({len(row.seeds)}){row.mark}"
 
 
 def glance(rows: Rows, method: str, others: dict[str, str]) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from tutelage.experiment.stats import ENOUGH, difference_of_means
 from tutelage.report.ablations import markdown
 from tutelage.report.results import RowResults
-from tutelage.report.scores import Rows, interval, mean_with_interval, steps_to, teachers_success
+from tutelage.report.scores import Rows, share, steps_to, teachers_success, with_interval
 
 TASKS = ("fire_commander", "marine")
 BASELINES = ("mappo", "happo", "ctds", "ptde", "ptde_mappo", "igm_da")
@@ -64,9 +65,10 @@ def verdict(env: str, hint: RowResults, others: list[RowResults]) -> str:
     theirs, ours = at_its_best(best), at_its_best(hint)
     b, mean = float(theirs.mean()), float(ours.mean())
     aim, sure = target(b), ", one seed" if len(ours) == 1 else ""
-    if min(len(ours), len(theirs)) > 1:
-        above = interval(ours)[0] > interval(theirs)[1]
-        sure = f", intervals {'apart' if above else 'not apart'}"
+    if min(len(ours), len(theirs)) >= ENOUGH:
+        sure = f", difference {with_interval(*difference_of_means(ours, theirs), sign='+')}"
+    elif len(ours) > 1:
+        sure = f", from {len(ours)} and {len(theirs)} seeds, too few to be sure"
     level = float(best.success.mean())  # curves are of this way of acting alone
     when = [f"{w:,} steps" if w else "never" for w in (steps_to(row, level) for row in (hint, best))]
     soon = f" {level:.3f} in evaluations: HINT {when[0]}, it {when[1]}." if level else ""  # no success comes at once
@@ -96,8 +98,8 @@ def hint_table(rows: Rows) -> str:
         for row in sorted(here, key=lambda r: (r.method != "hint", r.name)):
             steps = f"{np.mean([s['test']['length_mean'] for s in row.seeds]):.1f}"
             other = likeliest(row)
-            greedy = "" if other is None else mean_with_interval(other)
-            shown = [mean_with_interval(row.success), greedy, beside(row), from_students_states(row), steps]
+            greedy = "" if other is None else share(other)
+            shown = [share(row.success), greedy, beside(row), from_students_states(row), steps]
             scores = [*shown, against(row, hint)]
             body.append([f"`{env}`", f"`{row.name}`", row.variant, str(len(row.seeds)), *scores])
         told += verdicts(env, here)

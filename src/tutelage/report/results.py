@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +31,16 @@ class RowResults(NamedTuple):
     @property
     def variant(self) -> str:
         return self.seeds[0]["variant"]
+
+    @property
+    def lr(self) -> float:
+        """Its learning rate."""
+        return float(self.seeds[0]["config"]["lr"])
+
+    @property
+    def mark(self) -> str:
+        """A dagger where some seeds are of another jax than most results, see `marked`."""
+        return "†" if any("other_jax" in s for s in self.seeds) else ""
 
     @property
     def plain(self) -> bool:
@@ -99,6 +110,24 @@ def latest(row: RowResults, asked: Asked) -> RowResults:
             earlier = f" (version {version})" if version < max(asked.marks) else ""
             return RowResults(row.name, [s | {"variant": s["variant"] + earlier} for s in seeds])
     return RowResults(row.name, [])
+
+
+def marked(rows: dict[str, RowResults]) -> dict[str, RowResults]:
+    """The rows, those seeds told apart that were made with another jax than most: their numbers may differ by that."""
+    made_with = lambda s: str((s.get("versions") or {}).get("jax", ""))  # floors do not say
+    counts = Counter(made_with(s) for row in rows.values() for s in row.seeds if made_with(s))
+    usual = max(counts, key=counts.__getitem__, default="")
+
+    def told(row: RowResults) -> RowResults:
+        others: dict[str, list[str]] = {}
+        for s in row.seeds:
+            if made_with(s) not in ("", usual):
+                others.setdefault(made_with(s), []).append(str(s["seed"]))
+        words = "".join(f" (jax {jax}: seeds {', '.join(seeds)})" for jax, seeds in sorted(others.items()))
+        apart = lambda s: {"other_jax": made_with(s)} if made_with(s) in others else {}
+        return RowResults(row.name, [s | apart(s) | {"variant": s["variant"] + words} for s in row.seeds])
+
+    return {name: told(row) for name, row in rows.items()}
 
 
 def marl_eval(rows: dict[str, RowResults]) -> dict[str, Any]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import cache
+from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
 
-from tutelage.experiment.stats import bootstrap, ratio_of_means
+from tutelage.envs.build import make
+from tutelage.experiment.stats import Interval, mean_interval, ratio_of_means
+from tutelage.registry import ENVIRONMENTS
 from tutelage.report.results import RowResults
-from tutelage.types import acting
+from tutelage.types import Measure, acting
 
 Rows = dict[str, RowResults]
-Interval = tuple[float, float]
 
 
 class Scale(NamedTuple):
@@ -19,16 +22,36 @@ class Scale(NamedTuple):
 
     Attributes:
         of: per-seed scores of a row.
-        floor: subtracted before ratios are taken: 0, or the return of random play.
+        floor: subtracted before ratios are taken: 0, or the return of random play; NaN where that was not measured.
         digits: of a printed score.
     """
 
-    name: str
+    name: Measure
     floor: float
     digits: int
 
     def of(self, row: RowResults) -> np.ndarray:
         return row.success if self.name == "success" else row.returns
+
+    def told(self, row: RowResults) -> str:
+        """The mean score over seeds with its interval."""
+        return share(row.success, self.digits) if self.name == "success" else mean(row.returns, self.digits)
+
+    def brief(self, row: RowResults | None) -> str:
+        """The mean score, and of how many seeds it is."""
+        return "-" if row is None else f"{self.of(row).mean():.{self.digits}f} ({len(row.seeds)}){row.mark}"
+
+
+@cache
+def of_spec(env: str) -> Measure:
+    """What one of the package's environments is judged by."""
+    return make(env).spec.measure
+
+
+def measure(row: RowResults) -> Measure:
+    """What the row's task is judged by: parameters were chosen by it, and tables score it."""
+    usual = of_spec(row.env) if row.env in ENVIRONMENTS else "success"
+    return row.seeds[0].get("measure", usual)
 
 
 def short(env: str) -> str:
@@ -43,16 +66,11 @@ def tasks(rows: Rows) -> list[str]:
 
 
 def scale(rows: Rows, env: str) -> Scale:
-    """Success, or the return above random play where returns are negative (and success therefore says little)."""
+    """Success, or where the task is judged by returns the return above random play."""
     expert, random = rows[f"mappo/{short(env)}"], rows.get(f"random/{short(env)}")
-    if expert.returns.mean() < 0 and random is not None:
-        return Scale("return", float(random.returns.mean()), 2)
-    return Scale("success", 0.0, 3)
-
-
-def interval(x: np.ndarray, samples: int = 2000) -> Interval:
-    """Bootstrap interval of the mean over seeds."""
-    return bootstrap(x, lambda s: float(np.mean(s)), samples)
+    if measure(expert) == "success":
+        return Scale("success", 0.0, 3)
+    return Scale("return", float(random.returns.mean()) if random else float("nan"), 2)
 
 
 def teachers_success(row: RowResults) -> np.ndarray | None:
@@ -70,24 +88,38 @@ def steps_to(row: RowResults, success: float) -> int | None:
     return None
 
 
-def mean_with_interval(x: np.ndarray, digits: int = 3, sign: str = "") -> str:
-    """Mean over seeds with its bootstrap interval."""
+def mean(x: np.ndarray, digits: int = 3, sign: str = "") -> str:
+    """Mean over seeds with its interval."""
     if len(x) == 1:
         return f"{x[0]:{sign}.{digits}f}"
-    return with_interval(float(x.mean()), interval(x), digits, sign)
+    return with_interval(float(x.mean()), mean_interval(x), digits, sign)
 
 
-def with_interval(mean: float, interval: Interval, digits: int = 3, sign: str = "") -> str:
-    """A number and its interval."""
+def share_interval(x: np.ndarray) -> Interval:
+    """Interval of the mean of numbers from 0 to 1, which it does not leave."""
+    low, high = mean_interval(x)
+    return max(0.0, low), min(1.0, high)
+
+
+def share(x: np.ndarray, digits: int = 3) -> str:
+    """Mean over seeds of numbers from 0 to 1, with its interval."""
+    return mean(x, digits) if len(x) == 1 else with_interval(float(x.mean()), share_interval(x), digits)
+
+
+def with_interval(value: float, interval: Interval, digits: int = 3, sign: str = "") -> str:
+    """A number and its interval; without bounds where it has none."""
     low, high = interval
-    return f"{mean:{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
+    if not (isfinite(low) and isfinite(high)):
+        return f"{value:{sign}.{digits}f} [no bounds]"
+    return f"{value:{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
 
 
 def retention(rows: Rows, student: RowResults, env: str) -> tuple[float, Interval]:
-    """Ratio of mean scores above the floor over the seeds that both have, with a paired bootstrap interval."""
+    """Ratio of mean scores above the floor over the seeds that both have, with a paired interval."""
     worth = scale(rows, env)
     s, t = student.of_seeds(rows[f"mappo/{short(env)}"])
-    return ratio_of_means(worth.of(s) - worth.floor, worth.of(t) - worth.floor)
+    ratio, (low, high) = ratio_of_means(worth.of(s) - worth.floor, worth.of(t) - worth.floor)
+    return ratio, (max(0.0, low) if worth.name == "success" and isfinite(low) else low, high)
 
 
 def kept(rows: Rows, student: RowResults | None, env: str, mark: str = "") -> str:
@@ -95,8 +127,11 @@ def kept(rows: Rows, student: RowResults | None, env: str, mark: str = "") -> st
     shared = 0 if student is None else len(student.of_seeds(rows[f"mappo/{short(env)}"])[0].seeds)
     if student is None or not shared:
         return "-"
-    ratio, (low, high) = retention(rows, student, env)
-    return f"{mark}{ratio:.3f}{mark}" + (f" [{low:.3f}, {high:.3f}]" if shared > 1 else "")
+    ratio, bounds = retention(rows, student, env)
+    if not isfinite(ratio):
+        return "-"
+    number, _, interval = with_interval(ratio, bounds).partition(" ")
+    return f"{mark}{number}{mark}" + (f" {interval}" if shared > 1 else "")
 
 
 def flops_ratio(row: RowResults) -> float | None:

@@ -11,63 +11,67 @@ import numpy as np
 from tutelage.experiment.files import write_bytes
 from tutelage.experiment.stats import iqm
 from tutelage.registry import ENVIRONMENTS, METHODS
-from tutelage.report.ablations import ENOUGH, ablations, front, markdown, sights
+from tutelage.report.ablations import ablations, front, markdown, sights
 from tutelage.report.glance import ddn_glance, hint_glance
 from tutelage.report.hint import hint_table
-from tutelage.report.scores import Rows, flops_ratio, interval, kept, mean_with_interval, scale, short, tasks
+from tutelage.report.results import RowResults
+from tutelage.report.scores import Rows, flops_ratio, kept, scale, share, short, tasks
+from tutelage.report.scratch import ratios, verdict
 from tutelage.report.value import value_based, value_changes
 
-BESIDE = ("mappo/{}/small", "ippo/{}/small", "kl/{}", "bc/{}", "dagger_kl/{}")
+BESIDE = {
+    "same size from scratch: MAPPO": "mappo/{}/small",
+    "IPPO": "ippo/{}/small",
+    "KL only": "kl/{}",
+    "BC only": "bc/{}",
+    "DAgger": "dagger_kl/{}",
+}
 """Rows that stand beside a distilled one."""
 
 
 def headline(rows: Rows) -> str:
-    """Expert, student and the same size without a teacher."""
+    """Expert, student, the same size without a teacher, and a script."""
     body = []
     for env in tasks(rows):
         name, worth = short(env), scale(rows, env)
         expert, student = rows[f"mappo/{name}"], rows[f"kd_marl/{name}"]
         cost = student.seeds[0].get("cost_report", {}).get("ratio") or {}
         factor = flops_ratio(student)
-        others = [rows.get(key.format(name)) for key in BESIDE]
+        groups = len(student.seeds[0]["widths"]) / len(expert.seeds[0]["widths"])
+        others = [rows.get(key.format(name)) for key in (*BESIDE.values(), "scripted/{}")]
         body.append(
             [
                 env,
                 str(len(student.seeds)),
-                mean_with_interval(worth.of(expert), worth.digits),
-                mean_with_interval(worth.of(student), worth.digits),
+                worth.told(expert) + expert.mark,
+                worth.told(student) + student.mark,
                 kept(rows, student, env, "**"),
                 f"{factor:.1f}x" if factor else "",
-                f"{cost['params']:.1f}x" if cost else "",
+                f"{cost['params']:.1f}x / {cost['params'] / groups:.1f}x" if cost else "",
                 f"{cost['latency']:.2f}x / {cost['latency_numpy']:.2f}x" if cost else "",
-                *[f"{worth.of(o).mean():.{worth.digits}f} ({len(o.seeds)})" if o else "-" for o in others],
+                *map(worth.brief, others),
             ]
         )
-    header = ["environment", "seeds", "expert", "student", "retention", "fewer FLOPs", "fewer parameters"]
-    header += ["faster (compiled / NumPy)", "same size from scratch: MAPPO", "IPPO", "KL only", "BC only", "DAgger"]
+    header = ["environment", "seeds", "expert", "student", "retention", "fewer FLOPs"]
+    header += ["fewer parameters (deployed / shared)", "faster (compiled / NumPy)", *BESIDE, "a script"]
     return markdown(header, body)
 
 
-def verdict(rows: Rows) -> str:
-    """Where distillation helps and where it does not, from paired differences."""
-    told = []
+def choices(rows: Rows) -> str:
+    """How many evaluations the parameters of each compared row were chosen from."""
+    body = []
     for env in tasks(rows):
-        name, worth = short(env), scale(rows, env)
-        student, scratch = rows[f"kd_marl/{name}"], rows.get(f"mappo/{name}/small")
-        if scratch is None:
-            continue
-        s, c = student.of_seeds(scratch)
-        gap = worth.of(s) - worth.of(c)
-        if len(gap) < ENOUGH:
-            told.append(f"- `{env}`: no verdict from {len(gap)} seed{'s' * (len(gap) > 1)}")
-            continue
-        low, high = interval(gap)
-        words = "distillation helps" if low > 0 else "from scratch is better" if high < 0 else "no difference shown"
-        told.append(
-            f"- `{env}`: {words}; student minus same size from scratch, {worth.name}: "
-            + mean_with_interval(gap, worth.digits, "+")
-        )
-    return "\n".join(told)
+        others = [rows.get(key.format(short(env))) for key in ("mappo/{}", "kd_marl/{}", *BESIDE.values())]
+        body.append([f"`{env}`", *map(evaluations, others)])
+    return markdown(["environment", "expert", "student", *BESIDE], body) if body else "No results yet."
+
+
+def evaluations(row: RowResults | None) -> str:
+    """Evaluations per run of a row, the fewest and the most."""
+    if row is None:
+        return "-"
+    counts = [len(s["curve"]) for s in row.seeds]
+    return f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
 
 
 def all_rows(rows: Rows) -> str:
@@ -77,7 +81,7 @@ def all_rows(rows: Rows) -> str:
             f"`{row.name}`",
             row.variant,
             str(len(row.seeds)),
-            mean_with_interval(row.success),
+            share(row.success) + row.mark,
             f"{iqm(row.success):.3f}",
             f"{row.returns.mean():.2f}",
             " / ".join(map(str, row.seeds[0]["widths"])) or "-",
@@ -103,6 +107,8 @@ def environment_list(rows: Rows) -> str:
 TABLES: dict[str, Any] = {
     "headline": headline,
     "verdict": verdict,
+    "ratios": ratios,
+    "choices": choices,
     "all-rows": all_rows,
     "ablations": ablations,
     "sight": sights,

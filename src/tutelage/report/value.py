@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tutelage.experiment.stats import difference_of_means
-from tutelage.report.ablations import ENOUGH, markdown
+from tutelage.experiment.stats import ENOUGH, difference_of_means
+from tutelage.report.ablations import markdown
 from tutelage.report.hint import TASKS
 from tutelage.report.results import RowResults
-from tutelage.report.scores import Rows, mean_with_interval, short, steps_to, teachers_success, with_interval
+from tutelage.report.scores import Rows, mean, measure, share, short, steps_to, teachers_success, with_interval
 
 METHODS = ("ddn", "ctds", "igm_da", "ptde", "ptde_mappo", "qmix", "qplex", "cw_qmix", "ow_qmix", "w_vdn", "vdn", "iql")
 LATE = 5
@@ -24,8 +24,13 @@ Score = Callable[[RowResults], np.ndarray]
 
 def late(row: RowResults) -> np.ndarray:
     """Per seed: mean success of the last evaluations, as the papers quote it; returns where rewards are the score."""
-    key = "return_mean" if row.env.startswith("predator_prey") else "success_rate"
+    key = "return_mean" if measure(row) == "return" else "success_rate"
     return np.array([np.mean([point[key] for point in s["curve"][-LATE:]]) for s in row.seeds])
+
+
+def told_late(row: RowResults) -> str:
+    """The late score with its interval."""
+    return mean(late(row), 1) if measure(row) == "return" else share(late(row))
 
 
 def area(row: RowResults) -> np.ndarray:
@@ -49,8 +54,7 @@ def teachers(row: RowResults) -> tuple[str, str]:
     teacher = teachers_success(row)
     if teacher is None:
         return "", ""
-    share = f"{row.success.mean() / teacher.mean():.3f}" if teacher.mean() >= LEAST else "-"
-    return mean_with_interval(teacher), share
+    return share(teacher), f"{row.success.mean() / teacher.mean():.3f}" if teacher.mean() >= LEAST else "-"
 
 
 def same_budget(a: RowResults, b: RowResults) -> bool:
@@ -86,18 +90,17 @@ def value_based(rows: Rows) -> str:
         if is_change(row, rows):
             continue
         what = row.name.replace(f"/{short(row.env)}", "", 1)
-        digits = 1 if row.env.startswith("predator_prey") else 3
         under = area(row)
         known = not np.isnan(under).any()
         soon = steps_to(row, GOOD) if known else None
         body.append([
             f"`{row.env}`", f"`{what}`", str(len(row.seeds)),
             f"{row.steps / 1e6:.1f} M",
-            mean_with_interval(late(row), digits),
-            mean_with_interval(under) if known else "-",
+            told_late(row),
+            share(under) if known else "-",
             gap(row, area, rows.get(f"ddn/{short(row.env)}")),
             f"{soon / 1e6:.2f} M" if soon else "-",
-            mean_with_interval(row.success),
+            share(row.success) + row.mark,
             *teachers(row),
         ])  # fmt: skip
     header = ["environment", "row", "seeds", "steps", f"last {LATE} evaluations", "area under the curve"]
@@ -112,7 +115,7 @@ def value_changes(rows: Rows) -> str:
         if not is_change(row, rows):
             continue
         ddn = rows[f"ddn/{short(row.env)}"]
-        scores = [mean_with_interval(late(row)), gap(row, late, ddn), gap(row, area, ddn), *teachers(row)]
+        scores = [told_late(row), gap(row, late, ddn), gap(row, area, ddn), *teachers(row)]
         body.append([f"`{row.env}`", f"`{row.name.split('/')[-1]}`", row.variant, str(len(row.seeds)), *scores])
     header = ["environment", "row", "", "seeds", f"last {LATE} evaluations", "DDN minus this: last evaluations", "area"]
     return markdown([*header, "its teacher", "transfer"], body) if body else "No results yet."
