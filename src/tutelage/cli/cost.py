@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from tyro.conf import Positional
 
 from tutelage.cli.parsing import parse
+from tutelage.cli.printing import print_json, print_note, print_table
 
 Cell = Callable[[dict[str, Any]], str]
 
@@ -36,37 +36,23 @@ def main(argv: Sequence[str]) -> None:
     run = load(args.run)
     report = cost_report(run, args.latency)
     if args.json:
-        print(json.dumps(report, indent=1))
+        print_json(report)
     else:
         show(str(run.path), report)
 
 
 def show(name: str, report: dict[str, Any]) -> None:
     """Print a report as a table: a column per tier and team, a row per figure, the ratio of the teams last."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    columns = agent_columns(report)
-    ratio = report["ratio"]
-    table = Table(title=name, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("per decision")
-    for head, _ in columns:
-        table.add_column(head, justify="right")
+    columns, ratio = agent_columns(report), report["ratio"]
+    rows = [row for row in ROWS if any(row[1](figures) for _, figures in columns)]
+    shown = [(head, [cell(figures) for _, cell, _ in rows]) for head, figures in columns]
     if ratio:
-        table.add_column("ratio", justify="right")
-    for label, cell, key in ROWS:
-        cells = [cell(row) for _, row in columns]
-        if any(cells):
-            table.add_row(label, *cells, *([times(ratio.get(key))] if ratio else []))
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:  # a file has no width; never cut a figure off
-        console.width = max(console.width, console.measure(table).maximum)
-    console.print(table)
+        shown.append(("ratio", [times(ratio.get(key)) for _, _, key in rows]))
+    print_table(name, ("per decision", [label for label, _, _ in rows]), shown)
     if not ratio:
-        console.print("no ratio: the run has no " + ("teacher that is counted" if report["students"] else "student"))
-    told = report["convention"].replace("`flops`", "product FLOPs").replace("`flops_total`", "all FLOPs")
-    console.print(told, style="dim")
+        print("no ratio: the run has no " + ("teacher that is counted" if report["students"] else "student"))
+    print()
+    print_note(report["convention"].replace("`flops`", "product FLOPs").replace("`flops_total`", "all FLOPs"))
 
 
 def agent_columns(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

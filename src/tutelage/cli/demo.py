@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.cli.parsing import parse
+from tutelage.cli.printing import print_table
 from tutelage.configs.checks import check_seeds
 from tutelage.errors import BadInput
 
@@ -82,19 +83,14 @@ def made(method: str, out: Path, seed: int, **asked: Any) -> Any:
 
 def table(expert: Any, student: Any, cost: dict[str, Any]) -> None:
     """Success, size and speed side by side."""
-    from rich.console import Console
-    from rich.table import Table
-
     kept = student.test["success_rate"] / max(expert.test["success_rate"], 1e-9)
     teacher, team, ratio = cost["teacher"]["team"], cost["team"], cost["ratio"]
-    told = Table(title=f"{ENV}: one expert, distilled ({student.test['episodes']} greedy episodes each)")
-    for column in ("", "expert", "students", ""):
-        told.add_column(column, justify="left" if not column else "right")
-    successes = [f"{run.test['success_rate']:.3f}" for run in (expert, student)]
-    told.add_row("success", *successes, f"retention {kept:.3f}")
+    rows = [("success", *[f"{run.test['success_rate']:.3f}" for run in (expert, student)], f"retention {kept:.3f}")]
     for label, key in (("FLOPs per team decision", "flops"), ("parameters", "params")):
-        told.add_row(label, f"{teacher[key]:,}", f"{team[key]:,}", f"{ratio[key]:.1f}x fewer")
+        rows.append((label, f"{teacher[key]:,}", f"{team[key]:,}", f"{ratio[key]:.1f}x fewer"))
     for label, key, name in (("compiled", "compiled", "latency"), ("NumPy", "numpy", "latency_numpy")):
         micro = [f"{side['latency_us'][key]:.1f} µs" for side in (teacher, team)]
-        told.add_row(f"latency, {label}", *micro, f"{ratio[name]:.2f}x faster")
-    Console().print(told)
+        rows.append((f"latency, {label}", *micro, f"{ratio[name]:.2f}x faster"))
+    labels, *columns = zip(*rows, strict=True)
+    title = f"{ENV}: one expert, distilled ({student.test['episodes']} greedy episodes each)"
+    print_table(title, ("", labels), list(zip(("expert", "students", ""), columns, strict=True)))

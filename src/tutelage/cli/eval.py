@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal
 from tyro.conf import Positional
 
 from tutelage.cli.parsing import beside_environment, options_given, parse
+from tutelage.cli.printing import print_json
 from tutelage.registry import names_environment
 
 
@@ -21,11 +21,11 @@ class EvalArgs:
     target: Positional[str]
     """Run directory (or a parent of several seeds), or an environment (`tutelage eval ENV --help`: its options)."""
     policy: str | None = None
-    """student, teacher, scripted[:NAME] or random; default student for a run, scripted for an environment."""
+    """student, teacher, scripted[:NAME] or random; None: student for a run, scripted for an environment."""
     episodes: int = 320
     """How many."""
     act: Literal["greedy", "sample"] | None = None
-    """What a run's policies play: their likeliest actions or drawn ones; default as the run was evaluated."""
+    """What a run's policies play: their likeliest actions or drawn ones; None: as the run was evaluated."""
     seed: int = 0
     """Seed of the episodes."""
     json: bool = False
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
     targets = [args.target] if names_environment(args.target) else [str(run) for run in seeds_of(Path(args.target))]
     results = [one(target, args) for target in targets]
     if args.json:
-        print(json.dumps(results[0] if len(results) == 1 else {"runs": results}, indent=1))
+        print_json(results[0] if len(results) == 1 else {"runs": results})
         return
     for target, told in zip(targets, results, strict=True):
         low, high = told["ci95"]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tyro.conf import Positional
 
 from tutelage.cli.parsing import parse
+from tutelage.cli.printing import print_json, print_table
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class ForkArgs:
     episodes: int = 64
     """Students' episodes."""
     every: int | None = None
-    """Steps between two forks; default a tenth of the longest episode."""
+    """Steps between two forks; None: a tenth of the longest episode."""
     seed: int = 0
     """Seed of the episodes."""
     act: Literal["greedy", "sample"] | None = None
-    """What both play; default as the run was evaluated."""
+    """What both play; None: as the run was evaluated."""
     teacher: Path | None = None
     """Another run, whose teacher plays on instead; so two teachers are compared on the same states."""
     json: bool = False
@@ -46,14 +46,26 @@ def main(argv: Sequence[str]) -> None:
     if args.json:
         told = {"env": run.record["env"], "method": run.record["method"], "episodes": args.episodes, "seed": args.seed}
         told["teacher"] = str(teacher.path)
-        print(json.dumps({**told, "forks": rows}, indent=1))
+        print_json({**told, "forks": rows})
         return
     whose = f", the teacher of {teacher.path}" if args.teacher else ""
-    print(f"{run.path}{whose}: from the students' states after so many steps, success of either to the end")
-    print(f"{'step':>6} {'going':>6} {'students':>9} {'teacher':>8} {'saved':>6} {'lost':>5}   regret (return)")
-    for row in rows:
-        low, high = row["regret_ci95"]
-        print(
-            f"{row['step']:>6} {row['going']:>6} {row['student_success']:>9.2f} {row['teacher_success']:>8.2f} "
-            f"{row['saved']:>6} {row['lost']:>5}   {row['regret']:.2f} [{low:.2f}, {high:.2f}]"
-        )
+    title = f"{run.path}{whose}: from the students' states after so many steps, success of either to the end"
+    columns = [(head, [cell(row) for row in rows]) for head, cell in COLUMNS]
+    print_table(title, ("step", [str(row["step"]) for row in rows]), columns)
+
+
+def regret(row: dict[str, Any]) -> str:
+    """The teacher's return less the students', with its interval."""
+    low, high = row["regret_ci95"]
+    return f"{row['regret']:.2f} [{low:.2f}, {high:.2f}]"
+
+
+COLUMNS: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
+    ("going", lambda row: str(row["going"])),
+    ("students", lambda row: f"{row['student_success']:.2f}"),
+    ("teacher", lambda row: f"{row['teacher_success']:.2f}"),
+    ("saved", lambda row: str(row["saved"])),
+    ("lost", lambda row: str(row["lost"])),
+    ("regret (return)", regret),
+)
+"""Heading and cell, beside the step."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tutelage.cli.parsing import parse
+from tutelage.cli.printing import print_json
 from tutelage.registry import ENVIRONMENTS, METHODS
 
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> None:
     }
     environments = {name: row.about for name, row in ENVIRONMENTS.items()}
     if args.json:
-        print(json.dumps({"methods": methods, "environments": environments}, indent=1))
+        print_json({"methods": methods, "environments": environments})
         return
     print("methods")
     for name, row in methods.items():

@@ -11,6 +11,7 @@ from importlib import import_module
 
 from tutelage import __version__
 from tutelage.errors import BadInput, Fault, Interrupted, unknown
+from tutelage.experiment.streams import Listener, Output, hold_streams, let_go, outlive_terminal
 
 VERBS = {
     "demo": "an expert is trained and distilled on SMAX 2s3z, in about a minute",
@@ -25,6 +26,8 @@ VERBS = {
     "sweep": "run the rows of a plan that are missing",
     "report": "tables, curves and the marl-eval file from results",
 }
+TRAINING = ("demo", "train", "resume", "sweep")
+"""Commands that may take hours: they go on when their terminal is closed."""
 
 
 def usage() -> str:
@@ -51,19 +54,34 @@ def run(argv: list[str]) -> None:
         return
     if argv[0] not in VERBS:
         raise unknown("command", argv[0], VERBS)
+    if argv[0] in TRAINING:
+        outlive_terminal()
     import_module(f"tutelage.cli.{argv[0]}").main(argv[1:])
 
 
 def entry() -> None:
     """The console script: turns errors into a line and an exit code."""
     prepare()
-    sys.exit(guarded(sys.argv[1:]))
+    code = guarded(sys.argv[1:])
+    let_go()
+    sys.exit(code)
+
+
+def complete(argv: list[str]) -> int:
+    """Run a command, and see that what it prints is out; returns the exit code that it asks for."""
+    code = 0
+    try:
+        run(argv)
+    except SystemExit as stop:  # help, or a process side by side that failed
+        code = int(stop.code or 0)
+    sys.stdout.flush()
+    return code
 
 
 def guarded(argv: list[str]) -> int:
     """Run a command and return its exit code."""
     try:
-        run(argv)
+        return complete(argv)
     except BadInput as error:
         return say(error, 2)
     except Fault as error:
@@ -76,10 +94,8 @@ def guarded(argv: list[str]) -> int:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return say(Fault("out of memory; smaller numbers of environments, sequences or units need less"), 1)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # who read has what he wanted
         return 0
-    return 0
 
 
 def say(error: Exception, code: int) -> int:
@@ -90,7 +106,9 @@ def say(error: Exception, code: int) -> int:
 
 
 def prepare() -> None:
-    """Keep compiled programs between commands: the second start is several times quicker."""
+    """Streams that cannot break a run, and compiled programs kept between commands: the second start is quicker."""
+    hold_streams()
+    sys.stdout, sys.stderr = Output(sys.stdout), Listener(sys.stderr)  # type: ignore[assignment]
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(cache, "tutelage", "xla"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")

@@ -5,16 +5,34 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from tutelage.configs.checks import whole
 from tutelage.errors import BadInput
 from tutelage.registry import ENVIRONMENTS, environment_options, names_environment
 
 T = TypeVar("T")
+RULES = ConstructorRegistry()
+
+
+@RULES.primitive_rule
+def whole_numbers(wanted: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
+    """Whole numbers are also written as 1e6 and 1_000_000."""
+    if wanted.type is not int:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda words: whole(words[0]),
+        is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
+        str_from_instance=lambda value: [str(value)],
+    )
 
 
 def parse(cls: type[T], verb: str, argv: Sequence[str], about: str, default: Any = tyro.MISSING) -> T:
@@ -26,12 +44,25 @@ def parse(cls: type[T], verb: str, argv: Sequence[str], about: str, default: Any
     said = io.StringIO()
     extra = {} if default is tyro.MISSING else {"default": default}
     try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(cls, prog=f"tutelage {verb}", args=list(argv), description=about, **extra)
+        with contextlib.redirect_stderr(said), unwrapped(argv):
+            return tyro.cli(cls, prog=f"tutelage {verb}", args=list(argv), description=about, registry=RULES, **extra)
     except SystemExit as stop:
         if not stop.code:
             raise
         raise BadInput(one_line(said.getvalue(), f"tutelage {verb} --help")) from None
+
+
+@contextlib.contextmanager
+def unwrapped(argv: Sequence[str]) -> Iterator[None]:
+    """What is said of wrong words has no end of a line inside them; help keeps to the terminal's width."""
+    before = os.environ.get("COLUMNS")
+    if not {"-h", "--help"} & set(argv):
+        os.environ["COLUMNS"] = "100000"
+    try:
+        yield
+    finally:
+        os.environ.pop("COLUMNS", None)
+        os.environ |= {} if before is None else {"COLUMNS": before}
 
 
 def beside_environment(cls: type[T], argv: Sequence[str]) -> type[T]:

@@ -21,7 +21,7 @@ class RenderArgs:
     out: Annotated[Path, arg(aliases=("-o",))]
     """File to write: .gif and .mp4 move, .png is a strip of moments."""
     policy: str | None = None
-    """student, teacher, scripted[:NAME] or random; default student for a run, scripted for an environment."""
+    """student, teacher, scripted[:NAME] or random; None: student for a run, scripted for an environment."""
     seed: int = 0
     """Seed of the episode."""
     side_by_side: bool = False

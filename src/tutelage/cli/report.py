@@ -18,7 +18,7 @@ class ReportArgs:
     results: Positional[Path] = Path("results")
     """Folder that a sweep filled."""
     into: Path | None = None
-    """Folder whose Markdown files have their tables rewritten and whose docs/figures get the curves; default: the
+    """Folder whose Markdown files have their tables rewritten and whose docs/figures get the curves; None: the
     parent of `results`."""
 
 

@@ -30,7 +30,7 @@ class SweepArgs:
     jobs: int = 1
     """So many processes side by side, each with its share of the cores."""
     out: Path | None = None
-    """Where results go; default the plan's folder, with zoo/ and runs/ beside it."""
+    """Where results go; None: the plan's folder, with zoo/ and runs/ beside it."""
     quiet: bool = False
     """No progress on standard error."""
 

@@ -33,9 +33,9 @@ class RunArgs:
     together: bool = False
     """All seeds in one program, for an accelerator, which small networks leave idle; a CPU gains nothing by it."""
     out: Path | None = None
-    """Directory to create; default runs/METHOD-ENV-seedN."""
+    """Directory to create; None: runs/METHOD-ENV-seedN."""
     teacher: str | None = None
-    """Of a method that is taught, who teaches: a run directory, scripted:NAME, or module:factory. Default: its usual
+    """Of a method that is taught, who teaches: a run directory, scripted:NAME, or module:factory. None: its usual
     teacher is trained first, as the run OUT/teacher."""
     quiet: bool = False
     """No progress on standard error."""

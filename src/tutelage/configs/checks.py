@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, field, fields, is_dataclass
+from decimal import Decimal
 from functools import cache
 from inspect import formatannotation
 from math import isfinite
@@ -58,6 +59,24 @@ def check_fields(config: Any) -> None:
             raise unknown(name, str(value), allowed)
 
 
+def whole(value: Any) -> int:
+    """A whole number of what may stand for one: 1000000, 1e6, "1e6" or "1_000_000"; raises ValueError for others."""
+    try:
+        number = Decimal(value)
+        if number == number.to_integral_value() and number.adjusted() < 30:  # 1e999999999 would fill the memory
+            return int(number)
+    except ArithmeticError:  # not a number at all, or without end
+        pass
+    raise ValueError(f"{value!r} is no whole number")
+
+
+def understood(value: Any, hint: Any) -> Any:
+    """1e6 for a whole number, as TOML and Python understand it: a float; everything else as it is."""
+    if isinstance(value, float) and int in (hint, *get_args(hint)) and float not in get_args(hint) and isfinite(value):
+        return int(value) if value.is_integer() else value
+    return value
+
+
 Config = TypeVar("Config")
 
 
@@ -76,18 +95,14 @@ def build(cls: type[Config], values: dict[str, Any], kind: str, also: Iterable[s
         BadInput: an unknown field, one without a default left out, or a value of another type.
     """
     types, made = field_types(cls), {}  # type: ignore[arg-type]
+    check_names(cls, values, kind, also)
     for name, value in values.items():
-        if name not in types:
-            raise unknown(kind, name, {*types, *also}) if types else BadInput(f"unknown {kind} {name!r}; it has none")
         inner = next((part for part in (types[name], *get_args(types[name])) if is_dataclass(part)), None)
         if inner is not None and isinstance(value, dict):
             deeper = f"{inside}{name}."
             made[name] = build(inner, value, f"field of {deeper[:-1]}", inside=deeper)  # type: ignore[arg-type]
         else:
             made[name] = checked(inside + name, value, types[name])
-    for f in fields(cls):  # type: ignore[arg-type]
-        if f.default is MISSING and f.default_factory is MISSING and f.name not in values:
-            raise BadInput(f"{kind}: {f.name} is missing")
     try:
         return cls(**made)
     except BadInput as error:
@@ -100,6 +115,7 @@ def checked(name: str, value: Any, hint: Any) -> Any:
 
     if choices(hint):  # check_fields names the nearest one
         return value
+    value = understood(value, hint)
     try:
         pairs = any(get_origin(part) is tuple for part in (hint, *get_args(hint)))
         value = tuple(value) if pairs and isinstance(value, list) else value
@@ -119,6 +135,21 @@ def short(value: Any, told_by: Callable[[Any], str] = repr) -> str:
     """A value in a message, however long it is."""
     told = told_by(value)
     return told if len(told) <= 100 else f"{told[:97]}..."
+
+
+def check_names(cls: type[Any], values: Iterable[str], kind: str, also: Iterable[str]) -> None:
+    """Refuse names that are no fields, and fields without a default that are left out: all of them at once."""
+    names = [f.name for f in fields(cls)]
+    needed = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
+    odd = [name for name in values if name not in names]
+    lacking = [name for name in needed if name not in values]
+    told = [
+        str(unknown(kind, name, {*names, *also}) if names else f"unknown {kind} {name!r}; it has none") for name in odd
+    ]
+    if lacking:
+        told.append(f"missing {kind}: {', '.join(lacking)}")
+    if told:
+        raise BadInput("; ".join(told))
 
 
 def silent(config: Any) -> None:

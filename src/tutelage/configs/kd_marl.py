@@ -25,15 +25,15 @@ class KdMarlConfig(TeamSettings):
     student_view: Literal["local", "local-no-id"] = "local"
     """What a student reads: its observation and its number, or the observation alone."""
     adv: float | None = None
-    """Weight of the teacher-guided advantage term (default 0.5)."""
+    """Weight of the teacher-guided advantage term; None: 0.5."""
     kl: float | None = None
-    """Weight of the KL divergence from the teacher's action distribution (default 1)."""
+    """Weight of the KL divergence from the teacher's action distribution; None: 1."""
     ce: float | None = None
-    """Weight of the cross-entropy to the teacher's best action (default 0.5; 1 for an action-only teacher)."""
+    """Weight of the cross-entropy to the teacher's best action; None: 0.5, of an action-only teacher 1."""
     rel: float | None = None
-    """Weight of the structural relation term between agents' features (default 0.1)."""
+    """Weight of the structural relation term between agents' features; None: 0.1."""
     role: float | None = None
-    """Weight of the role alignment term (default 0.1)."""
+    """Weight of the role alignment term; None: 0.1."""
     adv_form: Literal["clip", "awr"] = later("clip")
     """Advantage term: clipped probability ratio, or log-likelihood weighted by the exponential of the advantage."""
     awr_beta: float = later(1.0)

@@ -51,7 +51,7 @@ class OffPolicyConfig(TeamSettings):
     target_rate: float = 1.0
     """Share of the online network in each copy; below 1 with target_every = 1: a soft target."""
     reward_scale: float | None = None
-    """What rewards are multiplied by; default: what the environment suggests (SMAX 10, FireCommander 0.1, else 1)."""
+    """What rewards are multiplied by; None: what the environment suggests (SMAX 10, FireCommander 0.1, else 1)."""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -19,6 +19,7 @@ from safetensors.numpy import save
 
 from tutelage.configs.checks import short
 from tutelage.errors import Fault, NotWritten
+from tutelage.jsons import to_json
 
 
 def through_no_link(name: str, flags: int) -> int:
@@ -47,8 +48,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write readable JSON (see `write_bytes`)."""
-    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+    """Write readable JSON (see `write_bytes`); raises Fault for a number that is none."""
+    write_bytes(path, (to_json(value, indent=1) + "\n").encode())
 
 
 LARGEST_JSON, LARGEST_LINES = 2**24, 2**28

@@ -107,17 +107,20 @@ def read_job(file: Path, cls: type[Job] = Job) -> Job:
 @contextmanager
 def stoppable(recorders: Sequence[RunRecorder]) -> Iterator[Sequence[RunRecorder]]:
     """Ctrl-C, and what ends a job in a queue (SIGTERM), is heard by the first recorder; at the end all are closed.
+    A terminal that goes (SIGHUP) stops nothing.
 
     Raises:
         Interrupted: it came when there was nothing left to stop; the run is done, what would follow is not begun.
     """
     main = threading.current_thread() is threading.main_thread()
-    signals = (signal.SIGINT, signal.SIGTERM) if main else ()
-    before = [signal.signal(which, recorders[0].stop) for which in signals]
+    signals: dict[Any, Any] = dict.fromkeys((signal.SIGINT, signal.SIGTERM), recorders[0].stop) if main else {}
+    if main and hasattr(signal, "SIGHUP"):
+        signals[signal.SIGHUP] = signal.SIG_IGN
+    before = {which: signal.signal(which, handler) for which, handler in signals.items()}
     try:
         yield recorders
     finally:
-        for which, handler in zip(signals, before, strict=True):
+        for which, handler in before.items():
             signal.signal(which, handler)
         for recorder in recorders:
             recorder.close()

@@ -24,7 +24,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +86,8 @@ def read_plan(path: Path) -> Rows:
         raise BadInput(f"plan {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"plan {path}: {error}") from None
-    for key in content.keys() - {"row"}:
-        raise BadInput(f"plan {path}: unknown key {key!r}; allowed: [[row]] tables")
+    if odd := sorted(content.keys() - {"row"}):
+        raise BadInput(f"plan {path}: unknown key {', '.join(map(repr, odd))}; allowed: [[row]] tables")
     entries = content.get("row", [])
     if not (entries and tables(entries)):
         raise BadInput(f"plan {path}: row = {entries!r}; allowed: [[row]] tables, at least one")
@@ -98,7 +98,8 @@ def read_plan(path: Path) -> Rows:
                 row = build(Row, table, "key", also=["each"])
                 settings_of(row)
                 fit_config(row)
-                environment_options(row.env, **row.env_options)
+                options = asdict(environment_options(row.env, **row.env_options))
+                row = replace(row, env_options={k: as_understood(v, options[k]) for k, v in row.env_options.items()})
                 if row.name in rows:
                     raise BadInput(f"{row.name!r} is named twice")
             except BadInput as error:
@@ -110,6 +111,11 @@ def read_plan(path: Path) -> Rows:
     for row in rows.values():
         check_teachers(row, rows)
     return rows
+
+
+def as_understood(given: Any, value: Any) -> Any:
+    """An option as the plan gives it, but for a whole number that is written as a float (1e2)."""
+    return value if isinstance(given, float) and isinstance(value, int) else given
 
 
 def check_teachers(row: Row, rows: Rows) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import sys
 import time
@@ -13,6 +12,8 @@ from typing import Any, Protocol
 
 from tutelage.errors import Fault, NotWritten
 from tutelage.experiment.files import through_no_link
+from tutelage.experiment.streams import Listener, hold_streams, room
+from tutelage.jsons import to_json
 
 
 class Sink(Protocol):
@@ -40,8 +41,9 @@ class JsonLines:
         self.path = path
 
     def write(self, kind: str, record: dict[str, Any]) -> None:
+        line = (to_json({"kind": kind, **record}) + "\n").encode()
         try:
-            self.file.write((json.dumps({"kind": kind, **record}) + "\n").encode())
+            self.file.write(line)
             self.file.flush()
             there = self.path.exists() and os.path.samestat(os.fstat(self.file.fileno()), self.path.stat())
         except OSError as error:
@@ -96,14 +98,18 @@ class TensorBoard:
 
 
 class Display:
-    """Progress for people, on standard error: a bar with rate and remaining time, or plain lines in a pipe."""
+    """Progress for people, on standard error: a bar with rate and remaining time, or plain lines in a pipe.
+
+    Nothing that happens to who listens ends a run: what cannot be written is dropped.
+    """
 
     def __init__(self, quiet: bool = False) -> None:
+        hold_streams()
         self.quiet = quiet
         self.bar: Any = None
         self.task: Any = None
         self.stage, self.spoke = "", 0.0
-        self.fancy = sys.stderr.isatty()
+        self.fancy = Listener(sys.stderr).isatty()
 
     def say(self, words: str) -> None:
         if self.quiet:
@@ -111,10 +117,7 @@ class Display:
         if self.bar is not None:
             self.bar.console.print(words, highlight=False, markup=False)
             return
-        try:
-            print(words, file=sys.stderr, flush=True)  # noqa: T201 - this is the one place that speaks
-        except BrokenPipeError:  # who listened is gone; the run goes on
-            self.quiet = True
+        print(words, file=Listener(sys.stderr), flush=True)  # type: ignore[call-overload]
 
     def progress(self, stage: str, done: int, budget: int, unit: str, rate: float) -> None:
         if self.quiet:
@@ -131,7 +134,9 @@ class Display:
 
             columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
             rest = (TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-            self.bar = Progress(*columns, *rest, console=Console(stderr=True), transient=True)
+            width = room(sys.stderr) if os.environ.get("COLUMNS") == "0" else None  # which rich would take as it is
+            console = Console(file=Listener(sys.stderr), width=width)  # type: ignore[arg-type]
+            self.bar = Progress(*columns, *rest, console=console, transient=True)
             self.bar.start()
         if stage != self.stage:
             if self.task is not None:

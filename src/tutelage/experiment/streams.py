@@ -1,0 +1,112 @@
+"""Standard output and standard error, which may be full, closed, or a terminal that has gone."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from tutelage.errors import NotWritten
+
+
+class Stream:
+    """A text stream of which only writing is another than it was."""
+
+    def __init__(self, stream: Any) -> None:
+        """`stream`: None where it is closed, which Python knows so."""
+        self.closed = stream is None
+        self.stream = open(os.devnull, "w") if stream is None else stream  # noqa: SIM115
+        if hasattr(stream, "reconfigure"):  # a file name, or µ where letters are ASCII, must not end a command
+            stream.reconfigure(errors="backslashreplace")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+class Output(Stream):
+    """Standard output: what it cannot take is a Fault of one line. A reader that has left (`| head`) is none."""
+
+    def write(self, text: str) -> int:
+        if self.closed:
+            raise NotWritten("cannot write to standard output: it is closed")
+        with told():
+            return int(self.stream.write(text))
+
+    def flush(self) -> None:
+        with told():
+            self.stream.flush()
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.errno == errno.EIO:  # the terminal has gone: who read has left
+            raise BrokenPipeError from None
+        raise NotWritten(f"cannot write to standard output: {error.strerror or error}") from error
+
+
+class Listener(Stream):
+    """Standard error, which nobody may read any more: what cannot be written is dropped, and what speaks goes on."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self.stream.flush()
+
+    def isatty(self) -> bool:
+        with contextlib.suppress(OSError, ValueError):
+            return bool(self.stream.isatty())
+        return False
+
+
+def room(stream: Any) -> int | None:
+    """Characters in a line: what COLUMNS says, else the terminal's width, and without a terminal as many as there
+    are (None)."""
+    told = os.environ.get("COLUMNS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
+    with contextlib.suppress(OSError, ValueError):
+        if stream.isatty():
+            return os.get_terminal_size(stream.fileno()).columns or 80
+    return None
+
+
+def hold_streams() -> None:
+    """Put /dev/null where a standard stream is closed: the next file opened would take its number, and whatever is
+    said there would be written into it, be it metrics or weights."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number that is free
+
+
+def outlive_terminal() -> None:
+    """Go on when the terminal has gone (SIGHUP), which would end a process: nothing but what it shows depends on it."""
+    if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def let_go() -> None:
+    """Drop what a standard stream did not take, which Python would try once more, and complain of, as it ends."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        if stream is None:
+            continue
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
