@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,11 @@ import pytest
 from helpers import TINY
 from tutelage import __version__
 from tutelage.cli.main import VERBS, guarded
-from tutelage.registry import ENVIRONMENTS, METHODS
+from tutelage.cli.parsing import parse
+from tutelage.configs.checks import whole
+from tutelage.configs.ppo import PpoConfig
+from tutelage.errors import BadInput
+from tutelage.registry import ENVIRONMENTS, METHODS, method_config
 
 KEYS = [
     "env", "env_version", "method", "policy", "act", "seed", "episodes", "success_rate", "ci95", "return_mean",
@@ -23,6 +29,15 @@ KEYS = [
 SMALL = [word for key, value in TINY.items() for word in (f"--{key.replace('_', '-')}", str(value))]
 FIT = ["--evaluations", "2", "--eval-episodes", "16", "--test-episodes", "32"]
 COMMAND = Path(sys.executable).with_name("tutelage")
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Fields as commands have them."""
+
+    teacher: PpoConfig
+    run: int = 1
+    maybe: int | None = None
 
 
 def words(value):
@@ -178,6 +193,9 @@ def test_resume_of_a_finished_run_reports_it(run, trained):
         (["train", "mappo", "probe/action", "--stepz", "3"], "--stepz"),
         (["train", "mappo", "probe/action", "--steps", "many"], "many"),
         (["train", "mappo", "probe/action", "--steps", "-5"], "-5"),
+        (["train", "mappo", "probe/action", "--steps", "1.5"], "'1.5' is no whole number"),
+        (["train", "mappo", "probe/action", "--steps", "1e999999999"], "'1e999999999' is no whole number"),
+        (["train", "mappo", "probe/action", "--steps", "x" * 200], "x" * 200),
         (["train", "mappo", "probe/action", "--lr", "quick"], "quick"),
         (["train", "mappo", "probe/action", "--core", "lstm"], "lstm"),
         (["train", "mappo", "probe/action", "--actor-view", "global"], "global"),
@@ -243,6 +261,40 @@ def test_ctrl_c_is_exit_code_130(run, monkeypatch):
 
     monkeypatch.setattr(command, "main", stop)
     assert run("list")[0] == 130
+
+
+# ---- numbers and help -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("text", ["4096", "4_096", "4.096e3", "4096.0"])
+def test_whole_numbers_are_understood_as_people_write_them(text):
+    assert whole(text) == 4096 and isinstance(whole(text), int)
+
+
+@pytest.mark.parametrize("text", ["1.5", "1e-3", "nan", "inf", "1e999999999", "many", ""])
+def test_what_is_no_whole_number_is_refused(text):
+    with pytest.raises(ValueError, match=f"'{text}' is no whole number"):
+        whole(text)
+
+
+def test_numbers_of_a_teacher_and_of_options_are_read_the_same_way():
+    argv = ["--run", "1e2", "--teacher.steps", "2_000", "--maybe", "3e0"]
+    args = parse(Numbers, "test", argv, "")
+    assert (args.run, args.teacher.steps, args.maybe) == (100, 2000, 3)
+    assert all(type(n) is int for n in (args.run, args.teacher.steps, args.maybe))
+
+
+def test_python_takes_1e6_for_a_whole_number():
+    assert type(method_config("mappo", steps=1e6).steps) is int and method_config("mappo", lr=1.0).lr == 1.0
+    with pytest.raises(BadInput, match=r"steps = 1.5: must be int"):
+        method_config("mappo", steps=1.5)
+
+
+@pytest.mark.parametrize(
+    "argv", [[verb] for verb in VERBS] + [["train", name, "marine/easy"] for name in METHODS], ids=words
+)
+def test_help_names_a_default_once(run, argv, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
+    told = run(*argv, "--help")[1]
+    assert not re.search(r"((?<!\()[Dd]efault|\(default [^:])[^\n|│]*\(default: None\)", told)
 
 
 # ---- start-up ------------------------------------------------------------------------------------------------------

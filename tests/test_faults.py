@@ -41,18 +41,6 @@ def test_two_runs_share_a_terminal(second):
         display.close()
 
 
-def test_a_run_goes_on_when_nobody_listens_any_more(monkeypatch):
-    class Gone(io.StringIO):
-        def write(self, text):
-            raise BrokenPipeError
-
-    monkeypatch.setattr("sys.stderr", Gone())
-    display = Display()
-    display.say("words")
-    display.say("more")
-    assert display.quiet
-
-
 # ---- what is kept ----------------------------------------------------------------------------------------------------
 def test_a_full_disk_is_told_once_and_closing_adds_nothing(tmp_path):
     lines = JsonLines(tmp_path / "metrics.jsonl", None)

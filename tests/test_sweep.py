@@ -17,7 +17,7 @@ from tutelage.configs.checks import lasting, later
 from tutelage.errors import Fault
 from tutelage.experiment import plan as plans
 from tutelage.experiment.claims import claimed
-from tutelage.experiment.plan import fingerprint, read_plan
+from tutelage.experiment.plan import fingerprint, read_plan, settings_of
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.sweep import Places, needed, sweep, todo
 from tutelage.registry import METHODS
@@ -169,6 +169,7 @@ def test_what_no_sweep_has_made_is_not_taken_away(tmp_path, damaged):
         (row("mappo/x", "mappo", 'teacher = "scripted:local"'), "mappo learns by itself and takes none"),
         (row("kd_marl/x", "kd_marl", 'teacher = "kd_marl/y"'), "'kd_marl/y'; there are none"),
         ("rows = 3", "unknown key 'rows'"),
+        ("rows = 3\nname = 4", "unknown key 'name', 'rows'"),
         ("", r"allowed: \[\[row\]\] tables, at least one"),
     ],
 )  # fmt: skip
@@ -238,7 +239,12 @@ def test_one_row_can_be_for_many_environments(tmp_path):
         (row("a/b", "random", "config = {steps = 3}"), "only evaluated"),
         (row("a/b", "mappo", "fit = {acts = 1}"), "unknown field of fit 'acts'"),
         (row("a/b", "mappo", 'fit = {act = "best"}'), "unknown act 'best'"),
-        ('[[row]]\nname = "a/b"', "missing"),
+        ('[[row]]\nname = "a/b"', "key: method, env, variant, seeds, priority, minutes are missing$"),
+        (
+            '[[row]]\nnames = "a/b"\nmethods = "mappo"',
+            "'names'; .*; unknown key 'methods'; .*; key: name, method, .* are missing",
+        ),
+        (row("a/b", "mappo", "config = {steps = 1.5}"), "steps = 1.5: must be int"),
         (row("a/b", "mappo", "each = []"), "'a/b' .* allowed: a list of tables, at least one"),
         (row("a/b", "mappo", "each = [3]"), r"each = \[3\]; allowed"),
         (row("a/b", "mappo", 'each = [{name = "c/d"}, {seed = 3, name = "e/f"}]'), "row 'e/f' .* unknown key 'seed'"),
@@ -257,6 +263,16 @@ def test_one_row_can_be_for_many_environments(tmp_path):
 def test_a_plan_that_cannot_be_run_is_refused_by_name(tmp_path, text, names):
     with pytest.raises(BadInput, match=names):
         read_plan(plan_of(tmp_path, text))
+
+
+def test_whole_numbers_of_a_plan_are_also_written_as_1e6(tmp_path):
+    short = row("a/b", "mappo", "config = {steps = 1e6}\nenv_options = {max_steps = 1e2}", env='"smax/3m"', seeds="1e1")
+    long = row(
+        "a/b", "mappo", "config = {steps = 1_000_000}\nenv_options = {max_steps = 100}", env='"smax/3m"', seeds=10
+    )
+    plans = [read_plan(plan_of(tmp_path, text)) for text in (short, long)]
+    assert settings_of(plans[0]["a/b"]).steps == 1_000_000 and plans[0]["a/b"].seeds == 10
+    assert fingerprint(plans[0]["a/b"], plans[0]) == fingerprint(plans[1]["a/b"], plans[1])
 
 
 def test_each_repeats_a_row_and_adds_to_its_tables(tmp_path):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from importlib import import_module
@@ -54,14 +55,14 @@ def run(argv: list[str]) -> None:
         return
     if argv[0] not in VERBS:
         raise unknown("command", argv[0], VERBS)
-    if argv[0] in TRAINING:
-        outlive_terminal()
     import_module(f"tutelage.cli.{argv[0]}").main(argv[1:])
 
 
 def entry() -> None:
     """The console script: turns errors into a line and an exit code."""
     prepare()
+    if sys.argv[1:] and sys.argv[1] in TRAINING:
+        outlive_terminal()
     code = guarded(sys.argv[1:])
     let_go()
     sys.exit(code)
@@ -90,8 +91,8 @@ def guarded(argv: list[str]) -> int:
         return say(stop, 130)
     except KeyboardInterrupt:
         return 130
-    except RuntimeError as error:  # of XLA, whose class is not known before jax is
-        if "RESOURCE_EXHAUSTED" not in str(error):
+    except (RuntimeError, MemoryError) as error:  # of XLA, whose class is not known before jax is, or of NumPy
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return say(Fault("out of memory; smaller numbers of environments, sequences or units need less"), 1)
     except BrokenPipeError:  # who read has what he wanted
@@ -112,4 +113,5 @@ def prepare() -> None:
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(cache, "tutelage", "xla"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
-    sys.path.append(os.getcwd())  # so that a user's own module:factory is found
+    with contextlib.suppress(OSError):  # a folder that is gone
+        sys.path.append(os.getcwd())  # so that a user's own module:factory is found

@@ -147,7 +147,7 @@ def check_names(cls: type[Any], values: Iterable[str], kind: str, also: Iterable
         str(unknown(kind, name, {*names, *also}) if names else f"unknown {kind} {name!r}; it has none") for name in odd
     ]
     if lacking:
-        told.append(f"missing {kind}: {', '.join(lacking)}")
+        told.append(f"{kind}: {', '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} missing")
     if told:
         raise BadInput("; ".join(told))
 

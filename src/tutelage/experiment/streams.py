@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import signal
 import sys
@@ -14,13 +15,20 @@ from typing import Any
 from tutelage.errors import NotWritten
 
 
+class Nowhere(io.TextIOBase):
+    """What is written here is dropped."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
 class Stream:
     """A text stream of which only writing is another than it was."""
 
     def __init__(self, stream: Any) -> None:
         """`stream`: None where it is closed, which Python knows so."""
         self.closed = stream is None
-        self.stream = open(os.devnull, "w") if stream is None else stream  # noqa: SIM115
+        self.stream = Nowhere() if stream is None else stream
         if hasattr(stream, "reconfigure"):  # a file name, or µ where letters are ASCII, must not end a command
             stream.reconfigure(errors="backslashreplace")
 

@@ -1,0 +1,232 @@
+"""What is printed: JSON that is JSON, tables that no terminal cuts, and streams that cannot be written to."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers import TINY
+from tutelage.cli import cost, main
+from tutelage.cli.main import guarded
+from tutelage.cli.printing import blocks, lines, print_json, print_table
+from tutelage.errors import Fault, NotWritten
+from tutelage.experiment.files import write_json
+from tutelage.experiment.sinks import Display, JsonLines
+from tutelage.experiment.streams import Listener, Output, room
+from tutelage.jsons import to_json
+
+COMMAND = Path(sys.executable).with_name("tutelage")
+SMALL = [word for key, value in TINY.items() for word in (f"--{key.replace('_', '-')}", str(value))]
+FIT = ["--evaluations", "2", "--eval-episodes", "16", "--test-episodes", "32"]
+NAN = float("nan")
+
+
+class Fails(io.StringIO):
+    """A stream on which writing fails."""
+
+    def __init__(self, number, tty=False):
+        super().__init__()
+        self.number, self.tty = number, tty
+
+    def write(self, text):
+        raise OSError(self.number, os.strerror(self.number))
+
+    def isatty(self):
+        return self.tty
+
+
+# ---- JSON ------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ({"return_mean": NAN}, "return_mean is nan"),
+        ({"forks": [{"step": 0}, {"regret_ci95": (0.0, float("inf"))}]}, r"forks\[1\]\.regret_ci95\[1\] is inf"),
+        ({"ratio": {"flops": -float("inf")}}, r"ratio\.flops is -inf"),
+    ],
+)
+def test_a_number_that_is_none_is_named_and_never_printed(value, told, capsys):
+    with pytest.raises(Fault, match=told):
+        print_json(value)
+    assert capsys.readouterr().out == ""
+
+
+def test_what_is_not_measured_is_null():
+    assert to_json({"regret": None, "x": 0.5}) == '{"regret": null, "x": 0.5}'
+
+
+def test_metrics_and_files_take_no_number_that_is_none(tmp_path):
+    sink = JsonLines(tmp_path / "metrics.jsonl", None)
+    with pytest.raises(Fault, match="return_mean is nan"):
+        sink.write("evaluation", {"return_mean": NAN})
+    sink.write("evaluation", {"return_mean": 1.0})
+    sink.close()
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"kind": "evaluation", "return_mean": 1.0}\n'
+    with pytest.raises(Fault, match=r"test\.success_rate is nan"):
+        write_json(tmp_path / "eval.json", {"test": {"success_rate": NAN}})
+    assert not (tmp_path / "eval.json").exists()
+
+
+# ---- tables ----------------------------------------------------------------------------------------------------------
+LABELS = ("per", ("MACs", "parameters"))
+COLUMNS = [("teacher\n0-2", ("101,632", "102,277")), ("team", ("304,896", "306,831")), ("ratio", ("28.6x", ""))]
+
+
+def test_a_wide_table_is_one_block():
+    assert [len(block) for block in blocks(LABELS, COLUMNS, None)] == [3]
+    assert [line.rstrip() for line in lines(LABELS, COLUMNS)] == [
+        "             teacher",
+        "per              0-2      team   ratio",
+        "──────────────────────────────────────",
+        "MACs         101,632   304,896   28.6x",
+        "parameters   102,277   306,831",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limit", "sizes"), [(38, [3]), (37, [2, 1]), (30, [2, 1]), (29, [1, 2]), (27, [1, 1, 1]), (1, [1, 1, 1])]
+)
+def test_columns_that_do_not_fit_go_into_blocks_of_their_own(limit, sizes):
+    assert [len(block) for block in blocks(LABELS, COLUMNS, limit)] == sizes
+
+
+@pytest.mark.parametrize("columns", ["80", "40", "20", "0", "", "wide"])
+def test_no_width_cuts_a_number(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", columns)
+    print_table("run", LABELS, COLUMNS)
+    out = capsys.readouterr().out
+    for text in ("101,632", "102,277", "304,896", "306,831", "28.6x"):
+        assert out.count(text) == 1
+    assert "…" not in out
+    widest = max(map(len, out.splitlines()))
+    assert widest == (20 if columns == "20" else 38)
+
+
+def test_the_width_is_that_of_columns_then_of_the_terminal_then_none(monkeypatch):
+    monkeypatch.setattr(os, "get_terminal_size", lambda fd: os.terminal_size((33, 24)))
+    terminal = Fails(errno.EIO, tty=True)
+    terminal.fileno = lambda: 1
+    for told, here, nowhere in (("70", 70, 70), ("0", 33, None), ("", 33, None)):
+        monkeypatch.setenv("COLUMNS", told)
+        assert (room(terminal), room(io.StringIO())) == (here, nowhere)
+
+
+def test_the_costs_of_a_run_are_whole_on_forty_columns(monkeypatch, capsys):
+    tier = {"agents": [0, 1, 2], "core": "gru", "width": 128, "inputs": 21, "macs": 101632, "flops": 203264,
+            "flops_total": 205445, "params": 102277, "bytes": 409108, "latency_us": None}  # fmt: skip
+    team = {**tier, "agents": 3, "macs": 1304896}
+    report = {"teacher": {"tiers": [tier], "team": team}, "students": [tier], "team": team,
+              "ratio": {"flops": 28.6, "params": None}, "convention": "1 multiply-add is 2 FLOPs"}  # fmt: skip
+    monkeypatch.setenv("COLUMNS", "40")
+    cost.show("run", report)
+    out = capsys.readouterr().out
+    assert out.count("101,632") == 2 and out.count("1,304,896") == 2 and out.count("28.6x") == 2
+    assert max(map(len, out.splitlines())) <= 40
+
+
+# ---- standard output -------------------------------------------------------------------------------------------------
+def test_standard_output_that_is_full_is_one_line_and_exit_code_1(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", Output(Fails(errno.ENOSPC)))
+    assert guarded(["list"]) == 1
+    assert capsys.readouterr().err == "tutelage: cannot write to standard output: No space left on device\n"
+
+
+def test_standard_output_that_is_closed_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", Output(None))
+    assert guarded(["--version"]) == 1
+    assert capsys.readouterr().err == "tutelage: cannot write to standard output: it is closed\n"
+
+
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.EIO])
+def test_a_reader_that_has_left_is_no_error(number, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", Output(Fails(number)))
+    assert guarded(["list"]) == 0 and capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["--version"], ["list"], ["list", "--json"], ["train", "--help"], ["eval", "--help"],
+             ["train", "mappo", "probe/action", "--help"]], ids=" ".join
+)  # fmt: skip
+@pytest.mark.parametrize("unbuffered", ["1", ""])
+def test_a_full_disk_behind_standard_output_is_one_line(argv, unbuffered):
+    """Unbuffered it fails at once, else when the command is done."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([COMMAND, *argv], stdout=full, stderr=subprocess.PIPE, text=True,
+                              env={**os.environ, "PYTHONUNBUFFERED": unbuffered}, check=False)  # fmt: skip
+    told = "tutelage: cannot write to standard output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, told)
+
+
+# ---- standard error --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("stream", [None, Fails(errno.EPIPE), Fails(errno.ENOSPC), Fails(errno.EIO, tty=True)])
+def test_a_run_goes_on_whatever_happens_to_who_listens(stream, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", stream)
+    display = Display()
+    display.say("words")
+    display.progress("train", 1, 2, "steps", 1.0)
+    display.say("more")
+    display.close()
+
+
+def test_an_error_that_nobody_can_read_keeps_its_exit_code(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Listener(Fails(errno.ENOSPC)))
+    assert guarded(["trian"]) == 2
+
+
+def lost(out: Path, how: str) -> int:
+    """The exit code of a training whose standard error is lost."""
+    words = " ".join([str(COMMAND), "train", "mappo", "probe/action", "--out", str(out), *SMALL, *FIT])
+    return subprocess.run(f"{words} {how}", shell=True, stdout=subprocess.DEVNULL, check=False).returncode
+
+
+@pytest.mark.parametrize("how", ["2>/dev/full", "2>&- <&-"])
+def test_training_outlives_its_standard_error(how, action_run, tmp_path):
+    assert lost(tmp_path / "run", how) == 0
+    assert kinds(tmp_path / "run") == kinds(action_run.path)
+    same = (tmp_path / "run" / "student.safetensors").read_bytes()
+    assert same == (action_run.path / "student.safetensors").read_bytes()
+
+
+def test_training_outlives_its_terminal(action_run, tmp_path):
+    """The terminal is closed when the first lines have come: SIGHUP, and from then on nothing can be written."""
+    out, (terminal, end) = tmp_path / "run", pty.openpty()
+    take = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    argv = [sys.executable, "-c", take, COMMAND, "train", "mappo", "probe/action", "--out", out, *SMALL, *FIT]
+    job = subprocess.Popen(argv, stdin=end, stdout=end, stderr=end, start_new_session=True)
+    os.close(end)
+    while job.poll() is None and not (out / "metrics.jsonl").exists():
+        if select.select([terminal], [], [], 0.05)[0]:
+            os.read(terminal, 4096)
+    os.close(terminal)
+    assert job.wait() == 0
+    assert kinds(out) == kinds(action_run.path)
+
+
+def kinds(path: Path) -> list[str]:
+    """What each line of metrics.jsonl is."""
+    return [json.loads(line)["kind"] for line in (path / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_folder_that_is_gone_stops_no_command(tmp_path):
+    gone = tmp_path / "gone"
+    done = subprocess.run(f"mkdir {gone} && cd {gone} && rmdir {gone} && {COMMAND} --version", shell=True,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_streams_of_a_command_are_guarded(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(sys, "path", [])
+    main.prepare()
+    assert isinstance(sys.stdout, Output) and isinstance(sys.stderr, Listener)
+    with pytest.raises(NotWritten):
+        Output(Fails(errno.ENOSPC)).write("x")
