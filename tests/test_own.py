@@ -95,6 +95,7 @@ WRONG |= {
         r"spec.obs_widths is \(3, 0\), must be n_agents = 2 whole numbers from 1 to 3",
     ),
     "limit": (facts(time_limit="never"), "spec.time_limit is 'never', must be 'terminal' or 'truncation'"),
+    "measure": (facts(measure="speed"), "spec.measure is 'speed', must be 'success' or 'return'"),
     "scale": (facts(reward_scale=float("1e999")), "spec.reward_scale is inf, must be greater than 0"),
     "layout": (facts(layout=((0, 1, 9),)), r"spec.layout has \(0, 1, 9\), must be a Block within obs_width = 3"),
     "no pair": ("self.reset = lambda key: jnp.zeros(2)", r"reset gives \(.*\), must be \(state, tutelage.TimeStep\)"),

@@ -128,6 +128,8 @@ def checked_spec(name: str, env: Any) -> Spec:
             raise wrong(field, f"a whole number from 1 to {MOST - 1}")
     if spec.time_limit not in ("terminal", "truncation"):
         raise wrong("time_limit", "'terminal' or 'truncation'")
+    if spec.measure not in ("success", "return"):
+        raise wrong("measure", "'success' or 'return'")
     if not isinstance(spec.version, str):
         raise wrong("version", "a string")
     if not isinstance(spec.reward_scale, Real) or not (isfinite(spec.reward_scale) and spec.reward_scale > 0):
