@@ -21,7 +21,7 @@ TRIED = (0.002, 0.004, 0.008)
 """Learning rates that every method from scratch has to have tried."""
 TRIALS = 2
 """Seeds of each trial."""
-SMALLER = {"GRU of 64": ("gru", 64), "MLP of 64": ("mlp", 64)}
+SMALLER = {"a GRU of 64": ("gru", 64), "an MLP of 64": ("mlp", 64)}
 """Smaller experts that students are compared with in size."""
 
 
@@ -39,8 +39,10 @@ def lacking(rows: Rows, env: str, method: str) -> list[str]:
     told = [f"{called} from scratch has {len(small.seeds)} of {ENOUGH} seeds"] if len(small.seeds) < ENOUGH else []
     tried, worth = trials(rows, small), scale(rows, env)
     untried = [f"{lr:g}" for lr in TRIED if lr not in tried]
+    if not tried:
+        return [*told, f"no learning rates of {called} tried"]
     if untried:
-        return [*told, f"learning rates of {called}: {', '.join(untried)}"]
+        return [*told, f"learning rates of {called} not tried: {', '.join(untried)}"]
     means = {lr: float(worth.of(row).mean()) for lr, row in tried.items()}
     best = max(means, key=means.__getitem__)
     return told if means.get(small.lr) == means[best] else [*told, f"{called} at its best learning rate, {best:g}"]
@@ -82,8 +84,8 @@ def ratios(rows: Rows) -> str:
         times = [f"{other / flops(student):.1f}x" if other else "-" for other in others]
         body.append([f"`{env}`", f"{flops(student):.1f}", *times])
     header = ["students of", "kFLOPs per joint decision", "fewer than the expert, a GRU of 128"]
-    header += [f"than a {name}" for name in SMALLER]
-    header += ["than the smallest MAPPO from scratch measured that has 95 % of the expert"]
+    header += [f"than {name}" for name in SMALLER]
+    header += ["than the smallest team from scratch measured that has 95 % of the expert"]
     return markdown(header, body) if body else "No results yet."
 
 
