@@ -129,6 +129,25 @@ def test_what_does_not_fit_into_memory_is_told_in_one_line(monkeypatch, capsys):
     assert guarded(["train"]) == 1 and capsys.readouterr().err.startswith("tutelage: out of memory;")
 
 
+LONG = "n" * 300
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["eval", LONG], ["cost", LONG], ["resume", LONG], ["recover", LONG], ["report", LONG], ["sweep", LONG],
+        ["demo", "--out", LONG], ["train", "mappo", "probe/action", "--out", LONG],
+        ["train", "bc", "probe/action", "--teacher", LONG],
+    ],
+    ids=lambda argv: argv[0],
+)  # fmt: skip
+def test_a_name_that_is_too_long_for_a_file_is_one_line(argv, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert guarded(argv) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "File name too long" in said and not [*tmp_path.iterdir()]
+
+
 # ---- stops -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_during_the_final_test_ends_this_run_and_begins_no_other(which, tmp_path, monkeypatch):

@@ -184,6 +184,37 @@ def test_a_plan_that_is_no_text_is_refused(tmp_path):
         read_plan(tmp_path / "plan.toml")
 
 
+def change(result, *path, value):
+    """The same with one value another."""
+    changed = json.loads(json.dumps(result))
+    inner = changed
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        (("seed",), "x", "seed = 'x': must be int"),
+        (("seed",), 1, "row and seed belong at random/action/seed-1.json"),
+        (("row",), "random/other", "row and seed belong at random/other/seed-0.json"),
+        (("test", "success_rate"), 1.5, "success_rate = 1.5: must be between 0 and 1"),
+        (("curve",), [{"total_steps": 3}], r"curve\[0\] has total_steps: must have total_steps, seconds"),
+        (("curv",), [], "unknown field 'curv'; did you mean 'curve'"),
+        (("widths",), 3, "widths = 3: must be list"),
+    ],
+)
+def test_a_damaged_result_is_named_in_one_line(tmp_path, path, value, told):
+    plan, places = plan_of(tmp_path, row("random/action", "random")), places_of(tmp_path)
+    sweep(plan, places, display=Display(quiet=True))
+    file = places.results / "random" / "action" / "seed-0.json"
+    file.write_text(json.dumps(change(json.loads(file.read_text()), *path, value=value)))
+    with pytest.raises(Fault, match=f"seed-0.json is damaged: .*{told}.*delete it and `tutelage sweep`"):
+        read_results(places.results)
+
+
 def test_a_table_without_an_end_leaves_what_follows_alone(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("<!-- table: verdict -->\nmine\n<!-- table: all-rows -->\n<!-- end -->\n")

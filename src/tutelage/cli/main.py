@@ -11,6 +11,7 @@ import sys
 from importlib import import_module
 
 from tutelage import __version__
+from tutelage.configs.checks import short
 from tutelage.errors import BadInput, Fault, Interrupted, unknown
 from tutelage.experiment.streams import Listener, Output, hold_streams, let_go, outlive_terminal
 
@@ -97,6 +98,10 @@ def guarded(argv: list[str]) -> int:
         return say(Fault("out of memory; smaller numbers of environments, sequences or units need less"), 1)
     except BrokenPipeError:  # who read has what he wanted
         return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return say(BadInput(f"{short(error.filename, str)}: {error.strerror}"), 2)  # a name that the system refuses
 
 
 def say(error: Exception, code: int) -> int:

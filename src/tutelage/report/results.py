@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tutelage.errors import BadInput, Fault
-from tutelage.experiment.files import read_json
+from tutelage.errors import BadInput
+from tutelage.experiment.kept import read_result
 
 Result = dict[str, Any]
 
@@ -72,13 +72,11 @@ def read_results(folder: Path) -> dict[str, RowResults]:
     """Every row below `folder` that has results.
 
     Raises:
-        BadInput: there are none.
+        BadInput: there are none. Fault: one is damaged.
     """
     rows: dict[str, list[Result]] = {}
     for path in sorted(folder.rglob("seed-*.json")):
-        result = read_json(path)
-        if not isinstance(result, dict) or not result.keys() >= {"row", "seed", "test"}:
-            raise Fault(f"{path} is damaged: it is no result of a sweep; delete it and `tutelage sweep` makes it again")
+        result = read_result(path, folder)
         rows.setdefault(result["row"], []).append(result)
     if not rows:
         raise BadInput(f"no results in {folder}: run `tutelage sweep PLAN` first")

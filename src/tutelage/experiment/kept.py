@@ -1,0 +1,103 @@
+"""What a sweep keeps of a row and a seed, as one JSON file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tutelage.configs.checks import check_not_negative, check_seeds, check_unit
+from tutelage.errors import BadInput, Fault
+from tutelage.experiment.records import Device, FinalTest, Record, Versions, damage, read_kept
+
+
+@dataclass(frozen=True)
+class Point:
+    """One evaluation of a curve."""
+
+    total_steps: int
+    seconds: float
+    update: int
+    success_rate: float
+    return_mean: float
+
+    def __post_init__(self) -> None:
+        check_not_negative(self, "total_steps", "seconds", "update")
+        check_unit(self, "success_rate")
+
+
+@dataclass(frozen=True)
+class RowTeacher:
+    """Who taught, and how good it was."""
+
+    name: str | None
+    test: FinalTest
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """A result; `config` and `versions` are missing where nothing was learned.
+
+    Attributes:
+        cost: by role. widths: of the acting team's networks.
+        cost_report: with latencies. forks: what a teacher made of the students' states.
+    """
+
+    row: str
+    method: str
+    env: str
+    env_version: str
+    variant: str
+    seed: int
+    fingerprint: str
+    env_options: dict[str, Any]
+    test: FinalTest
+    teacher: RowTeacher | None
+    curve: list[Record]
+    cost: dict[str, Any]
+    widths: list[int]
+    wall_seconds: float
+    device: Device
+    config: dict[str, Any] | None = None
+    versions: Versions | None = None
+    cost_report: dict[str, Any] | None = None
+    forks: list[Record] | None = None
+
+    def __post_init__(self) -> None:
+        check_seeds(self.seed)
+        check_not_negative(self, "wall_seconds")
+        steps = [point.get("total_steps", -1) for point in self.curve]
+        if steps != sorted(steps):
+            raise BadInput(f"curve = {steps}: its steps must not fall")
+
+
+def read_result(path: Path, folder: Path) -> Record:
+    """A result below the folder of a plan's results.
+
+    Raises:
+        Fault: damaged, or another row's or seed's; says how to make it again.
+    """
+    try:
+        result = read_kept(path, RowResult)
+        with damage(path):
+            place = f"{result['row']}/seed-{result['seed']}.json"
+            if path.relative_to(folder).as_posix() != place:
+                raise BadInput(f"row and seed belong at {place}")
+            for i, point in enumerate(result["curve"]):
+                check_point(point, f"curve[{i}].")
+    except Fault as error:
+        raise Fault(f"{error}; delete it and `tutelage sweep` makes it again") from None
+    return result
+
+
+def check_point(point: Record, inside: str) -> None:
+    """Refuse, as BadInput, what is no point of a curve."""
+    if point.keys() != Point.__annotations__.keys():
+        raise BadInput(f"{inside[:-1]} has {', '.join(point)}: must have {', '.join(Point.__annotations__)}")
+    for name, value in point.items():
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise BadInput(f"{inside}{name} = {value!r}: must be a number")
+    try:
+        Point(**point)
+    except BadInput as error:
+        raise BadInput(f"{inside}{error}") from None
