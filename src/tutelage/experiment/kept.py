@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tutelage.configs.checks import check_not_negative, check_seeds, check_unit
+from tutelage.configs.checks import check_fields, check_not_negative, check_seeds, check_unit
 from tutelage.errors import BadInput, Fault
 from tutelage.experiment.records import Device, FinalTest, Record, Versions, damage, read_kept
+from tutelage.types import Measure
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,14 @@ class RowResult:
     widths: list[int]
     wall_seconds: float
     device: Device
+    measure: Measure = "success"
     config: dict[str, Any] | None = None
     versions: Versions | None = None
     cost_report: dict[str, Any] | None = None
     forks: list[Record] | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_seeds(self.seed)
         check_not_negative(self, "wall_seconds")
         steps = [point.get("total_steps", -1) for point in self.curve]
