@@ -7,7 +7,6 @@ from contextvars import Context
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tutelage import BadInput, make
