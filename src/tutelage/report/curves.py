@@ -64,12 +64,13 @@ def draw_compared(rows: Rows, path: Path, method: str, others: Sequence[str]) ->
 
 
 def draw_curves(rows: Rows, path: Path) -> None:
-    """One panel per environment: expert and same size from scratch as curves, the student's test as a line.
+    """One panel per environment that is judged by success: expert and same size from scratch as curves, the student's
+    test as a line.
 
     Raises:
         BadInput: matplotlib is missing.
     """
-    envs = tasks(rows)
+    envs = [env for env in tasks(rows) if scale(rows, env).name == "success"]
     if not envs:
         return
     plt = pyplot()
