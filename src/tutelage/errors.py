@@ -29,7 +29,7 @@ class NotWritten(Fault):
 
 
 class NonFinite(Fault):
-    """A loss term stopped being a number."""
+    """A loss term, or a value of a user's environment or teacher, is not what a number can be."""
 
 
 class Interrupted(Exception):

@@ -39,6 +39,7 @@ class TimeStep(NamedTuple):
         success: the environment's own verdict; read it where `last`.
         links: (N, N) whether agent i hears agent j now, where the environment says so; else ().
         goals: what agents could be sent to do, a `Goals`, for policies that ask for it; else ().
+        watch: what is wrong with these values, where the environment is a user's (`data/watch.py`); else ().
     """
 
     obs: Float[Array, "*batch N D"]
@@ -53,6 +54,7 @@ class TimeStep(NamedTuple):
     success: Bool[Array, "*batch"]
     links: Any = ()
     goals: Any = ()
+    watch: Any = ()
 
 
 class Sensed(NamedTuple):
@@ -194,12 +196,14 @@ class Out(NamedTuple):
         features: penultimate features, one array (B, n_g, H_g) per group of agents (widths may differ).
         value: (B,) team value or (B, N) values per agent, in raw reward units; None without a critic.
         extra: whatever else a policy of several parts decided, for its behaviour to record.
+        watch: what is wrong with it, where the policy is a user's (`data/watch.py`); else ().
     """
 
     scores: Float[Array, "B N A"] | None
     features: tuple[Float[Array, "B n H"], ...] = ()
     value: Float[Array, "B *N"] | None = None
     extra: Any = ()
+    watch: Any = ()
 
 
 class Policy(NamedTuple):
@@ -213,6 +217,7 @@ class Policy(NamedTuple):
     # (params, carry, inputs (T, B, ...), first) -> Out of all steps, with resets, where that can be had at once.
     # Whoever replaces `step` replaces this too.
     replay: Callable[[Params, Carry, TimeStep, Bool[Array, "T B"]], Out] | None = None
+    watched: tuple[str, ...] = ()  # names of what its Out's `watch` tells, where the policy is a user's
 
 
 ActRule = Callable[["PRNGKeyArray", Out, TimeStep], tuple["Int[Array, 'B N']", "Float[Array, 'B N']"]]
@@ -230,6 +235,7 @@ class Rollout(NamedTuple):
         carry: the policy's memory entering step 0, leaves (B, ...).
         valid: a real transition t -> t+1 (the step was not `last`, nor padding).
         states: packed environment states (T+1, B, ...), where the behaviour asks for them; else ().
+        watch: what is wrong with what the policy gave, where it is a user's, leaves (T, B); else ().
     """
 
     steps: TimeStep
@@ -238,6 +244,7 @@ class Rollout(NamedTuple):
     carry: Carry
     valid: Bool[Array, "T B"]
     states: Any = ()
+    watch: Any = ()
 
     @property
     def ended(self) -> Bool[Array, "T B"]:

@@ -67,7 +67,7 @@ def collect(
 
     pack = env.pack if states else lambda state: ()
 
-    def body(here: Here, key: PRNGKeyArray) -> tuple[Here, tuple[Any, Array, Any]]:
+    def body(here: Here, key: PRNGKeyArray) -> tuple[Here, tuple[Any, Array, Any, Any]]:
         key_policy, key_act, key_env = jax.random.split(key, 3)
         timestep = here.timestep
         entering = enter(policy, timestep.first, here.carry)
@@ -75,12 +75,12 @@ def collect(
         action, log_prob = act(key_act, out, timestep)
         env_state, following = env.step(key_env, here.env_state, timestep, action)
         seen = timestep, pack(here.env_state)
-        return Here(env_state, following, carry), (seen, log_prob, record(timestep, entering, out))
+        return Here(env_state, following, carry), (seen, log_prob, record(timestep, entering, out), out.watch)
 
-    end, (seen, log_prob, out) = jax.lax.scan(body, here, jax.random.split(key, steps))
+    end, (seen, log_prob, out, watch) = jax.lax.scan(body, here, jax.random.split(key, steps))
     seen_last = end.timestep, pack(end.env_state)
     timesteps, kept = jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), seen, seen_last)
-    return end, Rollout(timesteps, log_prob, out, here.carry, ~timesteps.last[:-1], kept)
+    return end, Rollout(timesteps, log_prob, out, here.carry, ~timesteps.last[:-1], kept, watch)
 
 
 def play(

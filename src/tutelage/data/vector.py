@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from tutelage.data.trees import choose
+from tutelage.data.watch import of_timestep
 from tutelage.errors import BadInput
-from tutelage.types import Environment, EnvState, TimeStep, VectorEnv
+from tutelage.types import Environment, EnvState, Spec, TimeStep, VectorEnv
 
 
 def batch(env: Environment, n: int, goals: bool = False) -> VectorEnv:
@@ -24,7 +26,25 @@ def batch(env: Environment, n: int, goals: bool = False) -> VectorEnv:
         BadInput: goals of an environment that has none.
     """
     vector = env.vector(n) if hasattr(env, "vector") else mapped(env, n)
-    return with_goals(vector) if goals else vector
+    vector = with_goals(vector) if goals else vector
+    return with_watch(vector, env.watched, env.spec) if hasattr(env, "watched") else vector
+
+
+def with_watch(env: VectorEnv, name: str, spec: Spec) -> VectorEnv:
+    """Timesteps that tell what is wrong with them, for an environment of a user's."""
+    watched = lambda timestep, age: timestep._replace(watch=of_timestep(name, spec, timestep, age))
+
+    def reset(key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
+        state, timestep = env.reset(key)
+        return state, watched(timestep, jnp.zeros(env.n, jnp.int32))
+
+    def step(
+        key: PRNGKeyArray, state: EnvState, timestep: TimeStep, action: Int[Array, "B N"]
+    ) -> tuple[EnvState, TimeStep]:
+        state, following = env.step(key, state, timestep._replace(watch=()), action)
+        return state, watched(following, jnp.where(following.first, 0, timestep.watch.age + 1))
+
+    return env._replace(reset=reset, step=step)
 
 
 def with_goals(env: VectorEnv) -> VectorEnv:

@@ -41,6 +41,7 @@ class Own:
 
     def __init__(self, name: str, inner: Environment) -> None:
         self.name, self.inner, self.spec = name, inner, checked_spec(name, inner)
+        self.watched = name  # its values are looked at, see `data/watch.py`
 
     def call(self, part: str, *args: Any) -> Any:
         """What a function of the environment gives."""
@@ -70,7 +71,7 @@ class Own:
         if not isinstance(policy, Policy):
             is_ = type(policy).__name__
             raise BadInput(f"{self.name}: scripted gives a {is_} for {name!r}, must be a tutelage.types.Policy")
-        return policy._replace(step=users(f"{self.name}: controller {name!r}")(policy.step))
+        return policy
 
     def __getattr__(self, part: str) -> Any:
         """What only some environments have: `goals`, `places`, `vector`."""

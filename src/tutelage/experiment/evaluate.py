@@ -15,6 +15,7 @@ from tutelage.configs.checks import check_seeds
 from tutelage.data.collect import begin
 from tutelage.data.episodes import Episodes, play_on
 from tutelage.data.vector import batch
+from tutelage.data.watch import refuse
 from tutelage.errors import BadInput
 from tutelage.experiment.once import jit_once
 from tutelage.experiment.stats import mean_interval, wilson
@@ -79,12 +80,15 @@ def play_together(
     """`play_episodes` for several seeds at once: leaves of `params` and `keys` have them as their first axis."""
     rounds, folded = -(-episodes // n), jax.vmap(jax.random.fold_in, (0, None))
     parts = [jax.device_get(play(params, folded(keys, i))) for i in range(rounds)]
-    return [summed([Episodes(*(x[s] for x in part)) for part in parts], episodes) for s in range(keys.shape[0])]
+    one = lambda part, s: jax.tree.map(lambda x: x[s], part)
+    return [summed([one(part, s) for part in parts], episodes) for s in range(keys.shape[0])]
 
 
 def summed(parts: Sequence[Episodes], episodes: int) -> Evaluation:
-    """The first so many episodes in numbers."""
-    success, returns, length = (np.concatenate(x)[:episodes] for x in zip(*parts, strict=True))
+    """The first so many episodes in numbers; raises NonFinite where something of a user's was wrong in them."""
+    for part in parts:
+        refuse(part.wrong)
+    success, returns, length = (np.concatenate(x)[:episodes] for x in zip(*(p[:3] for p in parts), strict=True))
     return Evaluation(
         episodes=episodes,
         success_rate=float(success.mean()),
@@ -113,7 +117,8 @@ def evaluate(
         act: `greedy` unless told otherwise.
 
     Raises:
-        BadInput: fewer than one episode, or a seed that is none.
+        BadInput: fewer than one episode, or a seed that is none. NonFinite: a value of your own environment, or of a
+            policy of yours, is no number or out of range.
     """
     if episodes < 1:
         raise BadInput(f"episodes = {episodes}: must be at least 1")

@@ -18,6 +18,7 @@ from jaxtyping import PRNGKeyArray
 
 from tutelage.configs.experiment import FitConfig
 from tutelage.data.episodes import Episodes
+from tutelage.data.watch import MARK, said
 from tutelage.errors import Interrupted, NonFinite
 from tutelage.experiment.evaluate import Evaluation, play_episodes, player, rank, test_key
 from tutelage.experiment.once import jit_once
@@ -236,7 +237,7 @@ def went_on(
     recorder: Recorder,
 ) -> Status:
     """The status after a piece (see `advance`), whose updates had these metrics and took so long."""
-    check_finite(runner.stage, loop, rows)
+    rows = check_finite(runner.stage, loop, rows)
     before = status.since or Interval({k: x[:0] for k, x in rows.items()}, 0.0, due)
     joined = {k: np.concatenate([before.rows[k], x]) for k, x in rows.items()}
     since = Interval(joined, before.seconds + seconds, due)
@@ -247,12 +248,14 @@ def went_on(
     return status._replace(since=None)
 
 
-def check_finite(stage: Stage, loop: Loop, rows: dict[str, np.ndarray]) -> None:
-    """Raise NonFinite where a metric of the last updates is no number."""
-    for name, values in rows.items():
-        if not np.isfinite(values).all():
-            update = int(loop.update) - len(values) + int(np.argmin(np.isfinite(values))) + 1
-            raise NonFinite(f"{name} became {values[~np.isfinite(values)][0]} in update {update} of stage {stage.name}")
+def check_finite(stage: Stage, loop: Loop, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The metrics of the last updates without what is looked at; raises NonFinite where something is wrong in them."""
+    broke = broken(rows)
+    if broke:
+        index, words = broke
+        update = int(loop.update) - len(next(iter(rows.values()))) + index + 1
+        raise NonFinite(f"{words} in update {update} of stage {stage.name}")
+    return {name: values for name, values in rows.items() if not name.startswith(MARK)}
 
 
 def log(stage: Stage, status: Status, since: Interval, recorder: Recorder) -> None:
@@ -270,6 +273,26 @@ def log(stage: Stage, status: Status, since: Interval, recorder: Recorder) -> No
     )
     done = int(loop.steps if stage.unit == "steps" else loop.update)
     recorder.progress(stage, done, means.get("steps", 0.0) / max(since.seconds, 1e-9))
+
+
+CAUSES = (("reward",), ("target", "value", "team_value", "student_value"))
+"""Metrics that others follow from, causes first; the last to be blamed are those of FOLLOW."""
+FOLLOW = ("entropy", "approx_kl", "ratio", "factor", "logits", "student_entropy", "executor_entropy", "goal_entropy")
+"""Metrics of parameters alone, which break where a loss has broken them before."""
+
+
+def broken(rows: dict[str, np.ndarray]) -> tuple[int, str] | None:
+    """Where the metrics of a chunk first tell of something wrong, and what: inputs, returns, losses, parameters."""
+    found = []
+    for name, values in rows.items():
+        bad = values > 0 if name.startswith(MARK) else ~np.isfinite(values)
+        if bad.any():
+            rank = next((i for i, names in enumerate(CAUSES, 1) if name in names), len(CAUSES) + 1)
+            rank = 0 if name.startswith(MARK) else rank + (name in FOLLOW)
+            index = int(bad.argmax())
+            words = f"{name} became {values[index]}" if rank else f"{said(name, values[index])},"
+            found.append((index, rank, words))
+    return (min(found)[0], min(found)[2]) if found else None
 
 
 def evaluation_key(seed_key: PRNGKeyArray, stage: int, update: Any) -> PRNGKeyArray:

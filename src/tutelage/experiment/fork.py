@@ -16,6 +16,7 @@ from tutelage.configs.checks import check_seeds
 from tutelage.data.collect import Here, begin, collect
 from tutelage.data.episodes import Episodes, play_on
 from tutelage.data.vector import batch
+from tutelage.data.watch import found, refuse
 from tutelage.errors import BadInput
 from tutelage.experiment.evaluate import test_key
 from tutelage.experiment.once import jit_once
@@ -75,7 +76,7 @@ def forks(
         seed: of the episodes; student and teacher meet the same random numbers.
 
     Raises:
-        BadInput: fewer than one episode or step, or a seed that is none.
+        BadInput: fewer than one episode or step, or a seed that is none. NonFinite: as in `evaluate`.
     """
     every = max(1, env.spec.max_steps // 10) if every is None else every
     for name, value in (("episodes", episodes), ("every", every)):
@@ -87,24 +88,27 @@ def forks(
     keys = jax.random.split(test_key(seed))
     here, over = begin(vector, both, keys[0]), jnp.zeros(episodes, bool)
 
-    def on(here: Here, over: Bool[Array, " B"], key: PRNGKeyArray) -> tuple[Here, Array]:
+    def on(here: Here, over: Bool[Array, " B"], key: PRNGKeyArray) -> tuple[Here, Array, dict[str, Any]]:
         here, rollout = collect(vector, both, params, act, here, key, every)
-        return here, over | rollout.steps.last[1:].any(0)
+        return here, over | rollout.steps.last[1:].any(0), found((rollout.watch, rollout.steps.watch))
 
     def to_the_end(i: int, policy: Policy, own: Params) -> Any:
         alone = lambda here: here._replace(carry=here.carry[i])
         return jit_once(lambda here, over, key: play_on(vector, policy, own, act, alone(here), over, key))
 
     rest = [to_the_end(i, *pair) for i, pair in enumerate((student, teacher))]
-    walk, found = jit_once(on), []
+    walk, made = jit_once(on), list[Fork]()
     for step in range(0, env.spec.max_steps, every):
         if bool(over.all()):
             break
         key = jax.random.fold_in(keys[1], step)
         played = [jax.device_get(play(here, over, jax.random.fold_in(key, 1))) for play in rest]
-        found.append(Fork(step, ~np.asarray(over), *played))
-        here, over = walk(here, over, jax.random.fold_in(key, 2))
-    return found
+        for outcome in played:
+            refuse(outcome.wrong)
+        made.append(Fork(step, ~np.asarray(over), *played))
+        here, over, wrong = walk(here, over, jax.random.fold_in(key, 2))
+        refuse(wrong)
+    return made
 
 
 def fork_run(

@@ -29,7 +29,7 @@ from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, users
 from tutelage.experiment.files import load_tree, read_json, save_tree
 from tutelage.experiment.records import FORMAT, FinalTest, Record, RunRecord, asked, check_settings, damage, read_kept
-from tutelage.experiment.yours import make_method
+from tutelage.experiment.yours import acting_by, controller_of, guarded_team, make_method
 from tutelage.policies.acting import greedy
 from tutelage.registry import ENVIRONMENTS, method_config, method_row, resolve
 from tutelage.types import Carry, Environment, Frozen, Method, Params, Policy, TimeStep
@@ -101,7 +101,7 @@ def recorded_policies(record: Record) -> tuple[dict[str, Policy], frozenset[str]
     """The policies of a teacher's record (by the roles of the run it was), and what they provide."""
     env = make(record["env"], **record["env_options"])
     if record["kind"] == "scripted":
-        return {"teacher": env.scripted(record["name"])}, frozenset()
+        return {"teacher": controller_of(env, record["name"])}, frozenset()
     if record["kind"] == "callable":
         made = callable_teacher(record["name"], env)
         return dict(made.roles), made.provides
@@ -123,22 +123,18 @@ def callable_teacher(name: str, env: Environment) -> Frozen:
     """A user's `module:factory`: factory(env) gives a Frozen, or a function timestep -> actions (B, N).
 
     Raises:
-        BadInput: it cannot be imported or gives something else.
+        BadInput: it cannot be imported, raises, or gives something else.
     """
-    from tutelage.envs.parts import controller
-
     factory, told = resolve(name), f"teacher {name!r}"
     if not callable(factory):
         raise BadInput(f"{told}: must be a function of an environment, not a {type(factory).__name__}")
     with users(f"{told}: making it"):
         made = factory(env)
     if isinstance(made, Frozen):
-        return made
+        return guarded_team(told, made, env)
     if not callable(made):
         raise BadInput(f"{told}: must return a Frozen or a function of a timestep, not {type(made).__name__}")
-    acts = users(told)(made)
-    policy = controller(lambda carry, timestep, key: (carry, acts(timestep)))
-    return Frozen({"teacher": policy}, {"teacher": ()}, frozenset(), {})
+    return Frozen({"teacher": acting_by(told, made, env)}, {"teacher": ()}, frozenset(), {})
 
 
 class LoadedRun(NamedTuple):

@@ -16,6 +16,7 @@ from tutelage.configs.checks import MOST
 from tutelage.data.collect import Here, begin, play
 from tutelage.data.trees import choose
 from tutelage.data.vector import batch
+from tutelage.data.watch import found
 from tutelage.errors import BadInput
 from tutelage.experiment.once import jit_once
 from tutelage.types import Environment, Metrics, Rollout, Stage, TrainState
@@ -39,7 +40,7 @@ class Loop(NamedTuple):
 
 
 def count(rollouts: dict[str, Rollout]) -> Metrics:
-    """Steps, finished episodes, successes and reward of the gathered experience."""
+    """Steps, finished episodes, successes and reward of the gathered experience; and what is wrong with it."""
     total: Metrics = {}
     for rollout in rollouts.values():
         sums = {
@@ -49,7 +50,7 @@ def count(rollouts: dict[str, Rollout]) -> Metrics:
             "reward": jnp.where(rollout.valid, rollout.steps.reward[1:], 0.0).sum(),
         }
         total = {k: total.get(k, 0) + v for k, v in sums.items()}
-    return total
+    return total | found(watch for rollout in rollouts.values() for watch in (rollout.watch, rollout.steps.watch))
 
 
 COUNTED = ("steps", "episodes", "successes", "reward")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, unknown
 from tutelage.experiment.run import LoadedRun, load
+from tutelage.experiment.yours import controller_of
 from tutelage.policies.acting import RULES, greedy, random_policy, sample
 from tutelage.registry import names_environment
 from tutelage.types import ActRule, Environment, Params, Policy
@@ -83,7 +84,7 @@ def choose_policy(target: Target, name: str | None = None, act: str | None = Non
     if kind == "random":
         return Chosen(name, random_policy(), (), sample)
     if kind == "scripted":
-        return Chosen(name, target.env.scripted(controller or "local"), (), greedy)
+        return Chosen(name, controller_of(target.env, controller or "local"), (), greedy)
     if run is None:
         raise BadInput(f"policy = {name!r}: {target.name} is an environment; allowed are scripted[:NAME] and random")
     rule = act or run.record["fit"].get("act", "greedy")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tutelage.errors import BadInput
+from tutelage.errors import BadInput, NonFinite
 from tutelage.experiment.evaluate import evaluate
 from tutelage.experiment.run import LoadedRun, Record, callable_teacher, load, provided, seeds_of, teaching
+from tutelage.experiment.yours import controller_of
 from tutelage.types import Environment, Frozen
 
 MEASURED = 128
@@ -65,11 +66,11 @@ def find_teacher(
         seed: which of a parent directory; None: the first.
 
     Raises:
-        BadInput: nothing of that name, another environment's, or never evaluated.
+        BadInput: nothing of that name, another environment's, or never evaluated; or it gives what it must not.
     """
     if name.startswith("scripted:"):
         kind, short = "scripted", name.removeprefix("scripted:")
-        frozen = Frozen({"teacher": env.scripted(short)}, {"teacher": ()}, frozenset(), {})
+        frozen = Frozen({"teacher": controller_of(env, short)}, {"teacher": ()}, frozenset(), {})
     elif Path(name).is_dir():
         return from_run(load(run_of_seed(Path(name), seed)), env_id, options)
     elif ":" in name:
@@ -78,6 +79,9 @@ def find_teacher(
     else:
         raise BadInput(f"teacher {name!r}: no such run directory; allowed are RUN, scripted:NAME and module:factory")
     policy, params = frozen.roles[frozen.actor], frozen.params[frozen.actor]
-    test = evaluate(env, policy, params, MEASURED).as_dict()
+    try:
+        test = evaluate(env, policy, params, MEASURED).as_dict()
+    except NonFinite as error:  # nothing has begun
+        raise BadInput(f"teacher {name!r} on {env_id}: {error}") from error
     record = {"kind": kind, "name": short, "env": env_id, "env_options": options, "test": test}
     return frozen._replace(provenance=test), record

@@ -38,7 +38,7 @@ class Labelled(NamedTuple):
 def seen(steps: TimeStep) -> TimeStep:
     """(T, B, ...) of (T + 1, B, ...): what students see before each act."""
     now = jax.tree.map(lambda x: x[:-1], steps)
-    return now._replace(state=(), goals=(), reward=(), discount=(), last=(), success=())
+    return now._replace(state=(), goals=(), reward=(), discount=(), last=(), success=(), watch=())
 
 
 def labels(parts: Parts, told: Told) -> Float[Array, "T B N A"]:

@@ -115,10 +115,11 @@ def mixture(expert: Policy, student: Policy) -> Policy:
         assert told.scores is not None and guessed.scores is not None
         chance = share * jax.nn.softmax(told.scores) + (1 - share) * jax.nn.softmax(guessed.scores)
         scores = jnp.where(timestep.avail, jnp.log(jnp.maximum(chance, 1e-30)), -1e9)
-        return (mine, theirs), Out(scores, (told.scores, *told.features))
+        return (mine, theirs), Out(scores, (told.scores, *told.features), watch=told.watch)
 
     init = lambda key: (expert.init(key), student.init(key), jnp.ones(()))
-    return Policy(init, lambda n: (expert.carry(n), student.carry(n)), step, goals=expert.goals)
+    carry = lambda n: (expert.carry(n), student.carry(n))
+    return Policy(init, carry, step, goals=expert.goals, watched=expert.watched)
 
 
 def label(parts: Parts, teacher: Params, rollout: Rollout) -> Labelled:
@@ -134,7 +135,7 @@ def label(parts: Parts, teacher: Params, rollout: Rollout) -> Labelled:
         raw = gae(steps.reward[1:], steps.discount[1:], value, rollout.valid, config.gamma, config.lam)
         advantage = normalise(jnp.broadcast_to(expand_like(raw, alive), alive.shape), alive, limit=5.0)
     return Labelled(
-        inputs=inputs._replace(state=inputs.state[..., :0], goals=()),
+        inputs=inputs._replace(state=inputs.state[..., :0], goals=(), watch=()),
         action=steps.action[1:],
         log_prob=rollout.log_prob,
         logits=logits,

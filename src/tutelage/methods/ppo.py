@@ -109,7 +109,7 @@ def prepare(parts: Parts, state: PpoState, rollout: Rollout) -> tuple[Normaliser
     target = advantage + value[:-1]
     alive = rollout.valid[..., None] & inputs.alive
     batch = Batch(
-        inputs=inputs if config.critic == "goals" else inputs._replace(goals=()),
+        inputs=inputs._replace(goals=inputs.goals if config.critic == "goals" else (), watch=()),
         carry=rollout.out,
         action=steps.action[1:],
         log_prob=rollout.log_prob,

@@ -14,13 +14,14 @@ from jaxtyping import Array
 from PIL import Image, ImageDraw
 
 from tutelage.configs.checks import check_seeds
+from tutelage.data.watch import codes, of_timestep, refuse
 from tutelage.envs.canvas import GREEN, INK, RED, font
 from tutelage.errors import BadInput
 from tutelage.experiment.files import write_bytes
 from tutelage.experiment.once import jit_once
 from tutelage.experiment.target import Chosen, choose_policy, open_target
 from tutelage.report.overlay import marks, overlaid
-from tutelage.types import Carry, Environment, Params, TimeStep
+from tutelage.types import Carry, Environment, Out, Params, TimeStep
 
 FRAME_MS, LAST_MS = 120, 2000
 """How long each frame of a moving picture is shown, and the last one, in milliseconds (GIF counts tens of them)."""
@@ -106,13 +107,13 @@ def play(env: Environment, who: Chosen, seed: int, env_reset: Any, env_step: Any
     key_reset, key_env, key_policy = jax.random.split(jax.random.key(seed), 3)
 
     @jit_once
-    def decide(params: Params, state: Any, timestep: TimeStep, carry: Carry, t: Array) -> tuple[Array, Carry, Any]:
+    def decide(params: Params, state: Any, timestep: TimeStep, carry: Carry, t: Array) -> tuple[Array, Carry, Out]:
         if who.policy.goals:
             timestep = timestep._replace(goals=env.goals(state))  # type: ignore[attr-defined]
         one = jax.tree.map(lambda x: x[None], timestep)
         key_step, key_act = jax.random.split(jax.random.fold_in(key_policy, t))
         carry, told = who.policy.step(params, carry, one, key_step)
-        return who.act(key_act, told, one)[0][0], carry, told.extra
+        return who.act(key_act, told, one)[0][0], carry, told
 
     def draw(state: Any, extra: Any) -> np.ndarray:
         told = marks(extra)
@@ -120,14 +121,21 @@ def play(env: Environment, who: Chosen, seed: int, env_reset: Any, env_step: Any
             return env.draw(state)
         return overlaid(env.draw(state), env.places(state), told)
 
+    def looked(timestep: TimeStep, t: int) -> None:
+        if hasattr(env, "watched"):
+            refuse(codes(of_timestep(env.watched, env.spec, timestep, t)))
+
     state, timestep = env_reset(key_reset)
+    looked(timestep, 0)
     carry: Any = who.policy.carry(1)
     frames, returns = [], [0.0]
     while not timestep.last:
         t = len(returns) - 1
-        action, carry, extra = decide(who.params, state, timestep, carry, t)
-        frames.append(draw(state, extra))
+        action, carry, told = decide(who.params, state, timestep, carry, t)
+        refuse(codes(told.watch))
+        frames.append(draw(state, told.extra))
         state, timestep = env_step(jax.random.fold_in(key_env, t), state, action)
+        looked(timestep, t + 1)
         returns.append(returns[-1] + float(timestep.reward))
     frames.append(env.draw(state))
     return Played(who.name, networks(who), frames, returns, bool(timestep.success))
