@@ -30,7 +30,7 @@ class TimeStep(NamedTuple):
     Attributes:
         obs: what each agent senses, zero-padded to the widest agent.
         state: normalised world state; for teachers and critics only.
-        avail: which actions each agent may take now.
+        avail: which actions each agent may take now; none at all for one who does nothing, see `acts`.
         alive: whether the agent acts this step.
         action: the joint action that led here (0 on a first step): input of the next decision and training record.
         reward: team reward for `action` (0 on a first step).
@@ -55,6 +55,12 @@ class TimeStep(NamedTuple):
     links: Any = ()
     goals: Any = ()
     watch: Any = ()
+
+    @property
+    def acts(self) -> Bool[Array, "*batch N"]:
+        """Whose decision matters: who is alive and has an action. One who has none does nothing: it emits action 0,
+        enters no loss, and its utility is 0."""
+        return self.alive & self.avail.any(-1)
 
 
 class Sensed(NamedTuple):

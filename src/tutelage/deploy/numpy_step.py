@@ -36,7 +36,10 @@ def numpy_step(kind: str, params: Arrays) -> NumpyStep:
     def step(carry: Any, x: np.ndarray, avail: np.ndarray) -> tuple[Any, int, np.ndarray]:
         carry, h = core(carry, np.maximum(encode(x), 0))
         logits = np.where(avail, head(h), blocked)
-        return carry, int(logits.argmax()), logits
+        action = int(logits.argmax())
+        if not avail[action]:  # there is no action at all: nothing is done, see `mask_logits`
+            logits[0] = 0.0
+        return carry, action, logits
 
     return step
 

@@ -61,7 +61,9 @@ def make_method(name: str, env: Environment, config: Any, teacher: Frozen | None
 
 def is_(value: Any) -> str:
     """What something is, in a few words."""
-    return f"{value.dtype.name} {value.shape}" if hasattr(value, "dtype") else f"a {type(value).__name__}"
+    if hasattr(value, "dtype"):
+        return f"{value.dtype.name} {value.shape}"
+    return "None" if value is None else f"a {type(value).__name__}"
 
 
 def age_of(timestep: TimeStep) -> Any:
@@ -153,9 +155,8 @@ def try_out(told: str, policy: Policy, params: Params, env: Environment) -> None
         return before, policy.step(params, before, vector.reset(key)[1], key)[0]
 
     before, after = jax.eval_shape(once, params, jax.random.key(0))
-    same = jax.tree.structure(before) == jax.tree.structure(after)
-    shapes = [[(x.shape, x.dtype) for x in jax.tree.leaves(carry)] for carry in (before, after)]
-    if not same or shapes[0] != shapes[1]:
+    shapes = [jax.tree.map(lambda x: f"{x.dtype.name} {x.shape}", carry) for carry in (before, after)]
+    if shapes[0] != shapes[1]:
         raise BadInput(f"{told}: its memory is {shapes[0]} before a step and {shapes[1]} after it, must stay the same")
 
 

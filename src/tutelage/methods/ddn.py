@@ -121,7 +121,7 @@ def taught(parts: Teaching, params: Params, goal: Out, data: Sequences, carry: C
     config, steps, goal = parts.config, data.steps, jax.lax.stop_gradient(goal)
     own = unroll(parts.student, params, carry, steps, steps.first)
     assert goal.scores is not None and own.scores is not None
-    where = data.counts[..., None] & steps.alive[:-1]
+    where = data.counts[..., None] & steps.acts[:-1]
     apart = lambda a, b: masked_mean(jnp.square(a - b).mean(-1)[:-1], where)
     told: Metrics = {}
     if config.encoder:
@@ -129,8 +129,8 @@ def taught(parts: Teaching, params: Params, goal: Out, data: Sequences, carry: C
     if config.features:
         told["features"] = apart(own.features[0], goal.features[0])
     if config.values:
-        gap = jnp.where(steps.avail, jnp.square(own.scores - goal.scores), 0.0).sum(-1) / steps.avail.sum(-1)
-        told["values"] = masked_mean(gap[:-1], where)
+        gap = jnp.where(steps.avail, jnp.square(own.scores - goal.scores), 0.0).sum(-1)
+        told["values"] = masked_mean((gap / jnp.maximum(steps.avail.sum(-1), 1))[:-1], where)
     if config.imitate:
         told["imitate"] = cross_entropy(own.scores[:-1], goal.scores[:-1].argmax(-1), where)
     loss = sum((getattr(config, name) * x for name, x in told.items()), jnp.zeros(()))

@@ -173,7 +173,7 @@ def taught(
     second = teach(parts, state.teacher, other, earns, False, theirs.carry)
     second = second._replace(keep=second.keep & worth[..., None])
     latest = acted(config, other, earns, theirs.log_prob, theirs.carry) if config.rl else None
-    kept = lambda x, told: masked_mean(x.keep.astype(jnp.float32), told.valid[..., None] & told.steps.alive[:-1])
+    kept = lambda x, told: masked_mean(x.keep.astype(jnp.float32), told.valid[..., None] & told.steps.acts[:-1])
     more |= {"kept_own": kept(first, own), "kept_student": kept(second, other)}
     return joined(first, second), latest, here, more
 

@@ -159,7 +159,7 @@ def teach(
         carry: the students' memory entering the first step.
     """
     config, label = parts.config, labels(parts, told) / parts.config.temperature
-    keep = told.valid[..., None] & told.steps.alive[:-1]
+    keep = told.valid[..., None] & told.steps.acts[:-1]
     if own and config.filter_own == "episode":
         keep &= worth_of_own(parts, teacher, told, theirs)
     if not own and config.filter_student == "advantage":

@@ -42,7 +42,7 @@ def acted(
     config: HintConfig, told: Told, theirs: Float[Array, "T+1 B"], log_prob: Float[Array, "T B N"], carry: Carry
 ) -> Acted:
     """Students' own experience as PPO reads it; `theirs`: what they are expected to earn from each step on."""
-    counts = told.valid[..., None] & told.steps.alive[:-1]
+    counts = told.valid[..., None] & told.steps.acts[:-1]
     every = normalise(jnp.broadcast_to(gained(config, told, theirs)[..., None], counts.shape), counts)
     return Acted(seen(told.steps), carry, told.steps.action[1:], log_prob, every, counts)
 

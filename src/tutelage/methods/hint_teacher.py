@@ -96,7 +96,7 @@ def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
     earned = to_decision(reward, discount, later, due, told.valid, config.gamma)
 
     goals = goals_at(now, told.when)
-    alive = told.valid[..., None] & now.alive
+    alive = told.valid[..., None] & now.acts
     return Lesson(
         seen=seen[:-1],
         goal=goal[:-1],

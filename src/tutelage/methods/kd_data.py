@@ -18,6 +18,7 @@ from tutelage.learning.losses import cosines, normalise, unit
 from tutelage.learning.optim import Learner
 from tutelage.learning.returns import expand_like, gae
 from tutelage.methods.kd_parts import Parts, feature_width
+from tutelage.networks.cores import mask_logits
 from tutelage.policies.acting import sample, tempered
 from tutelage.policies.agent import merge
 from tutelage.types import Behaviour, Carry, Environment, Out, Params, Policy, Rollout, TimeStep
@@ -114,7 +115,7 @@ def mixture(expert: Policy, student: Policy) -> Policy:
         theirs, guessed = student.step(of_student, carry[1], timestep, key)
         assert told.scores is not None and guessed.scores is not None
         chance = share * jax.nn.softmax(told.scores) + (1 - share) * jax.nn.softmax(guessed.scores)
-        scores = jnp.where(timestep.avail, jnp.log(jnp.maximum(chance, 1e-30)), -1e9)
+        scores = mask_logits(jnp.log(jnp.maximum(chance, 1e-30)), timestep.avail)
         return (mine, theirs), Out(scores, (told.scores, *told.features), watch=told.watch)
 
     init = lambda key: (expert.init(key), student.init(key), jnp.ones(()))
@@ -127,7 +128,7 @@ def label(parts: Parts, teacher: Params, rollout: Rollout) -> Labelled:
     config, steps = parts.config, rollout.steps
     inputs = jax.tree.map(lambda x: x[:-1], steps)
     logits, features = rollout.out
-    alive = rollout.valid[..., None] & inputs.alive
+    alive = rollout.valid[..., None] & inputs.acts
     advantage = jnp.zeros(alive.shape)
     if parts.critic is not None:
         value = unroll(parts.critic, teacher["critic"], (), steps, steps.first).value

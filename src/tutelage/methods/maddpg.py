@@ -118,7 +118,8 @@ def actor_loss(
     own = gumbel_softmax(logits, key, config.temperature)
     value = parts.critic.apply(critic, data.steps.state[:-1], played(data, avail.shape[-1]), own)
     gain = masked_mean(value, where)
-    large = masked_mean(jnp.where(avail, jnp.square(logits), 0.0).sum(-1) / avail.sum(-1), where)
+    large = jnp.where(avail, jnp.square(logits), 0.0).sum(-1) / jnp.maximum(avail.sum(-1), 1)
+    large = masked_mean(large, where)
     return config.decay * large - gain, {"actor": gain, "logits": large}
 
 
@@ -131,7 +132,7 @@ def improve(parts: Parts, state: MaddpgState, key: PRNGKeyArray, progress: Any) 
         return learn_on(parts, state.replay, keys[0], lambda data: on(now, data, keys[1:]))
 
     def on(now: Learning, data: Sequences, keys: PRNGKeyArray) -> tuple[Learning, Metrics]:
-        where = data.counts[..., None] & data.steps.alive[:-1]
+        where = data.counts[..., None] & data.steps.acts[:-1]
         goal = jax.lax.stop_gradient(critic_targets(parts, now.target, data, keys[0]))
         critic, told = descend(tx, now.critic, lambda p: critic_loss(parts, p, goal, data, data.counts[..., None]), lr)
         acts = lambda p: actor_loss(parts, p, critic.params, data, where, keys[1])

@@ -107,7 +107,7 @@ def prepare(parts: Parts, state: PpoState, rollout: Rollout) -> tuple[Normaliser
         reward = reward + config.shaping * nearer
     advantage = gae(reward, steps.discount[1:], value, rollout.valid, config.gamma, config.lam)
     target = advantage + value[:-1]
-    alive = rollout.valid[..., None] & inputs.alive
+    alive = rollout.valid[..., None] & inputs.acts
     batch = Batch(
         inputs=inputs._replace(goals=inputs.goals if config.critic == "goals" else (), watch=()),
         carry=rollout.out,

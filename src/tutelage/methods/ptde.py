@@ -169,7 +169,7 @@ def prediction_loss(
     goal = jax.lax.stop_gradient(guessing.fuse.apply(fuse, guessing.seen.read(steps), steps.state))
     told = unroll(guessing.predictor, guess, carry, steps, steps.first).scores
     assert told is not None
-    living = where[..., None] & steps.alive
+    living = where[..., None] & steps.acts
     loss = masked_mean(jnp.square(told - goal).mean(-1), living)
     typical = jnp.where(living[..., None], goal, 0.0).sum((0, 1, 2)) / jnp.maximum(living.sum(), 1)
     spread = masked_mean(jnp.square(goal - typical).mean(-1), living)

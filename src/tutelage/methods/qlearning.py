@@ -163,6 +163,8 @@ def td_loss(
     value = parts.mix.apply(params["mix"], done, steps.state[:-1])
     error = value - goal
     counts = jnp.broadcast_to(expand_like(data.counts, error), error.shape)
+    if error.ndim > data.counts.ndim:  # utilities that are not mixed: of who can do nothing, there is none to learn
+        counts &= steps.avail[:-1].any(-1)
     if beside is None or old is None:
         weight, extra = jnp.ones(()), jnp.zeros(())
     else:

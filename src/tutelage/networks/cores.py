@@ -50,9 +50,18 @@ def dense(width: int, gain: float = 2**0.5) -> nn.Dense:
     return nn.Dense(width, kernel_init=nn.initializers.orthogonal(gain))
 
 
+def emitted(avail: Bool[Array, "... A"]) -> Bool[Array, "... A"]:
+    """Which actions may come out: the available ones; action 0 of who has none, and so does nothing."""
+    nothing = ~avail.any(-1, keepdims=True)
+    return avail | (nothing & (jnp.arange(avail.shape[-1]) == 0))
+
+
 def mask_logits(logits: Float[Array, "... A"], avail: Bool[Array, "... A"]) -> Float[Array, "... A"]:
-    """Give unavailable actions a large negative logit: the one place where action masks meet a network."""
-    return jnp.where(avail, logits, -1e9)
+    """Give unavailable actions a large negative logit: the one place where action masks meet a network.
+
+    Who has no action at all gets 0 for action 0, whatever the network says: certain, worth nothing, and no gradient.
+    """
+    return jnp.where(avail, logits, jnp.where(emitted(avail), 0.0, -1e9))
 
 
 def core(kind: str, inputs: int, width: int, n_actions: int, gain: float = 0.01) -> Core:

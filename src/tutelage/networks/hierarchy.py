@@ -55,7 +55,7 @@ def coordinator(features: int, state: int, n_agents: int, width: int) -> Net:
         x = attend(run, params, "goals", x, valid)
         x = jnp.swapaxes(attend(run, params, "agents", jnp.swapaxes(x, -2, -3), jnp.swapaxes(valid, -1, -2)), -2, -3)
         x = nn.relu(run(params, "hidden", x))
-        score = mask_logits(run(params, "score", x)[..., 0], valid)
+        score = jnp.where(valid, run(params, "score", x)[..., 0], -1e9)  # there is always the goal none
         pooled = jnp.where(valid[..., None], x, 0.0).sum(-2) / jnp.maximum(valid.sum(-1, keepdims=True), 1)
         return jnp.concatenate([score, run(params, "none", pooled)], -1)
 

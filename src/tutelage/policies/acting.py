@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from tutelage.networks.cores import emitted, mask_logits
 from tutelage.types import ActRule, Carry, Out, Params, Policy, TimeStep
 
 
@@ -23,7 +24,7 @@ def tempered(temperature: Float[Array, "*B"] | float) -> ActRule:
         assert out.scores is not None
         heat = jnp.asarray(temperature)
         heat = heat.reshape(heat.shape + (1,) * (out.scores.ndim - heat.ndim))
-        log_p = jax.nn.log_softmax(jnp.where(timestep.avail, out.scores / heat, -1e9))
+        log_p = jax.nn.log_softmax(mask_logits(out.scores / heat, timestep.avail))
         # Inverse distribution function: one uniform number per agent instead of one Gumbel number per action.
         total = jnp.cumsum(jnp.exp(log_p), -1)
         u = jax.random.uniform(key, total.shape[:-1])[..., None] * total[..., -1:]
@@ -55,7 +56,7 @@ def decided(policy: Policy) -> Policy:
         carry, out = policy.step(params, carry, timestep, key)
         assert out.scores is not None
         best = jax.nn.one_hot(out.scores.argmax(-1), out.scores.shape[-1])
-        return carry, out._replace(scores=jnp.where(timestep.avail, DOUBT * (best - 1), -1e9))
+        return carry, out._replace(scores=mask_logits(DOUBT * (best - 1), timestep.avail))
 
     return policy._replace(step=step, replay=None)
 
@@ -87,11 +88,12 @@ def epsilon_greedy(epsilon: Float[Array, "*B"] | float) -> ActRule:
         best = out.scores.argmax(-1)
         chance = jnp.asarray(epsilon)
         chance = chance.reshape(chance.shape + (1,) * (best.ndim - chance.ndim))
-        count = timestep.avail.sum(-1)
+        may = emitted(timestep.avail)
+        count = may.sum(-1)
         # One uniform number decides both whether to explore and where to.
         u = jax.random.uniform(key, best.shape)
         number = jnp.floor(u / jnp.maximum(chance, 1e-8) * count).astype(jnp.int32) + 1
-        any_one = (timestep.avail.cumsum(-1) < jnp.minimum(number, count)[..., None]).sum(-1)
+        any_one = (may.cumsum(-1) < jnp.minimum(number, count)[..., None]).sum(-1)
         action = jnp.where(u < chance, any_one, best)
         probability = chance / count + jnp.where(action == best, 1 - chance, 0.0)
         return action, jnp.log(jnp.maximum(probability, 1e-8))
@@ -103,6 +105,6 @@ def random_policy() -> Policy:
     """Uniform over available actions: the floor of every table. Act with `sample`."""
 
     def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
-        return carry, Out(jnp.where(timestep.avail, jax.random.gumbel(key, timestep.avail.shape), -1e9))
+        return carry, Out(mask_logits(jax.random.gumbel(key, timestep.avail.shape), timestep.avail))
 
     return Policy(init=lambda key: (), carry=lambda n: (), step=step)
