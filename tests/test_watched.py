@@ -15,7 +15,7 @@ from tutelage import BadInput, evaluate, make
 from tutelage.cli.main import guarded as command
 from tutelage.data.watch import codes, of_timestep, refuse
 from tutelage.errors import NonFinite
-from tutelage.experiment.fit import broken
+from tutelage.experiment.blame import broken
 from tutelage.experiment.fork import forks
 from tutelage.experiment.run import callable_teacher
 from tutelage.experiment.teacher import find_teacher

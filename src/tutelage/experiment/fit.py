@@ -18,8 +18,9 @@ from jaxtyping import PRNGKeyArray
 
 from tutelage.configs.experiment import FitConfig
 from tutelage.data.episodes import Episodes
-from tutelage.data.watch import MARK, said
+from tutelage.data.watch import MARK
 from tutelage.errors import Interrupted, NonFinite
+from tutelage.experiment.blame import broken
 from tutelage.experiment.evaluate import Evaluation, play_episodes, player, rank, test_key
 from tutelage.experiment.once import jit_once
 from tutelage.experiment.stage_loop import COUNTED, Loop, StageLoop, nominal_updates, owned
@@ -273,26 +274,6 @@ def log(stage: Stage, status: Status, since: Interval, recorder: Recorder) -> No
     )
     done = int(loop.steps if stage.unit == "steps" else loop.update)
     recorder.progress(stage, done, means.get("steps", 0.0) / max(since.seconds, 1e-9))
-
-
-CAUSES = (("reward",), ("target", "value", "team_value", "student_value"))
-"""Metrics that others follow from, causes first; the last to be blamed are those of FOLLOW."""
-FOLLOW = ("entropy", "approx_kl", "ratio", "factor", "logits", "student_entropy", "executor_entropy", "goal_entropy")
-"""Metrics of parameters alone, which break where a loss has broken them before."""
-
-
-def broken(rows: dict[str, np.ndarray]) -> tuple[int, str] | None:
-    """Where the metrics of a chunk first tell of something wrong, and what: inputs, returns, losses, parameters."""
-    found = []
-    for name, values in rows.items():
-        bad = values > 0 if name.startswith(MARK) else ~np.isfinite(values)
-        if bad.any():
-            rank = next((i for i, names in enumerate(CAUSES, 1) if name in names), len(CAUSES) + 1)
-            rank = 0 if name.startswith(MARK) else rank + (name in FOLLOW)
-            index = int(bad.argmax())
-            words = f"{name} became {values[index]}" if rank else f"{said(name, values[index])},"
-            found.append((index, rank, words))
-    return (min(found)[0], min(found)[2]) if found else None
 
 
 def evaluation_key(seed_key: PRNGKeyArray, stage: int, update: Any) -> PRNGKeyArray:

@@ -1,0 +1,26 @@
+"""Of many numbers that broke: which was first, and which caused the rest."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tutelage.data.watch import MARK, said
+
+CAUSES = (("reward",), ("target", "value", "team_value", "student_value"))
+"""Metrics that others follow from, causes first; the last to be blamed are those of FOLLOW."""
+FOLLOW = ("entropy", "approx_kl", "ratio", "factor", "logits", "student_entropy", "executor_entropy", "goal_entropy")
+"""Metrics of parameters alone, which break where a loss has broken them before."""
+
+
+def broken(rows: dict[str, np.ndarray]) -> tuple[int, str] | None:
+    """Where the metrics of a chunk first tell of something wrong, and what: inputs, returns, losses, parameters."""
+    found = []
+    for name, values in rows.items():
+        bad = values > 0 if name.startswith(MARK) else ~np.isfinite(values)
+        if bad.any():
+            rank = next((i for i, names in enumerate(CAUSES, 1) if name in names), len(CAUSES) + 1)
+            rank = 0 if name.startswith(MARK) else rank + (name in FOLLOW)
+            index = int(bad.argmax())
+            words = f"{name} became {values[index]}" if rank else f"{said(name, values[index])},"
+            found.append((index, rank, words))
+    return (min(found)[0], min(found)[2]) if found else None
