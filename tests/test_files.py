@@ -13,7 +13,9 @@ import pytest
 
 from helpers import assert_same
 from tutelage import Fault
+from tutelage.experiment.compiled import Sealed
 from tutelage.experiment.files import load_tree, read_json, read_meta, save_tree, write_bytes, write_json
+from tutelage.experiment.once import jit_once
 from tutelage.experiment.sinks import JsonLines
 
 
@@ -164,3 +166,42 @@ def test_lines_go_on_from_where_they_are_told_to(tmp_path):
     assert path.read_text().splitlines() == ['{"kind": "metrics", "a": 1}', '{"kind": "metrics", "a": 3}']
     JsonLines(path, None).close()
     assert path.read_text() == ""
+
+
+# ---- compiled programs -----------------------------------------------------------------------------------------------
+class Folder:
+    """jax's cache, as far as it is needed."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def get(self, key):
+        file = self._path / f"{key}-cache"
+        return file.read_bytes() if file.exists() else None
+
+
+def test_a_compiled_program_is_read_under_its_own_key_alone(tmp_path):
+    sealed = Sealed(Folder(tmp_path))
+    sealed.put("a", b"program a")
+    sealed.put("b", b"program b")
+    assert (sealed.get("a"), sealed.get("b"), sealed.get("c")) == (b"program a", b"program b", None)
+    for ending in ("cache", "digest"):  # as if somebody had swapped them
+        one, other = tmp_path / f"a-{ending}", tmp_path / f"b-{ending}"
+        one.rename(tmp_path / "x"), other.rename(one), (tmp_path / "x").rename(other)
+        assert sealed.get("a") is None and sealed.get("b") is None
+
+
+def test_a_program_that_is_half_written_is_made_again(tmp_path):
+    sealed = Sealed(Folder(tmp_path))
+    (tmp_path / "a-cache").write_bytes(b"prog")
+    assert sealed.get("a") is None
+    sealed.put("a", b"program a")
+    assert sealed.get("a") == b"program a"
+
+
+def test_jax_reads_its_cache_through_the_seal():
+    """jax has no public way to it, so another version may need another one."""
+    from jax._src import compilation_cache
+
+    jit_once(lambda x: x + 1)(jnp.zeros(3))
+    assert isinstance(compilation_cache._cache, Sealed)

@@ -7,6 +7,8 @@ from typing import Any
 
 import jax
 
+from tutelage.experiment.compiled import seal_cache
+
 
 def jit_once(function: Callable[..., Any]) -> Any:
     """`jax.jit` without the optimiser: compiled in half the time, and about twice as slow.
@@ -15,6 +17,7 @@ def jit_once(function: Callable[..., Any]) -> Any:
     On a CPU only: on a GPU (an H200, jax 0.11.2) episodes played by such a program were not those that the same
     parameters and keys give elsewhere.
     """
+    seal_cache()
     if jax.default_backend() != "cpu":
         return jax.jit(function)
     return jax.jit(function, compiler_options={"xla_backend_optimization_level": "0"})
