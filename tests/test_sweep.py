@@ -183,6 +183,26 @@ def test_a_plan_that_is_no_text_is_refused(tmp_path):
         read_plan(tmp_path / "plan.toml")
 
 
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (row("mappo/action", "mappo", 'config = {size = "width=-8"}'), "row 'mappo/action': size = 'width=-8'"),
+        (row("mappo/action", "mappo", 'config = {sight = "drop=nonsense"}'), "row 'mappo/action': .*nonsense"),
+        (row("hint/action", "hint"), "row 'hint/action': .*goals"),
+        (row("bc/action", "bc", 'teacher = "scripted:nobody"'), "row 'bc/action': .*'nobody'"),
+        (
+            row("mappo/action", "mappo", TINY) + row("bc/action", "bc", 'teacher = "mappo/action"'),
+            "row 'bc/action': size = 'ratio=28.6': cannot be met",
+        ),
+    ],
+)
+def test_a_row_that_cannot_be_trained_is_refused_before_any_other_is(tmp_path, rows, told):
+    plan = plan_of(tmp_path, row("random/action", "random", priority=0) + rows)
+    with pytest.raises(BadInput, match=told):
+        sweep(plan, places_of(tmp_path), display=Display(quiet=True))
+    assert [file.name for file in tmp_path.iterdir()] == ["plan.toml"]
+
+
 def change(result, *path, value):
     """The same with one value another."""
     changed = json.loads(json.dumps(result))

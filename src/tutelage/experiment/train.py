@@ -14,15 +14,15 @@ from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, Interrupted
 from tutelage.experiment.claims import LOCK, alone
+from tutelage.experiment.draft import usual_teacher
 from tutelage.experiment.files import write_json
 from tutelage.experiment.job import Job, begin_run, begin_together, leftovers, read_job
 from tutelage.experiment.reopen import recover_run, resume_run
-from tutelage.experiment.run import LoadedRun, load, provided, read_record, seeds_of
+from tutelage.experiment.run import LoadedRun, load, read_record, seeds_of
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.teacher import find_teacher, run_of_seed
 from tutelage.experiment.yours import make_method
 from tutelage.registry import check_teacher, method_config, method_row, options_kept
-from tutelage.types import Frozen
 
 
 def carry_on(job: Job, folder: Path, display: Display) -> list[LoadedRun]:
@@ -137,10 +137,7 @@ def check(job: Job) -> None:
                 run_of_seed(Path(job.teacher), seed)
         frozen, _ = find_teacher(job.teacher, job.env, env, job.env_options, job.seed)
     elif row.teacher is not None:
-        teacher = job.teacher_job(job.seed)
-        draft = make_method(teacher.method, env, teacher.method_config(), None)
-        params = {role: jax.eval_shape(p.init, jax.random.key(0)) for role, p in draft.roles.items()}
-        frozen = Frozen(draft.roles, params, provided(teacher.method, draft.roles), {})
+        frozen = usual_teacher(job.method, env, job.teacher_job(job.seed).method_config())
     jax.eval_shape(make_method(job.method, env, job.method_config(), frozen).init, jax.random.key(0))
 
 

@@ -1,0 +1,71 @@
+"""Methods built on shapes alone, before anything is trained: what is impossible is refused before hours are spent."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import jax
+
+from tutelage.envs.build import make
+from tutelage.errors import BadInput
+from tutelage.experiment.plan import FLOORS, Row, Rows, settings_of
+from tutelage.experiment.run import callable_teacher, provided, teaching
+from tutelage.experiment.yours import controller_of, make_method
+from tutelage.registry import method_config, method_row
+from tutelage.types import Environment, Frozen, Method
+
+
+def abstract(name: str, method: Method, distilled: bool = False) -> Frozen:
+    """What a run of a method will teach with; its parameters are shapes.
+
+    Args:
+        distilled: whether the method has a teacher itself.
+    """
+    roles = teaching(method.roles, distilled)
+    params = {role: jax.eval_shape(policy.init, jax.random.key(0)) for role, policy in roles.items()}
+    return Frozen(roles, params, provided(name, roles), {})
+
+
+def usual_teacher(method: str, env: Environment, config: object) -> Frozen:
+    """The teacher that a method trains first, with the config of that training."""
+    name = method_row(method).teacher
+    assert name is not None
+    return abstract(name, make_method(name, env, config, None))
+
+
+def draft(row: Row, rows: Rows, made: dict[str, Method]) -> Method:
+    """The method of a plan's row, taught by a draft of the row's teacher; raises BadInput where it cannot be had.
+
+    Args:
+        made: drafts by row, of which this becomes one: a teacher of many is made once.
+    """
+    if row.name in made:
+        return made[row.name]
+    env = make(row.env, **row.env_options)
+    usual, teacher = method_row(row.method).teacher, None
+    if usual is not None and row.teacher in rows:
+        theirs = rows[row.teacher]
+        teacher = abstract(theirs.method, draft(theirs, rows, made), method_row(theirs.method).teacher is not None)
+    elif usual is not None and row.teacher is None:
+        teacher = usual_teacher(row.method, env, method_config(usual))
+    elif usual is not None and row.teacher is not None:
+        kind, _, name = row.teacher.partition(":")
+        scripted = lambda: Frozen({"teacher": controller_of(env, name)}, {"teacher": ()}, frozenset(), {})
+        teacher = scripted() if kind == "scripted" else callable_teacher(row.teacher, env)
+    made[row.name] = make_method(row.method, env, settings_of(row), teacher)
+    return made[row.name]
+
+
+def check_rows(names: Collection[str], rows: Rows) -> None:
+    """Refuse, as BadInput, a row that cannot be trained as it is set: at once, not when its turn comes."""
+    made: dict[str, Method] = {}
+    for row in [row for name, row in rows.items() if name in names]:
+        try:
+            if row.method == "scripted":
+                make(row.env, **row.env_options).scripted()
+            elif row.method not in FLOORS:
+                draft(row, rows, made)
+        except BadInput as error:
+            if error.frames:
+                raise
+            raise BadInput(f"row {row.name!r}: {error}") from error
