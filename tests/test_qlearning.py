@@ -29,6 +29,7 @@ from tutelage.methods import off_policy as O
 from tutelage.methods import qlearning as Q
 from tutelage.networks.mixers import Utilities, mixer, unrestricted
 from tutelage.policies.acting import epsilon_greedy, random_policy, sample
+from tutelage.registry import method_config
 from tutelage.types import Out
 
 FAMILY = ["iql", "vdn", "qmix", "cw_qmix", "ow_qmix", "w_vdn", "qplex"]
@@ -473,3 +474,17 @@ def test_impossible_settings_are_refused_by_name(settings, names):
 def test_a_teacher_is_refused(action_run):
     with pytest.raises(BadInput, match="teacher"):
         build("qmix", make("probe/action"), action_run.frozen)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (dict(capacity_steps=1023), "capacity_steps = 1023: must be at least 1024"),
+        (dict(replay="episode", capacity_episodes=15), "capacity_episodes = 15: must be at least 16"),
+    ],
+)
+def test_replay_that_holds_less_than_is_played_at_a_time_is_refused(settings, told):
+    with pytest.raises(BadInput, match=told):
+        method_config("qmix", **settings)
+    least = {name: value + 1 if name != "replay" else value for name, value in settings.items()}
+    assert method_config("qmix", **least)
