@@ -207,8 +207,8 @@ def test_more_steps_than_can_be_counted_are_refused():
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("os:getcwd", "gives a str"), ("json:dumps", "missing a required argument"), (":x", "must be module:name"),
-     ("os:path", "is not a callable")],
+    [("helpers:make_spec", "gives a Spec"), ("helpers:lines_of", "missing a required argument"),
+     (":x", "must be module:name"), ("helpers:QUICK", "is a FitConfig, must be a function or class")],
 )  # fmt: skip
 def test_what_is_no_environment_is_refused(name, told):
     with pytest.raises(BadInput, match=told):

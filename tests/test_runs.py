@@ -261,9 +261,13 @@ def test_a_stopped_run_is_neither_loaded_nor_a_teacher(stopped_run, tmp_path):
 
 # ---- the user's own ------------------------------------------------------------------------------------------------
 def test_a_users_own_environment_trains_and_loads(tmp_path):
-    (run,) = tutelage.train("ippo", "helpers:my_probe", out=tmp_path / "run", quiet=True, fit=QUICK, **TINY)
-    assert tutelage.load(run.path).env.spec == run.env.spec
-    assert run.record["env"] == "helpers:my_probe" and run.test["success_rate"] == 1
+    env = "helpers:my_probe"
+    (run,) = tutelage.train("ippo", env, out=tmp_path / "run", quiet=True, fit=QUICK, **TINY)
+    assert run.record["env"] == env and run.test["success_rate"] == 1
+    with pytest.raises(BadInput, match=r"run/config.json names 'helpers:my_probe'.*--trust"):
+        tutelage.load(run.path)
+    assert tutelage.load(run.path, trust=True).env.spec == run.env.spec
+    assert find_teacher(str(run.path), env, run.env, {}, trust={env})[0].params.keys() == {"student", "critic"}
 
 
 def test_a_test_with_drawn_actions_is_also_told_greedily(tmp_path):

@@ -5,13 +5,13 @@ Adding one = one file, one config, one row. `module:factory` is accepted whereve
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from tutelage.configs.checks import build
-from tutelage.errors import BadInput, unknown, users
+from tutelage.dotted import resolve, yours
+from tutelage.errors import BadInput, unknown
 
 
 @dataclass(frozen=True)
@@ -280,37 +280,25 @@ ENVIRONMENTS: dict[str, EnvironmentRow] = {
 }
 
 
-def resolve(dotted: str) -> Any:
-    """Import `module:name`.
-
-    Raises:
-        BadInput: no such module, no such name in it, or the module raises.
-    """
-    module_name, _, name = dotted.partition(":")
-    if not (module_name and name):
-        raise BadInput(f"{dotted!r}: must be module:name")
-    with users(f"{dotted}: importing {module_name}"):
-        try:
-            module = importlib.import_module(module_name)
-        except ModuleNotFoundError as error:
-            if not f"{module_name}.".startswith(f"{error.name}."):  # what it imports is missing, not itself
-                raise
-            raise BadInput(f"cannot import {module_name!r} of {dotted!r}: {error}") from error
-    if not hasattr(module, name):
-        raise BadInput(f"{module_name!r} has no {name!r}; it has: {', '.join(n for n in dir(module) if n[0] != '_')}")
-    return getattr(module, name)
-
-
 def method_row(name: str) -> MethodRow:
     """The entry of a method, or of a user's `module:factory`; raises BadInput naming the nearest ones."""
     if name in METHODS:
         return METHODS[name]
     if ":" not in name:
         raise unknown("method", name, METHODS)
-    config: Any = get_type_hints(resolve(name)).get("config")
+    config: Any = hints(name).get("config")
     if not isinstance(config, type) or not is_dataclass(config):
         raise BadInput(f"method {name!r}: its parameter `config` must be annotated with a dataclass")
     return MethodRow(name, f"{config.__module__}:{config.__qualname__}", "yours")
+
+
+def hints(name: str) -> dict[str, Any]:
+    """Those of a user's own factory; raises BadInput where they cannot be read."""
+    factory = yours(name)
+    try:
+        return get_type_hints(factory)
+    except (NameError, TypeError, AttributeError) as error:
+        raise BadInput(f"method {name!r}: its annotations cannot be read: {error}") from None
 
 
 def check_teacher(method: str, teacher: Any) -> None:

@@ -23,6 +23,8 @@ class CostArgs:
     """Run directory (of a parent of several seeds, the first)."""
     latency: bool = True
     """Measure the time per decision as well (takes some seconds)."""
+    trust: bool = False
+    """Import what the run names beyond the built-in names, and so run that code."""
     json: bool = False
     """Print one JSON object."""
 
@@ -33,7 +35,7 @@ def main(argv: Sequence[str]) -> None:
     from tutelage.deploy.cost import cost_report
     from tutelage.experiment.run import load
 
-    run = load(args.run)
+    run = load(args.run, args.trust)
     report = cost_report(run, args.latency)
     if args.json:
         print_json(report)

@@ -28,6 +28,8 @@ class EvalArgs:
     """What a run's policies play: their likeliest actions or drawn ones; None: as the run was evaluated."""
     seed: int = 0
     """Seed of the episodes."""
+    trust: bool = False
+    """Import what the run names beyond the built-in names, and so run that code."""
     json: bool = False
     """Print one JSON object."""
 
@@ -57,7 +59,7 @@ def one(name: str, args: EvalArgs) -> dict[str, Any]:
     from tutelage.experiment.evaluate import evaluate
     from tutelage.experiment.target import choose_policy, open_target
 
-    target = open_target(name, **options_given(args))
+    target = open_target(name, args.trust, **options_given(args))
     chosen = choose_policy(target, args.policy, args.act)
     result = evaluate(target.env, chosen.policy, chosen.params, args.episodes, args.seed, chosen.act)
     told = result.as_dict()

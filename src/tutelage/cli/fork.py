@@ -29,6 +29,8 @@ class ForkArgs:
     """What both play; None: as the run was evaluated."""
     teacher: Path | None = None
     """Another run, whose teacher plays on instead; so two teachers are compared on the same states."""
+    trust: bool = False
+    """Import what the runs name beyond the built-in names, and so run that code."""
     json: bool = False
     """Print one JSON object."""
 
@@ -39,8 +41,8 @@ def main(argv: Sequence[str]) -> None:
     from tutelage.experiment.fork import fork_run
     from tutelage.experiment.run import load, seeds_of
 
-    run = load(seeds_of(args.run)[0])
-    teacher = load(seeds_of(args.teacher)[0]) if args.teacher else run
+    run = load(seeds_of(args.run)[0], args.trust)
+    teacher = load(seeds_of(args.teacher)[0], args.trust) if args.teacher else run
     found = fork_run(run, args.episodes, args.every, args.seed, args.act, teacher)
     rows = [fork.as_dict() for fork in found]
     if args.json:

@@ -12,6 +12,7 @@ from importlib import import_module
 
 from tutelage import __version__
 from tutelage.configs.checks import short
+from tutelage.dotted import BESIDE
 from tutelage.errors import BadInput, Fault, Interrupted, unknown
 from tutelage.experiment.streams import Listener, Output, hold_streams, let_go, outlive_terminal
 
@@ -119,4 +120,4 @@ def prepare() -> None:
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(cache, "tutelage", "xla"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
     with contextlib.suppress(OSError):  # a folder that is gone
-        sys.path.append(os.getcwd())  # so that a user's own module:factory is found
+        BESIDE.append(os.getcwd())  # where a user's own module:factory is found

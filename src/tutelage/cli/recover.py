@@ -18,6 +18,8 @@ class RecoverArgs:
 
     run: Positional[Path]
     """Run directory, or a parent of several seeds."""
+    trust: bool = False
+    """Import what the run names beyond the built-in names, and so run that code."""
     quiet: bool = False
     """No progress on standard error."""
 
@@ -28,4 +30,4 @@ def main(argv: Sequence[str]) -> None:
     args = parse(RecoverArgs, "recover", argv, about)
     from tutelage.experiment.train import recover
 
-    report(recover(args.run, args.quiet))
+    report(recover(args.run, args.quiet, args.trust))

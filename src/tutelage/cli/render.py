@@ -28,6 +28,8 @@ class RenderArgs:
     """Teacher and student of a run, on the same seed."""
     overlay: bool = True
     """Draw a teacher's goals (orange), and who listens to whom (violet)."""
+    trust: bool = False
+    """Import what the run names beyond the built-in names, and so run that code."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -35,6 +37,6 @@ def main(argv: Sequence[str]) -> None:
     args = parse(beside_environment(RenderArgs, argv), "render", argv, "A picture of one episode.")
     from tutelage.report.render import outcome, render, title
 
-    how = args.policy, args.seed, args.side_by_side, args.overlay
+    how = args.policy, args.seed, args.side_by_side, args.overlay, args.trust
     for episode in render(args.target, args.out, *how, **options_given(args)):
         print(f"{args.out}: {title(episode)}: {outcome(episode)}")

@@ -18,6 +18,8 @@ class ResumeArgs:
 
     run: Positional[Path]
     """Run directory, or a parent of several seeds."""
+    trust: bool = False
+    """Import what the run names beyond the built-in names, and so run that code."""
     quiet: bool = False
     """No progress on standard error."""
 
@@ -27,4 +29,4 @@ def main(argv: Sequence[str]) -> None:
     args = parse(ResumeArgs, "resume", argv, "Go on with a run that was stopped or killed.")
     from tutelage.experiment.train import resume
 
-    report(resume(args.run, args.quiet))
+    report(resume(args.run, args.quiet, args.trust))

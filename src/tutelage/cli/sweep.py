@@ -77,7 +77,8 @@ def measured(row: Any, run: Any, root: Path) -> dict[str, Any]:
     if row.forks:
         from tutelage.experiment.fork import fork_run
         from tutelage.experiment.run import load
+        from tutelage.experiment.trust import named_in
 
-        students = load(root / row.forks) if isinstance(row.forks, str) else run
+        students = load(root / row.forks, named_in(run.record)) if isinstance(row.forks, str) else run
         told["forks"] = [fork.as_dict() for fork in fork_run(students, 128, None, seed=0, teacher=run)]
     return told

@@ -37,6 +37,8 @@ class RunArgs:
     teacher: str | None = None
     """Of a method that is taught, who teaches: a run directory, scripted:NAME, or module:factory. None: its usual
     teacher is trained first, as the run OUT/teacher."""
+    trust: bool = False
+    """Import what the teacher's run names beyond the built-in names and those given here, and so run that code."""
     quiet: bool = False
     """No progress on standard error."""
 
@@ -74,6 +76,7 @@ def main(argv: Sequence[str]) -> None:
         seeds=args.run.seeds,
         together=args.run.together,
         teacher=args.run.teacher,
+        trust=args.run.trust,
         fit=args.fit,
         quiet=args.run.quiet,
         **given,

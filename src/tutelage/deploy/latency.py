@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,15 @@ WARM_UP = 100
 Call = Callable[[], int]
 
 
-def measure_latency(path: str | Path, rounds: int = ROUNDS, calls: int = CALLS) -> dict[str, Any]:
+def measure_latency(
+    path: str | Path, rounds: int = ROUNDS, calls: int = CALLS, trust: Iterable[str] = ()
+) -> dict[str, Any]:
     """Time every agent of a run in a single-threaded child process.
 
     Args:
         path: the run's directory.
         rounds, calls: rounds over all agents, and calls of each agent in every round.
+        trust: code that the run may name, as `module:name`.
 
     Returns:
         `{role: [per tier {"compiled": {"median", "p95"}, "numpy": the same or None}]}` in microseconds per decision,
@@ -56,7 +59,7 @@ def measure_latency(path: str | Path, rounds: int = ROUNDS, calls: int = CALLS) 
         raise BadInput(f"rounds = {rounds}, calls = {calls}: must be at least 1")
     # The child finds the same modules as this process: -P keeps its working directory from hiding any of them.
     here = {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
-    command = [sys.executable, "-P", "-m", __name__, str(path), str(rounds), str(calls)]
+    command = [sys.executable, "-P", "-m", __name__, str(path), str(rounds), str(calls), *trust]
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, **here, **ONE_THREAD}, check=False
     )
@@ -67,7 +70,7 @@ def measure_latency(path: str | Path, rounds: int = ROUNDS, calls: int = CALLS) 
 
 
 def main(argv: Sequence[str]) -> None:
-    """The child: RUN ROUNDS CALLS."""
+    """The child: RUN ROUNDS CALLS TRUSTED ..."""
     if hasattr(os, "sched_setaffinity"):  # Linux
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     import jax
@@ -76,8 +79,8 @@ def main(argv: Sequence[str]) -> None:
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     from tutelage.experiment.run import load
 
-    run = load(argv[0])
-    rounds, calls = (int(n) for n in argv[1:])
+    run = load(argv[0], argv[3:])
+    rounds, calls = (int(n) for n in argv[1:3])
     told = time_agents(subjects(run), rounds, calls)
     sys.stdout.write(json.dumps(told) + "\n")
 

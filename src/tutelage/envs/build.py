@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
+from tutelage.dotted import resolve, takes, yours
 from tutelage.envs.own import Own, check_own
 from tutelage.errors import BadInput, users
-from tutelage.registry import environment_options, environment_row, resolve
+from tutelage.registry import environment_options, environment_row
 from tutelage.types import Environment
 
 
@@ -17,10 +17,9 @@ def called(env_id: str, factory: Any, options: dict[str, Any]) -> Environment:
     Raises:
         BadInput: it is no factory, takes no such options, raises, or gives something that does not keep to its `spec`.
     """
-    try:
-        inspect.signature(factory).bind(**options)
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"{env_id}: {error}") from None
+    takes(env_id, factory, **options)
+    if isinstance(factory, type) and not any(hasattr(factory, name) for name in ("reset", "__getattr__")):
+        raise BadInput(f"{env_id}: {factory.__name__} has no reset, so it is no environment")
     with users(f"{env_id}: making it"):
         made = factory(**options)
     env = Own(env_id, made)
@@ -40,7 +39,6 @@ def make(env_id: str, **options: Any) -> Environment:
         BadInput: unknown id or option, or an environment of your own that does not keep to its `spec` or raises.
     """
     row = environment_row(env_id)
-    factory = resolve(row.factory)
     if row.factory == env_id:
-        return called(env_id, factory, options)
-    return factory(env_id.partition("/")[2], environment_options(env_id, **options))
+        return called(env_id, yours(env_id), options)
+    return resolve(row.factory)(env_id.partition("/")[2], environment_options(env_id, **options))

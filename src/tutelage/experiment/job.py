@@ -12,10 +12,10 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from tutelage.configs.checks import check_positive, check_seeds
+from tutelage.configs.checks import check_positive, check_seeds, short
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
-from tutelage.errors import Fault, Interrupted, NonFinite
+from tutelage.errors import BadInput, Fault, Interrupted, NonFinite
 from tutelage.experiment.checkpoint import BEST, load_status
 from tutelage.experiment.evaluate import Evaluation, evaluate
 from tutelage.experiment.files import write_json
@@ -26,6 +26,7 @@ from tutelage.experiment.run import make_record, save_role
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.stage_loop import check_countable
 from tutelage.experiment.together import evaluate_together, fit_together
+from tutelage.experiment.trust import Trust, check_trust, own
 from tutelage.experiment.yours import make_method
 from tutelage.policies.acting import RULES
 from tutelage.registry import method_config, method_row
@@ -52,6 +53,13 @@ class Job:
     def __post_init__(self) -> None:
         check_positive(self, "seeds")
         check_seeds(self.seed, self.seeds)
+        if len(self.teacher_paths) not in (0, 2):
+            raise BadInput(f"teacher_paths = {short(self.teacher_paths)}: must be two, the absolute one first")
+
+    def named(self) -> frozenset[str]:
+        """The code of one's own that it names; a teacher that is a directory is a run."""
+        directory = self.teacher is None or self.teacher_paths or Path(self.teacher).is_dir()
+        return own((self.method, self.env, *(() if directory else (self.teacher,))))
 
     def method_config(self) -> Any:
         return method_config(self.method, **self.config)
@@ -91,10 +99,11 @@ class Job:
         return replace(self, method=name, config=self.teacher_config, seed=seed, seeds=1, teacher=None)
 
 
-def read_job(file: Path, cls: type[Job] = Job) -> Job:
-    """A job that was kept; raises Fault where the file is damaged."""
+def read_job(file: Path, trust: Trust = False, cls: type[Job] = Job) -> Job:
+    """A job that was kept; raises Fault where the file is damaged, BadInput for code that is not trusted."""
     content = read_kept(file, cls)
     job = cls(**content)
+    check_trust(file, job.named(), trust)
     check_settings(file, [Asked("", job.method, job.config, job.env, job.env_options, job.fit)])
     usual = method_row(job.method).teacher
     if job.teacher_config and usual is None:

@@ -20,6 +20,7 @@ from tutelage.experiment.run import (
     versions,
 )
 from tutelage.experiment.sinks import Display
+from tutelage.experiment.trust import Trust
 from tutelage.types import Environment, Method
 
 
@@ -34,9 +35,9 @@ def reopened(record: Record, path: Path) -> tuple[Environment, Method]:
     return rebuild(record, teacher)
 
 
-def resume_run(path: Path, display: Display) -> None:
+def resume_run(path: Path, display: Display, trust: Trust = False) -> None:
     """Go on with one run; of a finished one nothing is left to do."""
-    record = read_record(path)
+    record = read_record(path, trust)
     if (path / "eval.json").exists():
         tidy(path)
         return
@@ -65,13 +66,13 @@ def stopped_before(path: Path) -> list[str]:
     return [f"it was stopped, as {error}; on the same machine the same numbers come again; {way}"]
 
 
-def recover_run(path: Path, display: Display) -> None:
+def recover_run(path: Path, display: Display, trust: Trust = False) -> None:
     """Make a finished run of the best parameters so far, tested.
 
     Raises:
         BadInput: it is finished, or nothing of it was ever evaluated.
     """
-    record = read_record(path)
+    record = read_record(path, trust)
     if (path / "eval.json").exists():
         raise BadInput(f"{path} is finished: there is nothing to recover")
     env, method = reopened(record, path)

@@ -25,13 +25,15 @@ import jax
 from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.configs.checks import build
+from tutelage.dotted import takes, yours
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, users
 from tutelage.experiment.files import load_tree, read_json, save_tree
 from tutelage.experiment.records import FORMAT, FinalTest, Record, RunRecord, asked, check_settings, damage, read_kept
+from tutelage.experiment.trust import Trust, again, check_trust, named_in
 from tutelage.experiment.yours import acting_by, controller_of, guarded_team, make_method
 from tutelage.policies.acting import greedy
-from tutelage.registry import ENVIRONMENTS, method_config, method_row, resolve
+from tutelage.registry import ENVIRONMENTS, method_config, method_row
 from tutelage.types import Carry, Environment, Frozen, Method, Params, Policy, TimeStep
 
 T = TypeVar("T")
@@ -125,9 +127,8 @@ def callable_teacher(name: str, env: Environment) -> Frozen:
     Raises:
         BadInput: it cannot be imported, raises, or gives something else.
     """
-    factory, told = resolve(name), f"teacher {name!r}"
-    if not callable(factory):
-        raise BadInput(f"{told}: must be a function of an environment, not a {type(factory).__name__}")
+    factory, told = yours(name), f"teacher {name!r}"
+    takes(told, factory, env)
     with users(f"{told}: making it"):
         made = factory(env)
     if isinstance(made, Frozen):
@@ -189,11 +190,11 @@ def seeds_of(path: Path) -> list[Path]:
     return sorted(children, key=lambda p: int(p.name[5:])) or [path]
 
 
-def read_record(path: Path) -> Record:
+def read_record(path: Path, trust: Trust = False) -> Record:
     """config.json of a run.
 
     Raises:
-        BadInput: no such directory, or not a run.
+        BadInput: no such directory, not a run, or it names code that is not trusted.
         Fault: damaged.
     """
     if not path.is_dir():
@@ -207,24 +208,27 @@ def read_record(path: Path) -> Record:
         raise Fault(f"{file} is not of a tutelage run (format {FORMAT})")
     with damage(file):
         build(RunRecord, record, "field")
+    check_trust(file, named_in(record), trust)
     check_settings(file, asked(record))
     return record
 
 
-def load(path: str | Path) -> LoadedRun:
+def load(path: str | Path, trust: Trust = False) -> LoadedRun:
     """Load a finished run.
 
     Args:
         path: a run directory; of a parent with several seeds, the first.
+        trust: import what it names beyond the built-in names: True, or those `module:name`s that are trusted.
 
     Raises:
-        BadInput: not a run, or never evaluated.
+        BadInput: not a run, never evaluated, or it names code that is not trusted.
         Fault: damaged files.
     """
     path = seeds_of(Path(path))[0]
-    record = read_record(path)
+    record = read_record(path, trust)
     if not (path / "eval.json").exists():
-        raise BadInput(f"{path} has never been evaluated: its training has not finished (tutelage resume {path})")
+        way = again(path, named_in(record))
+        raise BadInput(f"{path} has never been evaluated: its training has not finished ({way})")
     test = read_test(path / "eval.json", record)
     teacher = abstract_teacher(record["teacher"]) if record["teacher"] else None
     env, method = rebuild(record, teacher)

@@ -28,6 +28,7 @@ from tutelage.experiment.records import read_metrics
 from tutelage.experiment.run import LoadedRun, device
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.train import finish
+from tutelage.experiment.trust import own
 from tutelage.policies.acting import greedy, random_policy, sample
 from tutelage.policies.cost import Cost, team_cost
 from tutelage.registry import method_config, method_row
@@ -133,7 +134,8 @@ def make_run(row: Row, seed: int, rows: Rows, places: Places, display: Display) 
     if not is_current(folder / "row.json", mark):
         clear(folder)
         write_json(folder / "row.json", {"fingerprint": mark, **asdict(job)})
-    return finish(job, folder, display)[0]
+    said = own(name for each in rows.values() for name in (each.method, each.env, each.teacher))
+    return finish(job, folder, display, said)[0]
 
 
 OURS = re.compile(

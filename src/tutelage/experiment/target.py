@@ -46,11 +46,12 @@ class Chosen(NamedTuple):
     rule: str | None = None
 
 
-def open_target(name: str | Path, **options: Any) -> Target:
+def open_target(name: str | Path, trust: bool = False, **options: Any) -> Target:
     """Load a run (of a parent with several seeds, the first) or make an environment.
 
     Args:
         name: of it.
+        trust: import what a run names beyond the built-in names.
         **options: the environment's; a run has its own.
 
     Raises:
@@ -60,7 +61,7 @@ def open_target(name: str | Path, **options: Any) -> Target:
         return Target(str(name), str(name), make(str(name), **options), None)
     if options:
         raise BadInput(f"{', '.join(options)}: {name} is a run, whose environment has the options it was trained with")
-    run = load(name)
+    run = load(name, trust)
     return Target(str(name), run.record["env"], run.env, run)
 
 

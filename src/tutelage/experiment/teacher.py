@@ -8,6 +8,7 @@ from typing import Any
 from tutelage.errors import BadInput, NonFinite
 from tutelage.experiment.evaluate import evaluate
 from tutelage.experiment.run import LoadedRun, Record, callable_teacher, load, provided, seeds_of, teaching
+from tutelage.experiment.trust import Trust
 from tutelage.experiment.yours import controller_of
 from tutelage.types import Environment, Frozen
 
@@ -57,13 +58,19 @@ def run_of_seed(path: Path, seed: int | None) -> Path:
 
 
 def find_teacher(
-    name: str, env_id: str, env: Environment, options: dict[str, Any], seed: int | None = None
+    name: str,
+    env_id: str,
+    env: Environment,
+    options: dict[str, Any],
+    seed: int | None = None,
+    trust: Trust = False,
 ) -> tuple[Frozen, Record]:
     """A teacher by name.
 
     Args:
         name: `scripted:NAME`, a run directory, or `module:factory`.
         seed: which of a parent directory; None: the first.
+        trust: see `load`.
 
     Raises:
         BadInput: nothing of that name, another environment's, or never evaluated; or it gives what it must not.
@@ -72,7 +79,7 @@ def find_teacher(
         kind, short = "scripted", name.removeprefix("scripted:")
         frozen = Frozen({"teacher": controller_of(env, short)}, {"teacher": ()}, frozenset(), {})
     elif Path(name).is_dir():
-        return from_run(load(run_of_seed(Path(name), seed)), env_id, options)
+        return from_run(load(run_of_seed(Path(name), seed), trust), env_id, options)
     elif ":" in name:
         kind, short = "callable", name
         frozen = callable_teacher(name, env)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,23 +22,24 @@ from tutelage.experiment.reopen import recover_run, resume_run
 from tutelage.experiment.run import LoadedRun, load, read_record, seeds_of
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.teacher import find_teacher, run_of_seed
+from tutelage.experiment.trust import Trust, again, named_in
 from tutelage.experiment.yours import make_method
 from tutelage.registry import check_teacher, method_config, method_row, options_kept
 
 
-def carry_on(job: Job, folder: Path, display: Display) -> list[LoadedRun]:
+def carry_on(job: Job, folder: Path, display: Display, trust: Trust) -> list[LoadedRun]:
     """Do what is not done yet: every seed, each preceded by its own teacher where none was named.
 
     Raises:
         Interrupted: stopped by Ctrl-C; says how to go on.
     """
     try:
-        return finish(job, folder, display)
+        return finish(job, folder, display, trust)
     except Interrupted:
-        raise Interrupted(f"stopped and saved; go on with `tutelage resume {folder}`") from None
+        raise Interrupted(f"stopped and saved; go on with `{again(folder, job.named())}`") from None
 
 
-def finish(job: Job, folder: Path, display: Display) -> list[LoadedRun]:
+def finish(job: Job, folder: Path, display: Display, trust: Trust) -> list[LoadedRun]:
     """`carry_on` without its advice."""
     paths = {seed: job.path(folder, seed) for seed in range(job.seed, job.seed + job.seeds)}
     if job.together and not any((path / "config.json").exists() for path in paths.values()):
@@ -47,8 +49,8 @@ def finish(job: Job, folder: Path, display: Display) -> list[LoadedRun]:
         if not over(path):
             not_through_a_link(folder, path)
             with alone([path]):
-                make_run(job, seed, folder, display)
-    return [load(path) for path in paths.values()]
+                make_run(job, seed, folder, display, trust)
+    return [load(path, trust) for path in paths.values()]
 
 
 def over(path: Path) -> bool:
@@ -62,53 +64,59 @@ def not_through_a_link(folder: Path, path: Path) -> None:
         raise Fault(f"{path} is a link: nothing is written through it; put a directory in its place")
 
 
-def make_run(job: Job, seed: int, folder: Path, display: Display) -> None:
+def make_run(job: Job, seed: int, folder: Path, display: Display, trust: Trust) -> None:
     """Make one run, or go on with it; a teacher of its own comes first."""
     path = job.path(folder, seed)
     if (path / "config.json").exists():
-        resume_run(path, display)
+        resume_run(path, display, trust)
         return
     teacher = None
     if method_row(job.method).teacher is not None:
         name = job.teacher_name(folder)
         if name is None:
             not_through_a_link(folder, path / "teacher")
-            finish(job.teacher_job(seed), path / "teacher", display)
+            finish(job.teacher_job(seed), path / "teacher", display, trust)
             name = str(path / "teacher")
-        teacher = find_teacher(name, job.env, make(job.env, **job.env_options), job.env_options, seed)
+        teacher = find_teacher(name, job.env, make(job.env, **job.env_options), job.env_options, seed, trust)
     begin_run(job, seed, path, teacher, display)
 
 
-def resume(path: str | Path, quiet: bool = False) -> list[LoadedRun]:
+def resume(path: str | Path, quiet: bool = False, trust: bool = False) -> list[LoadedRun]:
     """Go on with what was stopped or killed: one run, or all seeds of a parent directory.
+
+    Args:
+        trust: import what it names beyond the built-in names.
 
     Raises:
         BadInput: not a run, or its settings were changed. Fault: damaged files.
     """
     path, display = Path(path), Display(quiet)
     if (path / "plan.json").exists():
-        job = read_job(path / "plan.json")
+        job = read_job(path / "plan.json", trust)
         if all(over(job.path(path, seed)) for seed in range(job.seed, job.seed + job.seeds)):
-            return finish(job, path, display)
+            return finish(job, path, display, trust)
         with alone([path]):
-            return carry_on(job, path, display)
+            return carry_on(job, path, display, trust)
     for run in seeds_of(path):
-        read_record(run)
+        names = named_in(read_record(run, trust))
         if over(run):
             continue
         try:
             with alone([run]):
-                resume_run(run, display)
+                resume_run(run, display, trust)
         except Interrupted:
-            raise Interrupted(f"stopped and saved; go on with `tutelage resume {path}`") from None
-    return [load(run) for run in seeds_of(path)]
+            raise Interrupted(f"stopped and saved; go on with `{again(path, names)}`") from None
+    return [load(run, trust) for run in seeds_of(path)]
 
 
-def recover(path: str | Path, quiet: bool = False) -> list[LoadedRun]:
+def recover(path: str | Path, quiet: bool = False, trust: bool = False) -> list[LoadedRun]:
     """Make finished runs of the best parameters so far, tested, of what was stopped: one run, or every seed of several.
 
     Use it where training cannot go on (a loss became no number) or is not worth going on with. Seeds that are
     finished, or were never evaluated, stay as they are, if there is another.
+
+    Args:
+        trust: import what it names beyond the built-in names.
 
     Raises:
         BadInput: not a run, finished, or never evaluated. Fault: damaged files.
@@ -116,18 +124,18 @@ def recover(path: str | Path, quiet: bool = False) -> list[LoadedRun]:
     path, display = Path(path), Display(quiet)
     runs, refusals = seeds_of(path), []
     for run in runs:
-        read_record(run)
+        read_record(run, trust)
         try:
             with alone([run]):
-                recover_run(run, display)
+                recover_run(run, display, trust)
         except BadInput as refusal:
             refusals.append(refusal)
     if len(refusals) == len(runs):
         raise refusals[0]
-    return [load(run) for run in runs if (run / "eval.json").exists()]
+    return [load(run, trust) for run in runs if (run / "eval.json").exists()]
 
 
-def check(job: Job) -> None:
+def check(job: Job, trust: Trust) -> None:
     """Refuse what is impossible before hours are spent: the method is begun, with a teacher of the right shape."""
     row, env = method_row(job.method), make(job.env, **job.env_options)
     frozen = None
@@ -135,7 +143,7 @@ def check(job: Job) -> None:
         if Path(job.teacher).is_dir():
             for seed in range(job.seed, job.seed + job.seeds):
                 run_of_seed(Path(job.teacher), seed)
-        frozen, _ = find_teacher(job.teacher, job.env, env, job.env_options, job.seed)
+        frozen, _ = find_teacher(job.teacher, job.env, env, job.env_options, job.seed, trust)
     elif row.teacher is not None:
         frozen = usual_teacher(job.method, env, job.teacher_job(job.seed).method_config())
     jax.eval_shape(make_method(job.method, env, job.method_config(), frozen).init, jax.random.key(0))
@@ -152,6 +160,7 @@ def train(
     teacher: str | Path | None = None,
     teacher_config: dict[str, Any] | None = None,
     together: bool = False,
+    trust: bool = False,
     env_options: dict[str, Any] | None = None,
     fit: FitConfig | None = None,
     quiet: bool = False,
@@ -169,6 +178,7 @@ def train(
         teacher_config: settings of that teacher's training.
         together: all seeds in one program, their arrays side by side; for an accelerator. What is stopped is resumed
             seed by seed.
+        trust: import what the teacher's run names beyond the built-in names, and beyond what is named here.
         env_options: options of the environment.
         fit: evaluation and checkpointing.
         quiet: no progress on standard error.
@@ -185,12 +195,13 @@ def train(
     if teacher is not None and Path(teacher).is_dir():
         places = os.path.abspath(teacher), os.path.relpath(teacher, folder)
         job = replace(job, teacher_paths=places)
-    unused(folder)
-    check(job)
+    trusted = trust or job.named()
+    unused(folder, job.named())
+    check(job, trusted)
     with alone([folder]):
-        unused(folder)  # still, now that nobody else can begin in it
+        unused(folder, job.named())  # still, now that nobody else can begin in it
         write_json(folder / "plan.json", asdict(job))
-        return carry_on(job, folder, Display(quiet))
+        return carry_on(job, folder, Display(quiet), trusted)
 
 
 def job_of(
@@ -232,10 +243,15 @@ def job_of(
     )
 
 
-def unused(folder: Path) -> None:
-    """Refuse, as BadInput, a directory that holds more than a kill leaves behind while its very first file is made."""
+def unused(folder: Path, names: Iterable[str]) -> None:
+    """Refuse, as BadInput, a directory that holds more than a kill leaves behind while its very first file is made.
+
+    Args:
+        names: what is to be trained into it.
+    """
     ours = {LOCK, ".plan.json.tmp"}
     if folder.exists() and (not folder.is_dir() or {file.name for file in folder.iterdir()} - ours):
         begun = folder.is_dir() and any((folder / name).exists() for name in ("plan.json", "config.json"))
-        way = f"resume it with `tutelage resume {folder}` or name another" if begun else "name a new or empty directory"
+        other = f"resume it with `{again(folder, names)}` or name another"
+        way = other if begun else "name a new or empty directory"
         raise BadInput(f"out = {folder}: exists already; {way}")

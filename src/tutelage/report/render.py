@@ -61,6 +61,7 @@ def render(
     seed: int = 0,
     side_by_side: bool = False,
     overlay: bool = True,
+    trust: bool = False,
     **options: Any,
 ) -> list[Played]:
     """Play one episode, as in an evaluation, and write a picture of it, replacing the file if there is one.
@@ -73,6 +74,7 @@ def render(
         seed: of the episode.
         side_by_side: the teacher and the student of a run, on the same seed.
         overlay: draw the goals that a teacher gives, and who listens to whom.
+        trust: import what a run names beyond the built-in names.
         **options: of an environment.
 
     Returns:
@@ -90,7 +92,7 @@ def render(
     write = WRITERS[out.suffix.lower()]
     if write is video:
         video_library()
-    opened = open_target(target, **options)
+    opened = open_target(target, trust, **options)
     chosen = [choose_policy(opened, name) for name in (("teacher", "student") if side_by_side else (policy,))]
     compiled = jit_once(opened.env.reset), jit_once(opened.env.step)
     played = [play(opened.env, who, seed, *compiled, overlay=overlay) for who in chosen]
