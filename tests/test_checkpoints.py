@@ -252,12 +252,12 @@ def test_the_best_so_far_of_a_training_that_broke_becomes_a_finished_run(breaks,
     out = tmp_path / "run"
     message = broken(out, fit=FitConfig(4, 8, 16))
     assert f"`tutelage recover {out}`" in message and not (out / CHECKPOINT).exists()
-    (run,) = tutelage.recover(out, quiet=True)
+    (run,) = tutelage.recover(out, quiet=True, trust=True)
     best = max(line["success_rate"] for line in lines_of(out) if "success_rate" in line)
     assert run.test["episodes"] == 16 and "policy became nan" in run.test["recovered"]["error"]
     assert 0 < run.test["steps"] < SHORT["steps"] and best <= 1
     again = tutelage.evaluate(run.env, run.policy(), run.params(), 16)
-    assert again.episodes == 16 and tutelage.load(out).test == run.test
+    assert again.episodes == 16 and tutelage.load(out, trust=True).test == run.test
     assert not (out / BEST).exists() and not (out / CHECKPOINT).exists()
 
 
@@ -267,9 +267,9 @@ def test_what_is_recovered_are_the_parameters_of_the_best_evaluation(tmp_path, m
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         patch.setattr(RunRecorder, "interrupted", lambda self: lines_of(self.path)[-1]["update"] == 5)
         tutelage.train("helpers:counting", "probe/action", out=out, quiet=True, fit=FitConfig(6, 8, 8))
-    (run,) = tutelage.recover(out, quiet=True)
+    (run,) = tutelage.recover(out, quiet=True, trust=True)
     assert int(run.params()["n"]) == 3 and run.test["success_rate"] == 1 and run.test["recovered"] == {"error": None}
-    assert tutelage.resume(out, quiet=True)[0].test == run.test, "it is finished"
+    assert tutelage.resume(out, quiet=True, trust=True)[0].test == run.test, "it is finished"
 
 
 def test_recover_tests_as_a_training_does(breaks, tmp_path, monkeypatch):
@@ -281,7 +281,7 @@ def test_recover_tests_as_a_training_does(breaks, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         patch.setattr(RunRecorder, "interrupted", lambda self: lines_of(self.path)[-1]["update"] == 5)
         tutelage.train("helpers:counting", "probe/action", out=out, quiet=True, fit=FitConfig(6, 8, 8))
-    (run,) = tutelage.recover(out, quiet=True)
+    (run,) = tutelage.recover(out, quiet=True, trust=True)
     same = ("episodes", "success_rate", "ci95", "return_mean", "return_ci95", "length_mean", "seed")
     assert [run.test[k] for k in same] == [whole.test[k] for k in same]
 
@@ -291,7 +291,7 @@ def test_resuming_a_training_that_broke_says_what_repeats(breaks, tmp_path, monk
     broken(out)
     words = said(monkeypatch)
     with pytest.raises(NonFinite):
-        tutelage.resume(out)
+        tutelage.resume(out, trust=True)
     assert any("the same numbers come again" in line and f"`tutelage recover {out}`" in line for line in words)
 
 
@@ -299,7 +299,7 @@ def test_seeds_trained_together_that_broke_are_recovered(breaks, tmp_path):
     out = tmp_path / "runs"
     message = broken(out, fit=FitConfig(4, 8, 8), seeds=2, together=True)
     assert f"`tutelage recover {out}`" in message
-    assert [run.path.name for run in tutelage.recover(out, quiet=True)] == ["seed-0", "seed-1"]
+    assert [run.path.name for run in tutelage.recover(out, quiet=True, trust=True)] == ["seed-0", "seed-1"]
 
 
 @pytest.mark.parametrize("state", ["finished", "never evaluated"])

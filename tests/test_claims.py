@@ -89,8 +89,8 @@ def test_who_comes_second_is_refused_before_it_writes_anything(tmp_path, monkeyp
     """Both have seen an empty directory; the other one was quicker with its checks."""
     out, check = tmp_path / "run", train.check
 
-    def slow(job):
-        check(job)
+    def slow(*asked):
+        check(*asked)
         write_json(out / "plan.json", {"of": "the other"})
 
     monkeypatch.setattr(train, "check", slow)
@@ -144,7 +144,7 @@ def test_a_teacher_inside_that_is_a_link_is_not_written_through(tmp_path, monkey
     there.mkdir()
     out.mkdir()
     (out / "teacher").symlink_to(there)
-    monkeypatch.setattr(train, "unused", lambda folder: None)
+    monkeypatch.setattr(train, "unused", lambda *asked: None)
     with pytest.raises(Fault, match="teacher is a link"):
         tutelage.train("bc", "probe/action", out=out, quiet=True, size="width=4", teacher_config=TINY)
     assert not [*there.iterdir()]

@@ -249,7 +249,7 @@ def test_a_controller_without_networks_teaches_by_its_actions(tmp_path, teacher)
     )[0]  # fmt: skip
     assert run.test["success_rate"] == 1
     assert run.record["teacher"]["kind"] == ("scripted" if teacher.startswith("scripted") else "callable")
-    again = tutelage.load(run.path)
+    again = tutelage.load(run.path, trust=True)
     assert set(again.frozen.roles) == {"student", "teacher"}
     assert_same(again.params(), run.params())
     assert tutelage.evaluate(again.env, again.policy("teacher"), again.params("teacher"), 32).success_rate == 1

@@ -25,7 +25,7 @@ def killed_and_resumed(out, monkeypatch, save, after, train):
         with pytest.raises(Killed):
             train(out)
     assert not (out / "eval.json").exists()
-    (run,) = tutelage.resume(out, quiet=True)
+    (run,) = tutelage.resume(out, quiet=True, trust=True)
     return run
 
 
@@ -104,7 +104,8 @@ def test_what_a_team_taught_by_its_own_teacher_teaches_is_resumed(tmp_path, monk
         "helpers:taught", "probe/action", out=tmp_path / "team", quiet=True, fit=FitConfig(6, 8, 8)
     )
     assert {"student", "teacher"} <= team.frozen.roles.keys()
-    train = lambda out: tutelage.train("bc", "probe/action", teacher=team.path, out=out, quiet=True, fit=QUICK, **KD)
+    ask = dict(teacher=team.path, trust=True, quiet=True, fit=QUICK, **KD)
+    train = lambda out: tutelage.train("bc", "probe/action", out=out, **ask)
     (whole,) = train(tmp_path / "whole")
     assert_same(whole.params("teacher"), team.params("student"))
     assert_same_run(killed_and_resumed(tmp_path / "run", monkeypatch, 4, 1, train).path, whole.path)

@@ -152,7 +152,7 @@ def test_a_teacher_of_another_version_of_the_environment_is_refused(action_run, 
 def test_a_run_without_a_result_in_its_test_is_damaged(action_run, tmp_path):
     copy = edited(action_run, tmp_path)
     (copy / "eval.json").write_text("{}")
-    with pytest.raises(Fault, match=r"eval.json is damaged: .*episodes is missing"):
+    with pytest.raises(Fault, match=r"eval.json is damaged: .*episodes, success_rate.* are missing"):
         tutelage.load(copy)
 
 

@@ -62,6 +62,7 @@ COMMANDS = {
     "fork": ["fork", "run"],
     "fork, as another teacher": ["fork", str(ZOO), "--teacher", "run"],
     "resume": ["resume", "run"],
+    "recover": ["recover", "run"],
     "train": ["train", "bc", "smax/2s3z", "--teacher", "run", "--out", "out"],
 }
 
