@@ -251,7 +251,7 @@ def breaks(monkeypatch):
 def test_the_best_so_far_of_a_training_that_broke_becomes_a_finished_run(breaks, tmp_path):
     out = tmp_path / "run"
     message = broken(out, fit=FitConfig(4, 8, 16))
-    assert f"`tutelage recover {out}`" in message and not (out / CHECKPOINT).exists()
+    assert f"`tutelage recover {out} --trust`" in message and not (out / CHECKPOINT).exists()
     (run,) = tutelage.recover(out, quiet=True, trust=True)
     best = max(line["success_rate"] for line in lines_of(out) if "success_rate" in line)
     assert run.test["episodes"] == 16 and "policy became nan" in run.test["recovered"]["error"]
@@ -292,13 +292,13 @@ def test_resuming_a_training_that_broke_says_what_repeats(breaks, tmp_path, monk
     words = said(monkeypatch)
     with pytest.raises(NonFinite):
         tutelage.resume(out, trust=True)
-    assert any("the same numbers come again" in line and f"`tutelage recover {out}`" in line for line in words)
+    assert any("the same numbers come again" in line and f"`tutelage recover {out} --trust`" in line for line in words)
 
 
 def test_seeds_trained_together_that_broke_are_recovered(breaks, tmp_path):
     out = tmp_path / "runs"
     message = broken(out, fit=FitConfig(4, 8, 8), seeds=2, together=True)
-    assert f"`tutelage recover {out}`" in message
+    assert f"`tutelage recover {out} --trust`" in message
     assert [run.path.name for run in tutelage.recover(out, quiet=True, trust=True)] == ["seed-0", "seed-1"]
 
 

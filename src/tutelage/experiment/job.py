@@ -18,7 +18,7 @@ from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, Interrupted, NonFinite
 from tutelage.experiment.checkpoint import BEST, load_status
 from tutelage.experiment.evaluate import Evaluation, evaluate
-from tutelage.experiment.files import write_json
+from tutelage.experiment.files import read_json, write_json
 from tutelage.experiment.fit import Result, fit
 from tutelage.experiment.recorder import RunRecorder
 from tutelage.experiment.records import Asked, Record, check_settings, read_kept
@@ -26,7 +26,7 @@ from tutelage.experiment.run import make_record, save_role
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.stage_loop import check_countable
 from tutelage.experiment.together import evaluate_together, fit_together
-from tutelage.experiment.trust import Trust, check_trust, own
+from tutelage.experiment.trust import Trust, again, check_trust, named_in, own
 from tutelage.experiment.yours import make_method
 from tutelage.policies.acting import RULES
 from tutelage.registry import method_config, method_row
@@ -138,12 +138,17 @@ def stoppable(recorders: Sequence[RunRecorder]) -> Iterator[Sequence[RunRecorder
 
 
 @contextmanager
-def recoverable(folder: Path) -> Iterator[None]:
-    """Where a training ends with a number that is none, its error also says what can be made of it."""
+def recoverable(folder: Path, record: Path) -> Iterator[None]:
+    """Where a training ends with a number that is none, its error also says what can be made of it.
+
+    Args:
+        record: the config.json of a run in the folder.
+    """
     try:
         yield
     except NonFinite as error:
-        way = f"the best parameters so far are kept: `tutelage recover {folder}` makes a finished run of them"
+        command = again(folder, named_in(read_json(record)), "recover")
+        way = f"the best parameters so far are kept: `{command}` makes a finished run of them"
         raise NonFinite(f"{error}; {way}" if [*folder.glob(f"**/{BEST}")] else str(error)) from error
 
 
@@ -153,7 +158,7 @@ def run_fit(
     """Fit into a run directory, from the beginning or from its checkpoint; Ctrl-C stops between pieces of a chunk."""
     status, offset = load_status(path, env, method) if going else (None, None)
     recorder = RunRecorder(path, config, display, offset, status)
-    with stoppable([recorder]), recoverable(path):
+    with stoppable([recorder]), recoverable(path, path / "config.json"):
         result = fit(env, method, config, seed, recorder, status)
         end_run(path, result, seed, also(method, config, played(env, method, config, seed, result.params)))
     return result
@@ -224,7 +229,7 @@ def begin_together(job: Job, folder: Path, display: Display) -> None:
         write_record(job, seed, path, env, config, None)
     voices = [display, *(Display(quiet=True) for _ in paths[1:])]
     made = [RunRecorder(path, config, voice) for path, voice in zip(paths, voices, strict=True)]
-    with stoppable(made) as recorders, recoverable(folder):
+    with stoppable(made) as recorders, recoverable(folder, paths[0] / "config.json"):
         results = fit_together(env, method, config, seeds, recorders)
 
         @cache

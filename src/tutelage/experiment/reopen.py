@@ -20,7 +20,7 @@ from tutelage.experiment.run import (
     versions,
 )
 from tutelage.experiment.sinks import Display
-from tutelage.experiment.trust import Trust
+from tutelage.experiment.trust import Trust, again, named_in
 from tutelage.types import Environment, Method
 
 
@@ -41,7 +41,7 @@ def resume_run(path: Path, display: Display, trust: Trust = False) -> None:
     if (path / "eval.json").exists():
         tidy(path)
         return
-    for warning in (*moved(record), *stopped_before(path)):
+    for warning in (*moved(record), *stopped_before(path, record)):
         display.say(f"{path}: {warning}")
     env, method = reopened(record, path)
     going = (path / CHECKPOINT).exists()
@@ -57,12 +57,12 @@ def moved(record: Record) -> list[str]:
     return [f"begun with {'; '.join(changes)}: {same}"] if changes else []
 
 
-def stopped_before(path: Path) -> list[str]:
+def stopped_before(path: Path, record: Record) -> list[str]:
     """What a run is told that a number ended which was none."""
     if not (path / BEST).exists():
         return []
     error = read_best(path / BEST).error
-    way = f"`tutelage recover {path}` makes a finished run of the best so far"
+    way = f"`{again(path, named_in(record), 'recover')}` makes a finished run of the best so far"
     return [f"it was stopped, as {error}; on the same machine the same numbers come again; {way}"]
 
 

@@ -44,6 +44,6 @@ def check_trust(file: Path, names: Iterable[str], trust: Trust) -> None:
         )
 
 
-def again(folder: Path, names: Iterable[str]) -> str:
+def again(folder: Path, names: Iterable[str], verb: str = "resume") -> str:
     """The command that goes on with a run which names that code."""
-    return f"tutelage resume {folder}{' --trust' if own(names) else ''}"
+    return f"tutelage {verb} {folder}{' --trust' if own(names) else ''}"
