@@ -29,7 +29,7 @@ VERBS = {
     "sweep": "run the rows of a plan that are missing",
     "report": "tables, curves and the marl-eval file from results",
 }
-TRAINING = ("demo", "train", "resume", "sweep")
+TRAINING = ("demo", "train", "resume", "recover", "sweep")
 """Commands that may take hours: they go on when their terminal is closed."""
 
 

@@ -23,6 +23,7 @@ from tutelage.errors import BadInput, Fault
 
 ONE_THREAD = {
     "JAX_PLATFORMS": "cpu",
+    "JAX_DISABLE_JIT": "0",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
     **dict.fromkeys(
         ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"),

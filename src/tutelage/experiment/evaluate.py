@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from tutelage.configs.checks import check_seeds
+from tutelage.configs.checks import MOST, check_seeds
 from tutelage.data.collect import begin
 from tutelage.data.episodes import Episodes, play_on
 from tutelage.data.vector import batch
@@ -120,8 +120,8 @@ def evaluate(
         BadInput: fewer than one episode, or a seed that is none. NonFinite: a value of your own environment, or of a
             policy of yours, is no number or out of range.
     """
-    if episodes < 1:
-        raise BadInput(f"episodes = {episodes}: must be at least 1")
+    if not 1 <= episodes < MOST:
+        raise BadInput(f"episodes = {episodes}: must be at least 1 and less than {MOST}")
     check_seeds(seed)
     n = min(episodes, 32)
     return play_episodes(player(env, policy, n, act), params, test_key(seed), episodes, n)

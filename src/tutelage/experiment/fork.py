@@ -20,6 +20,7 @@ from tutelage.data.watch import found, refuse
 from tutelage.errors import BadInput
 from tutelage.experiment.evaluate import test_key
 from tutelage.experiment.once import jit_once
+from tutelage.experiment.room import check_instances
 from tutelage.experiment.run import LoadedRun
 from tutelage.experiment.stats import mean_interval
 from tutelage.experiment.teacher import must_know
@@ -83,6 +84,7 @@ def forks(
         if value < 1:
             raise BadInput(f"{name} = {value}: must be at least 1")
     check_seeds(seed)
+    check_instances(env, "episodes", episodes)
     both, params = accompanied(student[0], teacher[0]), (student[1], teacher[1])
     vector = batch(env, episodes, both.goals)
     keys = jax.random.split(test_key(seed))

@@ -17,7 +17,8 @@ import platform
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -68,7 +69,15 @@ def make_record(
 def versions() -> Record:
     """What the numbers were made with."""
     packages = ("tutelage", "jax", "jaxlib", "jaxmarl", "flax", "optax", "numpy")
-    return {"python": platform.python_version(), **{p: version(p) for p in packages}}
+    return {"python": platform.python_version(), **{p: version_of(p) for p in packages}}
+
+
+def version_of(package: str) -> str:
+    """The version of a package, also where only its sources are on the path."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return str(getattr(import_module(package), "__version__", "unknown"))
 
 
 def device() -> Record:

@@ -17,8 +17,9 @@ from tutelage.data.collect import Here, begin, play
 from tutelage.data.trees import choose
 from tutelage.data.vector import batch
 from tutelage.data.watch import found
-from tutelage.errors import BadInput
+from tutelage.errors import BadInput, Fault
 from tutelage.experiment.once import jit_once
+from tutelage.machine import memory
 from tutelage.types import Environment, Metrics, Rollout, Stage, TrainState
 
 
@@ -128,10 +129,14 @@ class StageLoop:
         return bool(np.all(self._over(loop)))
 
     def compile(self, loop: Loop, root: PRNGKeyArray) -> float:
-        """Compile; returns the seconds it took."""
+        """Compile; returns the seconds it took. Raises Fault where the program needs more memory than there is."""
         began = time.perf_counter()
         chunk = jax.jit(self._chunk, donate_argnums=0)
         self._compiled = chunk.lower(loop, root, jnp.zeros((), jnp.int32)).compile()
+        told = self._compiled.memory_analysis()
+        if told is not None and told.temp_size_in_bytes > memory():
+            gigabytes = f"{told.temp_size_in_bytes / 1e9:,.1f} GB of memory, this machine has {memory() / 1e9:,.1f}"
+            raise Fault(f"the program of stage {self.stage.name} takes {gigabytes}; smaller batches need less")
         return time.perf_counter() - began
 
     def run(self, loop: Loop, root: PRNGKeyArray, until: int) -> tuple[Loop, dict[str, np.ndarray]]:

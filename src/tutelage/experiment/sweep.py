@@ -29,6 +29,7 @@ from tutelage.experiment.run import LoadedRun, device
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.train import finish
 from tutelage.experiment.trust import own
+from tutelage.machine import check_machine
 from tutelage.policies.acting import greedy, random_policy, sample
 from tutelage.policies.cost import Cost, team_cost
 from tutelage.registry import method_config, method_row
@@ -287,6 +288,7 @@ def sweep(
         BadInput: the plan cannot be read. NotWritten: the disk is full, read-only, ... Fault: some runs could not be
         made, e.g. as losses stopped being numbers or a file is damaged; all others were made first.
     """
+    check_machine(training=True)
     rows, display = read_plan(plan), display or Display()
     done, broken, waits = 0, dict[tuple[str, int], Exception](), False
     check_rows({row.name for row, _ in todo(rows, places, only, seeds)}, rows)

@@ -8,8 +8,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from tutelage.configs.checks import check_seeds
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
@@ -19,11 +17,13 @@ from tutelage.experiment.draft import usual_teacher
 from tutelage.experiment.files import write_json
 from tutelage.experiment.job import Job, begin_run, begin_together, leftovers, read_job
 from tutelage.experiment.reopen import recover_run, resume_run
+from tutelage.experiment.room import check_instances, check_training
 from tutelage.experiment.run import LoadedRun, load, read_record, seeds_of
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.teacher import find_teacher, run_of_seed
 from tutelage.experiment.trust import Trust, again, named_in
 from tutelage.experiment.yours import make_method
+from tutelage.machine import check_machine
 from tutelage.registry import check_teacher, method_config, method_row, options_kept
 
 
@@ -41,16 +41,17 @@ def carry_on(job: Job, folder: Path, display: Display, trust: Trust) -> list[Loa
 
 def finish(job: Job, folder: Path, display: Display, trust: Trust) -> list[LoadedRun]:
     """`carry_on` without its advice."""
-    paths = {seed: job.path(folder, seed) for seed in range(job.seed, job.seed + job.seeds)}
-    if job.together and not any((path / "config.json").exists() for path in paths.values()):
-        with alone([folder, *paths.values()]):
+    seeds = range(job.seed, job.seed + job.seeds)
+    if job.together and not any((job.path(folder, seed) / "config.json").exists() for seed in seeds):
+        with alone([folder, *(job.path(folder, seed) for seed in seeds)]):
             begin_together(job, folder, display)
-    for seed, path in paths.items():
+    for seed in seeds:
+        path = job.path(folder, seed)
         if not over(path):
             not_through_a_link(folder, path)
             with alone([path]):
                 make_run(job, seed, folder, display, trust)
-    return [load(path, trust) for path in paths.values()]
+    return [load(job.path(folder, seed), trust) for seed in seeds]
 
 
 def over(path: Path) -> bool:
@@ -90,6 +91,7 @@ def resume(path: str | Path, quiet: bool = False, trust: bool = False) -> list[L
     Raises:
         BadInput: not a run, or its settings were changed. Fault: damaged files.
     """
+    check_machine(training=True)
     path, display = Path(path), Display(quiet)
     if (path / "plan.json").exists():
         job = read_job(path / "plan.json", trust)
@@ -136,8 +138,12 @@ def recover(path: str | Path, quiet: bool = False, trust: bool = False) -> list[
 
 
 def check(job: Job, trust: Trust) -> None:
-    """Refuse what is impossible before hours are spent: the method is begun, with a teacher of the right shape."""
-    row, env = method_row(job.method), make(job.env, **job.env_options)
+    """Refuse what is impossible before hours are spent: the method is begun, with a teacher of the right shape, and
+    what it takes is held against the memory there is."""
+    row, env, fit = method_row(job.method), make(job.env, **job.env_options), FitConfig(**job.fit)
+    for config in (job.config, job.teacher_config):
+        if "envs" in config:
+            check_instances(env, "envs", config["envs"])  # before methods are made, which count on as many
     frozen = None
     if row.teacher is not None and job.teacher is not None:
         if Path(job.teacher).is_dir():
@@ -145,8 +151,11 @@ def check(job: Job, trust: Trust) -> None:
                 run_of_seed(Path(job.teacher), seed)
         frozen, _ = find_teacher(job.teacher, job.env, env, job.env_options, job.seed, trust)
     elif row.teacher is not None:
-        frozen = usual_teacher(job.method, env, job.teacher_job(job.seed).method_config())
-    jax.eval_shape(make_method(job.method, env, job.method_config(), frozen).init, jax.random.key(0))
+        teacher = job.teacher_job(job.seed)
+        check_training(env, make_method(teacher.method, env, teacher.method_config(), None), fit)
+        frozen = usual_teacher(job.method, env, teacher.method_config())
+    method = make_method(job.method, env, job.method_config(), frozen)
+    check_training(env, method, fit, job.seeds if job.together else 1)
 
 
 def train(
@@ -190,6 +199,7 @@ def train(
     Raises:
         BadInput: anything unknown or impossible; nothing is written. Fault: the run broke.
     """
+    check_machine(training=True)
     job = job_of(method, env, seed, seeds, preset, teacher, teacher_config, together, env_options, fit, settings)
     folder = Path(out) if out else Path("runs") / f"{method}-{env.replace('/', '-').replace(':', '-')}-seed{seed}"
     if teacher is not None and Path(teacher).is_dir():

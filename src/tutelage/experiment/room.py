@@ -1,0 +1,77 @@
+"""Whether what is asked for fits into memory, from shapes alone, before anything is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from tutelage.configs.experiment import FitConfig
+from tutelage.data.collect import begin
+from tutelage.data.replay import size_of
+from tutelage.data.vector import batch
+from tutelage.errors import BadInput
+from tutelage.machine import memory
+from tutelage.types import Environment, Method, Policy
+
+
+def check_instances(env: Environment, name: str, n: int) -> None:
+    """Refuse more instances side by side than fit into memory.
+
+    Args:
+        env: one environment.
+        name: of the setting that says how many.
+        n: how many.
+
+    Raises:
+        BadInput: says what they take, at least, and what there is.
+    """
+    one = size_of(jax.eval_shape(batch(env, 2).reset, jax.random.key(0))) / 2
+    refuse({f"{n:,} environments side by side ({name})": n * one})
+
+
+def check_training(env: Environment, method: Method, config: FitConfig, seeds: int = 1) -> None:
+    """Refuse a training that cannot fit into memory: what any program of it holds at least, stage by stage.
+
+    Args:
+        env: one environment.
+        method: from its factory.
+        config: how it is evaluated.
+        seeds: trained together.
+
+    Raises:
+        BadInput: says what it takes, at least, and what there is.
+    """
+    key = jax.random.key(0)
+    held = {"networks and what is kept to learn from": size_of(jax.eval_shape(method.init, key))}
+    refuse(held, seeds)
+    n = config.eval_episodes
+    tested = {f"{n:,} evaluation episodes side by side (eval_episodes)": begun(env, method.roles[method.actor], n)[0]}
+    for stage in method.stages:
+        played: dict[str, float] = {}
+        for b in stage.behaviours.values():
+            here, step = begun(env, b.policy, b.envs, b.goals)
+            told = f"{b.envs:,} environments x {b.steps:,} steps"
+            played[told] = played.get(told, 0) + here + (b.steps + 1) * step
+        refuse(held | played, seeds)
+    refuse(held | tested, seeds)
+
+
+def begun(env: Environment, policy: Policy, n: int, goals: bool = False) -> tuple[float, float]:
+    """Bytes of `n` instances at the beginning of their episodes with a policy's memory, and of a timestep of theirs."""
+    vector = batch(env, 2, goals or policy.goals)
+    here = jax.eval_shape(lambda key: begin(vector, policy, key), jax.random.key(0))
+    return n * size_of(here) / 2, n * size_of(here.timestep) / 2
+
+
+def refuse(parts: dict[str, Any], seeds: int = 1) -> None:
+    """Raise BadInput where parts of so many bytes, of each of so many seeds, are more than there is."""
+    needed, there = seeds * sum(parts.values()), memory()
+    if needed <= there:
+        return
+    what, most = max(parts.items(), key=lambda part: part[1])
+    together = f" for {seeds:,} seeds together" if seeds > 1 else ""
+    raise BadInput(
+        f"this takes at least {needed / 1e9:,.1f} GB of memory{together}, and this machine has {there / 1e9:,.1f}: "
+        f"{seeds * most / 1e9:,.1f} GB are for {what}; ask for less of it"
+    )
