@@ -15,7 +15,7 @@ import tutelage
 from helpers import QUICK, assert_close, assert_same, build, make_steps
 from tutelage import BadInput, make
 from tutelage.configs.hint import HintConfig
-from tutelage.data.collect import begin, play, unroll
+from tutelage.data.collect import SETTLES, begin, play, settled, unroll
 from tutelage.data.episodes import Episodes
 from tutelage.data.vector import batch
 from tutelage.learning.losses import log_prob_of
@@ -646,7 +646,7 @@ def test_students_learn_from_the_store_what_was_kept_once_memory_has_settled(rl)
     cast, state, taught, _ = marked()
     config = replace(cast.parts.config, rl=float(rl))
     steps = taught.steps._replace(first=jnp.zeros_like(taught.steps.first))
-    early = (jnp.arange(len(steps.first)) < S.SETTLES)[:, None, None]
+    early = (jnp.arange(len(steps.first)) < SETTLES)[:, None, None]
     learned = []
     for keep in (early, ~early):
         part = taught._replace(steps=steps, keep=jnp.broadcast_to(keep, taught.keep.shape))
@@ -674,10 +674,9 @@ def test_the_students_value_comes_nearer_to_what_they_earn():
 def test_memory_of_older_students_settles_before_it_is_learned_from():
     steps = make_steps(make(LEVEL).spec, (12, 2))
     steps = steps._replace(first=steps.first.at[3, 1].set(True))
-    part = lambda carry: L.Labelled(steps, carry, (), ())
-    found = np.asarray(S.settled(part(jnp.zeros(2))))[..., 0]
+    found = np.asarray(settled(steps.first, jnp.zeros(2)))[..., 0]
     assert found[:, 0].tolist() == [False] * 8 + [True] * 4 and found[:, 1].tolist() == [False] * 3 + [True] * 9
-    assert S.settled(part(())).all()
+    assert settled(steps.first, ()).all()
 
 
 def test_students_read_no_state_and_no_goals():

@@ -53,7 +53,7 @@ class KdMarlConfig(TeamSettings):
     lam: float = 0.95
     """Lambda of the teacher's advantages."""
     gather: int = 150_000
-    """Environment steps of the teacher's play to learn from (rounded to whole rollouts)."""
+    """Environment steps of the teacher's play to learn from (in whole episodes where these have at most 256 steps)."""
     tempered: float = 0.2
     """Share of environments in which the teacher samples at `hot`, so that recovery states exist."""
     hot: float = 1.5

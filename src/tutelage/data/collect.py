@@ -132,6 +132,17 @@ def unroll(policy: Policy, params: Params, carry: Carry, inputs: TimeStep, first
     return jax.lax.scan(body, carry, (inputs, first))[1]
 
 
+SETTLES = 8
+"""Steps after which memory has become that of who reads a sequence, where it began with nothing or with another's."""
+
+
+def settled(first: Bool[Array, "T B"], memory: Carry) -> Bool[Array, "T B 1"]:
+    """Whether memory is the reader's own: no matter without memory, from an episode's start, or after a few steps."""
+    if not jax.tree.leaves(memory):
+        return jnp.ones((*first.shape, 1), bool)
+    return ((jnp.cumsum(first, 0) > 0) | (jnp.arange(first.shape[0]) >= SETTLES)[:, None])[..., None]
+
+
 def rows(tree: Any, index: Any, axis: int = 1) -> Any:
     """Pick environments (or sequences) out of time-major arrays: how minibatches are made."""
     return jax.tree.map(lambda x: jnp.take(x, index, axis=axis), tree)

@@ -96,11 +96,17 @@ def codec(env: VectorEnv, n_actions: int) -> Codec:
     return Codec(states, shrink, expand)
 
 
-def empty(shapes: tuple[Stored, Carry], capacity: int, limit_gb: float) -> Replay:
+def empty(
+    shapes: tuple[Stored, Carry],
+    capacity: int,
+    limit_gb: float,
+    advice: Callable[[float], str] = "{:.1f} would fit".format,
+) -> Replay:
     """Room for `capacity` sequences.
 
     Args:
         shapes: of the sequences (T+1, B, ...) and carries (B, ...) that will be added.
+        advice: what to ask for where so many would fit.
 
     Raises:
         BadInput: it would take more than `limit_gb`.
@@ -111,8 +117,8 @@ def empty(shapes: tuple[Stored, Carry], capacity: int, limit_gb: float) -> Repla
     if size_of(like) > limit_gb * 1e9:
         steps = capacity * (stored.last.shape[0] - 1)
         raise BadInput(
-            f"replay of {steps:,} steps ({capacity:,} sequences) would take {size_of(like) / 1e9:.2f} GB, allowed are "
-            f"memory_gb = {limit_gb:g}; capacity_steps, or capacity_episodes of whole ones, says how much is kept"
+            f"replay of {steps:,} steps ({capacity:,} sequences) would take {size_of(like) / 1e9:.3g} GB, allowed are "
+            f"memory_gb = {limit_gb:g}; {advice(limit_gb * 1e9 * capacity / size_of(like))}"
         )
     zeros = lambda tree: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tree)
     return Replay(zeros(like[0]), zeros(like[1]), jnp.zeros((), jnp.int32))

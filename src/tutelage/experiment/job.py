@@ -24,6 +24,7 @@ from tutelage.experiment.recorder import RunRecorder
 from tutelage.experiment.records import Asked, Record, check_settings, read_kept
 from tutelage.experiment.run import make_record, save_role
 from tutelage.experiment.sinks import Display
+from tutelage.experiment.size import far_from_one
 from tutelage.experiment.stage_loop import check_countable
 from tutelage.experiment.together import evaluate_together, fit_together
 from tutelage.experiment.trust import Trust, again, check_trust, named_in, own
@@ -88,7 +89,7 @@ class Job:
         env = make(self.env, **self.env_options)
         method = make_method(self.method, env, self.method_config(), teacher)
         check_countable(method.stages)
-        for note in method.notes:
+        for note in (*method.notes, *far_from_one(env)):
             display.say(note)
         return env, method, FitConfig(**self.fit)
 

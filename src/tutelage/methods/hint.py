@@ -25,6 +25,7 @@ from tutelage.configs.hint import HintConfig
 from tutelage.data.collect import begin as begin_episodes
 from tutelage.data.replay import size_of
 from tutelage.data.vector import batch
+from tutelage.data.watch import found
 from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
 from tutelage.learning.normaliser import Normaliser, normaliser
@@ -167,7 +168,8 @@ def taught(
         pairs = (cast.student, state.student.params), (teacher, state.teacher.params)
         margin, keys = config.margin * state.teacher.returns.deviation, jax.random.split(key)
         here, theirs, worth, steps = walk(cast.walks, *pairs, here, keys[0], config.rollout, config.every, margin)
-        other, more = of_students(parts, state.teacher.params, theirs, keys[1]), {"forked_steps": steps}
+        other = of_students(parts, state.teacher.params, theirs, keys[1])
+        more = {"forked_steps": steps} | found((theirs.steps.watch,))
     first = teach(parts, state.teacher, own, expect(own), True, played["teacher"].carry[1])
     earns = expect(other)
     second = teach(parts, state.teacher, other, earns, False, theirs.carry)

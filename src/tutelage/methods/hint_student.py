@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.configs.hint import HintConfig
-from tutelage.data.collect import passes, rows, unroll
+from tutelage.data.collect import passes, rows, settled, unroll
 from tutelage.learning.losses import clipped_surrogate, entropy, kl_divergence, log_prob_of, masked_mean, normalise
 from tutelage.learning.normaliser import Normaliser
 from tutelage.learning.optim import Learner, clipped_adam, descend
@@ -100,18 +100,6 @@ def student_rl(config: HintConfig, student: Policy, params: Params, part: Acted)
     return config.rl * loss, {"student_rl": loss}
 
 
-SETTLES = 8
-"""Steps after which memory has become that of the students who learn, where a sequence began with older students'."""
-
-
-def settled(part: Labelled) -> Bool[Array, "T B 1"]:
-    """Whether memory is the students' own: no matter without memory, from an episode's start, or after a few steps."""
-    first = part.steps.first
-    if not jax.tree.leaves(part.carry):
-        return jnp.ones((*first.shape, 1), bool)
-    return ((jnp.cumsum(first, 0) > 0) | (jnp.arange(first.shape[0]) >= SETTLES)[:, None])[..., None]
-
-
 def distil(
     config: HintConfig,
     student: Policy,
@@ -136,7 +124,7 @@ def distil(
         column = jax.random.randint(keys[1], (config.batch,), 0, store.keep.shape[2])
         part = jax.tree.map(lambda x: jnp.moveaxis(x[which, :, column], 0, 1), store._replace(carry=()))
         part = part._replace(carry=jax.tree.map(lambda x: x[which, column], store.carry))
-        part = part._replace(keep=part.keep & settled(part))
+        part = part._replace(keep=part.keep & settled(part.steps.first, part.carry))
         if latest is None:
             return descend(tx, now, lambda p: student_loss(config, student, p, part), lr)
         columns = latest.counts.shape[1]

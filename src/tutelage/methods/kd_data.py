@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from tutelage.configs.kd_marl import KdMarlConfig
 from tutelage.data.collect import begin as begin_episodes
-from tutelage.data.collect import play, unroll
+from tutelage.data.collect import play, settled, unroll
 from tutelage.data.replay import size_of
 from tutelage.data.vector import batch
+from tutelage.data.watch import Watch, fault_of, found
 from tutelage.errors import BadInput
 from tutelage.learning.clusters import kmeans
 from tutelage.learning.losses import cosines, normalise, unit
 from tutelage.learning.optim import Learner
 from tutelage.learning.returns import expand_like, gae
-from tutelage.methods.kd_parts import Parts, feature_width
+from tutelage.methods.kd_parts import WHOLE, Parts, feature_width, lengths
 from tutelage.networks.cores import mask_logits
 from tutelage.policies.acting import sample, tempered
 from tutelage.policies.agent import merge
-from tutelage.types import Behaviour, Carry, Environment, Out, Params, Policy, Rollout, TimeStep
+from tutelage.types import Behaviour, Carry, Environment, Metrics, Out, Params, Policy, Rollout, TimeStep
 
 
 class Labelled(NamedTuple):
@@ -35,6 +39,8 @@ class Labelled(NamedTuple):
         features: the expert's, of length 1; () without the role term.
         advantage: by the expert's critic, normalised and clipped; 0 without one.
         alive: which decisions count.
+        carry: the students' memory entering each sequence, leaves (sequences, ...), where it was known when they were
+            played; else (), and it begins empty.
     """
 
     inputs: TimeStep
@@ -45,6 +51,7 @@ class Labelled(NamedTuple):
     features: Any
     advantage: Array
     alive: Array
+    carry: Any = ()
 
 
 class KdState(NamedTuple):
@@ -73,7 +80,7 @@ def recorded(parts: Parts, logits: Any, features: tuple[Array, ...]) -> tuple[An
 
 
 def expert_plays(parts: Parts) -> Behaviour:
-    """The expert plays new episodes, a share of the environments at a higher temperature."""
+    """The expert plays, a share of the environments at a higher temperature."""
     config = parts.config
     hot = round(config.tempered * config.envs)
     heat = jnp.where(jnp.arange(config.envs) < hot, config.hot, 1.0)
@@ -82,7 +89,7 @@ def expert_plays(parts: Parts) -> Behaviour:
         plays=lambda state, progress: (state.teacher["teacher"], tempered(heat)),
         envs=config.envs,
         steps=parts.steps,
-        fresh=True,
+        fresh=parts.whole,
         record=lambda timestep, carry, out: recorded(parts, out.scores, out.features),
     )
 
@@ -98,7 +105,7 @@ def students_play(parts: Parts) -> Behaviour:
         ),
         envs=config.envs,
         steps=parts.steps,
-        fresh=True,
+        fresh=parts.whole,
         record=lambda timestep, carry, out: recorded(parts, out.features[0], out.features[1:]),
     )
 
@@ -124,11 +131,16 @@ def mixture(expert: Policy, student: Policy) -> Policy:
 
 
 def label(parts: Parts, teacher: Params, rollout: Rollout) -> Labelled:
-    """Everything the objective needs to know of a rollout, computed once."""
+    """Everything the objective needs to know of a rollout, computed once.
+
+    Of a sequence that begins within an episode the first steps only warm the students' memory up.
+    """
     config, steps = parts.config, rollout.steps
     inputs = jax.tree.map(lambda x: x[:-1], steps)
     logits, features = rollout.out
     alive = rollout.valid[..., None] & inputs.acts
+    if not parts.whole:
+        alive &= settled(inputs.first, parts.student.carry(1))
     advantage = jnp.zeros(alive.shape)
     if parts.critic is not None:
         value = unroll(parts.critic, teacher["critic"], (), steps, steps.first).value
@@ -144,13 +156,25 @@ def label(parts: Parts, teacher: Params, rollout: Rollout) -> Labelled:
         features=unit(features) if parts.weight["role"] else (),
         advantage=advantage,
         alive=alive,
+        carry=() if parts.whole or config.data == "offline" else rollout.carry[1],
     )
+
+
+def faults(parts: Parts, state: KdState, rollout: Rollout) -> Metrics:
+    """What is wrong with the values of a user's critic; nothing of another's."""
+    if parts.critic is None or not parts.critic.watched:
+        return {}
+    value = unroll(parts.critic, state.teacher["critic"], (), rollout.steps, rollout.steps.first).value
+    assert value is not None
+    return found((Watch(-1, {parts.critic.watched[0]: fault_of(value, 2)}),))
 
 
 def remember(parts: Parts, state: KdState, rollout: Rollout, key: PRNGKeyArray) -> KdState:
     """Label a rollout and put it behind what is already there."""
     new, at = label(parts, state.teacher, rollout), state.filled * parts.config.envs
-    memory = jax.tree.map(lambda m, x: jax.lax.dynamic_update_slice_in_dim(m, x, at, 1), state.memory, new)
+    put = lambda axis: lambda m, x: jax.lax.dynamic_update_slice_in_dim(m, x, at, axis)
+    memory = jax.tree.map(put(1), state.memory._replace(carry=()), new._replace(carry=()))
+    memory = memory._replace(carry=jax.tree.map(put(0), state.memory.carry, new.carry))
     if parts.roles_by_prototype:
         fit = lambda: prototypes(parts, new.features, new.alive, key)
         state = state._replace(prototypes=jax.lax.cond(state.filled == 0, fit, lambda: state.prototypes))
@@ -172,16 +196,36 @@ def empty_memory(parts: Parts, env: Environment, teacher: Params) -> Labelled:
     def one(teacher: Params, key: PRNGKeyArray) -> Labelled:
         here = begin_episodes(vector, parts.expert, key)
         state = KdState(Learner((), ()), teacher, None, None, ())  # type: ignore[arg-type]
-        return label(parts, teacher, play(vector, behaviour, state, 0.0, here, key)[1])
+        rollout = play(vector, behaviour, state, 0.0, here, key)[1]
+        return label(parts, teacher, rollout._replace(carry=((), parts.student.carry(config.envs))))
 
-    shapes = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((x.shape[0], parts.rollouts * x.shape[1], *x.shape[2:]), x.dtype),
-        jax.eval_shape(one, teacher, jax.random.key(0)),
-    )
+    def room(axis: int) -> Any:
+        return lambda x: jax.ShapeDtypeStruct(
+            (*x.shape[:axis], parts.rollouts * x.shape[axis], *x.shape[axis + 1 :]), x.dtype
+        )
+
+    each = jax.eval_shape(one, teacher, jax.random.key(0))
+    shapes = jax.tree.map(room(1), each._replace(carry=()))._replace(carry=jax.tree.map(room(0), each.carry))
     size = size_of(shapes)
     if size > config.memory_gb * 1e9:
         raise BadInput(
-            f"gather = {config.gather}: the data would take {size / 1e9:.1f} GB, "
-            f"allowed are memory_gb = {config.memory_gb:g}"
+            f"gather = {config.gather}: the data would take {size / 1e9:.3g} GB, allowed are memory_gb = "
+            f"{config.memory_gb:g}; {fitting(config, env.spec.max_steps, size / (parts.sequences * parts.steps))}"
         )
     return shapes
+
+
+def fitting(config: KdMarlConfig, max_steps: int, each: float) -> str:
+    """What to ask for instead, where a step takes so many bytes."""
+    most = int(config.memory_gb * 1e9 / each)
+
+    def taken(gather: int, envs: int) -> int:
+        return envs * math.prod(lengths(replace(config, gather=gather, envs=envs), max_steps))
+
+    for envs in (config.envs, max(1, most // min(max_steps, WHOLE))):
+        gather = max(1, most // envs * envs)
+        while gather > envs and taken(gather, envs) > most:
+            gather -= envs
+        if taken(gather, envs) <= most:
+            return f"gather = {gather}" + (f" with envs = {envs} fits" if envs != config.envs else " fits")
+    return "more memory_gb is needed"

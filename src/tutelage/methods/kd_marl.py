@@ -34,8 +34,8 @@ from tutelage.learning.losses import (
     relation_loss,
 )
 from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, learner
-from tutelage.methods.kd_data import KdState, Labelled, empty_memory, expert_plays, remember, students_play
-from tutelage.methods.kd_parts import Parts, assemble, feature_width, weights
+from tutelage.methods.kd_data import KdState, Labelled, empty_memory, expert_plays, faults, remember, students_play
+from tutelage.methods.kd_parts import Parts, assemble, feature_width, reach, weights
 from tutelage.policies.agent import merge
 from tutelage.types import Environment, Frozen, Method, Metrics, Params, Rollout, Stage
 
@@ -45,7 +45,7 @@ Rollouts = Mapping[str, Rollout]
 def terms(parts: Parts, params: Params, data: Labelled, prototypes: Any) -> dict[str, Array]:
     """Every term of the objective that has a weight, unweighted."""
     student, weight, config = parts.student, parts.weight, parts.config
-    carry = student.carry(data.action.shape[1])
+    carry = data.carry or student.carry(data.action.shape[1])
     out = unroll(student, params["net"], carry, data.inputs, data.inputs.first)
     logits, alive = out.scores, data.alive
     assert logits is not None
@@ -98,7 +98,8 @@ def learn(parts: Parts, state: KdState, index: Int[Array, "count size"], lr: Any
     tx = clipped_adam(parts.config.grad_clip)
 
     def minibatch(students: Learner, index: Array) -> tuple[Learner, Metrics]:
-        data = rows(state.memory, index)
+        memory = state.memory
+        data = rows(memory._replace(carry=()), index)._replace(carry=rows(memory.carry, index, 0))
         return descend(tx, students, lambda params: objective(parts, params, data, state.prototypes), lr)
 
     students, metrics = jax.lax.scan(minibatch, state.student, index)
@@ -132,10 +133,11 @@ def stages(parts: Parts) -> tuple[Stage, ...]:
     config = parts.config
 
     def gather(state: KdState, played: Rollouts, key: PRNGKeyArray, progress: Array) -> tuple[KdState, Metrics]:
-        return remember(parts, state, played["expert"], key), {}
+        return remember(parts, state, played["expert"], key), faults(parts, state, played["expert"])
 
     def dagger(state: KdState, played: Rollouts, key: PRNGKeyArray, progress: Array) -> tuple[KdState, Metrics]:
-        return one_round(parts, state, played["mixture"], key)
+        after, told = one_round(parts, state, played["mixture"], key)
+        return after, told | faults(parts, state, played["mixture"])
 
     def distil(state: KdState, played: Rollouts, key: PRNGKeyArray, progress: Array) -> tuple[KdState, Metrics]:
         return one_pass(parts, state, key, progress)
@@ -159,6 +161,7 @@ def kd_marl(env: Environment, config: KdMarlConfig, teacher: Frozen | None = Non
     if teacher is None:
         raise BadInput("kd_marl needs a teacher: a run, scripted:NAME or module:factory")
     weight, notes = weights(config, teacher.provides)
+    notes += reach(config, env.spec.max_steps, teacher.provenance.get("length_mean", env.spec.max_steps))
     parts = assemble(env, config, teacher, weight)
     roles = {"student": parts.student, "teacher": parts.expert}
     frozen = {"teacher": teacher.params[teacher.actor]}

@@ -66,6 +66,7 @@ class Parts:
         projectors: inits of an affine map per student group onto the expert's feature width; none where no term
             reads features. They are not part of the student.
         steps, rollouts: length of a gathered sequence, and how often `config.envs` of them are gathered.
+        whole: whether a sequence is one episode from its beginning; else they go on from each other.
     """
 
     config: KdMarlConfig
@@ -76,6 +77,7 @@ class Parts:
     projectors: tuple[Callable[[PRNGKeyArray], Params], ...]
     steps: int
     rollouts: int
+    whole: bool
 
     @property
     def sequences(self) -> int:
@@ -88,6 +90,31 @@ class Parts:
         return bool(self.weight["role"]) and self.config.role_form == "prototype"
 
 
+WHOLE, LONG = 256, 128
+"""Steps up to which an episode is gathered as one sequence, and those of a sequence, at most, where it is longer."""
+
+
+def lengths(config: KdMarlConfig, max_steps: int) -> tuple[int, int]:
+    """Steps of a gathered sequence, and how often `config.envs` of them are gathered."""
+    if max_steps <= WHOLE:
+        return max_steps, max(1, round(config.gather / (config.envs * max_steps)))
+    each = max(1, round(config.gather / config.envs))
+    rollouts = -(-each // LONG)
+    return max(1, round(each / rollouts)), rollouts
+
+
+def reach(config: KdMarlConfig, max_steps: int, usual: float) -> tuple[str, ...]:
+    """A note where what is gathered does not reach the end of episodes, which usually take so many steps."""
+    steps, rollouts = lengths(config, max_steps)
+    if max_steps <= WHOLE or steps * rollouts >= usual:
+        return ()
+    fewer = max(1, int(config.gather // usual))
+    return (
+        f"gather = {config.gather:,} steps in envs = {config.envs} environments are the first {steps * rollouts:,} of "
+        f"episodes of about {usual:,.0f}: " + (f"envs = {fewer} reaches their ends" if fewer > 1 else "gather more"),
+    )
+
+
 def assemble(env: Environment, config: KdMarlConfig, teacher: Frozen, weight: dict[str, float]) -> Parts:
     """Build students and projectors for a teacher; raises BadInput where its features cannot be read."""
     expert = teacher.roles[teacher.actor]
@@ -97,7 +124,7 @@ def assemble(env: Environment, config: KdMarlConfig, teacher: Frozen, weight: di
     needs_features = bool(weight["rel"] or weight["role"])
     if needs_features and not expert.groups:
         raise BadInput("rel, role: this teacher has no features agent by agent (no groups); set both to 0")
-    steps = env.spec.max_steps
+    steps, rollouts = lengths(config, env.spec.max_steps)
     width = feature_width(expert)
     return Parts(
         config=config,
@@ -107,7 +134,8 @@ def assemble(env: Environment, config: KdMarlConfig, teacher: Frozen, weight: di
         weight=weight,
         projectors=tuple(projector(g.agent.width, width) for g in student.groups) if needs_features else (),
         steps=steps,
-        rollouts=max(1, round(config.gather / (config.envs * steps))),
+        rollouts=rollouts,
+        whole=env.spec.max_steps <= WHOLE,
     )
 
 

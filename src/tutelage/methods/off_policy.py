@@ -13,8 +13,9 @@ from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.configs.off_policy import OffPolicyConfig
 from tutelage.data.collect import begin, first_episode, play, unroll
-from tutelage.data.replay import Codec, Replay, Stored, add, draw, empty
+from tutelage.data.replay import Codec, Replay, Stored, add, draw, empty, size_of
 from tutelage.data.vector import batch as side_by_side
+from tutelage.errors import BadInput
 from tutelage.types import ActRule, Behaviour, Carry, Environment, Metrics, Out, Params, Policy, Rollout, TimeStep
 
 Now = TypeVar("Now")
@@ -58,6 +59,23 @@ class Storage:
         wanted = config.capacity_episodes if config.replay == "episode" else config.capacity_steps // self.steps
         return max(1, wanted // config.envs) * config.envs
 
+    def advice(self, fits: float) -> str:
+        """What to ask for where so many sequences fit."""
+        config, whole = self.config, self.config.replay == "episode"
+        if fits < 1:
+            return self.shorter(fits)
+        envs = min(config.envs, int(fits))
+        kept = int(fits) // envs * envs
+        room = f"capacity_episodes = {kept}" if whole else f"capacity_steps = {kept * self.steps}"
+        return f"{room}{f' with envs = {envs}' if envs < config.envs else ''} fits"
+
+    def shorter(self, fits: float) -> str:
+        """What to ask for where only this part of one sequence fits."""
+        if self.config.replay == "episode":
+            return "replay = stream keeps shorter ones"
+        chunk = int(self.steps * fits / 2)  # beside what does not become shorter
+        return f"chunk = {chunk} fits" if chunk > self.config.burn_in else "more memory_gb is needed"
+
     def behaviour(self, policy: Policy, plays: Callable[[Any, Any], tuple[Params, ActRule]]) -> Behaviour:
         """Play that fills replay: going on, or an episode of every environment at a time."""
         whole = self.config.replay == "episode"
@@ -74,14 +92,24 @@ def reader(policy: Policy, memory: Callable[[Carry], Carry] = lambda carry: carr
 
 
 def room(storage: Storage, env: Environment, behaviour: Behaviour, state: Any) -> Replay:
-    """Empty replay of the right shapes; raises BadInput where it would not fit."""
+    """Empty replay of the right shapes; raises BadInput where it, or what a gradient step reads, would not fit."""
     vector = side_by_side(env, behaviour.envs)
 
     def one(key: PRNGKeyArray) -> Any:
         rollout = play(vector, behaviour, state, 0.0, begin(vector, behaviour.policy, key), key)[1]
-        return storage.codec.shrink(rollout), rollout.carry
+        return (storage.codec.shrink(rollout), rollout.carry), rollout.steps
 
-    return empty(jax.eval_shape(one, jax.random.key(0)), storage.sequences, storage.config.memory_gb)
+    shapes, steps = jax.eval_shape(one, jax.random.key(0))
+    config = storage.config
+    fits = config.memory_gb * 1e9 / (size_of(steps) / config.envs)
+    if config.batch > fits:
+        way = f"batch = {int(fits)} fits" if fits >= 1 else storage.shorter(fits)
+        raise BadInput(
+            f"batch = {config.batch}: reading so many sequences of {storage.steps:,} steps at a time would take "
+            f"{size_of(steps) / config.envs * config.batch / 1e9:.3g} GB, allowed are memory_gb = "
+            f"{config.memory_gb:g}; {way}"
+        )
+    return empty(shapes, storage.sequences, config.memory_gb, storage.advice)
 
 
 def once_warm(storage: Storage, replay: Replay, go: Callable[[], tuple[Now, Metrics]], now: Now) -> tuple[Now, Metrics]:

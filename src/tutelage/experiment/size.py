@@ -1,0 +1,48 @@
+"""Whether what agents sense is of a size that networks learn from."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from tutelage.data.collect import begin, collect
+from tutelage.data.vector import batch
+from tutelage.experiment.once import jit_once
+from tutelage.policies.acting import random_policy, sample
+from tutelage.types import Environment
+
+LARGE, SMALL = 20.0, 0.01
+"""Beyond these sizes of the largest number the user is told; those of the package's own environments lie between."""
+STEPS, ENVS = 64, 8
+"""Of the random play that is looked at."""
+
+
+def sizes(env: Environment) -> tuple[np.ndarray, np.ndarray]:
+    """The largest absolute value of every column of observations and state, over a short random play."""
+    vector, policy = batch(env, ENVS), random_policy()
+
+    def play(key: PRNGKeyArray) -> tuple[Array, Array]:
+        steps = collect(vector, policy, (), sample, begin(vector, policy, key), key, STEPS)[1].steps
+        return jnp.abs(steps.obs).max((0, 1, 2)), jnp.abs(steps.state).max((0, 1))
+
+    obs, state = jax.device_get(jit_once(play)(jax.random.key(0)))
+    return obs, state
+
+
+def far_from_one(env: Environment) -> tuple[str, ...]:
+    """Warnings about what a user's environment shows, where it is far from unit size."""
+    if not hasattr(env, "watched"):
+        return ()
+    told = []
+    for field, most in zip(("obs", "state"), sizes(env), strict=True):
+        column = int(np.nan_to_num(most).argmax())
+        size = float(most[column])
+        if LARGE < size < float("inf") or 0 < size < SMALL:
+            far = "reaches" if size > 1 else "is at most"
+            told.append(
+                f"warning: {field} of {env.watched} {far} {size:.3g} (column {column}); networks learn from numbers of "
+                "about 1: divide each by its usual size"
+            )
+    return tuple(told)
