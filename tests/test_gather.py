@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -54,13 +55,13 @@ def teacher(env):
     return Frozen({"teacher": env.scripted()}, {"teacher": ()}, frozenset(), {})
 
 
+@cache
 def gathered(data, core="gru"):
-    """The state after the first stage, in a world of long episodes: three rollouts of 100 steps."""
+    """The method, and its state after the first stage in a world of long episodes: three rollouts of 100 steps."""
     env = make("worlds:long")
     settings = dict(core=core, size="width=8", envs=2, gather=600, passes=1, batch=2, data=data, beta=0.0)
-    return build("bc", env, teacher(env), **settings), run_stage(
-        env, build("bc", env, teacher(env), **settings), longest=3
-    )[0]
+    method = build("bc", env, teacher(env), **settings)
+    return method, run_stage(env, method, longest=3)[0]
 
 
 def test_sequences_of_a_long_episode_go_on_from_each_other():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import jax
 import jax.numpy as jnp
@@ -14,16 +15,21 @@ from helpers import QUICK, TINY, make_spec, make_steps
 from tutelage import BadInput, evaluate, make
 from tutelage.cli.main import guarded as command
 from tutelage.data.watch import codes, of_timestep, refuse
+from tutelage.envs.own import Own
 from tutelage.errors import NonFinite
 from tutelage.experiment.blame import broken
 from tutelage.experiment.fork import forks
+from tutelage.experiment.job import Job
 from tutelage.experiment.run import callable_teacher
+from tutelage.experiment.sinks import Display
+from tutelage.experiment.size import far_from_one
 from tutelage.experiment.teacher import find_teacher
 from tutelage.experiment.yours import guarded, guarded_team
 from tutelage.policies.acting import random_policy, sample
+from tutelage.registry import method_config
 from tutelage.report.render import render
 from tutelage.types import Frozen, Out, Policy
-from worlds import pressed
+from worlds import World, pressed
 
 FAULTS = {
     "nan_reward": "reward of worlds:nan_reward is nan in step 2 of an episode",
@@ -132,6 +138,34 @@ NAN = float("nan")
 )
 def test_what_comes_first_and_causes_the_rest_is_blamed(rows, blamed):
     assert broken({name: np.array(values) for name, values in rows.items()}) == blamed
+
+
+# ---- size ----------------------------------------------------------------------------------------------------------
+ABOUT = "networks learn from numbers of about 1: divide each by its usual size"
+
+
+@pytest.mark.parametrize(
+    "world, says",
+    [
+        (World(), ()),
+        (World(scale=1e4), (f"warning: obs of me reaches 1e+04 (column 0); {ABOUT}",)),
+        (World(scale=1e-4), (f"warning: obs of me is at most 0.0001 (column 0); {ABOUT}",)),
+        (World(bad="state", value=500.0), (f"warning: state of me reaches 500 (column 0); {ABOUT}",)),
+        (World(bad="obs"), ()),
+    ],
+)
+def test_what_is_far_from_unit_size_is_told(world, says):
+    assert far_from_one(Own("me", world)) == says
+
+
+def test_a_training_begins_with_it(tmp_path, capsys):
+    job = Job("mappo", "worlds:raw", {}, asdict(method_config("mappo", **TINY)), asdict(QUICK), 0, 1, None, {})
+    job.made(None, Display())
+    assert capsys.readouterr().err == f"warning: obs of worlds:raw reaches 1e+04 (column 0); {ABOUT}\n"
+
+
+def test_environments_of_the_package_are_not_measured():
+    assert far_from_one(make("probe/action")) == ()
 
 
 # ---- teachers ------------------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from tutelage.experiment.once import jit_once
 from tutelage.policies.acting import random_policy, sample
 from tutelage.types import Environment
 
-LARGE, SMALL = 20.0, 0.01
-"""Beyond these sizes of the largest number the user is told; those of the package's own environments lie between."""
+LARGE, SMALL = 100.0, 0.01
+"""Beyond these sizes of the largest number the user is told. At 100 MAPPO still learned a small task, at 10,000 not."""
 STEPS, ENVS = 64, 8
 """Of the random play that is looked at."""
 
