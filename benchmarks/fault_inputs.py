@@ -1,0 +1,312 @@
+"""Wrong inputs, made from the typed settings themselves: each field of a wrong kind, out of range, against another.
+
+Each must end in one line and exit code 2, promptly, with nothing written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import itertools
+import random
+import sys
+import time
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from fault_sandbox import bounded_memory, command, forked, one_line, said, sandbox, tree
+
+LIMIT, PROMPT = 20.0, 10.0
+UNIT = {
+    "gamma", "lam", "clip", "mu", "alpha", "tempered", "epsilon_start", "epsilon_end", "renew", "target_rate",
+    "local_ratio",
+}  # fmt: skip
+"""Shares and discounts: nothing above 1."""
+SIGNED = {"margin"}
+"""Numbers that may be negative."""
+GRAMMAR = {
+    "size": ["", "width=", "width=0", "width=-8", "width=x", "ratio=-1", "ratio=nan", "flops=0", "params=x", "banana=3",
+             "tiers=0:8", "tiers=0,1:", "tiers=9:8;0,1:8", "width=8,width=8"],
+    "sight": ["", "half", "radius=", "radius=-1", "radius=nan", "nearest=x", "nearest=-2", "drop=nonsense", "full+full",
+              "0-9:full"],
+    "capacity": ["", "inputs=2", "medic=2", "agent=-1", "agent=0", "agent=nan"],
+    "waves": ["nowhere.nc"],
+}  # fmt: skip
+"""Settings that are little languages."""
+CONTRADICT = {
+    "mappo probe/action": [
+        "--chunk 3 --rollout 4", "--chunk 8 --rollout 4", "--minibatches 7", "--messages tarmac --chunk 1",
+        "--messages tarmac --rollout 8 --chunk 8", "--critic goals", "--shaping 1", "--together", "--teacher runs",
+        "--seeds 2 --seed 4294967295", "--teacher-config.steps 5", "--preset fast --preset nonsense",
+        "--size tiers=0:8;0,1:8", "--sight nearest=3", "--capacity inputs --size tiers=0:8;1:8",
+    ],
+    "happo probe/action": ["--share team --size width=8", "--critic per_agent", "--messages hetgat"],
+    "kd_marl probe/action": [
+        "--teacher scripted:local --kl 1", "--teacher scripted:nobody", "--data dagger --adv 1",
+        "--adv 0 --kl 0 --ce 0 --rel 0 --role 0 --entropy 0", "--seeds 2 --together", "--memory-gb 1e-9",
+        "--teacher scripted:local --teacher-config.steps 5", "--teacher scripted:local --rel 1",
+    ],
+    "qmix probe/action": [
+        "--burn-in 64 --chunk 64", "--warm-up 2000000", "--weighting cw --no-double", "--weighting cw --mixer iql",
+        "--memory-gb 1e-9", "--capacity-steps 1", "--messages tarmac",
+    ],
+    "ddn probe/action": [
+        "--chooses student --no-double", "--encoder 0 --features 0 --values 0 --imitate 0", "--copied",
+        "--weighting ow", "--messages tarmac",
+    ],
+    "hint probe/action": ["--steps 1000"],
+    "hint fire_commander/5x5": [
+        "--pretrain 4000000", "--batch 100 --store 1 --envs 8", "--envs 6", "--every 7", "--memory-gb 1e-9",
+    ],
+    "mappo predator_prey/punish0": ["--env.size 3", "--env.vision 11", "--env.n-stags 99"],
+    "mappo fire_commander/easy": ["--env.max-steps 127"],
+}  # fmt: skip
+"""Settings that do not go together, by method and environment."""
+WORDS = {
+    "": ["nonsense", "--nonsense", "-x", "train", "train mappo", "train mappo nowhere/3m", "train nobody smax/3m",
+         "train mappo smax/3mm", "train os:getcwd smax/3m", "train mappo os:getcwd", "train mappo :x"],
+    "eval": ["", "nowhere", "smax/nomap", "probe/action --env.max-steps 5", "probe/action --act greedy",
+             "probe/action --policy student", "probe/action --policy scripted:nobody", "other", "notes.txt"],
+    "cost": ["", "nowhere", "probe/action", "notes.txt"],
+    "fork": ["", "nowhere", "probe/action"],
+    "render": ["", "probe/action", "probe/action -o picture.bmp", "probe/action -o nowhere/", "nowhere -o a.png",
+               "probe/action -o a.png --side-by-side", "probe/action -o notes.txt/a.png"],
+    "resume": ["", "nowhere", "other", "notes.txt"],
+    "sweep": ["", "nowhere.toml", "notes.txt", "other", "plan.toml --only nothing", "plan.toml --jobs 99"],
+    "report": ["nowhere", "other", "notes.txt"],
+    "demo": ["--out notes.txt", "--out notes.txt/demo"],
+    "list": ["extra", "--yaml"],
+}  # fmt: skip
+"""Wrong words of every verb."""
+USUAL = {"eval": "probe/action", "cost": "run", "fork": "run", "render": "probe/action -o a.png", "resume": "run",
+         "sweep": "plan.toml --quiet", "report": "results", "demo": "--out here", "list": ""}  # fmt: skip
+"""Right words of a verb, beside which one option is wrong."""
+SWEEP = ("sweep", "plan.toml", "--quiet")
+PLAN = '[[row]]\nname = "mappo/action"\nmethod = "mappo"\nenv = "probe/action"\nvariant = "x"\nseeds = 1\n' \
+       "priority = 1\nminutes = 1.0\n"  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """One wrong input: what is wrong, and the command; `call`: from Python, `tutelage.train(method, env, **call)`."""
+
+    group: str
+    words: tuple[str, ...]
+    call: tuple[tuple[str, Any], ...] = ()
+    plan: str = PLAN
+
+
+def wrong_words(name: str, hint: Any) -> list[str]:
+    """Wrong values of a setting, as they are typed."""
+    if get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
+    if get_origin(hint) in (Union, types.UnionType):
+        parts = [part for part in get_args(hint) if part is not type(None)]
+        return wrong_words(name, parts[0]) if len(parts) == 1 else []
+    if get_origin(hint) is Literal:
+        first = str(get_args(hint)[0])
+        return ["nonsense", "", first.upper() + "X", first[:-1]]
+    if hint is bool:
+        return ["maybe"]
+    if hint is int:
+        far = ["4294967296"] if name in ("seed", "first_seed") else ["2147483648", "1" + "0" * 30]
+        return ["x", "", "1.5", "nan", "inf", "-1", "1,000", *far]
+    if hint is float:
+        out = [] if name in SIGNED else ["-1", "-0.001"]
+        return ["x", "", "nan", "inf", "-inf", "1e999", *out, *(["1.001", "2"] if name in UNIT else [])]
+    return GRAMMAR.get(name, [])
+
+
+def wrong_values(name: str, hint: Any) -> list[Any]:
+    """Wrong values of a setting, from Python."""
+    told = [word for word in wrong_words(name, hint) if name in GRAMMAR or get_origin(hint) is Literal]
+    if hint is int:
+        told += ["5", 1.5, -1, True, [1]]
+    if hint is float:
+        told += ["0.5", float("nan"), float("inf"), True, [1.0]]
+    if hint is bool:
+        told += ["yes", 2, None]
+    if hint is str or get_origin(hint) is Literal:
+        told += [5, None, ["width=8"]]
+    return told
+
+
+def dashed(prefix: str, name: str) -> str:
+    return f"--{prefix}{name.replace('_', '-')}"
+
+
+def settings() -> Iterator[Case]:
+    """Every field of every method's config, of the evaluation, and of the environments' options."""
+    from tutelage.configs.experiment import FitConfig
+    from tutelage.registry import ENVIRONMENTS, METHODS, resolve
+
+    seen: set[tuple[str, str]] = set()
+    for method, row in METHODS.items():
+        cls = resolve(row.config)
+        env = {"hint": "fire_commander/5x5", "tarmac": "marine/easy"}.get(method, "probe/action")
+        plan = PLAN.replace('"mappo"', f'"{method}"').replace('"probe/action"', f'"{env}"')
+        for config in (cls, FitConfig) if method == "mappo" else (cls,):
+            hints = get_type_hints(config)
+            for f in dataclasses.fields(config):
+                if (config.__name__, f.name) in seen:
+                    continue
+                seen.add((config.__name__, f.name))
+                for word in wrong_words(f.name, hints[f.name]):
+                    yield Case("method's setting", ("train", method, env, f"{dashed('', f.name)}={word}"))
+                if config is not FitConfig:
+                    for value in wrong_values(f.name, hints[f.name]):
+                        yield Case("from Python", (method, env), ((f.name, value),))
+                        if not isinstance(value, list) and value is not None:
+                            yield Case("plan", SWEEP, plan=plan + toml(f.name, value))
+    for env, about in ENVIRONMENTS.items():
+        if about.options in seen:
+            continue
+        seen.add(about.options)
+        cls = resolve(about.options)
+        for name, hint in get_type_hints(cls).items():
+            for word in wrong_words(name, hint):
+                yield Case("environment's option", ("train", "mappo", env, f"{dashed('env.', name)}={word}"))
+                yield Case("environment's option", ("eval", env, f"{dashed('env.', name)}={word}"))
+
+
+def toml(name: str, value: Any) -> str:
+    """A row's setting in a plan."""
+    told = str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')
+    return f"config = {{{name} = {told}}}\n"
+
+
+def verbs() -> Iterator[Case]:
+    """Every argument of every command, and words that are none."""
+    for verb, usual in USUAL.items():
+        module = importlib.import_module(f"tutelage.cli.{verb}")
+        cls = getattr(module, f"{verb.capitalize()}Args")
+        for name, hint in get_type_hints(cls).items():
+            for word in wrong_words(name, hint):
+                yield Case("argument", (verb, *usual.split(), f"{dashed('', name)}={word}"))
+    from tutelage.cli.train import RunArgs
+
+    for name, hint in get_type_hints(RunArgs).items():
+        for word in wrong_words(name, hint):
+            yield Case("argument", ("train", "mappo", "probe/action", f"{dashed('', name)}={word}"))
+    for verb, lines in WORDS.items():
+        for line in lines:
+            yield Case("argument", tuple(word for word in (verb, *line.split()) if word))
+    for out in ("notes.txt", "other", "notes.txt/run", "a" * 300):
+        yield Case("argument", ("train", "mappo", "probe/action", "--out", out))
+
+
+def plans() -> Iterator[Case]:
+    """Every key of a plan's rows."""
+    from tutelage.experiment.plan import Row
+
+    for name, hint in get_type_hints(Row).items():
+        rest = "".join(line + "\n" for line in PLAN.splitlines() if not line.startswith(f"{name} "))
+        if rest != PLAN:
+            yield Case("plan", SWEEP, plan=rest)
+        for value in [*wrong_values(name, hint), "nan", "[]", "{}"]:
+            told = value if value in ("nan", "[]", "{}") else toml("x", value).partition("x = ")[2].strip()[:-1]
+            if isinstance(value, list) or value is None or (told == "{}" and "dict" in str(hint)):
+                continue
+            yield Case("plan", SWEEP, plan=f"{rest}{name} = {told}\n")
+    for text in (
+        "",
+        "row = 5",
+        "[row]\nname = 1",
+        "[[row]]",
+        PLAN * 2,
+        f"{PLAN}nonsense = 1\n",
+        "[[row",
+        "\0",
+        "x = 1",
+    ):
+        yield Case("plan", SWEEP, plan=text)
+
+
+def against() -> Iterator[Case]:
+    """Settings that do not go together."""
+    for what, lines in CONTRADICT.items():
+        for line in lines:
+            yield Case("contradiction", ("train", *what.split(), *line.split()))
+
+
+def cases() -> list[Case]:
+    """All wrong inputs, of each group in turn, in the same order always."""
+    groups: dict[str, list[Case]] = {}
+    for maker in (settings, verbs, plans, against):
+        for case in dict.fromkeys(map(unique, maker())):
+            groups.setdefault(case.group, []).append(case)
+    rng = random.Random("inputs")
+    for group in groups.values():
+        rng.shuffle(group)
+    rounds = itertools.zip_longest(*groups.values())
+    return [case for each in rounds for case in each if case]
+
+
+def unique(case: Case) -> Case:
+    """With values that can be told apart."""
+    return dataclasses.replace(case, call=tuple((name, Value(value)) for name, value in case.call))
+
+
+class Value:
+    """Any value, compared by what it looks like."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return repr(self) == repr(other)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+def called(case: Case) -> int:
+    """`tutelage.train` from Python, its BadInput told as the command line tells it."""
+    import tutelage
+
+    method, env = case.words
+    try:
+        tutelage.train(method, env, out="run", quiet=True, **{name: value.value for name, value in case.call})
+    except tutelage.BadInput as error:
+        print(f"tutelage: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def trial(number: int, known: list[Case]) -> dict[str, Any]:
+    """One wrong input."""
+    case = known[number % len(known)]
+    told: dict[str, Any] = {"group": case.group, "input": " ".join(case.words)}
+    if case.call:
+        told["input"] = f"train({case.words[0]}, {', '.join(f'{k}={v}' for k, v in case.call)})"
+    elif case.plan != PLAN:
+        told["input"] += f" with {(case.plan.strip().splitlines() or ['nothing'])[-1]!r}"
+    with sandbox() as folder:
+        (folder / "notes.txt").write_text("somebody else's\n")
+        (folder / "other").mkdir()
+        (folder / "other" / "data.csv").write_text("somebody else's\n")
+        (folder / "plan.toml").write_text(case.plan)
+        before = tree(folder)
+        began = time.monotonic()
+        act = (lambda: called(case)) if case.call else command(*case.words)
+        ended = forked(act, folder, LIMIT, bounded_memory)
+        seconds = time.monotonic() - began
+        after = tree(folder)
+    if ended.code is None or ended.code == 0:
+        outcome = "accepted"
+    elif "Traceback" in ended.err or ended.code not in (1, 2):
+        outcome = "traceback"
+    elif not one_line(ended):
+        outcome = "not one line"
+    elif ended.code == 1:
+        outcome = "exit code 1"
+    elif after != before:
+        outcome = "something written"
+    else:
+        outcome = "refused" if seconds < PROMPT else "slow"
+    return told | {"outcome": outcome, "detail": [said(ended)], "seconds": round(seconds, 2)}

@@ -1,0 +1,279 @@
+"""Kills: at random moments, and before, in the middle of and after operations on files; then what a user would do.
+
+Each method, and sweeps, several seeds and teachers, are trained once undisturbed; a trial kills the same training one
+to five times, goes on until it is done, and compares every file with the undisturbed one's.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import json
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fault_sandbox import Ended, command, differences, forked, leftovers, said, sandbox, spread, tree
+from fault_watch import Operation, Stop, Watch
+
+TEAM = "--core mlp --size width=8 --quiet --evaluations 2 --eval-episodes 8 --test-episodes 16"
+ALWAYS, RARELY = " --checkpoint-seconds 1e-6", " --checkpoint-seconds 0.1"
+PPO = "--critic-width 8 --envs 16 --rollout 4 --chunk 1 --epochs 2 --minibatches 2 --steps 768"
+GRU = PPO.replace("--rollout 4 --chunk 1", "--core gru --size width=4 --rollout 5 --chunk 5")
+OFF = "--envs 4 --chunk 8 --burn-in 2 --capacity-steps 256 --batch 2 --updates 2 --warm-up 64 --steps 512"
+Q = f"{OFF} --mixer-width 8 --hyper-width 8 --epsilon-steps 200"
+DDN = f"{Q} --fusion-width 8 --generator 8"
+KD = "--gather 192 --envs 16 --batch 16 --passes 6"
+OWN = "--teacher-config.core mlp --teacher-config.size width=8 " + PPO.replace("--", "--teacher-config.")
+HINT = (
+    "--steps 640 --envs 8 --rollout 10 --every 5 --minibatches 2 --pretrain 160 --teacher-width 8 --pair-width 8 "
+    "--store 2 --distil 2 --batch 2"
+)
+QUICK = ["mappo", "kd_marl", "kl", "bc", "dagger_kl", "seeds", "together", "own teacher", "sweep"]
+"""What is tried more often, as it takes seconds less."""
+PLAN = """
+[[row]]
+name = "mappo/action"
+method = "mappo"
+env = "probe/action"
+variant = "expert"
+seeds = 2
+priority = 1
+minutes = 0.1
+zoo = {zoo}
+fit = {{evaluations = 2, eval_episodes = 8, test_episodes = 16, checkpoint_seconds = 1e-6}}
+[row.config]
+core = "mlp"
+size = "width=8"
+critic_width = 8
+envs = 16
+rollout = 4
+chunk = 1
+epochs = 2
+minibatches = 2
+steps = 512
+
+[[row]]
+name = "bc/action"
+method = "bc"
+env = "probe/action"
+variant = "students"
+seeds = {seeds}
+priority = 1
+minutes = 0.1
+teacher = "mappo/action"
+config = {{core = "mlp", size = "width=4", gather = 192, envs = 16, batch = 16, passes = 4}}
+fit = {{evaluations = 2, eval_episodes = 8, test_episodes = 16, checkpoint_seconds = 1e-6}}
+
+[[row]]
+name = "random/action"
+method = "random"
+env = "probe/action"
+variant = "random play"
+seeds = 1
+priority = 2
+minutes = 0.1
+"""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is done and killed: the words of the command, what must be there before, and a plan's text."""
+
+    name: str
+    begin: str
+    teacher: bool = False
+    plan: str = ""
+
+    @property
+    def words(self) -> list[str]:
+        return self.begin.split()
+
+
+def scenarios() -> dict[str, Scenario]:
+    """Every method of the registry on some tiny task, and what holds several runs."""
+    tasks = {"mappo": "probe/action", "ippo": "marine/easy", "tarmac": "marine/easy", "hint": "fire_commander/5x5"}
+    tasks |= {"vdn": "smax/3m", "kl": "probe/memory", "happo": "fire_commander/5x5", "qplex": "probe/coordination"}
+    short = {"marine": " --env.max-steps 10", "fire_commander": " --env.max-steps 10", "smax": " --env.max-steps 10"}
+    made = []
+    from tutelage.registry import METHODS
+
+    for i, (name, row) in enumerate(METHODS.items()):
+        own = {"maddpg": f"{OFF} --critic-width 8", "hint": HINT, "tarmac": PPO.replace("--chunk 1", "--chunk 2")}
+        own |= {"ptde": f"{Q} --fusion-width 8 --generator 8 --predict 16"}
+        own |= {"ptde_mappo": f"{PPO} --fusion-width 8 --generator 8 --predict 256"}
+        kind = row.config.partition(":")[2]
+        usual = {"PpoConfig": PPO, "HappoConfig": PPO, "KdMarlConfig": KD, "QConfig": Q, "DdnConfig": DDN}
+        task = tasks.get(name, "probe/action")
+        more = short.get(task.partition("/")[0], "") + (ALWAYS if i % 3 else RARELY)
+        if row.teacher:
+            task, more = "probe/action", more + " --teacher teacher"
+        settings = own.get(name) or usual[kind]
+        made.append(Scenario(name, f"train {name} {task} --out run {TEAM} {settings}{more}", row.teacher is not None))
+    ppo = f"train mappo probe/memory --out run {TEAM} {GRU}{ALWAYS}"
+    made += [
+        Scenario("seeds", f"{ppo} --seeds 2"),
+        Scenario("together", f"{ppo} --seeds 2 --together"),
+        Scenario("own teacher", f"train bc probe/action --out run {TEAM} {KD} {OWN}{ALWAYS}"),
+        Scenario("seeds taught", f"train kd_marl probe/action --out run --seeds 2 {TEAM} {KD} {OWN}{ALWAYS}"),
+        Scenario("sweep", "sweep results/plan.toml --quiet", plan=PLAN.format(seeds=1, zoo="false")),
+        Scenario("sweep to a zoo", "sweep results/plan.toml --quiet", plan=PLAN.format(seeds=2, zoo="true")),
+    ]
+    return {scenario.name: scenario for scenario in made}
+
+
+def without_clock() -> None:
+    """Latencies of a zoo's teams are left out: they take seconds, and no two are alike."""
+    from tutelage.cli import sweep
+
+    sweep.measured = lambda row, run, root: {}
+
+
+def lay_out(scenario: Scenario, folder: Path, teacher: Path | None) -> None:
+    """What is there before: the teacher, the plan, and things that belong to somebody else."""
+    for name in ("notes.txt", "run.txt", "runs/other/seed-0/thesis.tex", "results/other/data.csv", "zoo/other/a.bin"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"{name} is somebody else's\n")
+    if teacher:
+        shutil.copytree(teacher / "after" / "run", folder / "teacher")
+    if scenario.plan:
+        (folder / "results" / "plan.toml").write_text(scenario.plan)
+
+
+class Kept:
+    """Undisturbed runs, each made once: `before` and `after` it, and its operations on files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.all = folder, scenarios()
+
+    def of(self, name: str) -> Path:
+        """Where it lies; made now where it is not there."""
+        place = self.folder / name.replace(" ", "_")
+        scenario = self.all[name]
+        teacher = self.of("mappo") if scenario.teacher else None
+        with only_one(self.folder / f"{place.name}.making"):
+            if not (place / "operations.json").exists():
+                shutil.rmtree(place, ignore_errors=True)
+                self.make(scenario, place, teacher)
+        return place
+
+    def make(self, scenario: Scenario, place: Path, teacher: Path | None) -> None:
+        with sandbox() as folder:
+            lay_out(scenario, folder, teacher)
+            shutil.copytree(folder, place / "before", symlinks=True)
+            ended = forked(command(*scenario.words), folder, 600, without_clock)
+            if ended.code != 0:
+                raise SystemExit(f"{scenario.name} cannot be trained: {ended.err or said(ended)}")
+            shutil.copytree(folder, place / "after", symlinks=True)
+        with sandbox(place / "before") as folder:  # again, now that all is compiled: for its times
+            watch = Watch(folder)
+
+            def act() -> int:
+                code = command(*scenario.words)()
+                (place / "operations.json").write_text(json.dumps([list(op) for op in watch.told]))
+                return code
+
+            ended = forked(act, folder, 600, lambda: (without_clock(), watch.install()))
+            wrong = differences(tree(folder), tree(place / "after"))
+            if ended.code != 0 or wrong:
+                (place / "operations.json").unlink(missing_ok=True)
+                raise SystemExit(f"{scenario.name} is not the same twice: {wrong} {ended.err}")
+
+
+@contextmanager
+def only_one(path: Path) -> Iterator[None]:
+    """One process at a time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@functools.cache
+def known(place: Path) -> tuple[list[Operation], dict[str, Any]]:
+    """Operations of an undisturbed run, and what it left."""
+    told = [Operation(*op) for op in json.loads((place / "operations.json").read_text())]
+    return told, tree(place / "after")
+
+
+def drawn(rng: random.Random, operations: list[Operation], first: bool) -> dict[str, Any]:
+    """How and when to kill. Each group of alike operations is as likely as any other, however many there are."""
+    if rng.random() < 0.3:
+        return {"how": "moment", "at": round(rng.random() * operations[-1].seconds, 4)}
+    groups: dict[str, list[int]] = {}
+    for i, operation in enumerate(operations):
+        groups.setdefault(operation.group, []).append(i)
+    chosen = rng.choice(sorted(groups))
+    number = rng.choice(groups[chosen])
+    how = rng.choice(["before", "middle", "after"] if operations[number].what == "write" else ["before", "after"])
+    if not first:  # what is left to do is not known: somewhere in its first part
+        number = int(rng.expovariate(1 / 12))
+    return {"how": how, "at": number + 1}
+
+
+def watch_of(kill: dict[str, Any], folder: Path) -> Watch:
+    if kill["how"] == "moment":
+        return Watch(folder, seconds=kill["at"])
+    return Watch(folder, Stop(kill["at"], kill["how"]))
+
+
+def next_command(scenario: Scenario, folder: Path) -> Callable[[], int]:
+    """What a user types next: the sweep again; else `resume`, or the same command where nothing was begun."""
+    run = folder / "run"
+    if scenario.plan or not run.exists() or not any(run.iterdir()):
+        return command(*scenario.words)
+    return command("resume", "run", "--quiet")
+
+
+def gone_on(scenario: Scenario, folder: Path, first: Callable[[], None]) -> Ended:
+    """Go on; where `resume` knows no run there, begin anew."""
+    ended = forked(next_command(scenario, folder), folder, first=first)
+    if ended.code == 2 and not scenario.plan:
+        again = forked(command(*scenario.words), folder, first=first)
+        return again if again.code == 0 or again.code is None or again.code < 0 else ended
+    return ended
+
+
+def trial(number: int, kept: Kept) -> dict[str, Any]:
+    """One trial; the same for the same number but for what the clock decides."""
+    rng = random.Random(f"kills {number}")
+    scenario = kept.all[spread([*kept.all, *3 * QUICK], number)]
+    place = kept.of(scenario.name)
+    operations, wanted = known(place)
+    kills: list[dict[str, Any]] = []
+    told: dict[str, Any] = {"scenario": scenario.name, "kills": kills}
+    with sandbox(place / "before") as folder:
+        ended: Ended | None = None
+        for i in range(rng.randint(1, 5)):
+            kill = drawn(rng, operations, first=i == 0)
+            watch = watch_of(kill, folder)
+            first = lambda watch=watch: (without_clock(), watch.install())
+            if i == 0:
+                ended = forked(command(*scenario.words), folder, first=first)
+            else:
+                ended = gone_on(scenario, folder, first)
+            if ended.code is None or ended.code >= 0:
+                break  # it came to its end before that
+            if i == 0 and kill["how"] != "moment":
+                kill["what"] = operations[kill["at"] - 1].group
+            kills.append(kill)
+        if ended is None or ended.code != 0:
+            ended = gone_on(scenario, folder, without_clock)
+        if ended.code != 0:
+            return told | {"outcome": "no end" if ended.code is None else "stuck", "detail": [said(ended)]}
+        return told | judged(folder, wanted)
+
+
+def judged(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Whether a folder is as an undisturbed run left it."""
+    found = tree(folder)
+    wrong = differences(found, wanted)
+    left = [line for line in leftovers(found) if line in wrong]
+    if wrong:
+        outcome = "left over" if len(left) == len(wrong) else "differs"
+        return {"outcome": outcome, "detail": wrong[:5]}
+    return {"outcome": "same", "detail": leftovers(found)[:5]}

@@ -1,0 +1,113 @@
+"""What the campaign came to: a summary, a table for the documentation, a figure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+GOOD = {"kills": {"same"}, "files": {"detected", "harmless", "checksum"}, "inputs": {"refused"}}
+"""Ends that leave a user with nothing wrong, or (checksum) that nothing but a checksum could have told."""
+ORDER = {
+    "kills": ("same", "left over", "differs", "stuck", "no end"),
+    "files": ("detected", "harmless", "checksum", "silent", "crash", "no end"),
+    "inputs": ("refused", "slow", "something written", "exit code 1", "not one line", "traceback", "accepted"),
+}
+HEADS = {
+    "kills": ("killed", "kills"),
+    "files": ("what was done to a file", "files"),
+    "inputs": ("wrong input", "inputs"),
+}
+MARK = re.compile(r"(<!-- faults: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+Record = dict[str, Any]
+
+
+def rows_of(kind: str, told: Record) -> list[str]:
+    """Under which rows of the table a trial counts; one for each kill."""
+    if kind == "kills":
+        names = {"moment": "at a random moment", "middle": "in the middle of a write"}
+        return [names.get(kill["how"], f"right {kill['how']} an operation on a file") for kill in told["kills"]]
+    return [told["damage"] if kind == "files" else told["group"]]
+
+
+def summary(trials: dict[tuple[str, int], Record], now: str, wanted: dict[str, int]) -> Record:
+    """Counts by kind and row, and every trial that found something."""
+    told: Record = {"code": now}
+    for kind, count in wanted.items():
+        some = [trial for (k, _), trial in sorted(trials.items()) if k == kind]
+        rows: dict[str, Counter[str]] = {}
+        for trial in some:
+            for name in rows_of(kind, trial):
+                rows.setdefault(name, Counter())[trial["outcome"]] += 1
+        total = sum(rows.values(), Counter())
+        told[kind] = {
+            "wanted": count,
+            "done": sum(total.values()),
+            "trials": len(some),
+            "on this code": sum(trial["code"] == now for trial in some),
+            "outcomes": in_order(kind, total),
+            "rows": {name: in_order(kind, rows[name]) for name in sorted(rows)},
+            "found": [trial for trial in some if trial["outcome"] not in GOOD[kind]],
+        }
+    kills = [trial for (kind, _), trial in trials.items() if kind == "kills"]
+    told["kills"]["scenarios"] = dict(sorted(Counter(t["scenario"] for t in kills for _ in t["kills"]).items()))
+    told["kills"]["operations"] = len({k["what"] for t in kills for k in t["kills"] if "what" in k})
+    return told
+
+
+def in_order(kind: str, counts: Counter[str]) -> dict[str, int]:
+    return {name: counts[name] for name in ORDER[kind] if counts[name]}
+
+
+def table(kind: str, told: Record) -> str:
+    """A Markdown table: a row for each way, a column for each end that occurred."""
+    part = told[kind]
+    ends = list(part["outcomes"])
+    lines = [[HEADS[kind][0], HEADS[kind][1], *ends], ["---", *["---:"] * (len(ends) + 1)]]
+    for name, counts in [*part["rows"].items(), ("all", part["outcomes"])]:
+        lines.append([name, str(sum(counts.values())), *(str(counts.get(end, 0)) for end in ends)])
+    done = f"{part['done']:,} of {part['wanted']:,} {HEADS[kind][1]}"
+    if kind == "kills":
+        done += f", in {part['trials']} trials of {len(part['scenarios'])} kinds of training"
+    return "\n".join([f"Tried: {done}.", "", *("| " + " | ".join(line) + " |" for line in lines)])
+
+
+def fill(path: Path, told: Record) -> None:
+    """Rewrite the tables between `<!-- faults: KIND -->` and `<!-- end -->`."""
+    text = path.read_text()
+    new = MARK.sub(lambda match: f"{match[1]}{table(match[2], told)}\n{match[3]}", text)
+    if new != text:
+        path.write_text(new)
+
+
+def draw(told: Record, path: Path) -> None:
+    """A panel for each kind: shares of ends by row."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    good, fair = ["#2a7f62", "#7fb69f", "#c9c9a8"], ["#d1495b", "#edae49", "#7d4f9e", "#3b3b58", "#b07aa1", "#444444"]
+    sizes = [max(2, len(told[kind]["rows"])) for kind in ORDER]
+    figure, axes = plt.subplots(len(ORDER), 1, figsize=(8, 0.32 * sum(sizes) + 2.6), height_ratios=sizes)
+    for axis, kind in zip(axes, ORDER, strict=True):
+        part, left = told[kind], {}
+        names = list(part["rows"])[::-1]
+        fine = [end for end in ORDER[kind] if end in GOOD[kind]]
+        colours = dict(zip(fine, good, strict=False)) | dict(
+            zip([end for end in ORDER[kind] if end not in fine], fair, strict=False)
+        )
+        for end in part["outcomes"]:
+            counts = [part["rows"][name].get(end, 0) for name in names]
+            axis.barh(names, counts, left=[left.get(n, 0) for n in names], color=colours[end], label=end)
+            left = {n: left.get(n, 0) + c for n, c in zip(names, counts, strict=True)}
+        axis.set_title(f"{part['done']:,} {HEADS[kind][1]}", loc="left", fontsize=10)
+        axis.tick_params(labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+        if part["outcomes"]:
+            axis.legend(fontsize=7, frameon=False, ncols=2, loc="lower right")
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

@@ -1,0 +1,227 @@
+"""A place for one trial of the campaign: commands in forked processes, and directories compared file by file."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import re
+import resource
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+STARTS_JAX = ("tutelage.envs.mpe", "tutelage.envs.smax_jaxmarl", "tutelage.__main__")
+"""Modules whose import starts jax's threads, after which no process may fork any more."""
+CLOCK = {"seconds", "wall_seconds"}
+"""Fields that the clock decides, wherever they stand."""
+LEFT = re.compile(r"(^|/)(\.[^/]*|[^/]*\.(lock|tmp)|checkpoint[^/]*)$")
+"""Names that nothing finished leaves behind."""
+
+
+def prepare() -> None:
+    """Import everything once; each trial then starts in a copy of this process, which is quicker by seconds."""
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "faults" / "xla"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    import tutelage
+
+    for module in pkgutil.walk_packages(tutelage.__path__, "tutelage."):
+        if not module.name.startswith(STARTS_JAX):
+            importlib.import_module(module.name)
+    safe_to_fork()
+    gc.freeze()
+
+
+def safe_to_fork() -> None:
+    """Stop if this process has other threads: whatever they hold would be held for ever in a copy."""
+    tasks = Path("/proc/self/task")
+    if tasks.exists() and len(list(tasks.iterdir())) > 1:
+        sys.exit("this process has threads and cannot be copied: has something started jax?")
+
+
+class Ended(NamedTuple):
+    """How a command ended: its exit code (minus the signal that killed it; None: had to be killed after `limit`)."""
+
+    code: int | None
+    out: str
+    err: str
+
+    @property
+    def told(self) -> list[str]:
+        """Lines on standard error."""
+        return [line for line in self.err.splitlines() if line.strip()]
+
+
+def command(*argv: Any) -> Callable[[], int]:
+    """What `tutelage ARGV` does."""
+
+    def run() -> int:
+        from tutelage.cli.main import guarded
+
+        return guarded([str(word) for word in argv])
+
+    return run
+
+
+def forked(act: Callable[[], int], folder: Path, limit: float = 120.0, first: Callable[[], Any] | None = None) -> Ended:
+    """Do it in a copy of this process, in `folder`, after `first`; what it starts ends with it."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            inside(act, folder, out.fileno(), err.fileno(), first)
+        code = waited(pid, limit)
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read().decode(errors="replace"))
+    return Ended(code, *texts)
+
+
+def inside(act: Callable[[], int], folder: Path, out: int, err: int, first: Callable[[], None] | None) -> None:
+    """The copy's part; it never returns."""
+    code = 1
+    try:
+        os.setsid()
+        gc.disable()
+        with open(os.devnull) as nothing:
+            os.dup2(nothing.fileno(), 0)
+        os.dup2(out, 1)
+        os.dup2(err, 2)
+        sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
+        sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace")
+        os.chdir(folder)
+        if first:
+            first()
+        code = act()
+        sys.stdout.flush()
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def waited(pid: int, limit: float) -> int | None:
+    """The exit code of a copy; None where it took longer than `limit` and was killed, with all it had started."""
+    handle = os.pidfd_open(pid)
+    try:
+        ready = select.select([handle], [], [], limit)[0]
+        if not ready:
+            os.killpg(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+    finally:
+        os.close(handle)
+    return os.waitstatus_to_exitcode(status) if ready else None
+
+
+def bounded_memory(gigabytes: int = 8) -> None:
+    """What a copy may take at most."""
+    resource.setrlimit(resource.RLIMIT_AS, (gigabytes << 30,) * 2)
+
+
+@contextmanager
+def sandbox(start: Path | None = None) -> Iterator[Path]:
+    """A folder of its own with a copy of `start` in it, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="tutelage-faults-", ignore_cleanup_errors=True) as name:
+        folder = Path(name).resolve() / "here"
+        if start:
+            shutil.copytree(start, folder, symlinks=True)
+        else:
+            folder.mkdir()
+        yield folder
+
+
+# ---- what lies in a folder -------------------------------------------------------------------------------------------
+def timeless(value: Any) -> Any:
+    """JSON without what the clock decides."""
+    if isinstance(value, dict):
+        return {k: timeless(v) for k, v in value.items() if k not in CLOCK}
+    return [timeless(x) for x in value] if isinstance(value, list) else value
+
+
+def content(path: Path, folder: Path) -> Any:
+    """What a file says, whatever the time and wherever the folder; where it cannot be read as what it is, its bytes."""
+    if path.is_symlink():
+        return f"a link to {os.readlink(path)}"
+    if not path.is_file():
+        return "a folder" if path.is_dir() else "neither file nor folder"
+    told = path.read_bytes()
+    here = told.replace(str(folder).encode(), b"HERE")
+    try:
+        if path.suffix == ".jsonl":
+            lines = [json.loads(line) for line in here.splitlines()]
+            return [timeless(line) for line in lines if line.get("kind") != "compiled"]
+        return timeless(json.loads(here)) if path.suffix == ".json" else told
+    except (ValueError, AttributeError, RecursionError):
+        return told
+
+
+def tree(folder: Path) -> dict[str, Any]:
+    """What lies in a folder, hidden files too."""
+    paths = sorted(p for p in folder.rglob("*") if "__pycache__" not in p.parts)
+    return {str(path.relative_to(folder)): content(path, folder) for path in paths}
+
+
+def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """One line for each file that is not as it should be."""
+    told = [f"{name} is missing" for name in wanted if name not in found]
+    told += [f"{name} is left over" for name in found if name not in wanted]
+    for name, value in wanted.items():
+        if name in found and found[name] != value:
+            told.append(f"{name} differs{where(found[name], value)}")
+    return told
+
+
+def where(a: Any, b: Any) -> str:
+    """The place of the first difference."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in sorted(a.keys() | b.keys(), key=str):
+            if a.get(key, ...) != b.get(key, ...):
+                return f" at {key}{where(a.get(key), b.get(key))}"
+    if isinstance(a, list) and isinstance(b, list):
+        for i, (x, y) in enumerate(zip(a, b, strict=False)):
+            if x != y:
+                return f" at {i}{where(x, y)}"
+        return f": {len(a)} entries, not {len(b)}"
+    if isinstance(a, bytes) and isinstance(b, bytes):
+        return f": {len(a)} bytes, not {len(b)}" if len(a) != len(b) else " in its bytes"
+    return f": {str(a)[:60]}, not {str(b)[:60]}"
+
+
+def leftovers(found: dict[str, Any]) -> list[str]:
+    """Temporary files, locks and checkpoints."""
+    return [f"{name} is left over" for name in found if LEFT.search(name)]
+
+
+def one_line(ended: Ended) -> bool:
+    """Whether it was told in one line what is wrong."""
+    return len(ended.told) == 1 and ended.told[0].startswith("tutelage: ")
+
+
+def said(ended: Ended) -> str:
+    """The end of what a command said, for people."""
+    code = "no end" if ended.code is None else f"code {ended.code}"
+    return f"{code}: {(ended.told or ended.out.splitlines() or ['nothing'])[-1][:300]}"
+
+
+def spread(values: Sequence[Any], number: int) -> Any:
+    """Each value in turn."""
+    return values[number % len(values)]

@@ -1,0 +1,152 @@
+"""Every operation on files below a folder, told and counted; before, in the middle of or after one the process dies."""
+
+from __future__ import annotations
+
+import builtins
+import fcntl
+import io
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+PATHS = ("unlink", "remove", "mkdir", "rmdir", "replace", "rename", "link", "symlink", "truncate")
+"""Functions of `os` whose first (of replace, rename, link, symlink: second) argument is what changes."""
+FILES = ("write", "fsync", "ftruncate", "sendfile")
+"""Functions of `os` on an open file."""
+
+
+class Operation(NamedTuple):
+    """What was done to what, and after how many seconds since the first one."""
+
+    what: str
+    path: str
+    seconds: float
+
+    @property
+    def group(self) -> str:
+        """Alike operations."""
+        return f"{self.what} {re.sub(r'[0-9]+', 'N', self.path)}"
+
+
+class Stop(NamedTuple):
+    """Where to die: `when` (before, middle, after) the `number`-th operation."""
+
+    number: int
+    when: str
+
+
+def die() -> None:
+    """As by `kill -9`: nothing is tidied up."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Watch:
+    """Takes the place of the functions that change files, in this process."""
+
+    def __init__(self, folder: Path, stop: Stop | None = None, seconds: float | None = None) -> None:
+        """`seconds`: also die so long after the first operation."""
+        self.folder, self.stop, self.seconds = str(folder), stop, seconds
+        self.told: list[Operation] = []
+        self.began = 0.0
+
+    def install(self) -> None:
+        """From now on."""
+        self.open = builtins.open
+        builtins.open = io.open = self.opened  # type: ignore[assignment]
+        for name in PATHS:
+            last = 1 if name in ("replace", "rename", "link", "symlink") else 0
+            setattr(os, name, self.wrapped(name, getattr(os, name), last))
+        for name in FILES:
+            setattr(os, name, self.wrapped(name, getattr(os, name), 0))
+        fcntl.flock = self.wrapped("flock", fcntl.flock, 0)
+        low = os.open
+
+        def opened(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+            act = lambda: low(path, flags, *args, **kwargs)
+            writes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+            return self.act("open", self.named(path, kwargs), act) if writes else act()
+
+        os.open = opened
+
+    def named(self, thing: Any, options: dict[str, Any]) -> str | None:
+        """The path of a file, relative to the folder; None where it lies elsewhere."""
+        if hasattr(thing, "fileno"):
+            thing = thing.fileno()
+        if isinstance(thing, int):
+            path = os.readlink(f"/proc/self/fd/{thing}")
+        else:
+            at = options.get("dir_fd", options.get("dst_dir_fd"))
+            base = os.getcwd() if at is None else os.readlink(f"/proc/self/fd/{at}")
+            path = os.path.normpath(os.path.join(base, os.fspath(thing)))
+        return os.path.relpath(path, self.folder) if path.startswith(self.folder + os.sep) else None
+
+    def wrapped(self, name: str, function: Callable[..., Any], which: int) -> Callable[..., Any]:
+        """The function, watched."""
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            path = self.named(args[which], kwargs) if len(args) > which else None
+            return self.act(name, path, lambda: function(*args, **kwargs))
+
+        return watched
+
+    def act(self, what: str, path: str | None, do: Callable[[], Any], half: Callable[[], Any] | None = None) -> Any:
+        """Do it, or die about it."""
+        if path is None:
+            return do()
+        if not self.told:
+            self.began = time.monotonic()
+            if self.seconds is not None:  # the system's own way to kill a process later: no thread, no handler
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                signal.setitimer(signal.ITIMER_REAL, max(self.seconds, 1e-6))
+        self.told.append(Operation(what, path, time.monotonic() - self.began))
+        when = self.stop.when if self.stop and len(self.told) == self.stop.number else ""
+        if when == "before" or (when == "middle" and half is None):
+            die()
+        if when == "middle" and half:
+            half()
+            die()
+        done = do()
+        if when == "after":
+            die()
+        return done
+
+    def opened(self, file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        """`open`; files to write come with their writing watched."""
+        if not set(mode) & set("wax+"):
+            return self.open(file, mode, *args, **kwargs)
+        path = self.named(file, {})
+        made = self.act("open", path, lambda: self.open(file, mode, *args, **kwargs))
+        return made if path is None else Watched(made, path, self)
+
+
+class Watched:
+    """An open file whose writing is watched."""
+
+    def __init__(self, file: Any, path: str, watch: Watch) -> None:
+        self.file, self.path, self.watch = file, path, watch
+
+    def write(self, data: Any) -> Any:
+        def half() -> None:
+            self.file.write(data[: len(data) // 2])
+            self.file.flush()
+
+        return self.watch.act("write", self.path, lambda: self.file.write(data), half)
+
+    def flush(self) -> None:
+        self.watch.act("flush", self.path, self.file.flush)
+
+    def truncate(self, *size: int) -> Any:
+        return self.watch.act("truncate", self.path, lambda: self.file.truncate(*size))
+
+    def __enter__(self) -> Watched:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.file.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
