@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import json
@@ -23,6 +24,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 STARTS_JAX = ("tutelage.envs.mpe", "tutelage.envs.smax_jaxmarl", "tutelage.__main__")
 """Modules whose import starts jax's threads, after which no process may fork any more."""
+LIBC = ctypes.CDLL(None)
 CLOCK = {"seconds", "wall_seconds"}
 """Fields that the clock decides, wherever they stand."""
 LEFT = re.compile(r"(^|/)(\.[^/]*|[^/]*\.(lock|tmp)|checkpoint[^/]*)$")
@@ -97,6 +99,7 @@ def inside(act: Callable[[], int], folder: Path, out: int, err: int, first: Call
     code = 1
     try:
         os.setsid()
+        LIBC.prctl(1, signal.SIGKILL)  # this copy ends when the process that waits for it does
         gc.disable()
         with open(os.devnull) as nothing:
             os.dup2(nothing.fileno(), 0)
