@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= 2
 
-.PHONY: install demo test lint bench results clean
+.PHONY: install demo test lint bench faults results clean
 
 install: $(STAMP)
 
@@ -29,6 +29,9 @@ lint: install
 bench: install
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/methods.py
+
+faults: install
+	$(BIN)/python benchmarks/faults.py --jobs $(JOBS)
 
 results: install
 	$(BIN)/tutelage sweep results/plan.toml --jobs $(JOBS)

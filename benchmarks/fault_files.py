@@ -131,7 +131,7 @@ def trial(number: int, kept: Kept) -> dict[str, Any]:
         with sandbox(place) as folder:
             told["exactly"] = damage(folder / path, how, donors, random.Random(seed))
             proper = same_form((place / path).read_bytes(), folder / path)
-            spoilt = content(folder / path, folder)
+            spoilt = content(folder / path, str(folder))
             ended = forked(command(*words.split()), folder, LIMIT, prepared)
             outcome, why = judged(ended, folder, path, spoilt, undamaged(place, words), proper)
         outcomes.append(outcome)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from fault_sandbox import bounded_memory, command, forked, one_line, said, sandbox, tree
+from fault_sandbox import Ended, bounded_memory, command, forked, one_line, said, sandbox, tree
 
 LIMIT, PROMPT = 20.0, 10.0
 UNIT = {
@@ -40,7 +40,7 @@ CONTRADICT = {
         "--chunk 3 --rollout 4", "--chunk 8 --rollout 4", "--minibatches 7", "--messages tarmac --chunk 1",
         "--messages tarmac --rollout 8 --chunk 8", "--critic goals", "--shaping 1", "--together", "--teacher runs",
         "--seeds 2 --seed 4294967295", "--teacher-config.steps 5", "--preset fast --preset nonsense",
-        "--size tiers=0:8;0,1:8", "--sight nearest=3", "--capacity inputs --size tiers=0:8;1:8",
+        "--size tiers=0:8;0,1:8", "--sight nearest=3",
     ],
     "happo probe/action": ["--share team --size width=8", "--critic per_agent", "--messages hetgat"],
     "kd_marl probe/action": [
@@ -297,16 +297,20 @@ def trial(number: int, known: list[Case]) -> dict[str, Any]:
         ended = forked(act, folder, LIMIT, bounded_memory)
         seconds = time.monotonic() - began
         after = tree(folder)
-    if ended.code is None or ended.code == 0:
-        outcome = "accepted"
-    elif "Traceback" in ended.err or ended.code not in (1, 2):
-        outcome = "traceback"
-    elif not one_line(ended):
-        outcome = "not one line"
-    elif ended.code == 1:
-        outcome = "exit code 1"
-    elif after != before:
-        outcome = "something written"
-    else:
-        outcome = "refused" if seconds < PROMPT else "slow"
+    outcome = judged(ended, seconds, after != before)
     return told | {"outcome": outcome, "detail": [said(ended)], "seconds": round(seconds, 2)}
+
+
+def judged(ended: Ended, seconds: float, written: bool) -> str:
+    """What became of a wrong input that took so long."""
+    if ended.code is None or ended.code == 0:
+        return "accepted"
+    if "Traceback" in ended.err or ended.code not in (1, 2):
+        return "traceback"
+    if not one_line(ended):
+        return "not one line"
+    if ended.code == 1:
+        return "exit code 1"
+    if written:
+        return "something written"
+    return "refused" if seconds < PROMPT else "slow"

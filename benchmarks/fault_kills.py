@@ -169,6 +169,7 @@ class Kept:
             if ended.code != 0:
                 raise SystemExit(f"{scenario.name} cannot be trained: {ended.err or said(ended)}")
             shutil.copytree(folder, place / "after", symlinks=True)
+            (place / "where").write_text(str(folder))
         with sandbox(place / "before") as folder:  # again, now that all is compiled: for its times
             watch = Watch(folder)
 
@@ -178,7 +179,7 @@ class Kept:
                 return code
 
             ended = forked(act, folder, 600, lambda: (without_clock(), watch.install()))
-            wrong = differences(tree(folder), tree(place / "after"))
+            wrong = differences(tree(folder), after(place))
             if ended.code != 0 or wrong:
                 (place / "operations.json").unlink(missing_ok=True)
                 raise SystemExit(f"{scenario.name} is not the same twice: {wrong} {ended.err}")
@@ -197,7 +198,12 @@ def only_one(path: Path) -> Iterator[None]:
 def known(place: Path) -> tuple[list[Operation], dict[str, Any]]:
     """Operations of an undisturbed run, and what it left."""
     told = [Operation(*op) for op in json.loads((place / "operations.json").read_text())]
-    return told, tree(place / "after")
+    return told, after(place)
+
+
+def after(place: Path) -> dict[str, Any]:
+    """What an undisturbed run left."""
+    return tree(place / "after", (place / "where").read_text())
 
 
 def drawn(rng: random.Random, operations: list[Operation], first: bool) -> dict[str, Any]:

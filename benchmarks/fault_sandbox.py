@@ -160,14 +160,14 @@ def timeless(value: Any) -> Any:
     return [timeless(x) for x in value] if isinstance(value, list) else value
 
 
-def content(path: Path, folder: Path) -> Any:
+def content(path: Path, folder: str) -> Any:
     """What a file says, whatever the time and wherever the folder; where it cannot be read as what it is, its bytes."""
     if path.is_symlink():
         return f"a link to {os.readlink(path)}"
     if not path.is_file():
         return "a folder" if path.is_dir() else "neither file nor folder"
     told = path.read_bytes()
-    here = told.replace(str(folder).encode(), b"HERE")
+    here = told.replace(folder.encode(), b"HERE")
     try:
         if path.suffix == ".jsonl":
             lines = [json.loads(line) for line in here.splitlines()]
@@ -177,10 +177,10 @@ def content(path: Path, folder: Path) -> Any:
         return told
 
 
-def tree(folder: Path) -> dict[str, Any]:
-    """What lies in a folder, hidden files too."""
+def tree(folder: Path, was: str = "") -> dict[str, Any]:
+    """What lies in a folder, hidden files too; `was`: where the folder lay when it was made."""
     paths = sorted(p for p in folder.rglob("*") if "__pycache__" not in p.parts)
-    return {str(path.relative_to(folder)): content(path, folder) for path in paths}
+    return {str(path.relative_to(folder)): content(path, was or str(folder)) for path in paths}
 
 
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:

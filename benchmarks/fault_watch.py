@@ -119,7 +119,9 @@ class Watch:
         if not set(mode) & set("wax+"):
             return self.open(file, mode, *args, **kwargs)
         path = self.named(file, {})
-        made = self.act("open", path, lambda: self.open(file, mode, *args, **kwargs))
+        do = lambda: self.open(file, mode, *args, **kwargs)
+        opens = not isinstance(file, int) and not kwargs.get("opener")  # else `os.open` does, and is watched
+        made = self.act("open", path, do) if opens else do()
         return made if path is None else Watched(made, path, self)
 
 

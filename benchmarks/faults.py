@@ -2,7 +2,7 @@
 
     python benchmarks/faults.py                                 1,000 kills, 500 damaged files, 200 wrong inputs
     python benchmarks/faults.py --only kills --minutes 10       as many as there is time for; the next call goes on
-    python benchmarks/faults.py --only files --trial 17         one trial again, with all it found
+    python benchmarks/faults.py --trial files:17                one trial again, with all it found
     python benchmarks/faults.py --report                        summary, table and figure from what has been tried
 
 Every trial is drawn from its number. Trials are kept in .cache/faults/trials.jsonl as they end; those that found
@@ -160,7 +160,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long")
     parser.add_argument("--jobs", type=int, default=1, help="processes side by side, each on one core")
     parser.add_argument("--only", choices=KINDS, help="one kind alone")
-    parser.add_argument("--trial", type=int, help="one trial again, by its number (with --only); nothing is kept")
+    parser.add_argument("--trial", nargs="+", metavar="KIND:NUMBER", help="these trials again; nothing is kept")
     parser.add_argument("--report", action="store_true", help="try nothing; summary, table and figure")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="trials and undisturbed runs")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks", help="folder of faults.json")
@@ -181,9 +181,10 @@ def main() -> None:
         if args.plant:
             module, _, function = args.plant.partition(":")
             getattr(importlib.import_module(module), function)()
-    if args.trial is not None:
+    if args.trial:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-        print(json.dumps(maker(args.only or "kills", kept)(args.trial), indent=1))
+        asked = [name.partition(":") for name in args.trial]
+        print(json.dumps([maker(kind, kept)(int(number)) for kind, _, number in asked], indent=1))
         return
     for kind in () if args.report else KINDS:
         if args.only in (None, kind):
