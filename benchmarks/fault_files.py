@@ -18,7 +18,7 @@ from typing import Any
 
 from fault_damage import SWAPPED, damage, kinds, same_form
 from fault_kills import KD, TEAM, Kept, known, without_clock
-from fault_sandbox import Ended, bounded_memory, command, content, differences, forked, one_line, said, sandbox, tree
+from fault_sandbox import Ended, bounded_memory, command, differences, forked, one_line, said, sandbox, tree
 from fault_watch import Stop, Watch
 
 LIMIT = 60.0
@@ -131,7 +131,7 @@ def trial(number: int, kept: Kept) -> dict[str, Any]:
         with sandbox(place) as folder:
             told["exactly"] = damage(folder / path, how, donors, random.Random(seed))
             proper = same_form((place / path).read_bytes(), folder / path)
-            spoilt = content(folder / path, str(folder))
+            spoilt = tree(folder).get(str(path))
             ended = forked(command(*words.split()), folder, LIMIT, prepared)
             outcome, why = judged(ended, folder, path, spoilt, undamaged(place, words), proper)
         outcomes.append(outcome)

@@ -78,7 +78,7 @@ def command(*argv: Any) -> Callable[[], int]:
     return run
 
 
-def forked(act: Callable[[], int], folder: Path, limit: float = 120.0, first: Callable[[], Any] | None = None) -> Ended:
+def forked(act: Callable[[], int], folder: Path, limit: float = 300.0, first: Callable[[], Any] | None = None) -> Ended:
     """Do it in a copy of this process, in `folder`, after `first`; what it starts ends with it."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         sys.stdout.flush()
@@ -94,12 +94,17 @@ def forked(act: Callable[[], int], folder: Path, limit: float = 120.0, first: Ca
     return Ended(code, *texts)
 
 
+def ends_with_parent() -> None:
+    """This copy is killed when the process that waits for it ends."""
+    LIBC.prctl(1, signal.SIGKILL)
+
+
 def inside(act: Callable[[], int], folder: Path, out: int, err: int, first: Callable[[], None] | None) -> None:
     """The copy's part; it never returns."""
     code = 1
     try:
         os.setsid()
-        LIBC.prctl(1, signal.SIGKILL)  # this copy ends when the process that waits for it does
+        ends_with_parent()
         gc.disable()
         with open(os.devnull) as nothing:
             os.dup2(nothing.fileno(), 0)

@@ -8,7 +8,6 @@ import io
 import os
 import re
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,11 +19,10 @@ FILES = ("write", "fsync", "ftruncate", "sendfile")
 
 
 class Operation(NamedTuple):
-    """What was done to what, and after how many seconds since the first one."""
+    """What was done to what."""
 
     what: str
     path: str
-    seconds: float
 
     @property
     def group(self) -> str:
@@ -33,10 +31,11 @@ class Operation(NamedTuple):
 
 
 class Stop(NamedTuple):
-    """Where to die: `when` (before, middle, after) the `number`-th operation."""
+    """Where to die: `when` (before, middle, after) the `number`-th operation, or so many seconds after it (moment)."""
 
     number: int
     when: str
+    seconds: float = 0.0
 
 
 def die() -> None:
@@ -47,11 +46,9 @@ def die() -> None:
 class Watch:
     """Takes the place of the functions that change files, in this process."""
 
-    def __init__(self, folder: Path, stop: Stop | None = None, seconds: float | None = None) -> None:
-        """`seconds`: also die so long after the first operation."""
-        self.folder, self.stop, self.seconds = str(folder), stop, seconds
+    def __init__(self, folder: Path, stop: Stop | None = None) -> None:
+        self.folder, self.stop = str(folder), stop
         self.told: list[Operation] = []
-        self.began = 0.0
 
     def install(self) -> None:
         """From now on."""
@@ -97,13 +94,11 @@ class Watch:
         """Do it, or die about it."""
         if path is None:
             return do()
-        if not self.told:
-            self.began = time.monotonic()
-            if self.seconds is not None:  # the system's own way to kill a process later: no thread, no handler
-                signal.signal(signal.SIGALRM, signal.SIG_DFL)
-                signal.setitimer(signal.ITIMER_REAL, max(self.seconds, 1e-6))
-        self.told.append(Operation(what, path, time.monotonic() - self.began))
+        self.told.append(Operation(what, path))
         when = self.stop.when if self.stop and len(self.told) == self.stop.number else ""
+        if when == "moment":  # the system's own way to kill a process later: no thread, no handler
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, max(self.stop.seconds, 1e-6))
         if when == "before" or (when == "middle" and half is None):
             die()
         if when == "middle" and half:

@@ -30,7 +30,7 @@ import fault_files
 import fault_inputs
 import fault_kills
 from fault_report import GOOD, draw, fill, summary
-from fault_sandbox import ROOT, prepare
+from fault_sandbox import ROOT, ends_with_parent, prepare
 
 FOLDER = ROOT / ".cache" / "faults"
 KINDS = ("kills", "files", "inputs")
@@ -129,6 +129,7 @@ def side_by_side(jobs: int, act: Callable[[int], None]) -> None:
         pid = os.fork()
         if pid == 0:
             try:
+                ends_with_parent()
                 act(cores[i % len(cores)])
             except KeyboardInterrupt:
                 os._exit(130)
