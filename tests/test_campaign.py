@@ -226,3 +226,25 @@ def test_every_setting_of_every_method_is_tried():
     named = {name for _, name in tried}
     for row in METHODS.values():
         assert {f.name.replace("_", "-") for f in fields(resolve(row.config))} <= named
+
+
+# ---- what is told of it ----------------------------------------------------------------------------------------------
+def test_the_tables_say_what_was_counted(tmp_path):
+    text = (ROOT / "docs" / "faults.md").read_text()
+    (tmp_path / "faults.md").write_text(text)
+    R.fill(tmp_path / "faults.md", json.loads((ROOT / "benchmarks" / "faults.json").read_text()))
+    assert (tmp_path / "faults.md").read_text() == text
+
+
+def test_all_kills_of_a_trial_share_its_end_and_rows_add_up():
+    kill = {"how": "before", "at": 1, "what": "open run/plan.json"}
+    moment = {"how": "moment", "at": 9, "seconds": 0.1}
+    trials = {
+        ("kills", 0): {"scenario": "mappo", "kills": [kill, moment, kill], "outcome": "same", "code": "new"},
+        ("kills", 1): {"scenario": "bc", "kills": [moment], "outcome": "differs", "code": "old"},
+    }
+    told = R.summary(trials, "new", {"kills": 1000})["kills"]
+    assert told["outcomes"] == {"same": 3, "differs": 1}
+    assert told["rows"]["at a random moment"] == {"same": 1, "differs": 1}
+    assert (told["done"], told["trials"], told["on this code"], told["operations"]) == (4, 2, 1, 1)
+    assert told["scenarios"] == {"bc": 1, "mappo": 3} and told["found"] == [trials["kills", 1]]
