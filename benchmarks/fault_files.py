@@ -1,9 +1,9 @@
 """Damaged files: one file of a run, a result or a plan is damaged, and commands open it.
 
 Each command ends in one of: `detected` (one line, exit code 1 or 2, or a warning), `harmless` (all is as with the whole
-file), `checksum` (something else comes out, but the file is as proper as before: a bit of a weight, a digit, weights of
-another run of that shape; only a checksum can tell), `silent` (something else comes out of a file that is damaged for
-anyone to see), `crash` (more than a line) or `no end`.
+file), `repaired` (in the end it is, as the file was made anew), `checksum` (something else comes out, but the file is
+as proper as before: a bit of a weight, a digit, weights of another run of that shape; only a checksum can tell),
+`silent` (something else comes out of a file that is damaged for anyone to see), `crash` (more than a line) or `no end`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fault_sandbox import Ended, bounded_memory, command, differences, forked, o
 from fault_watch import Stop, Watch
 
 LIMIT = 60.0
-WORST = ("harmless", "detected", "checksum", "no end", "crash", "silent")
+WORST = ("harmless", "repaired", "detected", "checksum", "no end", "crash", "silent")
 """Of a trial's commands the last of these counts."""
 EVAL, COST = "eval run --episodes 8 --json", "cost run --no-latency --json"
 RENDER, RESUME = "render run -o picture.png", "resume run --quiet"
@@ -121,7 +121,7 @@ def trial(number: int, kept: Kept) -> dict[str, Any]:
     fixture = FIXTURES[number % len(FIXTURES)]
     place = laid_out(kept, fixture)
     path = rng.choice(rng.choice(list(candidates(place, fixture).values())))
-    how = rng.choice(kinds(path))
+    how = rng.choice([x for x in kinds(path) if x != "missing" or path.parts[0] != "results"])  # else: not made yet
     donors = others(kept, path, place) if how == SWAPPED else []
     chosen = list(dict.fromkeys(rng.sample(fixture.commands, 2)))
     seed = rng.random()
@@ -155,6 +155,7 @@ def judged(
         return "crash", ended.told[-2:]
     name = str(path)
     found = tree(folder)
+    remade = found.get(name) == after.get(name) != spoilt
     if found.get(name) == spoilt and before.get(name) == after.get(name):
         found[name] = after[name]  # the damage itself, which nobody wrote
     wrong = differences(found, after)
@@ -162,6 +163,8 @@ def judged(
         wrong.append(f"says {said(ended)}, not {said(wanted)}")
     if not wrong:
         return "harmless", []
+    if ended.code == 0 and remade and found == after:
+        return "repaired", wrong
     if ended.code in (1, 2) or set(ended.told) - set(wanted.told):
         return "detected", [said(ended)]
     return ("checksum" if proper else "silent"), wrong

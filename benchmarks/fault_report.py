@@ -7,11 +7,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-GOOD = {"kills": {"same"}, "files": {"detected", "harmless", "checksum"}, "inputs": {"refused"}}
+GOOD = {"kills": {"same"}, "files": {"detected", "harmless", "repaired", "checksum"}, "inputs": {"refused"}}
 """Ends that leave a user with nothing wrong, or (checksum) that nothing but a checksum could have told."""
 ORDER = {
     "kills": ("same", "left over", "differs", "stuck", "no end"),
-    "files": ("detected", "harmless", "checksum", "silent", "crash", "no end"),
+    "files": ("detected", "harmless", "repaired", "checksum", "silent", "crash", "no end"),
     "inputs": ("refused", "slow", "something written", "exit code 1", "not one line", "traceback", "accepted"),
 }
 HEADS = {
@@ -88,7 +88,8 @@ def draw(told: Record, path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    good, fair = ["#2a7f62", "#7fb69f", "#c9c9a8"], ["#d1495b", "#edae49", "#7d4f9e", "#3b3b58", "#b07aa1", "#444444"]
+    good = ["#2a7f62", "#7fb69f", "#a9cbd9", "#d9d2a0"]
+    fair = ["#d1495b", "#edae49", "#7d4f9e", "#3b3b58", "#b07aa1", "#444444"]
     sizes = [max(2, len(told[kind]["rows"])) for kind in ORDER]
     figure, axes = plt.subplots(len(ORDER), 1, figsize=(8, 0.32 * sum(sizes) + 2.6), height_ratios=sizes)
     for axis, kind in zip(axes, ORDER, strict=True):

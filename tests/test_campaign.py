@@ -140,6 +140,13 @@ def test_what_becomes_of_a_command_with_a_damaged_file(whole, ended, proper, out
     assert F.judged(ended, whole, Path("run/eval.json"), spoilt, known, proper)[0] == outcome
 
 
+def test_a_file_that_is_made_anew_is_repaired(whole):
+    after = tree(whole)
+    known = (Ended(0, "0 results made\n", ""), after, after)
+    ended = Ended(0, "1 results made\n", "")
+    assert F.judged(ended, whole, Path("run/eval.json"), b"", known, False)[0] == "repaired"
+
+
 def test_damage_that_is_carried_on_into_another_file_is_silent(whole):
     before = tree(whole)
     changed(whole, "student.safetensors", b"\x07", b"\x06")

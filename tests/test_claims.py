@@ -16,7 +16,7 @@ from helpers import QUICK, TINY
 from tutelage import BadInput, Fault
 from tutelage.errors import NotWritten
 from tutelage.experiment import claims, train
-from tutelage.experiment.claims import LOCK, alone, claimed
+from tutelage.experiment.claims import LOCK, alone, claimed, free
 from tutelage.experiment.files import write_json
 from tutelage.experiment.sinks import JsonLines, TensorBoard
 from tutelage.experiment.sweep import clear, keep_in_zoo
@@ -73,6 +73,25 @@ def test_a_lock_that_its_holder_unlinked_keeps_nobody_out_and_nobody_in(tmp_path
     with claimed([tmp_path]) as mine:
         assert mine and other.exists(), "a new file, which others see, is held"
         assert not elsewhere(tmp_path)
+
+
+def test_a_lock_that_a_kill_left_is_taken_away_and_one_that_is_held_stays(tmp_path):
+    left, held = tmp_path / "left", tmp_path / "held"
+    for run in (left, held):
+        run.mkdir()
+        (run / "eval.json").touch()
+    (left / LOCK).touch()
+    with claimed([held]):
+        Context().run(lambda: free([left, held, tmp_path / "nowhere"]))
+        assert (held / LOCK).exists()
+    assert [p.name for p in left.iterdir()] == ["eval.json"] and not (tmp_path / "nowhere").exists()
+
+
+def test_resuming_a_finished_run_takes_away_the_lock_that_a_kill_left(tmp_path):
+    begin(tmp_path / "run")
+    (tmp_path / "run" / LOCK).touch()
+    tutelage.resume(tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run" / LOCK).exists()
 
 
 def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_stays(tmp_path):

@@ -198,6 +198,15 @@ def test_lines_of_metrics_that_are_none_are_told(tmp_path, lines, told):
         read_metrics(path)
 
 
+def test_of_lines_that_a_checkpoint_counts_on_the_rest_may_be_torn_but_none_of_them(tmp_path):
+    path, line = tmp_path / "metrics.jsonl", json.dumps(LINE) + "\n"
+    path.write_text(2 * line + line[:20])
+    assert read_metrics(path, 2 * len(line)) == [LINE, LINE]
+    path.write_text(line.replace("64", "6400") + line + line[:20])
+    with pytest.raises(Fault, match=f"damaged: its first {2 * len(line)} bytes, .* end inside a line"):
+        read_metrics(path, 2 * len(line))
+
+
 def test_lines_of_metrics_come_back(tmp_path):
     lines = [LINE, EVALUATION, LINE | {"update": 4}, LINE | {"stage": "next", "update": 0}, {"kind": "compiled"}]
     (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))

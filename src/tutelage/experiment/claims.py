@@ -6,7 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -55,6 +55,14 @@ def alone(runs: Sequence[Path]) -> Iterator[None]:
         if not mine:
             raise Fault(f"another process is training {', '.join(map(str, runs))}; wait for it or stop it")
         yield
+
+
+def free(runs: Iterable[Path]) -> None:
+    """Take away the locks of finished runs that a kill at the very end left; one that is held stays."""
+    for run in runs:
+        if (run / LOCK).exists():
+            with claimed([run]):
+                pass
 
 
 @contextmanager

@@ -134,13 +134,22 @@ def read_json(path: Path) -> Any:
     return _read(path, parsed, LARGEST_JSON)
 
 
-def read_lines(path: Path) -> list[Any]:
+def read_lines(path: Path, keep: int | None = None) -> list[Any]:
     """Read a file of one JSON value per line.
+
+    Args:
+        keep: only its first so many bytes, which must be whole lines.
 
     Raises:
         Fault: as `read_json`.
     """
-    return _read(path, lambda content: [parsed(line) for line in content.splitlines()], LARGEST_LINES)
+
+    def lines(content: bytes) -> list[Any]:
+        if keep and len(content) >= keep and content[keep - 1 : keep] != b"\n":
+            raise ValueError(f"its first {keep} bytes, which the checkpoint counts on, end inside a line")
+        return [parsed(line) for line in content[:keep].splitlines()]
+
+    return _read(path, lines, LARGEST_LINES)
 
 
 def _is_key(x: Any) -> bool:

@@ -21,7 +21,7 @@ from tutelage.experiment.evaluate import Evaluation, evaluate
 from tutelage.experiment.files import read_json, write_json
 from tutelage.experiment.fit import Result, fit
 from tutelage.experiment.recorder import RunRecorder
-from tutelage.experiment.records import Asked, Record, check_settings, read_kept
+from tutelage.experiment.records import Asked, Record, check_settings, read_kept, read_metrics
 from tutelage.experiment.run import make_record, save_role
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.size import far_from_one
@@ -158,6 +158,8 @@ def run_fit(
 ) -> Result:
     """Fit into a run directory, from the beginning or from its checkpoint; Ctrl-C stops between pieces of a chunk."""
     status, offset = load_status(path, env, method) if going else (None, None)
+    if offset:
+        read_metrics(path / "metrics.jsonl", offset)  # what is kept of it must be whole
     recorder = RunRecorder(path, config, display, offset, status)
     with stoppable([recorder]), recoverable(path, path / "config.json"):
         result = fit(env, method, config, seed, recorder, status)

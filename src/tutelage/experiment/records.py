@@ -265,9 +265,10 @@ def read_kept(path: Path, cls: type) -> Record:
     return content
 
 
-def read_metrics(path: Path) -> list[Record]:
-    """metrics.jsonl; raises Fault where a line is none of ours, or does not follow from those before."""
-    lines, seen = read_lines(path), dict[str, Record]()
+def read_metrics(path: Path, keep: int | None = None) -> list[Record]:
+    """metrics.jsonl, or its first `keep` bytes; raises Fault where a line is none of ours, or does not follow from
+    those before."""
+    lines, seen = read_lines(path, keep), dict[str, Record]()
     for number, line in enumerate(lines, 1):
         inside = f"line {number}: "
         with damage(path):

@@ -18,7 +18,7 @@ import jax
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, Interrupted, NotWritten, unknown
-from tutelage.experiment.claims import LOCK, claimed
+from tutelage.experiment.claims import LOCK, claimed, free
 from tutelage.experiment.draft import check_rows
 from tutelage.experiment.evaluate import evaluate
 from tutelage.experiment.files import read_json, write_json
@@ -292,6 +292,7 @@ def sweep(
     rows, display = read_plan(plan), display or Display()
     done, broken, waits = 0, dict[tuple[str, int], Exception](), False
     check_rows({row.name for row, _ in todo(rows, places, only, seeds)}, rows)
+    free(places.run(row, seed) for row in rows.values() for seed in row.all_seeds)
     timer = threading.Timer(minutes * 60, _thread.interrupt_main) if minutes else None
     if timer:
         timer.daemon = True

@@ -12,7 +12,7 @@ from tutelage.configs.checks import check_seeds
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, Interrupted
-from tutelage.experiment.claims import LOCK, alone
+from tutelage.experiment.claims import LOCK, alone, free
 from tutelage.experiment.draft import usual_teacher
 from tutelage.experiment.files import write_json
 from tutelage.experiment.job import Job, begin_run, begin_together, leftovers, read_job
@@ -47,7 +47,9 @@ def finish(job: Job, folder: Path, display: Display, trust: Trust) -> list[Loade
             begin_together(job, folder, display)
     for seed in seeds:
         path = job.path(folder, seed)
-        if not over(path):
+        if over(path):
+            free([path])
+        else:
             not_through_a_link(folder, path)
             with alone([path]):
                 make_run(job, seed, folder, display, trust)
@@ -96,12 +98,14 @@ def resume(path: str | Path, quiet: bool = False, trust: bool = False) -> list[L
     if (path / "plan.json").exists():
         job = read_job(path / "plan.json", trust)
         if all(over(job.path(path, seed)) for seed in range(job.seed, job.seed + job.seeds)):
+            free([path])
             return finish(job, path, display, trust)
         with alone([path]):
             return carry_on(job, path, display, trust)
     for run in seeds_of(path):
         names = named_in(read_record(run, trust))
         if over(run):
+            free([run])
             continue
         try:
             with alone([run]):
