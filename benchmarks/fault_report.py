@@ -107,7 +107,8 @@ def draw(told: Record, path: Path) -> None:
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
         if part["outcomes"]:
-            axis.legend(fontsize=7, frameon=False, ncols=2, loc="lower right")
+            axis.legend(fontsize=8, frameon=False, ncols=6, loc="lower right", bbox_to_anchor=(1, 1), borderpad=0)
+        axis.margins(x=0.01, y=0.02)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
