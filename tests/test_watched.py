@@ -14,6 +14,7 @@ import tutelage
 from helpers import QUICK, TINY, make_spec, make_steps
 from tutelage import BadInput, evaluate, make
 from tutelage.cli.main import guarded as command
+from tutelage.data.vector import batch
 from tutelage.data.watch import codes, of_timestep, refuse
 from tutelage.envs.own import Own
 from tutelage.errors import NonFinite
@@ -50,6 +51,16 @@ def test_an_evaluation_names_what_is_wrong(world):
 
 def test_what_a_dead_agent_senses_is_not_looked_at():
     assert evaluate(make("worlds:dead"), random_policy(), (), 4, 0, sample).length_mean == 4
+
+
+def test_a_world_that_plays_many_instances_by_itself_is_looked_at_too():
+    with pytest.raises(NonFinite, match=r"^reward of worlds:wide_nan is nan in step 2 of an episode$"):
+        evaluate(make("worlds:wide_nan"), random_policy(), (), 4, 0, sample)
+    vector = batch(make("worlds:wide_dead"), 3)
+    state, timestep = vector.reset(jax.random.key(0))
+    state, after = vector.step(jax.random.key(1), state, timestep, timestep.action)
+    assert bool((after.obs[:, 1] == 0).all()) and bool((vector.sense(vector.pack(state)).obs[:, 1] == 0).all())
+    assert after.watch.age.tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("together", [False, True])
@@ -213,15 +224,16 @@ def test_an_action_that_does_not_exist_is_never_taken():
     assert wrong.tolist() == [3, 3, 3, 3]
 
 
-def test_training_names_a_teacher_that_goes_wrong_later(tmp_path, monkeypatch):
+@pytest.mark.parametrize("data, stage", [("offline", "gather"), ("dagger", "dagger")])
+def test_training_names_a_teacher_that_goes_wrong_later(tmp_path, monkeypatch, data, stage):
     monkeypatch.setattr("tutelage.experiment.teacher.evaluate", lambda *given: tutelage.Evaluation(*no_faults()))
     with pytest.raises(NonFinite) as caught:
         tutelage.train(
             "bc", "worlds:fine", teacher="worlds:beyond", out=tmp_path / "run", quiet=True, fit=QUICK,
-            core="mlp", size="width=8", envs=4, gather=16, passes=1,
+            core="mlp", size="width=8", envs=4, gather=16, passes=1, data=data,
         )  # fmt: skip
     told = "an action of teacher 'worlds:beyond' (allowed: 0 to 2) is out of range in step 0 of an episode"
-    assert str(caught.value) == f"{told}, in update 1 of stage gather"
+    assert str(caught.value) == f"{told}, in update 1 of stage {stage}"
 
 
 def no_faults():

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from tutelage import Sensed, Spec, TimeStep
+from tutelage.data.vector import mapped
 from tutelage.envs.parts import controller, first_timestep, next_timestep
-from tutelage.types import Policy
+from tutelage.types import Policy, VectorEnv
 
 
 class State(NamedTuple):
@@ -178,11 +179,21 @@ def scores(env: Any) -> Any:
     return lambda timestep: timestep.obs
 
 
-def late(env: Any) -> Any:
-    """Acts that exist but for the last step of an episode of three."""
-    return lambda timestep: jnp.where(timestep.obs[..., :1].sum(-1) > 5, 9, timestep.obs.argmax(-1))
-
-
 def pressed(timestep: TimeStep) -> Any:
     """The scores of a policy that sees."""
     return jnp.where(timestep.avail, timestep.obs, -jnp.inf)
+
+
+class Wide(World):
+    """A world that plays many instances by itself."""
+
+    def vector(self, n: int) -> VectorEnv:
+        return mapped(World(self.steps, dies=self.dies, senses=self.senses, bad=self.bad), n)
+
+
+def wide_nan() -> Wide:
+    return Wide(bad="reward")
+
+
+def wide_dead() -> Wide:
+    return Wide(dies=1, senses=float("nan"))
