@@ -33,8 +33,8 @@ bench: install
 faults: install
 	$(BIN)/python benchmarks/faults.py --jobs $(JOBS)
 
-results: install
-	$(BIN)/tutelage sweep results/plan.toml --jobs $(JOBS)
+results: install  # asks where it takes more than an hour; `make results YES=--yes` does not
+	$(BIN)/tutelage sweep results/plan.toml --jobs $(JOBS) $(YES)
 	$(BIN)/tutelage report results
 
 clean:

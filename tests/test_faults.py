@@ -183,6 +183,7 @@ def test_a_sweep_from_within_the_plans_folder_keeps_its_runs_beside_it(tmp_path,
     (tmp_path / "results" / "plan.toml").write_text("")
     found = []
     monkeypatch.setattr(S, "sweep", lambda plan, places, *_: found.append(places) or (0, 0))
+    monkeypatch.setattr(S, "outlook", lambda *_: (0, 0.0))
     for folder, plan in ((tmp_path, "results/plan.toml"), (tmp_path / "results", "plan.toml")):
         monkeypatch.chdir(folder)
         assert guarded(["sweep", plan]) == 0

@@ -10,15 +10,19 @@ import pty
 import select
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from helpers import TINY
 from tutelage.cli import cost, main
+from tutelage.cli import sweep as sweep_command
 from tutelage.cli.main import guarded
 from tutelage.cli.printing import blocks, lines, print_json, print_table
-from tutelage.errors import Fault, NotWritten
+from tutelage.errors import Fault, Interrupted, NotWritten
+from tutelage.experiment import job, sinks
+from tutelage.experiment import sweep as S
 from tutelage.experiment.files import write_json
 from tutelage.experiment.sinks import Display, JsonLines
 from tutelage.experiment.streams import Listener, Output, room
@@ -230,3 +234,86 @@ def test_the_streams_of_a_command_are_guarded(monkeypatch):
     assert isinstance(sys.stdout, Output) and isinstance(sys.stderr, Listener)
     with pytest.raises(NotWritten):
         Output(Fails(errno.ENOSPC)).write("x")
+
+
+# ---- what is said while one waits ------------------------------------------------------------------------------------
+def test_a_compilation_that_takes_seconds_says_so(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(sinks, "PATIENCE", 0.0)
+    assert guarded(["train", "mappo", "probe/action", "--out", str(tmp_path / "run"), *SMALL, *FIT]) == 0
+    assert "train: compiling, which is kept for the next start ...\n" in capsys.readouterr().err
+
+
+def test_what_comes_at_once_is_not_waited_for(monkeypatch, capsys):
+    monkeypatch.setattr(sinks, "PATIENCE", 0.05)
+    for ends in (Display.arrived, Display.close):
+        display = Display()
+        display.waiting("compiling")
+        ends(display)
+    Display(quiet=True).waiting("compiling")
+    time.sleep(0.2)
+    assert capsys.readouterr().err == ""
+
+
+def test_seeds_together_on_an_accelerator_are_warned_of(monkeypatch, capsys, tmp_path):
+    def stops(*_):
+        raise Interrupted
+
+    for backend, warned in (("gpu", True), ("cpu", False)):
+        with monkeypatch.context() as patch:
+            patch.setattr(job, "fit_together", stops)
+            patch.setattr(job.jax, "default_backend", lambda backend=backend: backend)
+            out = str(tmp_path / backend)
+            argv = ["train", "mappo", "probe/action", "--seeds", "2", "--together", "--out", out, *SMALL, *FIT]
+            assert guarded(argv) == 130
+        said = capsys.readouterr().err
+        assert ("evaluations on an accelerator have been wrong" in said) == warned
+        assert ("JAX_PLATFORMS=cpu tutelage eval RUN" in said) == warned
+
+
+# ---- what takes hours ------------------------------------------------------------------------------------------------
+class Terminal(io.StringIO):
+    """A terminal on which something was typed."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("minutes", "more", "typed", "began", "told"),
+    [
+        (61, [], "y\n", True, "2 results are missing, about 61 minutes; begin? [y/N] "),
+        (61, [], "n\n", False, "begin? [y/N] "),
+        (600, [], "", False, "about 10 hours; begin?"),
+        (6000, [], "no\n", False, "about 4 days; begin?"),
+        (600, ["--yes"], "n\n", True, ""),
+        (600, ["--minutes", "50"], "n\n", True, "2 results are missing, about 50 minutes\n"),
+        (60, [], "n\n", True, "2 results are missing, about 60 minutes\n"),
+    ],
+)
+def test_a_sweep_asks_beyond_an_hour(minutes, more, typed, began, told, monkeypatch, tmp_path):
+    begun = []
+    monkeypatch.setattr(S, "outlook", lambda *_: (2, minutes))
+    monkeypatch.setattr(S, "sweep", lambda *_: begun.append(1) or (2, 0))
+    monkeypatch.setattr(sys, "stdin", Terminal(typed))
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert guarded(["sweep", str(tmp_path / "plan.toml"), *more]) == (0 if began else 130)
+    assert bool(begun) == began and told in sys.stderr.getvalue()
+
+
+def test_without_a_terminal_nothing_is_asked(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(S, "outlook", lambda *_: (919, 9000.0))
+    monkeypatch.setattr(S, "sweep", lambda *_: (919, 0))
+    for stdin in (io.StringIO("n\n"), None):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert guarded(["sweep", str(tmp_path / "plan.toml")]) == 0
+        assert capsys.readouterr().err == "919 results are missing, about 6 days\n"
+
+
+def test_processes_side_by_side_ask_once_and_share_the_time(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(S, "outlook", lambda *_: (2, 100.0))
+    monkeypatch.setattr(sweep_command, "cores", lambda: [0, 1])
+    monkeypatch.setattr(sweep_command, "side_by_side", lambda argv, jobs: asked.append(argv) or 0)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert guarded(["sweep", str(tmp_path / "plan.toml"), "--jobs", "2"]) == 0
+    assert asked[0][-3:] == ["--jobs", "1", "--yes"] and "about 50 minutes\n" in sys.stderr.getvalue()

@@ -12,6 +12,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from tutelage.configs.checks import check_positive, check_seeds, short
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
@@ -32,6 +34,11 @@ from tutelage.experiment.yours import make_method
 from tutelage.policies.acting import RULES
 from tutelage.registry import method_config, method_row
 from tutelage.types import Environment, Frozen, Method, Params
+
+ON_ACCELERATOR = (
+    "warning: evaluations on an accelerator have been wrong; check what comes of this on a CPU, with "
+    '`JAX_PLATFORMS=cpu tutelage eval RUN` (docs/faq.md, "Does an accelerator help?")'
+)
 
 
 @dataclass(frozen=True)
@@ -226,6 +233,8 @@ def write_record(job: Job, seed: int, path: Path, env: Environment, config: FitC
 def begin_together(job: Job, folder: Path, display: Display) -> None:
     """Make the runs of all seeds in one program. Progress is told of the first one."""
     env, method, config = job.made(None, display)
+    if jax.default_backend() != "cpu":
+        display.say(ON_ACCELERATOR)
     seeds = range(job.seed, job.seed + job.seeds)
     paths = [job.path(folder, seed) for seed in seeds]
     for seed, path in zip(seeds, paths, strict=True):

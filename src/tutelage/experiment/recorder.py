@@ -38,6 +38,7 @@ class RunRecorder:
         self.watched: dict[str, tuple[tuple[float, float], list[float]]] = {}
 
     def begin(self, stage: Stage) -> None:
+        self.display.waiting(f"{stage.name}: compiling, which is kept for the next start ...")
         self.fixed = stage.fixed
         self.watched = {name: (span, []) for name, span in stage.usual.items()}
 
@@ -61,6 +62,7 @@ class RunRecorder:
         self.display.say(f"  {record['stage']}, {record['total_steps']:,} steps: {told}")
 
     def compiled(self, stage: Stage, seconds: float) -> None:
+        self.display.arrived()
         self.lines.write("compiled", {"stage": stage.name, "seconds": round(seconds, 2)})
 
     def progress(self, stage: Stage, done: int, steps_per_second: float) -> None:

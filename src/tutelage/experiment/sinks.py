@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -97,6 +98,10 @@ class TensorBoard:
             self.writer.close()
 
 
+PATIENCE = 3.0
+"""Seconds without a word after which it is said what is waited for."""
+
+
 class Display:
     """Progress for people, on standard error: a bar with rate and remaining time, or plain lines in a pipe.
 
@@ -108,6 +113,7 @@ class Display:
         self.quiet = quiet
         self.bar: Any = None
         self.task: Any = None
+        self.timer: threading.Timer | None = None
         self.stage, self.spoke = "", 0.0
         self.fancy = Listener(sys.stderr).isatty()
 
@@ -118,6 +124,20 @@ class Display:
             self.bar.console.print(words, highlight=False, markup=False)
             return
         print(words, file=Listener(sys.stderr), flush=True)  # type: ignore[call-overload]
+
+    def waiting(self, words: str) -> None:
+        """Say the words if what begins now takes seconds: until `arrived` or `close`."""
+        self.arrived()
+        if self.quiet:
+            return
+        self.timer = threading.Timer(PATIENCE, self.say, (words,))
+        self.timer.daemon = True
+        self.timer.start()
+
+    def arrived(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer = None
 
     def progress(self, stage: str, done: int, budget: int, unit: str, rate: float) -> None:
         if self.quiet:
@@ -146,6 +166,7 @@ class Display:
 
     def close(self) -> None:
         """Take the bar away; the next run, which may begin with a stage of the same name, gets a new one."""
+        self.arrived()
         if self.bar is not None:
             self.bar.stop()
         self.bar, self.task, self.stage = None, None, ""

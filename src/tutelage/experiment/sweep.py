@@ -96,6 +96,13 @@ def todo(rows: Rows, places: Places, only: str, seeds: int | None = None) -> Ite
             yield row, seed
 
 
+def outlook(plan: Path, places: Places, only: str, seeds: int | None) -> tuple[int, float]:
+    """How many results are missing, and the minutes that the plan gives them in all; see `todo`."""
+    rows = read_plan(plan)
+    missing = [row for row, _ in todo(rows, places, only, seeds)]
+    return len(missing), sum(row.minutes for row in missing)
+
+
 def taught_by(row: Row, rows: Rows) -> list[Row]:
     """A row, its teacher's row, that row's teacher's, ..."""
     return [row, *(taught_by(rows[row.teacher], rows) if row.teacher in rows else [])]

@@ -66,12 +66,13 @@ def fit_together(
     for index, stage in enumerate(method.stages):
         log_every, eval_every = cadence(stage, config)
         runner = StageLoop(env, stage, index, log_every, together=True)
+        for recorder in recorders:
+            recorder.begin(stage)
         # Done before the compiler begins: beside it, small thread pools of a CPU have blocked each other for good.
         loop = jax.block_until_ready(runner.start(state, roots))
         each = [s._replace(stage=index, steps=s.steps + int(s.loop.steps), loop=nothing()) for s in each]
         seconds = runner.compile(loop, roots)
         for recorder in recorders:
-            recorder.begin(stage)
             recorder.compiled(stage, seconds)
         count = partial(due, stage, every=eval_every, evaluations=config.evaluations)
         pace = Pace()
