@@ -19,6 +19,7 @@ from conftest import ROOT
 from tutelage import BadInput, dotted
 from tutelage.cli.main import guarded
 from tutelage.dotted import yours
+from tutelage.experiment.job import read_job
 from tutelage.experiment.trust import again, check_trust, named_in
 
 ZOO = ROOT / "zoo" / "kd_marl" / "smax-2s3z"
@@ -108,7 +109,20 @@ def test_everybody_in_the_line_of_teachers_is_named():
 
 def test_advice_says_how_to_go_on_with_code_of_ones_own():
     assert again(Path("runs/x"), ["probe/action", "mine:Env"]) == "tutelage resume runs/x --trust"
-    assert again(Path("runs/x"), ["probe/action", "scripted:local"]) == "tutelage resume runs/x"
+    assert again(Path("runs/x"), ["probe/action", "mappo"]) == "tutelage resume runs/x"
+
+
+@pytest.mark.parametrize("name", ["env", "method"])
+def test_only_a_teacher_can_be_scripted(tmp_path, name):
+    """As an environment `scripted:it` is a module of that name."""
+    record = RECORD | {name: "scripted:it"}
+    assert named_in(record | {"teacher": None}) == {"scripted:it"}
+    job = {k: record[k] for k in ("method", "env", "env_options", "config", "fit", "seed")}
+    (tmp_path / "plan.json").write_text(
+        json.dumps(job | {"seeds": 1, "teacher": "scripted:local", "teacher_config": {}})
+    )
+    with pytest.raises(BadInput, match=r"plan.json names 'scripted:it', which"):
+        read_job(tmp_path / "plan.json")
 
 
 # ---- of the right kind -----------------------------------------------------------------------------------------------

@@ -106,7 +106,13 @@ def build(cls: type[Config], values: dict[str, Any], kind: str, also: Iterable[s
     try:
         return cls(**made)
     except BadInput as error:
-        raise BadInput(f"{inside}{error}") from None
+        raise BadInput(within(inside, error)) from None
+
+
+def within(inside: str, error: BadInput) -> str:
+    """What is wrong with a field, which is told with where it is."""
+    told = str(error)
+    return f"unknown {inside}{told[8:]}" if told.startswith("unknown ") else f"{inside}{told}"
 
 
 def checked(name: str, value: Any, hint: Any) -> Any:

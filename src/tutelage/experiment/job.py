@@ -28,6 +28,7 @@ from tutelage.experiment.run import make_record, save_role
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.size import far_from_one
 from tutelage.experiment.stage_loop import check_countable
+from tutelage.experiment.teacher import factory_of
 from tutelage.experiment.together import evaluate_together, fit_together
 from tutelage.experiment.trust import Trust, again, check_trust, named_in, own
 from tutelage.experiment.yours import make_method
@@ -65,9 +66,8 @@ class Job:
             raise BadInput(f"teacher_paths = {short(self.teacher_paths)}: must be two, the absolute one first")
 
     def named(self) -> frozenset[str]:
-        """The code of one's own that it names; a teacher that is a directory is a run."""
-        directory = self.teacher is None or self.teacher_paths or Path(self.teacher).is_dir()
-        return own((self.method, self.env, *(() if directory else (self.teacher,))))
+        """The code of one's own that it names."""
+        return own((self.method, self.env, factory_of(self.teacher)))
 
     def method_config(self) -> Any:
         return method_config(self.method, **self.config)

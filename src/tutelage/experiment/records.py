@@ -18,6 +18,7 @@ from tutelage.configs.checks import (
     check_unit,
     checked,
     short,
+    within,
 )
 from tutelage.configs.experiment import FitConfig
 from tutelage.errors import BadInput, Fault, unknown
@@ -44,14 +45,16 @@ class Measured(Evaluation):
             raise BadInput(f"success_rate = {self.success_rate}: must be so many of {self.episodes} episodes")
         for name, mean in (("ci95", self.success_rate), ("return_ci95", self.return_mean)):
             low, high = getattr(self, name)
+            if name == "ci95" and not 0 <= low <= high <= 1:
+                raise BadInput(f"ci95 = {[low, high]}: must be an interval between 0 and 1")
             slack = 1e-5 * max(1.0, abs(mean))
             if not low - slack <= mean <= high + slack:
                 raise BadInput(f"{name} = {[low, high]}: must be an interval around {mean}")
 
 
 @dataclass(frozen=True)
-class FinalTest(Measured):
-    """eval.json: the final test. Also of a teacher, whose test tells less where it is a controller.
+class TeacherTest(Measured):
+    """The test of a teacher: of a run its final test, of a controller less.
 
     Attributes:
         beside: tests of other roles. greedy: the test with the likeliest actions, where others were drawn.
@@ -68,8 +71,18 @@ class FinalTest(Measured):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_not_negative(self, *(name for name in ("steps", "seconds") if getattr(self, name) is not None))
+        check_seeds(self.seed or 0)
         for role, test in self.beside.items():
             build(Measured, as_object(test, f"beside.{role}"), f"field of beside.{role}", inside=f"beside.{role}.")
+
+
+@dataclass(frozen=True)
+class FinalTest(TeacherTest):
+    """eval.json: the final test."""
+
+    seed: int = field(kw_only=True)
+    steps: int = field(kw_only=True)
+    seconds: float = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -140,7 +153,7 @@ class TeacherRecord:
     name: str
     env: str
     env_options: dict[str, Any]
-    test: FinalTest
+    test: TeacherTest
     record: RunRecord | None = None
 
     def __post_init__(self) -> None:
@@ -325,4 +338,4 @@ def check_settings(path: Path, named: Iterable[Asked]) -> None:
                     FitConfig, fit | {"tensorboard": False}, "field of fit"
                 )  # which needs a package to write, not here
             except BadInput as error:
-                raise BadInput(f"{inside}{error}") from None
+                raise BadInput(within(inside, error)) from None

@@ -24,9 +24,10 @@ from tutelage.experiment.evaluate import evaluate
 from tutelage.experiment.files import read_json, write_json
 from tutelage.experiment.job import Job
 from tutelage.experiment.plan import FLOORS, Row, Rows, fingerprint, fit_config, read_plan
-from tutelage.experiment.records import read_metrics
+from tutelage.experiment.records import read_kept, read_metrics
 from tutelage.experiment.run import LoadedRun, device
 from tutelage.experiment.sinks import Display
+from tutelage.experiment.teacher import factory_of
 from tutelage.experiment.train import finish
 from tutelage.experiment.trust import own
 from tutelage.machine import check_machine
@@ -36,6 +37,13 @@ from tutelage.registry import method_config, method_row
 
 WAIT = 2.0
 """Seconds between two looks at what other sweeps have finished."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowJob(Job):
+    """row.json: the job of a row, and the fingerprint that it had."""
+
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -142,7 +150,8 @@ def make_run(row: Row, seed: int, rows: Rows, places: Places, display: Display) 
     if not is_current(folder / "row.json", mark):
         clear(folder)
         write_json(folder / "row.json", {"fingerprint": mark, **asdict(job)})
-    said = own(name for each in rows.values() for name in (each.method, each.env, each.teacher))
+    read_kept(folder / "row.json", RowJob)
+    said = own(name for each in rows.values() for name in (each.method, each.env, factory_of(each.teacher)))
     return finish(job, folder, display, said)[0]
 
 

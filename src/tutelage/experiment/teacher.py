@@ -57,6 +57,11 @@ def run_of_seed(path: Path, seed: int | None) -> Path:
     return found[f"seed-{seed}"]
 
 
+def factory_of(name: str | None) -> str | None:
+    """A teacher's name where it is a user's `module:factory`: no run directory, no controller of the environment."""
+    return None if name is None or name.startswith("scripted:") or Path(name).is_dir() else name
+
+
 def find_teacher(
     name: str,
     env_id: str,

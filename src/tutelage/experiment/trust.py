@@ -16,8 +16,8 @@ Trust = bool | Collection[str]
 
 
 def own(names: Iterable[str | None]) -> frozenset[str]:
-    """Those names that are a `module:name` of somebody's own."""
-    return frozenset(name for name in names if name and ":" in name and not name.startswith("scripted:"))
+    """Those names of methods, environments and teachers' factories that are a `module:name` of somebody's own."""
+    return frozenset(name for name in names if name and ":" in name)
 
 
 def named_in(record: dict[str, Any]) -> frozenset[str]:
