@@ -189,6 +189,7 @@ EVALUATION = {"kind": "evaluation", "stage": "train", "update": 2, "total_steps"
         ([LINE, LINE | {"lots": 1.0}], "unknown line 2: field 'lots'; did you mean 'loss'"),
         ([LINE, {k: v for k, v in LINE.items() if k != "loss"}], "line 2: loss is missing"),
         ([LINE, LINE | {"loss": "1"}], r"line 2: loss = '1': must be float \| None"),
+        ([LINE, LINE | {"stage": "trail"}, LINE], "line 3: stage = 'train': must be 'trail', which came after it"),
         ([LINE, LINE | {"update": 1}], "line 2: update = 1: must not be less than 2"),
         ([EVALUATION | {"success_rate": 2}], "line 1: success_rate = 2: must be between 0 and 1"),
         ([{k: v for k, v in EVALUATION.items() if k != "total_steps"}], "total_steps is missing"),

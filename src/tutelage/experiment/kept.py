@@ -8,7 +8,7 @@ from typing import Any
 
 from tutelage.configs.checks import check_fields, check_not_negative, check_seeds, check_unit
 from tutelage.errors import BadInput, Fault
-from tutelage.experiment.records import Device, FinalTest, Record, Versions, damage, read_kept
+from tutelage.experiment.records import Device, KeptTest, Record, Versions, damage, read_kept
 from tutelage.types import Measure
 
 
@@ -32,7 +32,7 @@ class RowTeacher:
     """Who taught, and how good it was."""
 
     name: str | None
-    test: FinalTest
+    test: KeptTest
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class RowResult:
     seed: int
     fingerprint: str
     env_options: dict[str, Any]
-    test: FinalTest
+    test: KeptTest
     teacher: RowTeacher | None
     curve: list[Record]
     cost: dict[str, Any]

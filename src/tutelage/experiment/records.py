@@ -53,8 +53,8 @@ class Measured(Evaluation):
 
 
 @dataclass(frozen=True)
-class TeacherTest(Measured):
-    """The test of a teacher: of a run its final test, of a controller less.
+class KeptTest(Measured):
+    """A test, of a run or of what plays without learning: a teacher's controller, a sweep's floor.
 
     Attributes:
         beside: tests of other roles. greedy: the test with the likeliest actions, where others were drawn.
@@ -77,7 +77,7 @@ class TeacherTest(Measured):
 
 
 @dataclass(frozen=True)
-class FinalTest(TeacherTest):
+class FinalTest(KeptTest):
     """eval.json: the final test."""
 
     seed: int = field(kw_only=True)
@@ -153,7 +153,7 @@ class TeacherRecord:
     name: str
     env: str
     env_options: dict[str, Any]
-    test: TeacherTest
+    test: KeptTest
     record: RunRecord | None = None
 
     def __post_init__(self) -> None:
@@ -289,9 +289,11 @@ def read_metrics(path: Path, keep: int | None = None) -> list[Record]:
             if kind == "evaluation":
                 build(Line, line, f"{inside}field", inside=inside)
             elif kind == "metrics":
-                before = seen.setdefault(str(line.get("stage")), line)
-                check_metrics(line, before, inside)
-                seen[line["stage"]] = line
+                stage = str(line.get("stage"))
+                if stage in seen and stage != (last := list(seen)[-1]):
+                    raise BadInput(f"{inside}stage = {stage!r}: must be {last!r}, which came after it")
+                check_metrics(line, seen.get(stage, line), inside)
+                seen[stage] = line
             elif kind != "compiled":
                 raise BadInput(f"{inside}kind = {short(kind)}: must be 'metrics', 'compiled' or 'evaluation'")
     return lines
