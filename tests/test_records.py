@@ -20,8 +20,9 @@ from tutelage import Fault
 from tutelage.configs.checks import build
 from tutelage.experiment.files import load_tree, read_json, read_meta, save_tree
 from tutelage.experiment.job import read_job
-from tutelage.experiment.records import FinalTest, Mark, damage, read_kept, read_metrics
+from tutelage.experiment.records import FinalTest, Mark, check_kinds, damage, read_kept, read_metrics
 from tutelage.experiment.run import read_record, read_test
+from tutelage.experiment.sweep import RowJob
 
 ZOO = ROOT / "zoo" / "kd_marl" / "smax-2s3z"
 RECORD = json.loads((ZOO / "config.json").read_text())
@@ -233,6 +234,15 @@ def test_an_unknown_name_in_plan_json_is_told_with_the_nearest(tmp_path):
 
 def test_the_mark_of_a_checkpoint_comes_back():
     assert build(Mark, MARK, "field").best == (0.5, 1.0) and build(Mark, MARK | {"best": None}, "field").best is None
+
+
+@pytest.mark.parametrize("name", JOB)
+def test_a_wrong_kind_in_row_json_is_told_and_more_or_fewer_fields_are_another_versions(tmp_path, name):
+    path = tmp_path / "row.json"
+    told = refused(path, JOB | {name: 1.5, "fingerprint": "1"}, lambda: check_kinds(path, RowJob))
+    assert f"row.json is damaged: {name} = 1.5: must be" in told
+    path.write_text(json.dumps({"fingerprint": "1", "later": 1}))
+    check_kinds(path, RowJob)
 
 
 # ---- files that are none ---------------------------------------------------------------------------------------------

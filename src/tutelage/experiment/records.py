@@ -17,6 +17,7 @@ from tutelage.configs.checks import (
     check_seeds,
     check_unit,
     checked,
+    field_types,
     short,
     within,
 )
@@ -276,6 +277,15 @@ def read_kept(path: Path, cls: type) -> Record:
     with damage(path):
         build(cls, as_object(content, "content"), "field")
     return content
+
+
+def check_kinds(path: Path, cls: type) -> None:
+    """Refuse, as Fault, a file with a field of another kind; more or fewer of them, as of another version, may be."""
+    content = read_json(path)
+    with damage(path):
+        for name, hint in field_types(cls).items():
+            if name in as_object(content, "content"):
+                checked(name, content[name], hint)
 
 
 def read_metrics(path: Path, keep: int | None = None) -> list[Record]:

@@ -24,7 +24,7 @@ from tutelage.experiment.evaluate import evaluate
 from tutelage.experiment.files import read_json, write_json
 from tutelage.experiment.job import Job
 from tutelage.experiment.plan import FLOORS, Row, Rows, fingerprint, fit_config, read_plan
-from tutelage.experiment.records import read_kept, read_metrics
+from tutelage.experiment.records import check_kinds, read_metrics
 from tutelage.experiment.run import LoadedRun, device
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.teacher import factory_of
@@ -150,7 +150,7 @@ def make_run(row: Row, seed: int, rows: Rows, places: Places, display: Display) 
     if not is_current(folder / "row.json", mark):
         clear(folder)
         write_json(folder / "row.json", {"fingerprint": mark, **asdict(job)})
-    read_kept(folder / "row.json", RowJob)
+    check_kinds(folder / "row.json", RowJob)
     said = own(name for each in rows.values() for name in (each.method, each.env, factory_of(each.teacher)))
     return finish(job, folder, display, said)[0]
 
