@@ -15,9 +15,9 @@ import numpy as np
 from tutelage.configs.checks import build
 from tutelage.errors import BadInput
 from tutelage.experiment.files import load_tree, read_json, read_meta, save_tree
-from tutelage.experiment.fit import Best, Interval, Status
 from tutelage.experiment.records import BestMark, Mark, damage
 from tutelage.experiment.stage_loop import Loop, StageLoop
+from tutelage.experiment.status import Best, Interval, Status
 from tutelage.types import Environment, Method
 
 CHECKPOINT = "checkpoint.safetensors"

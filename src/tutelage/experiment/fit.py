@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,82 +24,9 @@ from tutelage.experiment.blame import broken
 from tutelage.experiment.evaluate import Evaluation, play_episodes, player, rank, test_key
 from tutelage.experiment.once import jit_once
 from tutelage.experiment.stage_loop import COUNTED, Loop, StageLoop, nominal_updates, owned
+from tutelage.experiment.status import Best, Interval, Recorder, Result, Status
 from tutelage.policies.acting import RULES
 from tutelage.types import Environment, Measure, Method, Params, Stage
-
-
-class Best(NamedTuple):
-    """The best evaluation so far and the parameters it belongs to."""
-
-    success_rate: float
-    return_mean: float
-    params: Params
-
-
-class Interval(NamedTuple):
-    """What has been done since the last record: a long interval between two is run in pieces.
-
-    Attributes:
-        rows: the metrics of its updates.
-        seconds: that these took.
-        due: evaluations that were due when it began.
-    """
-
-    rows: dict[str, np.ndarray]
-    seconds: float
-    due: int
-
-
-class Status(NamedTuple):
-    """Where training stands, on the host.
-
-    Attributes:
-        stage: index of the current stage.
-        loop: its state.
-        steps: environment steps of earlier stages.
-        best: None before the first evaluation.
-        seconds: spent learning so far, without compilation and evaluation.
-        since: what no record tells of yet; None right after a record.
-    """
-
-    stage: int
-    loop: Loop
-    steps: int
-    best: Best | None
-    seconds: float
-    since: Interval | None = None
-
-
-class Recorder(Protocol):
-    """What `fit` tells about itself."""
-
-    def begin(self, stage: Stage) -> None: ...
-    def metrics(self, record: dict[str, Any]) -> None: ...
-    def evaluation(self, record: dict[str, Any]) -> None: ...
-    def compiled(self, stage: Stage, seconds: float) -> None: ...
-    def progress(self, stage: Stage, done: int, steps_per_second: float) -> None: ...
-    def due(self) -> bool:
-        """Whether it is time to save."""
-        ...
-
-    def checkpoint(self, status: Status, wanted: bool) -> None:
-        """Save if it is time to, or `wanted`."""
-        ...
-
-    def broke(self, best: Best | None, steps: int, seconds: float, error: Exception) -> None:
-        """Keep the best parameters so far, after so many steps and seconds: it cannot go on from here."""
-        ...
-
-    def interrupted(self) -> bool: ...
-
-
-class Result(NamedTuple):
-    """What `fit` ends with: parameters by role of the best evaluation, and its final test."""
-
-    params: Params
-    test: Evaluation
-    seconds: float
-    steps: int
 
 
 def fit(
@@ -124,7 +51,7 @@ def fit(
         Parameters by role of the best evaluation of the acting role, and its test.
 
     Raises:
-        NonFinite: a loss term stopped being a number.
+        NonFinite: a loss term, or a value of a user's environment or teacher, is no number.
         Interrupted: the recorder asked to stop.
     """
     root = jax.random.key(seed)
@@ -151,11 +78,11 @@ def fit(
             done = status.steps + int(status.loop.steps)
             try:
                 status = advance(runner, status, root, log_every, pace, before, recorder)
+                if asks(stage, status, count(status.loop) > before, runner.over(status.loop)):
+                    status = evaluator(status, method, recorder)
             except NonFinite as error:
                 recorder.broke(status.best, done, status.seconds, error)
                 raise
-            if asks(stage, status, count(status.loop) > before, runner.over(status.loop)):
-                status = evaluator(status, method, recorder)
             recorder.checkpoint(status, wanted=False)
             if recorder.interrupted():
                 recorder.checkpoint(status, wanted=True)

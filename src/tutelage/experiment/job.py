@@ -21,13 +21,14 @@ from tutelage.errors import BadInput, Fault, Interrupted, NonFinite
 from tutelage.experiment.checkpoint import BEST, load_status
 from tutelage.experiment.evaluate import Evaluation, evaluate
 from tutelage.experiment.files import read_json, write_json
-from tutelage.experiment.fit import Result, fit
+from tutelage.experiment.fit import fit
 from tutelage.experiment.recorder import RunRecorder
 from tutelage.experiment.records import Asked, Record, check_settings, read_kept, read_metrics
 from tutelage.experiment.run import make_record, save_role
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.size import far_from_one
 from tutelage.experiment.stage_loop import check_countable
+from tutelage.experiment.status import Result
 from tutelage.experiment.teacher import factory_of
 from tutelage.experiment.together import evaluate_together, fit_together
 from tutelage.experiment.trust import Trust, again, check_trust, named_in, own

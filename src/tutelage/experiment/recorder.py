@@ -8,8 +8,8 @@ from typing import Any
 
 from tutelage.configs.experiment import FitConfig
 from tutelage.experiment.checkpoint import identity_of, save_best, save_status
-from tutelage.experiment.fit import Best, Status
 from tutelage.experiment.sinks import Display, JsonLines, Sink, TensorBoard
+from tutelage.experiment.status import Best, Status
 from tutelage.types import Stage
 
 WINDOW = 20

@@ -7,7 +7,7 @@ from pathlib import Path
 from tutelage.configs.experiment import FitConfig
 from tutelage.errors import BadInput
 from tutelage.experiment.checkpoint import BEST, CHECKPOINT, load_best, read_best
-from tutelage.experiment.fit import Evaluator, Result
+from tutelage.experiment.fit import Evaluator
 from tutelage.experiment.job import also, end_run, played, run_fit, tidy
 from tutelage.experiment.records import Record
 from tutelage.experiment.run import (
@@ -20,6 +20,7 @@ from tutelage.experiment.run import (
     versions,
 )
 from tutelage.experiment.sinks import Display
+from tutelage.experiment.status import Result
 from tutelage.experiment.trust import Trust, again, named_in
 from tutelage.types import Environment, Method
 

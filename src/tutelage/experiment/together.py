@@ -21,9 +21,6 @@ from tutelage.errors import Interrupted, NonFinite
 from tutelage.experiment.evaluate import Evaluation, play_together, player, test_key
 from tutelage.experiment.fit import (
     Pace,
-    Recorder,
-    Result,
-    Status,
     asks,
     cadence,
     due,
@@ -33,6 +30,7 @@ from tutelage.experiment.fit import (
 )
 from tutelage.experiment.once import jit_once
 from tutelage.experiment.stage_loop import Loop, StageLoop
+from tutelage.experiment.status import Recorder, Result, Status
 from tutelage.policies.acting import RULES
 from tutelage.types import ActRule, Environment, Method, Params, Policy
 
