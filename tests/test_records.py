@@ -16,7 +16,7 @@ import pytest
 
 from conftest import ROOT
 from helpers import assert_same
-from tutelage import Fault
+from tutelage import BadInput, Fault
 from tutelage.configs.checks import build
 from tutelage.experiment.files import load_tree, read_json, read_meta, save_tree
 from tutelage.experiment.job import read_job
@@ -230,6 +230,11 @@ def test_a_wrong_kind_in_the_mark_of_a_checkpoint_is_told(name):
 def test_an_unknown_name_in_plan_json_is_told_with_the_nearest(tmp_path):
     told = refused(tmp_path / "plan.json", JOB | {"env": "smax/2s3x"}, lambda: read_job(tmp_path / "plan.json"))
     assert "plan.json is damaged: unknown environment 'smax/2s3x'; did you mean 'smax/2s3z'" in told
+
+
+def test_a_best_evaluation_that_cannot_be_is_told():
+    with pytest.raises(BadInput, match=r"best = \[1.5, 1.0\]: must be a success rate from 0 to 1, and a return"):
+        build(Mark, MARK | {"best": [1.5, 1.0]}, "field")
 
 
 def test_the_mark_of_a_checkpoint_comes_back():

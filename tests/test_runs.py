@@ -15,6 +15,7 @@ import pytest
 import tutelage
 from helpers import QUICK, TINY, Killed, assert_same, kill_at
 from tutelage import BadInput, Fault, FitConfig
+from tutelage.cli.main import guarded
 from tutelage.experiment.recorder import RunRecorder
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.teacher import find_teacher
@@ -196,6 +197,46 @@ def test_a_damaged_run_is_a_fault_that_names_the_file(action_run, tmp_path, dama
     with pytest.raises(Fault, match=str(copy / name)) as fault:
         tutelage.load(copy)
     assert "\n" not in str(fault.value)
+
+
+def spoiled(path, name):
+    """Puts a nan into the first number of an array of a file, whose name is given back."""
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    (key,) = (key for key in json.loads(data[8 : 8 + size]) if name in key)
+    at = 8 + size + json.loads(data[8 : 8 + size])[key]["data_offsets"][0]
+    path.write_bytes(data[:at] + np.float32(np.nan).tobytes() + data[at + 4 :])
+    return key
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["eval", "RUN"],
+        ["cost", "RUN"],
+        ["render", "RUN", "-o", "x.png"],
+        ["fork", "RUN"],
+        ["resume", "RUN"],
+        ["train", "bc", "probe/action", "--teacher", "RUN", "--out", "out"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_every_command_names_a_weight_that_is_no_number(action_run, tmp_path, monkeypatch, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(action_run.path, tmp_path / "run")
+    key = spoiled(tmp_path / "run" / "student.safetensors", "['head']['bias']")
+    assert guarded(["run" if word == "RUN" else word for word in command]) == 1
+    out, err = capsys.readouterr()
+    assert err.startswith(f"tutelage: run/student.safetensors: {key} holds nan at [0], must be a number") and not out
+    assert err.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_a_weight_of_a_checkpoint_that_is_no_number_is_named(stopped_run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(stopped_run, copy)
+    spoiled(copy / "checkpoint.safetensors", "train_state.actor.params[0]['head']['bias']")
+    with pytest.raises(Fault, match=r"copy/checkpoint\.safetensors: .*actor\.params.* holds nan at \[0\]"):
+        tutelage.resume(copy, quiet=True)
 
 
 def test_parameters_of_another_size_are_a_fault(action_run, tmp_path):

@@ -186,6 +186,7 @@ class Mark:
     def __post_init__(self) -> None:
         check_fields(self)
         check_not_negative(self, "stage", "steps", "seconds", "offset", "total_steps")
+        check_best(self.best)
         if self.since is not None:
             build(Since, self.since, "field of since", inside="since.")
 
@@ -217,6 +218,13 @@ class BestMark:
     def __post_init__(self) -> None:
         check_fields(self)
         check_not_negative(self, "total_steps", "seconds")
+        check_best(self.best)
+
+
+def check_best(best: tuple[float, float] | None) -> None:
+    """Refuse, as BadInput, scores of a best evaluation that can be none."""
+    if best is not None and not 0 <= best[0] <= 1:
+        raise BadInput(f"best = {list(best)}: must be a success rate from 0 to 1, and a return")
 
 
 @dataclass(frozen=True, kw_only=True)
