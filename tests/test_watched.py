@@ -32,6 +32,7 @@ from tutelage.report.render import render
 from tutelage.types import Frozen, Out, Policy
 from worlds import World, pressed
 
+NAN = float("nan")
 FAULTS = {
     "nan_reward": "reward of worlds:nan_reward is nan in step 2 of an episode",
     "nan_obs": "obs of worlds:nan_obs is nan in step 2 of an episode",
@@ -131,10 +132,22 @@ def test_one_bad_number_among_many_is_found(field, value, says):
     refuse(codes(of_timestep("me", make_spec(max_steps=9), told, age)))
 
 
+@pytest.mark.parametrize(
+    "age, when", [(-1, ""), (0, " in step 0 of an episode"), (3_000_001, " after step 2000000 of an")]
+)
+def test_a_fault_says_when_it_was(age, when):
+    bad = make_steps(make_spec(max_steps=2**30), (1,))._replace(reward=jnp.array([NAN]))
+    with pytest.raises(NonFinite, match=f"^reward of me is nan{when}"):
+        refuse(codes(of_timestep("me", make_spec(max_steps=2**30), bad, jnp.array([age]))))
+
+
+def test_an_episode_that_is_over_before_it_began_is_found():
+    told = make_steps(make_spec(), (1,))._replace(first=jnp.ones(1, bool), last=jnp.ones(1, bool))
+    with pytest.raises(NonFinite, match=r"^last of me is true at once in step 0 of an episode$"):
+        refuse(codes(of_timestep("me", make_spec(), told, jnp.zeros(1, int))))
+
+
 # ---- which of many is blamed ---------------------------------------------------------------------------------------
-NAN = float("nan")
-
-
 @pytest.mark.parametrize(
     "rows, blamed",
     [

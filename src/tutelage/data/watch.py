@@ -26,6 +26,8 @@ SAYS = {
     ENDLESS: "is still false at spec.max_steps",
     OVER: "is true at once",
 }
+OLDEST = 2_000_000
+"""Steps of an episode up to which they are counted: a fault is kept as one number of 24 bits."""
 MARK = "?"
 """How the names of faults begin among metrics; the rest is `FIELD of NAME`."""
 
@@ -74,7 +76,8 @@ def codes(watch: Any) -> dict[str, Any]:
     """Every fault as one number, 8 (age + 1) + what it is, of the watch's leading axes; 0 where there is none."""
     if watch == ():
         return {}
-    return {k: jnp.where(x > FINE, 8.0 * (watch.age + 1) + x, 0.0) for k, x in watch.wrong.items()}
+    age = jnp.minimum(watch.age, OLDEST)
+    return {k: jnp.where(x > FINE, 8.0 * (age + 1) + x, 0.0) for k, x in watch.wrong.items()}
 
 
 def found(watches: Iterable[Any]) -> dict[str, Any]:
@@ -93,7 +96,7 @@ def found(watches: Iterable[Any]) -> dict[str, Any]:
 def said(name: str, code: float) -> str:
     """A fault in words."""
     age, kind = divmod(int(code), 8)
-    when = f" in step {age - 1} of an episode" if age else ""
+    when = f" {'in' if age <= OLDEST else 'after'} step {age - 1} of an episode" if age else ""
     return f"{name.removeprefix(MARK)} {SAYS[kind]}{when}"
 
 
