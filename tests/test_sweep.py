@@ -25,7 +25,7 @@ from tutelage.report.ablations import ablations, front, sights
 from tutelage.report.curves import draw_front
 from tutelage.report.glance import ddn_glance, hint_glance
 from tutelage.report.hint import hint_table
-from tutelage.report.results import Asked, RowResults, current, marked, marl_eval, read_results
+from tutelage.report.results import Asked, RowResults, current, marked, marl_eval, read_results, short
 from tutelage.report.scores import measure
 from tutelage.report.scratch import ratios, verdict
 from tutelage.report.tables import TABLES, choices, fill, headline
@@ -770,3 +770,58 @@ def test_rows_that_cannot_be_taught_are_refused(tmp_path):
     floor = row("random/action", "random")
     with pytest.raises(BadInput, match="its teacher 'random/action' is only evaluated"):
         read_plan(plan_of(tmp_path, floor + taught("a/action", "random/action")))
+
+
+# ---- reports ---------------------------------------------------------------------------------------------------------
+OWN = "lights:Lights"
+
+
+def test_an_environment_of_your_own_has_its_rows_in_every_table():
+    scores = {"mappo/lights": EXPERT, "kd_marl/lights": FULL, "mappo/lights/small": FULL, "random/lights": [0.1]}
+    rows = rows_of(*(results(name, x, env=OWN) for name, x in scores.items()))
+    assert cells(headline(rows), OWN)[:2] == [OWN, "4"]
+    assert f"`{OWN}`" in verdict(rows) and f"`{OWN}`" in TABLES["choices"](rows)
+    assert all(f"`{name}`" in TABLES["all-rows"](rows) for name in scores)
+    assert set(marl_eval(rows)[OWN]["lights"]) == {"mappo", "kd_marl", "mappo/small", "random"}
+
+
+def test_two_environments_of_your_own_do_not_mix():
+    names = [("a", "mine:A"), ("b", "mine:B")]
+    rows = rows_of(*(results(f"{m}/{task}", EXPERT, env=env) for task, env in names for m in ("mappo", "kd_marl")))
+    assert [short(rows, env) for _, env in names] == ["a", "b"]
+    assert cells(headline(rows), "mine:A") != cells(headline(rows), "mine:B")
+
+
+def report_of(tmp_path, page, plan=""):
+    """Results of one row, and a page."""
+    given, places = row("random/action", "random"), Places(tmp_path / "results", tmp_path / "runs", tmp_path / "zoo")
+    sweep(plan_of(tmp_path, given), places, display=Display(quiet=True))
+    (tmp_path / "README.md").write_text(page)
+    if plan:
+        (tmp_path / "results" / "plan.toml").write_text(plan)
+    return guarded(["report", str(tmp_path / "results")])
+
+
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        (
+            "# mine\n",
+            "has a table to fill: put `<!-- table: all-rows -->` and, below it, `<!-- end -->` into",
+        ),
+        ("<!-- table: methods -->\n<!-- end -->\n", "rewrote "),
+        ("<!-- table: verdict -->\nNo results yet.\n<!-- end -->\n", "are as they were"),
+    ],
+)
+def test_a_report_never_ends_in_silence(page, told, tmp_path, capsys):
+    assert report_of(tmp_path, page) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("1 rows, 1 results: ") and told in out
+
+
+def test_a_report_of_nothing_but_old_results_says_so_and_writes_nothing(tmp_path, capsys):
+    page = "<!-- table: all-rows -->\nkept\n<!-- end -->\n"
+    assert report_of(tmp_path, page, plan=row("random/action", "random", env='"probe/value"')) == 2
+    err = capsys.readouterr().err
+    assert "no result in" in err and "belongs to" in err and "run `tutelage sweep" in err
+    assert (tmp_path / "README.md").read_text() == page and not (tmp_path / "results" / "marl_eval.json").exists()

@@ -9,6 +9,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from tutelage.cli.parsing import parse
+from tutelage.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def main(argv: Sequence[str]) -> None:
     from tutelage.report.curves import draw_compared, draw_curves, draw_front
     from tutelage.report.hint import BASELINES
     from tutelage.report.results import Asked, current, marked, marl_eval, read_results
-    from tutelage.report.tables import fill
+    from tutelage.report.tables import HOW, asks, fill
     from tutelage.report.value import METHODS
 
     rows = read_results(args.results)
@@ -41,6 +42,8 @@ def main(argv: Sequence[str]) -> None:
         rows, stale = current(rows, asked)
         if stale:
             print(f"{stale} results are left out: the plan has other settings now, or no such row or seed")
+        if not rows:
+            raise BadInput(f"no result in {args.results} belongs to {plan} as it is now: run `tutelage sweep {plan}`")
     rows = marked(rows)
     into = args.into or args.results.resolve().parent
     write_json(args.results / "marl_eval.json", marl_eval(rows))
@@ -49,6 +52,12 @@ def main(argv: Sequence[str]) -> None:
     draw_front(rows, figures / "front.png")
     draw_compared(rows, figures / "ddn.png", "ddn", METHODS)
     draw_compared(rows, figures / "hint.png", "hint", (*BASELINES, "tarmac", "maddpg"))
-    for path in [into / "README.md", *sorted((into / "docs").rglob("*.md"))]:
-        if path.exists() and fill(path, rows):
-            print(f"rewrote {path}")
+    print(f"{len(rows)} rows, {sum(len(row.seeds) for row in rows.values())} results: {args.results}/marl_eval.json")
+    pages = [path for path in (into / "README.md", *sorted((into / "docs").rglob("*.md"))) if path.exists()]
+    rewritten = [path for path in pages if fill(path, rows)]
+    for path in rewritten:
+        print(f"rewrote {path}")
+    if not rewritten and not any(asks(path) for path in pages):
+        print(f"no page in {into} has a table to fill: {HOW}")
+    elif not rewritten:
+        print(f"all tables of {into} are as they were")

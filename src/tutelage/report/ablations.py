@@ -44,10 +44,10 @@ def markdown(header: list[str], body: list[list[str]]) -> str:
 
 def differences(rows: Rows, env: str, what: str) -> np.ndarray | None:
     """Changed minus full objective, per seed that both have."""
-    changed = rows.get(f"kd_marl/{short(env)}/{what}")
+    changed = rows.get(f"kd_marl/{short(rows, env)}/{what}")
     if changed is None:
         return None
-    a, b = changed.of_seeds(rows[f"kd_marl/{short(env)}"])
+    a, b = changed.of_seeds(rows[f"kd_marl/{short(rows, env)}"])
     return scale(rows, env).of(a) - scale(rows, env).of(b)
 
 
@@ -63,7 +63,7 @@ def called(gaps: list[np.ndarray]) -> str:
 
 def ablations(rows: Rows) -> str:
     """Every change against the full objective: paired differences, and the verdict."""
-    envs = [env for env in tasks(rows) if any(f"kd_marl/{short(env)}/{what}" in rows for what in CHANGES)]
+    envs = [env for env in tasks(rows) if any(f"kd_marl/{short(rows, env)}/{what}" in rows for what in CHANGES)]
     body = []
     for what, text in CHANGES.items():
         gaps = {env: differences(rows, env, what) for env in envs}
@@ -77,10 +77,10 @@ def ablations(rows: Rows) -> str:
 
 def sights(rows: Rows) -> str:
     """Retention under restricted sight."""
-    envs = [env for env in tasks(rows) if any(f"kd_marl/{short(env)}/{what}" in rows for what in SIGHTS)]
+    envs = [env for env in tasks(rows) if any(f"kd_marl/{short(rows, env)}/{what}" in rows for what in SIGHTS)]
     body = []
     for what, text in {"": "full sight", **SIGHTS}.items():
-        found = [rows.get(f"kd_marl/{short(env)}" + (f"/{what}" if what else "")) for env in envs]
+        found = [rows.get(f"kd_marl/{short(rows, env)}" + (f"/{what}" if what else "")) for env in envs]
         if any(found):
             body.append([text, *(kept(rows, row, env) for row, env in zip(found, envs, strict=True))])
     return markdown(["students see", *(f"`{env}`" for env in envs)], body) if len(body) > 1 else "No results yet."
@@ -88,17 +88,17 @@ def sights(rows: Rows) -> str:
 
 def sizes(rows: Rows, env: str) -> dict[str, list[RowResults]]:
     """Distilled and from-scratch rows of a task by falling cost."""
-    at = lambda row, method, usual: row.name == usual or row.name.startswith(f"{method}/{short(env)}/ratio-")
+    at = lambda row, method, usual: row.name == usual or row.name.startswith(f"{method}/{short(rows, env)}/ratio-")
     groups = {
-        "distilled": [row for row in rows.values() if at(row, "kd_marl", f"kd_marl/{short(env)}")],
-        "from scratch": [row for row in rows.values() if at(row, "mappo", f"mappo/{short(env)}/small")],
+        "distilled": [row for row in rows.values() if at(row, "kd_marl", f"kd_marl/{short(rows, env)}")],
+        "from scratch": [row for row in rows.values() if at(row, "mappo", f"mappo/{short(rows, env)}/small")],
     }
     return {kind: sorted(found, key=flops, reverse=True) for kind, found in groups.items()}
 
 
 def smallest(rows: Rows, env: str) -> RowResults | None:
     """The smallest team from scratch (MAPPO or IPPO) that has 95 % of its expert; None where none measured has."""
-    ippo = rows.get(f"ippo/{short(env)}/small")
+    ippo = rows.get(f"ippo/{short(rows, env)}/small")
     found = sizes(rows, env)["from scratch"] + ([ippo] if ippo else [])
     return min((row for row in found if retention(rows, row, env)[0] >= 0.95), key=flops, default=None)
 
@@ -107,7 +107,7 @@ def front(rows: Rows) -> str:
     """Success against FLOPs, distilled and from scratch, and the smallest from scratch that does nearly as well."""
     body, told = [], []
     for env in tasks(rows):
-        groups, worth, expert = sizes(rows, env), scale(rows, env), rows[f"mappo/{short(env)}"]
+        groups, worth, expert = sizes(rows, env), scale(rows, env), rows[f"mappo/{short(rows, env)}"]
         if not any("/ratio-" in row.name for found in groups.values() for row in found):
             continue
         for kind, found in groups.items():

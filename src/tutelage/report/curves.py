@@ -76,7 +76,7 @@ def draw_curves(rows: Rows, path: Path) -> None:
     plt = pyplot()
     figure, axes = panels(plt, len(envs))
     for axis, env in zip(axes.ravel(), envs, strict=False):
-        name = short(env)
+        name = short(rows, env)
         expert, small, student = (rows.get(key) for key in (f"mappo/{name}", f"mappo/{name}/small", f"kd_marl/{name}"))
         if expert:
             draw_curve(axis, expert, "expert, 128-GRU", color="C0")
@@ -107,7 +107,7 @@ def draw_front(rows: Rows, path: Path) -> None:
             cost = [flops(row) for row in line]
             axis.plot(cost, [x.mean() for x in success], f"{colour}o-", label=kind)
             axis.fill_between(cost, bands[:, 0], bands[:, 1], color=colour, alpha=0.2, linewidth=0)
-        expert = rows[f"mappo/{short(env)}"]
+        expert = rows[f"mappo/{short(rows, env)}"]
         axis.plot(flops(expert), expert.success.mean(), "C0s", label="expert, 128-GRU")
         axis.set_xscale("log")
         finish(axis, env, "FLOPs of a joint decision, thousands")

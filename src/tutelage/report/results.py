@@ -128,6 +128,14 @@ def marked(rows: dict[str, RowResults]) -> dict[str, RowResults]:
     return {name: told(row) for name, row in rows.items()}
 
 
+def short(rows: dict[str, RowResults], env: str) -> str:
+    """The task as names of rows have it, METHOD/TASK: the part of an environment's name after the slash; of one of
+    your own (module:factory), which has none, what its rows are called."""
+    if ":" not in env:
+        return env.partition("/")[2]
+    return min((row.name.split("/")[1] for row in rows.values() if row.env == env and "/" in row.name), default=env)
+
+
 def marl_eval(rows: dict[str, RowResults]) -> dict[str, Any]:
     """All curves and final tests in marl-eval's layout: environment, task, algorithm, run, step.
 
@@ -135,7 +143,7 @@ def marl_eval(rows: dict[str, RowResults]) -> dict[str, Any]:
     """
     data: dict[str, Any] = {}
     for row in rows.values():
-        family, _, task = row.env.partition("/")
+        family, task = row.env.partition("/")[0], short(rows, row.env)
         algorithm = row.name.replace(f"/{task}", "", 1)
         runs = data.setdefault(family, {}).setdefault(task, {}).setdefault(algorithm, {})
         for result in row.seeds:

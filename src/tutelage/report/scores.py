@@ -11,7 +11,7 @@ import numpy as np
 from tutelage.envs.build import make
 from tutelage.experiment.stats import Interval, mean_interval, ratio_of_means
 from tutelage.registry import ENVIRONMENTS
-from tutelage.report.results import RowResults
+from tutelage.report.results import RowResults, short
 from tutelage.types import Measure, acting
 
 Rows = dict[str, RowResults]
@@ -54,20 +54,15 @@ def measure(row: RowResults) -> Measure:
     return row.seeds[0].get("measure", usual)
 
 
-def short(env: str) -> str:
-    """The task: the part of an environment's name after the slash."""
-    return env.partition("/")[2]
-
-
 def tasks(rows: Rows) -> list[str]:
     """Environments that have an expert and distilled students, in order of their names."""
     envs = {row.env for row in rows.values() if row.method == "kd_marl"}
-    return sorted(env for env in envs if f"mappo/{short(env)}" in rows and f"kd_marl/{short(env)}" in rows)
+    return sorted(env for env in envs if f"mappo/{short(rows, env)}" in rows and f"kd_marl/{short(rows, env)}" in rows)
 
 
 def scale(rows: Rows, env: str) -> Scale:
     """Success, or where the task is judged by returns the return above random play."""
-    expert, random = rows[f"mappo/{short(env)}"], rows.get(f"random/{short(env)}")
+    expert, random = rows[f"mappo/{short(rows, env)}"], rows.get(f"random/{short(rows, env)}")
     if measure(expert) == "success":
         return Scale("success", 0.0, 3)
     return Scale("return", float(random.returns.mean()) if random else float("nan"), 2)
@@ -117,14 +112,14 @@ def with_interval(value: float, interval: Interval, digits: int = 3, sign: str =
 def retention(rows: Rows, student: RowResults, env: str) -> tuple[float, Interval]:
     """Ratio of mean scores above the floor over the seeds that both have, with a paired interval."""
     worth = scale(rows, env)
-    s, t = student.of_seeds(rows[f"mappo/{short(env)}"])
+    s, t = student.of_seeds(rows[f"mappo/{short(rows, env)}"])
     ratio, (low, high) = ratio_of_means(worth.of(s) - worth.floor, worth.of(t) - worth.floor)
     return ratio, (max(0.0, low) if worth.name == "success" and isfinite(low) else low, high)
 
 
 def kept(rows: Rows, student: RowResults | None, env: str, mark: str = "") -> str:
     """Retention as a cell, the number between marks; "-" where the two share no seed."""
-    shared = 0 if student is None else len(student.of_seeds(rows[f"mappo/{short(env)}"])[0].seeds)
+    shared = 0 if student is None else len(student.of_seeds(rows[f"mappo/{short(rows, env)}"])[0].seeds)
     if student is None or not shared:
         return "-"
     ratio, bounds = retention(rows, student, env)

@@ -33,7 +33,7 @@ def trials(rows: Rows, small: RowResults) -> dict[float, RowResults]:
 
 def lacking(rows: Rows, env: str, method: str) -> list[str]:
     """What is not measured of a method's team of the students' size; empty where it can be compared."""
-    called, small = SCRATCH[method], rows.get(f"{method}/{short(env)}/small")
+    called, small = SCRATCH[method], rows.get(f"{method}/{short(rows, env)}/small")
     if small is None:
         return [f"{called} from scratch"]
     told = [f"{called} from scratch has {len(small.seeds)} of {ENOUGH} seeds"] if len(small.seeds) < ENOUGH else []
@@ -55,8 +55,8 @@ def verdict(rows: Rows) -> str:
 
 def judged(rows: Rows, env: str) -> str:
     """The verdict on one task."""
-    worth, student = scale(rows, env), rows[f"kd_marl/{short(env)}"]
-    found = [row for method in SCRATCH if (row := rows.get(f"{method}/{short(env)}/small"))]
+    worth, student = scale(rows, env), rows[f"kd_marl/{short(rows, env)}"]
+    found = [row for method in SCRATCH if (row := rows.get(f"{method}/{short(rows, env)}/small"))]
     best = max(found, key=lambda row: worth.of(row).mean()) if found else None
     missing = [what for method in SCRATCH for what in lacking(rows, env, method)]
     if len(student.seeds) < ENOUGH:
@@ -78,7 +78,7 @@ def ratios(rows: Rows) -> str:
     """How many times fewer FLOPs the students have than experts of several sizes, and than a team from scratch."""
     body = []
     for env in tasks(rows):
-        student, expert = rows[f"kd_marl/{short(env)}"], rows[f"mappo/{short(env)}"]
+        student, expert = rows[f"kd_marl/{short(rows, env)}"], rows[f"mappo/{short(rows, env)}"]
         least = smallest(rows, env)
         others = [flops(expert), *expert_flops(env), flops(least) if least else None]
         times = [f"{other / flops(student):.1f}x" if other else "-" for other in others]

@@ -33,7 +33,7 @@ def headline(rows: Rows) -> str:
     """Expert, student, the same size without a teacher, and a script."""
     body = []
     for env in tasks(rows):
-        name, worth = short(env), scale(rows, env)
+        name, worth = short(rows, env), scale(rows, env)
         expert, student = rows[f"mappo/{name}"], rows[f"kd_marl/{name}"]
         cost = student.seeds[0].get("cost_report", {}).get("ratio") or {}
         factor = flops_ratio(student)
@@ -61,7 +61,7 @@ def choices(rows: Rows) -> str:
     """How many evaluations the parameters of each compared row were chosen from."""
     body = []
     for env in tasks(rows):
-        others = [rows.get(key.format(short(env))) for key in ("mappo/{}", "kd_marl/{}", *BESIDE.values())]
+        others = [rows.get(key.format(short(rows, env))) for key in ("mappo/{}", "kd_marl/{}", *BESIDE.values())]
         body.append([f"`{env}`", *map(evaluations, others)])
     return markdown(["environment", "expert", "student", *BESIDE], body) if body else "No results yet."
 
@@ -124,12 +124,23 @@ TABLES: dict[str, Any] = {
 MARK = re.compile(r"(<!-- table: ([\w-]+) -->\n)(?:(?!<!-- table:).)*?(<!-- end -->)", re.DOTALL)
 
 
+HOW = "put `<!-- table: all-rows -->` and, below it, `<!-- end -->` into README.md or a file in docs/"
+"""What a user is told who has no page for tables."""
+
+
+def asks(path: Path) -> bool:
+    """Whether a page has a place for one of the tables."""
+    return any(match[2] in TABLES for match in MARK.finditer(path.read_text()))
+
+
 def fill(path: Path, rows: Rows) -> bool:
     """Rewrite the tables between `<!-- table: NAME -->` and `<!-- end -->`; returns whether the file changed."""
     text = path.read_text()
 
     def block(match: re.Match[str]) -> str:
-        return f"{match[1]}{TABLES[match[2]](rows)}\n{match[3]}" if match[2] in TABLES else match[0]
+        if match[2] not in TABLES:
+            return match[0]
+        return f"{match[1]}{TABLES[match[2]](rows) or 'No results yet.'}\n{match[3]}"
 
     new = MARK.sub(block, text)
     if new != text:

@@ -77,7 +77,7 @@ def gap(row: RowResults, score: Score, ddn: RowResults | None) -> str:
 
 def is_change(row: RowResults, rows: Rows) -> bool:
     """Whether a row is DDN with one thing changed, at equal steps."""
-    whole = rows.get(f"ddn/{short(row.env)}")
+    whole = rows.get(f"ddn/{short(rows, row.env)}")
     return row.method == "ddn" and whole is not None and row.name != whole.name and same_budget(whole, row)
 
 
@@ -89,7 +89,7 @@ def value_based(rows: Rows) -> str:
     for row in sorted(found, key=lambda r: (r.env, order[r.method], r.name)):
         if is_change(row, rows):
             continue
-        what = row.name.replace(f"/{short(row.env)}", "", 1)
+        what = row.name.replace(f"/{short(rows, row.env)}", "", 1)
         under = area(row)
         known = not np.isnan(under).any()
         soon = steps_to(row, GOOD) if known else None
@@ -98,7 +98,7 @@ def value_based(rows: Rows) -> str:
             f"{row.steps / 1e6:.1f} M",
             told_late(row),
             share(under) if known else "-",
-            gap(row, area, rows.get(f"ddn/{short(row.env)}")),
+            gap(row, area, rows.get(f"ddn/{short(rows, row.env)}")),
             f"{soon / 1e6:.2f} M" if soon else "-",
             share(row.success) + row.mark,
             *teachers(row),
@@ -114,7 +114,7 @@ def value_changes(rows: Rows) -> str:
     for row in rows.values():
         if not is_change(row, rows):
             continue
-        ddn = rows[f"ddn/{short(row.env)}"]
+        ddn = rows[f"ddn/{short(rows, row.env)}"]
         scores = [told_late(row), gap(row, late, ddn), gap(row, area, ddn), *teachers(row)]
         body.append([f"`{row.env}`", f"`{row.name.split('/')[-1]}`", row.variant, str(len(row.seeds)), *scores])
     header = ["environment", "row", "", "seeds", f"last {LATE} evaluations", "DDN minus this: last evaluations", "area"]
