@@ -318,11 +318,16 @@ def read_metrics(path: Path, keep: int | None = None) -> list[Record]:
 
 
 def check_metrics(line: Record, before: Record, inside: str) -> None:
-    """Refuse, as BadInput, a line of metrics that has other names than the stage's line before it, or comes earlier."""
-    for name in ("stage", "update", "total_steps", "seconds", *sorted(line.keys() ^ before.keys())):
+    """Refuse, as BadInput, a line of metrics that does not go on from the stage's line before it.
+
+    Another version may tell of more or less; a name that is off by a letter is damage.
+    """
+    for name in ("stage", "update", "total_steps", "seconds"):
         if name not in line:
             raise BadInput(f"{inside}{name} is missing")
-        if name not in before:
+    for name in line.keys() - before.keys():
+        near = [x for x in before.keys() - line.keys() if len(x) == len(name)]
+        if any(sum(map(str.__ne__, x, name)) == 1 for x in near):
             raise unknown(f"{inside}field", name, before)
     for name, value in line.items():
         checked(inside + name, value, str if name in ("kind", "stage") else float | None)
