@@ -121,7 +121,8 @@ def verbs() -> Iterator[Case]:
         cls = getattr(module, f"{verb.capitalize()}Args")
         for name, hint in get_type_hints(cls).items():
             for word in wrong_words(name, hint):
-                yield Case("argument", (verb, *usual.split(), f"{dashed('', name)}={word}"))
+                if (verb, name) != ("sweep", "seeds") or not word.isdigit():  # "no more than" may be any number
+                    yield Case("argument", (verb, *usual.split(), f"{dashed('', name)}={word}"))
     from tutelage.cli.train import RunArgs
 
     for name, hint in get_type_hints(RunArgs).items():

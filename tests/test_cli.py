@@ -336,3 +336,9 @@ def test_importing_the_package_is_quick_and_its_names_are_there():
 def test_a_closed_pipe_is_not_an_error():
     done = subprocess.run(f"{COMMAND} list | head -1", shell=True, capture_output=True, text=True)
     assert done.stdout == "methods\n" and done.stderr == ""
+
+
+def test_of_several_presets_the_last_one_counts(tmp_path, capsys):
+    told = ["train", "mappo", "probe/action", "--out", str(tmp_path / "run"), "--preset", "fast", "--preset=nonsense"]
+    assert guarded(told) == 2
+    assert "unknown preset of mappo 'nonsense'" in capsys.readouterr().err and not (tmp_path / "run").exists()

@@ -114,8 +114,8 @@ def positionals(argv: list[str]) -> tuple[str, str, list[str]]:
 
 
 def option(argv: list[str], name: str) -> str | None:
-    """The value of an option that must be known before the rest can be parsed."""
-    for i, word in enumerate(argv):
+    """The value of an option that must be known before the rest can be parsed; of several the last, as everywhere."""
+    for i, word in reversed([*enumerate(argv)]):
         if word == name and i + 1 < len(argv):
             return argv[i + 1]
         if word.startswith(f"{name}="):
