@@ -342,3 +342,19 @@ def test_of_several_presets_the_last_one_counts(tmp_path, capsys):
     told = ["train", "mappo", "probe/action", "--out", str(tmp_path / "run"), "--preset", "fast", "--preset=nonsense"]
     assert guarded(told) == 2
     assert "unknown preset of mappo 'nonsense'" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "out"),
+    [
+        ("train mappo probe/action --out notes.txt/run", "notes.txt/run"),
+        ("demo --out notes.txt/demo", "notes.txt/demo/expert"),
+        ("demo --out notes.txt", "notes.txt/expert"),
+        ("render probe/action -o notes.txt/a.png", "notes.txt/a.png"),
+    ],
+)
+def test_nothing_can_be_written_below_a_file(tmp_path, monkeypatch, capsys, words, out):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    assert guarded(words.split()) == 2
+    assert capsys.readouterr().err == f"tutelage: out = {out}: notes.txt is a file, must be a directory\n"

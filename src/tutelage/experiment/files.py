@@ -18,13 +18,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from tutelage.configs.checks import short
-from tutelage.errors import Fault, NotWritten
+from tutelage.errors import BadInput, Fault, NotWritten
 from tutelage.jsons import to_json
 
 
 def through_no_link(name: str, flags: int) -> int:
     """An opener that refuses a link in the file's place: what it leads to is not ours to write."""
     return os.open(name, flags | os.O_NOFOLLOW, 0o666)
+
+
+def not_below_a_file(out: Path) -> None:
+    """Refuse, as BadInput, a path where nothing can be written as it leads through a file."""
+    there = next((parent for parent in out.parents if os.path.exists(parent)), out.parent)
+    if os.path.exists(there) and not os.path.isdir(there):
+        raise BadInput(f"out = {out}: {there} is a file, must be a directory")
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -14,7 +14,7 @@ from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, Interrupted
 from tutelage.experiment.claims import LOCK, alone, free
 from tutelage.experiment.draft import usual_teacher
-from tutelage.experiment.files import write_json
+from tutelage.experiment.files import not_below_a_file, write_json
 from tutelage.experiment.job import Job, begin_run, begin_together, leftovers, read_job
 from tutelage.experiment.reopen import recover_run, resume_run
 from tutelage.experiment.room import check_instances, check_training
@@ -263,6 +263,7 @@ def unused(folder: Path, names: Iterable[str]) -> None:
     Args:
         names: what is to be trained into it.
     """
+    not_below_a_file(folder)
     ours = {LOCK, ".plan.json.tmp"}
     if folder.exists() and (not folder.is_dir() or {file.name for file in folder.iterdir()} - ours):
         begun = folder.is_dir() and any((folder / name).exists() for name in ("plan.json", "config.json"))

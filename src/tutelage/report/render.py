@@ -17,7 +17,7 @@ from tutelage.configs.checks import check_seeds
 from tutelage.data.watch import codes, of_timestep, refuse
 from tutelage.envs.canvas import GREEN, INK, RED, font
 from tutelage.errors import BadInput
-from tutelage.experiment.files import write_bytes
+from tutelage.experiment.files import not_below_a_file, write_bytes
 from tutelage.experiment.once import jit_once
 from tutelage.experiment.target import Chosen, choose_policy, open_target
 from tutelage.report.overlay import marks, overlaid
@@ -86,6 +86,7 @@ def render(
     out = Path(out)
     if out.suffix.lower() not in WRITERS:
         raise BadInput(f"out = {out}: the file type must be one of {', '.join(WRITERS)}")
+    not_below_a_file(out)
     if side_by_side and policy is not None:
         raise BadInput(f"policy = {policy!r}: side by side shows teacher and student; leave it out")
     check_seeds(seed)
