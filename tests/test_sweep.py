@@ -124,7 +124,7 @@ def test_a_run_whose_loss_is_no_number_does_not_keep_others_from_running(tmp_pat
     bad = row("mappo/action/bad", "mappo", TINY.replace("}", ", lr = 1e30}"), priority=0)
     rows = [
         bad,
-        row("kd_marl/action", "kd_marl", 'teacher = "mappo/action/bad"', priority=0),
+        row("kd_marl/action", "kd_marl", STUDENT, 'teacher = "mappo/action/bad"', priority=0),
         row("random/action", "random"),
     ]
     plan, places = plan_of(tmp_path, "\n".join(rows)), places_of(tmp_path)
