@@ -58,7 +58,14 @@ def test_the_teacher_of_another_run_plays_on_from_the_same_states(monkeypatch, t
     def run(student, teacher):
         """What `fork_run` reads of a run: who always does what."""
         who = {"student": always(student), "teacher": always(teacher)}
-        record = {"env": "probe/coordination", "env_options": {}, "env_version": "1", "fit": {}}
+        record = {
+            "method": "mappo",
+            "teacher": None,
+            "env": "probe/coordination",
+            "env_options": {},
+            "env_version": "1",
+            "fit": {},
+        }
         return SimpleNamespace(
             env=env, record=record, path=student, policy=lambda role: who[role][0], params=lambda _: ()
         )
