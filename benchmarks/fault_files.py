@@ -123,6 +123,8 @@ def trial(number: int, kept: Kept) -> dict[str, Any]:
     path = rng.choice(rng.choice(list(candidates(place, fixture).values())))
     how = rng.choice([x for x in kinds(path) if x != "missing" or path.parts[0] != "results"])  # else: not made yet
     donors = others(kept, path, place) if how == SWAPPED else []
+    if how == SWAPPED and not donors:
+        how = "truncated"
     chosen = list(dict.fromkeys(rng.sample(fixture.commands, 2)))
     seed = rng.random()
     told: dict[str, Any] = {"fixture": fixture.name, "file": str(path), "damage": how, "ends": {}}
