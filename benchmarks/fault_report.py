@@ -7,10 +7,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-GOOD = {"kills": {"same"}, "files": {"detected", "harmless", "repaired", "checksum"}, "inputs": {"refused"}}
+GOOD = {"kills": {"same", "rounding"}, "files": {"detected", "harmless", "repaired", "checksum"}, "inputs": {"refused"}}
 """Ends that leave a user with nothing wrong, or (checksum) that nothing but a checksum could have told."""
 ORDER = {
-    "kills": ("same", "left over", "differs", "stuck", "no end"),
+    "kills": ("same", "rounding", "left over", "differs", "stuck", "no end"),
     "files": ("detected", "harmless", "repaired", "checksum", "silent", "crash", "no end"),
     "inputs": ("refused", "slow", "something written", "exit code 1", "not one line", "traceback", "accepted"),
 }

@@ -112,6 +112,22 @@ def test_what_lies_about_is_told_as_left_over(whole, name):
     assert leftovers(tree(whole)) == [f"run/{name} is left over"]
 
 
+def test_an_empty_directory_is_left_over_and_one_with_something_in_it_a_difference(whole):
+    before = tree(whole)
+    (whole / "more").mkdir()
+    assert K.judged(whole, before)["outcome"] == "left over"
+    (whole / "more" / "data.csv").touch()
+    assert K.judged(whole, before)["outcome"] == "differs"
+
+
+def test_other_roundings_are_told_apart_where_they_are_to_be_expected_and_only_in_numbers(whole):
+    before = tree(whole)
+    changed(whole, "metrics.jsonl", b"1.5", b"1.25")
+    assert K.judged(whole, before, rounds=True)["outcome"] == "rounding"
+    (whole / "run" / "plan.json").touch()
+    assert K.judged(whole, before, rounds=True)["outcome"] == "differs"
+
+
 def test_a_file_that_is_gone_is_a_difference(whole):
     before = tree(whole)
     (whole / "run" / "eval.json").unlink()

@@ -87,6 +87,16 @@ def test_a_lock_that_a_kill_left_is_taken_away_and_one_that_is_held_stays(tmp_pa
     assert [p.name for p in left.iterdir()] == ["eval.json"] and not (tmp_path / "nowhere").exists()
 
 
+def test_a_directory_in_which_a_kill_left_nothing_but_a_lock_goes_with_it(tmp_path):
+    """As where a sweep was killed while it measured a floor, which has no run."""
+    for name in ("empty", "locked", "held"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "locked" / LOCK).touch()
+    with claimed([tmp_path / "held"]):
+        Context().run(lambda: free([tmp_path / name for name in ("empty", "locked", "held")]))
+        assert [p.name for p in tmp_path.iterdir()] == ["held"]
+
+
 def test_resuming_a_finished_run_takes_away_the_lock_that_a_kill_left(tmp_path):
     begin(tmp_path / "run")
     (tmp_path / "run" / LOCK).touch()

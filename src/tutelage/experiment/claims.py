@@ -58,11 +58,16 @@ def alone(runs: Sequence[Path]) -> Iterator[None]:
 
 
 def free(runs: Iterable[Path]) -> None:
-    """Take away the locks of finished runs that a kill at the very end left; one that is held stays."""
+    """Take away the locks that a kill at the very end left, and directories that hold nothing else.
+
+    What is held stays. Only for runs that are finished or a sweep's own: an empty directory is not asked whose it is.
+    """
     for run in runs:
         if (run / LOCK).exists():
             with claimed([run]):
                 pass
+        with contextlib.suppress(OSError):
+            run.rmdir()  # goes only where it is empty
 
 
 @contextmanager
