@@ -118,10 +118,11 @@ def test_a_file_in_the_way_is_refused(tmp_path):
         tutelage.train("mappo", "probe/action", out=tmp_path / "run", quiet=True, fit=QUICK, **TINY)
 
 
-def test_an_output_that_cannot_be_made_is_a_fault(tmp_path):
+def test_an_output_below_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(Fault, match="cannot write"):
+    with pytest.raises(BadInput, match="file is a file, must be a directory"):
         tutelage.train("mappo", "probe/action", out=tmp_path / "file" / "run", quiet=True, fit=QUICK, **TINY)
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 # ---- teachers ------------------------------------------------------------------------------------------------------
