@@ -179,7 +179,7 @@ def test_latency_is_measured_in_a_child(student_run):
 def test_latency_of_teams_is_summed_and_divided(student_run, monkeypatch):
     timed = lambda x: {"compiled": {"median": x, "p95": 2 * x}, "numpy": {"median": x / 2, "p95": x}}
     fake = {"teacher": [timed(30.0)], "student": [timed(8.0), timed(4.0)]}
-    monkeypatch.setattr("tutelage.deploy.cost.measure_latency", lambda path: fake)
+    monkeypatch.setattr("tutelage.deploy.cost.measure_latency", lambda path, trust: fake)
     report = cost_report(student_run)
     assert report["teacher"]["team"]["latency_us"] == {"compiled": 60.0, "numpy": 30.0}
     assert report["students"][1]["latency_us"] == timed(4.0)
