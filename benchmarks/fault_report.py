@@ -70,6 +70,11 @@ def table(kind: str, told: Record) -> str:
     done = f"{part['done']:,} of {part['wanted']:,} {HEADS[kind][1]}"
     if kind == "kills":
         done += f", in {part['trials']} trials of {len(part['scenarios'])} kinds of training"
+        done += f", at {part['operations']} kinds of operations on files"
+    if part["on this code"] < part["trials"]:
+        done += (
+            f"; {part['on this code']} of {part['trials']} trials on the code as it is, the others on earlier states"
+        )
     return "\n".join([f"Tried: {done}.", "", *("| " + " | ".join(line) + " |" for line in lines)])
 
 
