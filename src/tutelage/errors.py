@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import sysconfig
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 class BadInput(ValueError):
@@ -36,6 +37,12 @@ class Interrupted(Exception):
     """Training was stopped between two chunks; everything is saved. Exit code 130."""
 
 
+def short(value: Any, told_by: Callable[[Any], str] = repr) -> str:
+    """A value in a message, however long it is."""
+    told = told_by(value)
+    return told if len(told) <= 100 else f"{told[:97]}..."
+
+
 def unknown(kind: str, value: str, allowed: Iterable[str]) -> BadInput:
     """One line that names `value` and the nearest allowed names.
 
@@ -45,7 +52,7 @@ def unknown(kind: str, value: str, allowed: Iterable[str]) -> BadInput:
         allowed: all valid names.
     """
     names = sorted(allowed)
-    value = value if len(value) <= 100 else f"{value[:97]}..."
+    value = short(value, str)
     if not names:
         return BadInput(f"unknown {kind} {value!r}; there are none")
     near = difflib.get_close_matches(value, names, n=3, cutoff=0.4)

@@ -11,9 +11,8 @@ import sys
 from importlib import import_module
 
 from tutelage import __version__
-from tutelage.configs.checks import short
 from tutelage.dotted import BESIDE
-from tutelage.errors import BadInput, Fault, Interrupted, unknown
+from tutelage.errors import BadInput, Fault, Interrupted, short, unknown
 from tutelage.experiment.streams import Listener, Output, hold_streams, let_go, outlive_terminal
 
 VERBS = {

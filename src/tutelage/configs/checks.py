@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import MISSING, field, fields, is_dataclass
 from decimal import Decimal
 from functools import cache
@@ -12,7 +12,7 @@ from math import isfinite
 from numbers import Integral
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from tutelage.errors import BadInput, unknown
+from tutelage.errors import BadInput, short, unknown
 
 
 def later(default: Any) -> Any:
@@ -135,12 +135,6 @@ def checked(name: str, value: Any, hint: Any) -> Any:
 def spoken(hint: Any) -> str:
     """A type in a message, without the modules that its names come from."""
     return re.sub(r"(?:\w+\.)+(?=\w)", "", formatannotation(hint))
-
-
-def short(value: Any, told_by: Callable[[Any], str] = repr) -> str:
-    """A value in a message, however long it is."""
-    told = told_by(value)
-    return told if len(told) <= 100 else f"{told[:97]}..."
 
 
 def check_names(cls: type[Any], values: Iterable[str], kind: str, also: Iterable[str]) -> None:

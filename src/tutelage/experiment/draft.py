@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import jax
-
 from tutelage.envs.build import make
 from tutelage.errors import BadInput
 from tutelage.experiment.plan import FLOORS, Row, Rows, settings_of
-from tutelage.experiment.run import callable_teacher, provided, teaching
-from tutelage.experiment.yours import controller_of, make_method
+from tutelage.experiment.run import callable_teacher, provided, scripted_teacher, shapes_of, teaching
+from tutelage.experiment.yours import make_method
 from tutelage.registry import method_config, method_row
-from tutelage.types import Environment, Frozen, Method
+from tutelage.types import Frozen, Method
 
 
 def abstract(name: str, method: Method, distilled: bool = False) -> Frozen:
@@ -22,15 +20,7 @@ def abstract(name: str, method: Method, distilled: bool = False) -> Frozen:
         distilled: whether the method has a teacher itself.
     """
     roles = teaching(method.roles, distilled)
-    params = {role: jax.eval_shape(policy.init, jax.random.key(0)) for role, policy in roles.items()}
-    return Frozen(roles, params, provided(name, roles), {})
-
-
-def usual_teacher(method: str, env: Environment, config: object) -> Frozen:
-    """The teacher that a method trains first, with the config of that training."""
-    name = method_row(method).teacher
-    assert name is not None
-    return abstract(name, make_method(name, env, config, None))
+    return Frozen(roles, shapes_of(roles), provided(name, roles), {})
 
 
 def draft(row: Row, rows: Rows, made: dict[str, Method]) -> Method:
@@ -47,11 +37,10 @@ def draft(row: Row, rows: Rows, made: dict[str, Method]) -> Method:
         theirs = rows[row.teacher]
         teacher = abstract(theirs.method, draft(theirs, rows, made), method_row(theirs.method).teacher is not None)
     elif usual is not None and row.teacher is None:
-        teacher = usual_teacher(row.method, env, method_config(usual))
+        teacher = abstract(usual, make_method(usual, env, method_config(usual), None))
     elif usual is not None and row.teacher is not None:
         kind, _, name = row.teacher.partition(":")
-        scripted = lambda: Frozen({"teacher": controller_of(env, name)}, {"teacher": ()}, frozenset(), {})
-        teacher = scripted() if kind == "scripted" else callable_teacher(row.teacher, env)
+        teacher = scripted_teacher(name, env) if kind == "scripted" else callable_teacher(row.teacher, env)
     made[row.name] = make_method(row.method, env, settings_of(row), teacher)
     return made[row.name]
 

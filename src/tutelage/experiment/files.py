@@ -17,8 +17,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from tutelage.configs.checks import short
-from tutelage.errors import BadInput, Fault, NotWritten
+from tutelage.errors import BadInput, Fault, NotWritten, short
 from tutelage.jsons import to_json
 
 

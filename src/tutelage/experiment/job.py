@@ -14,10 +14,10 @@ from typing import Any
 
 import jax
 
-from tutelage.configs.checks import check_positive, check_seeds, short
+from tutelage.configs.checks import check_positive, check_seeds
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
-from tutelage.errors import BadInput, Fault, Interrupted, NonFinite
+from tutelage.errors import BadInput, Fault, Interrupted, NonFinite, short
 from tutelage.experiment.checkpoint import BEST, load_status
 from tutelage.experiment.evaluate import Evaluation, evaluate
 from tutelage.experiment.files import read_json, write_json

@@ -18,11 +18,10 @@ from tutelage.configs.checks import (
     check_unit,
     checked,
     field_types,
-    short,
     within,
 )
 from tutelage.configs.experiment import FitConfig
-from tutelage.errors import BadInput, Fault, unknown
+from tutelage.errors import BadInput, Fault, short, unknown
 from tutelage.experiment.evaluate import Evaluation
 from tutelage.experiment.files import read_json, read_lines
 from tutelage.registry import environment_options, method_config, method_row

@@ -16,7 +16,6 @@ from tutelage.experiment.run import (
     load_role,
     read_record,
     rebuild,
-    recorded_policies,
     versions,
 )
 from tutelage.experiment.sinks import Display
@@ -30,8 +29,8 @@ def reopened(record: Record, path: Path) -> tuple[Environment, Method]:
     teacher = None
     if record["teacher"]:
         teacher = abstract_teacher(record["teacher"])
-        roles, _ = recorded_policies(record["teacher"])
-        saved = {r: load_role(path, "teacher" if r == teacher.actor else r, policy) for r, policy in roles.items()}
+        kept_as = lambda role: "teacher" if role == teacher.actor else role
+        saved = {role: load_role(path, kept_as(role), policy) for role, policy in teacher.roles.items()}
         teacher = teacher._replace(params=saved)
     return rebuild(record, teacher)
 

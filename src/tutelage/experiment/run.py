@@ -126,8 +126,17 @@ def recorded_policies(record: Record) -> tuple[dict[str, Policy], frozenset[str]
 def abstract_teacher(record: Record) -> Frozen:
     """A teacher of which only shapes are known: enough to rebuild the policies of a run."""
     roles, provides = recorded_policies(record)
-    params = {role: jax.eval_shape(policy.init, jax.random.key(0)) for role, policy in roles.items()}
-    return Frozen(roles, params, provides, record["test"])
+    return Frozen(roles, shapes_of(roles), provides, record["test"])
+
+
+def shapes_of(roles: Mapping[str, Policy]) -> dict[str, Params]:
+    """The shapes of the parameters of policies, by role."""
+    return {role: jax.eval_shape(policy.init, jax.random.key(0)) for role, policy in roles.items()}
+
+
+def scripted_teacher(name: str, env: Environment) -> Frozen:
+    """A controller of the environment; raises BadInput where it has none of that name."""
+    return Frozen({"teacher": controller_of(env, name)}, {"teacher": ()}, frozenset(), {})
 
 
 def callable_teacher(name: str, env: Environment) -> Frozen:

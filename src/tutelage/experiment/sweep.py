@@ -248,9 +248,7 @@ def keep_in_zoo(run: LoadedRun, place: Path) -> None:
     """Copy what `load` needs; the team that was there stays until all of it is. Raises Fault where it cannot."""
     beside = place.with_name(f".{place.name}.tmp")
     there = kept(place / "config.json")
-    if place.exists() and [there.get(k) for k in ("method", "env", "seed")] != [
-        run.record[k] for k in ("method", "env", "seed")
-    ]:
+    if place.exists() and any(there.get(k) != run.record[k] for k in ("method", "env", "seed")):
         raise Fault(f"{place} is there and was not made by this row: move it away")
     try:
         shutil.rmtree(beside, ignore_errors=True)

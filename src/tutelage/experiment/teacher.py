@@ -7,9 +7,17 @@ from typing import Any
 
 from tutelage.errors import BadInput, NonFinite
 from tutelage.experiment.evaluate import evaluate
-from tutelage.experiment.run import LoadedRun, Record, callable_teacher, load, provided, seeds_of, teaching
+from tutelage.experiment.run import (
+    LoadedRun,
+    Record,
+    callable_teacher,
+    load,
+    provided,
+    scripted_teacher,
+    seeds_of,
+    teaching,
+)
 from tutelage.experiment.trust import Trust
-from tutelage.experiment.yours import controller_of
 from tutelage.types import Environment, Frozen
 
 MEASURED = 128
@@ -82,7 +90,7 @@ def find_teacher(
     """
     if name.startswith("scripted:"):
         kind, short = "scripted", name.removeprefix("scripted:")
-        frozen = Frozen({"teacher": controller_of(env, short)}, {"teacher": ()}, frozenset(), {})
+        frozen = scripted_teacher(short, env)
     elif Path(name).is_dir():
         return from_run(load(run_of_seed(Path(name), seed), trust), env_id, options)
     elif ":" in name:

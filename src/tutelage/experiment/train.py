@@ -13,7 +13,7 @@ from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, Interrupted
 from tutelage.experiment.claims import LOCK, alone, free
-from tutelage.experiment.draft import usual_teacher
+from tutelage.experiment.draft import abstract
 from tutelage.experiment.files import not_below_a_file, write_json
 from tutelage.experiment.job import Job, begin_run, begin_together, leftovers, read_job
 from tutelage.experiment.reopen import recover_run, resume_run
@@ -156,8 +156,9 @@ def check(job: Job, trust: Trust) -> None:
         frozen, _ = find_teacher(job.teacher, job.env, env, job.env_options, job.seed, trust)
     elif row.teacher is not None:
         teacher = job.teacher_job(job.seed)
-        check_training(env, make_method(teacher.method, env, teacher.method_config(), None), fit)
-        frozen = usual_teacher(job.method, env, teacher.method_config())
+        theirs = make_method(teacher.method, env, teacher.method_config(), None)
+        check_training(env, theirs, fit)
+        frozen = abstract(teacher.method, theirs)
     method = make_method(job.method, env, job.method_config(), frozen)
     check_training(env, method, fit, job.seeds if job.together else 1)
 
