@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from helpers import assert_same
-from reference import nets, ppo, scene
+from reference import goals, nets, ppo, scene
 from reference.maths import Descent, Scale, mean
 from reference.watching import SEEN, assert_moved, begun, found, learners, update
 from tutelage.learning.normaliser import Normaliser
@@ -40,30 +40,14 @@ def seen():
 
 def state_and_goals(told):
     """What a critic of goals reads: every pair's features and whether there is such a goal, after the state."""
-    goals = told["goals"]
-    real = np.concatenate([goals["features"], np.ones((*goals["valid"].shape, 1))], -1) * goals["valid"][..., None]
+    valid = told["goals"]["valid"]
+    real = np.concatenate([told["goals"]["features"], np.ones((*valid.shape, 1))], -1) * valid[..., None]
     return np.concatenate([told["state"], real.reshape(*told["state"].shape[:-1], -1)], -1)
 
 
 def nearer(told, c):
-    """Mean progress to the most promising goal: g Phi' - Phi, and 1 where it is completed for the first time."""
-    goals, out = told["goals"], np.zeros((T, 2, scene.N))
-    best = np.where(goals["valid"], goals["potential"], -np.inf).argmax(-1)
-    best[~goals["valid"].any(-1)] = scene.M
-    for b, n in np.ndindex(2, scene.N):
-        held, had = None, False
-        for t in range(T):
-            goal = best[t, b, n]
-            if goal != held or told["first"][t, b]:
-                had = False
-            held, g = goal, min(goal, scene.M - 1)
-            had |= goals["reached"][t, b, n, g]
-            done = goals["reached"][t + 1, b, n, g] and not had
-            had |= done
-            if goal < scene.M:
-                gain = c.gamma * goals["potential"][t + 1, b, n, g] - goals["potential"][t, b, n, g]
-                out[t, b, n] = gain + done
-    return out.mean(-1)
+    """Mean progress to the most promising goal."""
+    return goals.progress(told, goals.most_promising(told["goals"])[:-1], c.gamma).mean(-1)
 
 
 CASES = {
