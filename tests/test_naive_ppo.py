@@ -53,7 +53,7 @@ def nearer(told, c):
 CASES = {
     "mappo": ("mappo", {}, lambda told: told["state"]),
     "mappo of goals": ("mappo", dict(critic="goals", critic_width=4, shaping=0.6), state_and_goals),
-    "ippo": ("ippo", dict(value_clip=0.3, value_loss="huber", anneal=False), nets.local),
+    "ippo": ("ippo", dict(value_clip=0.05, value_loss="huber", anneal=False), nets.local),
 }
 
 

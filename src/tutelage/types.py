@@ -1,6 +1,7 @@
 """The nouns of the package. Nothing here imports jax, so that `--help` stays quick.
 
-Axis letters: T time, B batch (environments), N agents, A actions, D observation, S world state, H hidden.
+Axis letters: T time, B batch (environments), N agents, A actions, D observation, S world state, H hidden; T1 and M1 are
+T + 1 and M + 1, where T and M themselves are the length of no argument before.
 Inside `envs/` a TimeStep describes one instance; above it has a leading B; in a Rollout leading (T, B).
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -150,6 +151,7 @@ class Spec:
     measure: Measure = "success"
 
 
+@runtime_checkable
 class Environment(Protocol):
     """One instance; every function can be jitted and vmapped."""
 

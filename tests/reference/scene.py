@@ -27,13 +27,13 @@ class Place(NamedTuple):
 
 
 class Scene:
-    """Only shapes of it are ever asked for: what is learned from is `rollout`."""
+    """Only shapes of it are ever asked for: what is learned from is `rollout`. `offers`: goals and their features."""
 
-    def __init__(self, **changes: Any) -> None:
-        self.spec = make_spec(**{**SCENE, **changes})
+    def __init__(self, offers: tuple[int, int] = (M, F), **changes: Any) -> None:
+        self.spec, self.offers = make_spec(**{**SCENE, **changes}), offers
 
     def reset(self, key: Any) -> Any:
-        state = Place(jnp.zeros(100))
+        state = Place(jnp.zeros(1000))
         return state, first_timestep(self.sense(state))
 
     def step(self, key: Any, state: Place, action: Any) -> Any:
@@ -41,13 +41,14 @@ class Scene:
         return state, next_timestep(self.sense(state), action, jnp.zeros(()), no, no, False)
 
     def sense(self, state: Place) -> Sensed:
-        return Sensed(
-            jnp.zeros((N, 2)), jnp.zeros(2), jnp.ones((N, A), bool), jnp.ones(N, bool), ~jnp.eye(N, dtype=bool)
-        )
+        n, yes = self.spec.n_agents, jnp.ones((self.spec.n_agents, self.spec.n_actions), bool)
+        obs, world = jnp.zeros((n, self.spec.obs_width)), jnp.zeros(self.spec.state_width)
+        return Sensed(obs, world, yes, yes[:, 0], ~jnp.eye(n, dtype=bool))
 
     def goals(self, state: Place) -> Goals:
-        two = jnp.zeros((N, M))
-        return Goals(jnp.zeros((N, M, F)), two == 0, two, two > 0, jnp.zeros((N, M), jnp.int32))
+        n, (m, f) = self.spec.n_agents, self.offers
+        two = jnp.zeros((n, m))
+        return Goals(jnp.zeros((n, m, f)), two == 0, two, two > 0, jnp.zeros((n, m), jnp.int32))
 
 
 def steps(t: int, goals: bool = False, seed: int = 0) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def play(
     return end, rollout
 
 
-def first_episode(last: Bool[Array, "T+1 B"]) -> Bool[Array, "T B"]:
+def first_episode(last: Bool[Array, "T1 B"]) -> Bool[Array, "T1-1 B"]:
     """Transitions before the first end: real ones of rollouts that hold one episode per environment."""
     return jnp.cumsum(last[:-1], 0) == 0
 

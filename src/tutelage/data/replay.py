@@ -24,11 +24,11 @@ class Stored(NamedTuple):
     """
 
     seen: Any
-    action: Int[Array, "T+1 C N"]
-    reward: Float[Array, "T+1 C"]
-    discount: Float[Array, "T+1 C"]
-    first: Bool[Array, "T+1 C"]
-    last: Bool[Array, "T+1 C"]
+    action: Int[Array, "T1 C N"]
+    reward: Float[Array, "T1 C"]
+    discount: Float[Array, "T1 C"]
+    first: Bool[Array, "T1 C"]
+    last: Bool[Array, "T1 C"]
 
 
 class Replay(NamedTuple):

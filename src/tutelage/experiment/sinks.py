@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tutelage.errors import Fault, NotWritten
 from tutelage.experiment.files import through_no_link
@@ -17,6 +17,7 @@ from tutelage.experiment.streams import Listener, hold_streams, room
 from tutelage.jsons import to_json
 
 
+@runtime_checkable
 class Sink(Protocol):
     """Takes records as they come."""
 

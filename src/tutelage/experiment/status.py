@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -53,6 +53,7 @@ class Status(NamedTuple):
     since: Interval | None = None
 
 
+@runtime_checkable
 class Recorder(Protocol):
     """What `fit` tells about itself."""
 

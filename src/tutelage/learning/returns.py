@@ -48,7 +48,7 @@ def gae(
 
 def vtrace(
     reward: Float[Array, "T B *N"],
-    discount: Float[Array, "T B"],
+    discount: Float[Array, "T B ..."],
     value: Float[Array, "T+1 B *N"],
     ratio: Float[Array, "T B *N"],
     valid: Bool[Array, "T B"],
@@ -58,7 +58,7 @@ def vtrace(
     """Off-policy advantages and targets: v_t = V_t + rho_t delta_t + g d c_t (v' - V'), c_t = l min(1, ratio).
 
     Args:
-        as in `gae`; `reward` may be one per agent.
+        as in `gae`; `reward` and `discount` may be one per agent.
         ratio: pi(a|s) / mu(a|s) of the policy that is valued to the one that acted; 1 gives `gae` and its target.
 
     Returns:

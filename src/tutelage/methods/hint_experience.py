@@ -45,13 +45,13 @@ class Told(NamedTuple):
 
     steps: TimeStep
     valid: Bool[Array, "T B"]
-    prior: Float[Array, "T B N M+1"]
-    under: Float[Array, "T B N M+1 A"]
-    goal: Int[Array, "T+1 B N"]
+    prior: Float[Array, "T B N M1"]
+    under: Float[Array, "T B N M1 A"]
+    goal: Int[Array, "T1 B N"]
     when: Int[Array, "D B"]
     some: Bool[Array, "D B"]
     given: Int[Array, "D B N"]
-    choice: Float[Array, "D B N M+1"]
+    choice: Float[Array, "D B N M1"]
     high: Float[Array, "D B N"]
     old: Float[Array, "T B N"]
     ratio: Float[Array, "T B N"]
@@ -116,7 +116,7 @@ def spread_out(given: Int[Array, "D B N"], due: Bool[Array, "T B"], steps: TimeS
     return jnp.where(fine, goal, steps.goals.valid.shape[-1])
 
 
-def acts_under(parts: Parts, params: Params, now: TimeStep) -> Float[Array, "T B N M+1 A"]:
+def acts_under(parts: Parts, params: Params, now: TimeStep) -> Float[Array, "T B N M1 A"]:
     """Log-probabilities of actions under every goal, none as the last."""
     tree = parts.tree
 
@@ -128,7 +128,7 @@ def acts_under(parts: Parts, params: Params, now: TimeStep) -> Float[Array, "T B
     return jax.lax.map(one, now)  # step by step: what all steps make in between is too large for a cache
 
 
-def of_acts(under: Float[Array, "T B N M+1 A"], action: Int[Array, "T B N"]) -> Float[Array, "T B N M+1"]:
+def of_acts(under: Float[Array, "T B N M1 A"], action: Int[Array, "T B N"]) -> Float[Array, "T B N M1"]:
     """Log-probabilities of what was done, under every goal."""
     done = jnp.broadcast_to(action[..., None, None], (*under.shape[:-1], 1))
     return jnp.take_along_axis(under, done, -1)[..., 0]

@@ -98,7 +98,7 @@ def episode(earned: Float[Array, "T B"], won: Bool[Array, "T B"], expected: Floa
 
 
 def advantage(
-    better: Float[Array, "T B"], agrees: Bool[Array, "T B N"], gain: Float[Array, "T B N"], margin: Any
+    better: Float[Array, "T B"], agrees: Bool[Array, "T B N"], gain: Float[Array, "T B #N"], margin: Any
 ) -> Bool[Array, "T B N"]:
     """Student episodes: kept where the teacher would do better from there, or where the act was the teacher's and paid.
 
@@ -122,13 +122,13 @@ def won_later(steps: TimeStep, valid: Bool[Array, "T B"]) -> Bool[Array, "T B"]:
     return jax.lax.scan(body, jnp.zeros(valid.shape[1], bool), (final, won, valid), reverse=True)[1]
 
 
-def gained(config: HintConfig, told: Told, theirs: Float[Array, "T+1 B"]) -> Float[Array, "T B"]:
+def gained(config: HintConfig, told: Told, theirs: Float[Array, "T1 B"]) -> Float[Array, "T1-1 B"]:
     """The advantage of what was done over what students are expected to earn."""
     steps = told.steps
     return gae(steps.reward[1:], steps.discount[1:], theirs, told.valid, config.gamma, config.lam)
 
 
-def worth_of_own(parts: Parts, teacher: Teacher, told: Told, theirs: Float[Array, "T+1 B"]) -> Bool[Array, "T B 1"]:
+def worth_of_own(parts: Parts, teacher: Teacher, told: Told, theirs: Float[Array, "T1 B"]) -> Bool[Array, "T1-1 B 1"]:
     """The filter of teacher episodes."""
     config, steps, scale = parts.config, told.steps, teacher.returns
     value = team_value(parts, teacher.values.params["team"], scale, steps.state)
@@ -139,8 +139,8 @@ def worth_of_own(parts: Parts, teacher: Teacher, told: Told, theirs: Float[Array
 
 
 def worth_of_theirs(
-    parts: Parts, teacher: Teacher, told: Told, theirs: Float[Array, "T+1 B"], label: Array
-) -> Bool[Array, "T B N"]:
+    parts: Parts, teacher: Teacher, told: Told, theirs: Float[Array, "T1 B"], label: Array
+) -> Bool[Array, "T1-1 B N"]:
     """The filter of student episodes."""
     config, scale = parts.config, teacher.returns
     better = team_value(parts, teacher.values.params["team"], scale, told.steps.state[:-1]) - theirs[:-1]
@@ -149,7 +149,7 @@ def worth_of_theirs(
 
 
 def teach(
-    parts: Parts, teacher: Teacher, told: Told, theirs: Float[Array, "T+1 B"], own: bool, carry: Carry
+    parts: Parts, teacher: Teacher, told: Told, theirs: Float[Array, "T1 B"], own: bool, carry: Carry
 ) -> Labelled:
     """Label one source of experience and keep what is worth learning.
 

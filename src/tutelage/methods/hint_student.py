@@ -39,7 +39,7 @@ class Acted(NamedTuple):
 
 
 def acted(
-    config: HintConfig, told: Told, theirs: Float[Array, "T+1 B"], log_prob: Float[Array, "T B N"], carry: Carry
+    config: HintConfig, told: Told, theirs: Float[Array, "T1 B"], log_prob: Float[Array, "T1-1 B N"], carry: Carry
 ) -> Acted:
     """Students' own experience as PPO reads it; `theirs`: what they are expected to earn from each step on."""
     counts = told.valid[..., None] & told.steps.acts[:-1]
@@ -52,7 +52,7 @@ def learn_student_value(
     scale: Normaliser,
     learner: Learner,
     told: Told,
-    value: Float[Array, "T+1 B"],
+    value: Float[Array, "T1 B"],
     key: PRNGKeyArray,
     lr: Any,
 ) -> tuple[Learner, Metrics]:

@@ -121,7 +121,7 @@ def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
     )
 
 
-def kept(goal: Int[Array, "T+1 B N"], due: Bool[Array, "T B"], every: int) -> Bool[Array, "T B N"]:
+def kept(goal: Int[Array, "T1 B N"], due: Bool[Array, "T1-1 B"], every: int) -> Bool[Array, "T1-1 B N"]:
     """Whether an agent still has its goal, from the same decision, a step later.
 
     What a goal pays ends with it: else each new goal would be an income of its own, which victory ends.
@@ -134,8 +134,8 @@ def kept(goal: Int[Array, "T+1 B N"], due: Bool[Array, "T B"], every: int) -> Bo
 
 
 def to_decision(
-    reward: Array, discount: Array, value: Float[Array, "T+1 B"], due: Array, valid: Array, gamma: float
-) -> Float[Array, "T B"]:
+    reward: Array, discount: Array, value: Float[Array, "T1 B"], due: Array, valid: Array, gamma: float
+) -> Float[Array, "T1-1 B"]:
     """sum_{j<m} g^j r + g^m d V, m the steps to the next decision, the episode's end or the end of what was seen."""
     again = jnp.concatenate([due[1:], jnp.ones_like(due[:1])]) | ~jnp.concatenate([valid[1:], valid[:1]])
 

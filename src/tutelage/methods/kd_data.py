@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from tutelage.configs.kd_marl import KdMarlConfig
 from tutelage.data.collect import begin as begin_episodes
@@ -182,7 +182,7 @@ def remember(parts: Parts, state: KdState, rollout: Rollout, key: PRNGKeyArray) 
 
 
 def prototypes(
-    parts: Parts, features: Float[Array, "T B N H"], alive: Float[Array, "T B N"], key: PRNGKeyArray
+    parts: Parts, features: Float[Array, "T B N H"], alive: Bool[Array, "T B N"], key: PRNGKeyArray
 ) -> Float[Array, "K H"]:
     """Centres of the teacher's features."""
     return kmeans(features.reshape(-1, features.shape[-1]), alive.reshape(-1), parts.config.prototypes, key)

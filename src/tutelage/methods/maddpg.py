@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
 
 from tutelage.configs.maddpg import MaddpgConfig
 from tutelage.data.replay import Replay, codec
@@ -81,7 +81,7 @@ def gumbel_softmax(logits: Float[Array, "... A"], key: PRNGKeyArray, temperature
     return hard + soft - jax.lax.stop_gradient(soft)
 
 
-def logits_of(parts: Parts, actor: Params, data: Sequences) -> Float[Array, "T+1 C N A"]:
+def logits_of(parts: Parts, actor: Params, data: Sequences) -> Float[Array, "T1 C N A"]:
     scores = reader(parts.actor)(actor, data).scores
     assert scores is not None
     return scores
@@ -131,7 +131,7 @@ def improve(parts: Parts, state: MaddpgState, key: PRNGKeyArray, progress: Any) 
         keys = jax.random.split(key, 3)
         return learn_on(parts, state.replay, keys[0], lambda data: on(now, data, keys[1:]))
 
-    def on(now: Learning, data: Sequences, keys: PRNGKeyArray) -> tuple[Learning, Metrics]:
+    def on(now: Learning, data: Sequences, keys: Key[Array, " 2"]) -> tuple[Learning, Metrics]:
         where = data.counts[..., None] & data.steps.acts[:-1]
         goal = jax.lax.stop_gradient(critic_targets(parts, now.target, data, keys[0]))
         critic, told = descend(tx, now.critic, lambda p: critic_loss(parts, p, goal, data, data.counts[..., None]), lr)

@@ -122,13 +122,13 @@ def utilities(scores: Float[Array, "... N A"], action: Int[Array, "... N"]) -> U
     return Utilities(at(scores, action), scores.max(-1), action)
 
 
-def scores_of(out: Out) -> Float[Array, "T+1 C N A"]:
+def scores_of(out: Out) -> Float[Array, "T1 C N A"]:
     assert out.scores is not None
     return out.scores
 
 
 def td_targets(
-    parts: Parts, online: Float[Array, "T+1 C N A"], target: Params, data: Sequences, old: Array | None = None
+    parts: Parts, online: Float[Array, "T1 C N A"], target: Params, data: Sequences, old: Array | None = None
 ) -> Array:
     """TD(lambda) targets (T, C), or (T, C, N) for `iql`.
 

@@ -37,10 +37,10 @@ def gru_over(
 
 @jax.custom_vjp
 def recur(
-    kernel: Float[Array, "H 3H"],
+    kernel: Float[Array, "H 3*H"],
     bias: Float[Array, " H"],
     memory: Float[Array, "R H"],
-    inputs: Float[Array, "T R 3H"],
+    inputs: Float[Array, "T R 3*H"],
     keep: Float[Array, "T R 1"],
 ) -> Float[Array, "T R H"]:
     """`r, z = sigmoid(x + m W)`, `n = tanh(x + r (m W + b))`, `h = n + z (m - n)`, m = keep times the h before.

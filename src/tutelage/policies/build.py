@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tutelage.errors import BadInput
 from tutelage.policies.agent import Group, make_agent, team
@@ -13,6 +13,7 @@ from tutelage.policies.views import View
 from tutelage.types import Policy, Spec
 
 
+@runtime_checkable
 class TeamConfig(Protocol):
     """The settings of a team, as the methods' configs hold them."""
 

@@ -28,7 +28,7 @@ class Drawn(NamedTuple):
 
     goal: Int[Array, "*T B N"]
     due: Bool[Array, "*T B"]
-    logits: Float[Array, "*T B N M+1"]
+    logits: Float[Array, "*T B N M1"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def init_executors(parts: Hierarchy, key: PRNGKeyArray) -> Params:
     return [net.init(k) for net, k in zip(parts.executors, keys, strict=True)]
 
 
-def all_goals(goals: Goals) -> Float[Array, "*b N M+1 G"]:
+def all_goals(goals: Goals) -> Float[Array, "*b N M1 G"]:
     """What an executor reads of every goal, none as the last: the pair's features and whether there is a goal."""
     lead = goals.features.shape[:-2]
     real = jnp.concatenate([goals.features, jnp.ones((*lead, goals.features.shape[-2], 1))], -1)
@@ -96,7 +96,7 @@ def held(goals: Goals, goal: Int[Array, "*b N"]) -> Float[Array, "*b N G"]:
     return jnp.where(real, jnp.concatenate([features, jnp.ones_like(features[..., :1])], -1), 0.0)
 
 
-def possible(goals: Goals) -> Bool[Array, "*b N M+1"]:
+def possible(goals: Goals) -> Bool[Array, "*b N M1"]:
     """Which goals may be held; none always."""
     return jnp.concatenate([goals.valid, jnp.ones((*goals.valid.shape[:-1], 1), bool)], -1)
 
@@ -107,7 +107,7 @@ def still(goals: Goals, goal: Int[Array, "*b N"]) -> Int[Array, "*b N"]:
     return jnp.where(fine, goal, goals.valid.shape[-1])
 
 
-def coordinate(parts: Hierarchy, params: Params, goals: Goals, state: Float[Array, "*b S"]) -> Float[Array, "*b N M+1"]:
+def coordinate(parts: Hierarchy, params: Params, goals: Goals, state: Float[Array, "*b S"]) -> Float[Array, "*b N M1"]:
     """Logits of every agent's goals, before anybody has one."""
     if parts.flat:
         return jnp.where(jnp.arange(parts.goals + 1) == parts.goals, 0.0, jnp.full(possible(goals).shape, -1e9))
@@ -126,7 +126,7 @@ def lasting(can: Bool[Array, "T B *n"], due: Bool[Array, "T B"]) -> Bool[Array, 
     return jax.lax.scan(body, jnp.ones_like(can[0]), (can, wide))[1]
 
 
-def same_thing(parts: Hierarchy, goals: Goals, i: int, goal: Int[Array, "*b"]) -> Bool[Array, "*b N M+1"]:
+def same_thing(parts: Hierarchy, goals: Goals, i: int, goal: Int[Array, "*b"]) -> Bool[Array, "*b N M1"]:
     """Which goals of which agents are about what agent i's goal is about; none is about nothing."""
     thing = of_goal(goals.thing[..., i, :], goal)
     same = (goals.thing == thing[..., None, None]) & (goal < parts.goals)[..., None, None]
@@ -134,8 +134,8 @@ def same_thing(parts: Hierarchy, goals: Goals, i: int, goal: Int[Array, "*b"]) -
 
 
 def one_by_one(
-    parts: Hierarchy, goals: Goals, logits: Float[Array, "*b N M+1"], choose: Any
-) -> tuple[Int[Array, "*b N"], Float[Array, "*b N M+1"]]:
+    parts: Hierarchy, goals: Goals, logits: Float[Array, "*b N M1"], choose: Any
+) -> tuple[Int[Array, "*b N"], Float[Array, "*b N M1"]]:
     """Give goals to one agent after another; a goal's logit falls with every agent that has its thing already.
 
     Args:
@@ -155,15 +155,15 @@ def one_by_one(
 
 
 def given(
-    parts: Hierarchy, goals: Goals, logits: Float[Array, "*b N M+1"], goal: Int[Array, "*b N"]
-) -> Float[Array, "*b N M+1"]:
+    parts: Hierarchy, goals: Goals, logits: Float[Array, "*b N M1"], goal: Int[Array, "*b N"]
+) -> Float[Array, "*b N M1"]:
     """Log-probabilities of every agent's goals where these were given."""
     return one_by_one(parts, goals, logits, lambda i, log: goal[..., i])[1]
 
 
 def execute(
     parts: Hierarchy, params: Params, rows: Float[Array, "*b N D"], goal: Array, avail: Bool[Array, "*b N A"]
-) -> Float[Array, "*b N A"]:
+) -> Float[Array, "... A"]:
     """Logits of all agents under goals (..., N, G), or under several each (..., N, M, G) -> (..., N, M, A)."""
     axis = rows.ndim - 2
     first = [jnp.moveaxis(x, axis, 0) for x in (rows, goal, avail)]
