@@ -16,7 +16,7 @@ from tutelage.configs.checks import build
 from tutelage.errors import BadInput
 from tutelage.experiment.files import load_tree, read_json, read_meta, save_tree
 from tutelage.experiment.records import BestMark, Mark, damage
-from tutelage.experiment.stage_loop import Loop, StageLoop
+from tutelage.experiment.stage_loop import Loop, stage_loop
 from tutelage.experiment.status import Best, Interval, Status
 from tutelage.types import Environment, Method
 
@@ -104,7 +104,7 @@ def load_status(path: Path, env: Environment, method: Method) -> tuple[Status, i
     stage, fixed = method.stages[mark.stage], tuple(mark.fixed)
     key = jax.random.key(0)
     state = jax.eval_shape(method.init, key)
-    runner = StageLoop(env, stage, mark.stage, 1)
+    runner = stage_loop(env, stage, mark.stage, 1)
     zero: Any = jax.ShapeDtypeStruct((), jnp.int32)
     moving = state._replace(**dict.fromkeys(fixed, ())) if fixed else state
     loop = Loop(moving, jax.eval_shape(runner.begin, key), zero, zero)

@@ -17,6 +17,7 @@ from tutelage.data.episodes import Episodes, play_on
 from tutelage.data.vector import batch
 from tutelage.data.watch import refuse
 from tutelage.errors import BadInput
+from tutelage.experiment.memo import kept
 from tutelage.experiment.once import jit_once
 from tutelage.experiment.stats import mean_interval, wilson
 from tutelage.policies.acting import greedy
@@ -50,6 +51,7 @@ def rank(measure: Measure, success_rate: float, return_mean: float) -> tuple[flo
     return (success_rate, return_mean) if measure == "success" else (return_mean, success_rate)
 
 
+@kept
 def player(env: Environment, policy: Policy, n: int, act: ActRule = greedy, together: bool = False) -> Any:
     """A jitted function (params, key) -> Episodes that plays `n` whole episodes side by side.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -22,11 +22,12 @@ from tutelage.data.watch import MARK
 from tutelage.errors import Interrupted, NonFinite
 from tutelage.experiment.blame import broken
 from tutelage.experiment.evaluate import Evaluation, play_episodes, player, rank, test_key
+from tutelage.experiment.memo import kept
 from tutelage.experiment.once import jit_once
-from tutelage.experiment.stage_loop import COUNTED, Loop, StageLoop, nominal_updates, owned
+from tutelage.experiment.stage_loop import COUNTED, Loop, StageLoop, nominal_updates, owned, stage_loop
 from tutelage.experiment.status import Best, Interval, Recorder, Result, Status
 from tutelage.policies.acting import RULES
-from tutelage.types import Environment, Measure, Method, Params, Stage
+from tutelage.types import ActRule, Environment, Measure, Method, Params, Stage
 
 
 def fit(
@@ -60,7 +61,7 @@ def fit(
     for index in range(status.stage if status else 0, len(method.stages)):
         stage = method.stages[index]
         log_every, eval_every = cadence(stage, config)
-        runner = StageLoop(env, stage, index, log_every)
+        runner = stage_loop(env, stage, index, log_every)
         recorder.begin(stage)
         if status is None:
             state = jit_once(method.init)(jax.random.fold_in(root, 0x1417))
@@ -232,17 +233,23 @@ def weighed(
     return status._replace(best=Best(*now, params()))
 
 
+@kept
+def compiling(env: Environment, method: Method, role: str, n: int, act: ActRule) -> Future[Any]:
+    """A role's `player`, compiled beside the first stage: the compiler leaves the second core free."""
+    shapes = jax.eval_shape(lambda key: method.params(method.init(key))[role], jax.random.key(0))
+    play = player(env, method.roles[role], n, act)
+    threads = ThreadPoolExecutor(1)
+    compiled = threads.submit(lambda: play.lower(shapes, jax.random.key(0)).compile())
+    threads.shutdown(wait=False)
+    return compiled
+
+
 class Evaluator:
     """Evaluates the acting role during training and keeps the best parameters."""
 
     def __init__(self, env: Environment, method: Method, role: str, config: FitConfig, seed: int) -> None:
         self.role, self.config, self.seed, self.measure = role, config, seed, env.spec.measure
-        shapes = jax.eval_shape(lambda key: method.params(method.init(key))[role], jax.random.key(0))
-        play = player(env, method.roles[role], config.eval_episodes, RULES[config.act])
-        # Compiled beside the first stage: the compiler leaves the second core free.
-        threads = ThreadPoolExecutor(1)
-        self._compiling = threads.submit(lambda: play.lower(shapes, jax.random.key(0)).compile())
-        threads.shutdown(wait=False)
+        self._compiling = compiling(env, method, role, config.eval_episodes, RULES[config.act])
 
     def play(self, params: Params, key: PRNGKeyArray) -> Episodes:
         return self._compiling.result()(params, key)

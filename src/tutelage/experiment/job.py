@@ -16,12 +16,12 @@ import jax
 
 from tutelage.configs.checks import check_positive, check_seeds
 from tutelage.configs.experiment import FitConfig
-from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, Interrupted, NonFinite, short
 from tutelage.experiment.checkpoint import BEST, load_status
 from tutelage.experiment.evaluate import Evaluation, evaluate
 from tutelage.experiment.files import read_json, write_json
 from tutelage.experiment.fit import fit
+from tutelage.experiment.prepare import prepare
 from tutelage.experiment.recorder import RunRecorder
 from tutelage.experiment.records import Asked, Record, check_settings, read_kept, read_metrics
 from tutelage.experiment.run import make_record, save_role
@@ -32,7 +32,6 @@ from tutelage.experiment.status import Result
 from tutelage.experiment.teacher import factory_of
 from tutelage.experiment.together import evaluate_together, fit_together
 from tutelage.experiment.trust import Trust, again, check_trust, named_in, own
-from tutelage.experiment.yours import make_method
 from tutelage.policies.acting import RULES
 from tutelage.registry import method_config, method_row
 from tutelage.types import Environment, Frozen, Method, Params
@@ -94,8 +93,7 @@ class Job:
 
     def made(self, teacher: Frozen | None, display: Display) -> tuple[Environment, Method, FitConfig]:
         """What is to be trained; its notes are told."""
-        env = make(self.env, **self.env_options)
-        method = make_method(self.method, env, self.method_config(), teacher)
+        env, method = prepare(self.method, self.env, self.env_options, self.config, teacher)
         check_countable(method.stages)
         for note in (*method.notes, *far_from_one(env)):
             display.say(note)

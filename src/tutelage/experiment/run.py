@@ -30,11 +30,12 @@ from tutelage.dotted import takes, yours
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, users
 from tutelage.experiment.files import load_tree, read_json, save_tree
+from tutelage.experiment.prepare import prepare
 from tutelage.experiment.records import FORMAT, FinalTest, Record, RunRecord, asked, check_settings, damage, read_kept
 from tutelage.experiment.trust import Trust, again, check_trust, named_in
-from tutelage.experiment.yours import acting_by, controller_of, guarded_team, make_method
+from tutelage.experiment.yours import acting_by, controller_of, guarded_team
 from tutelage.policies.acting import greedy
-from tutelage.registry import ENVIRONMENTS, method_config, method_row
+from tutelage.registry import ENVIRONMENTS, method_row
 from tutelage.types import Carry, Environment, Frozen, Method, Params, Policy, TimeStep
 
 T = TypeVar("T")
@@ -88,14 +89,13 @@ def device() -> Record:
 
 def rebuild(record: Record, teacher: Frozen | None) -> tuple[Environment, Method]:
     """The environment and method of a record; raises BadInput where the environment's version is another now."""
-    env = make(record["env"], **record["env_options"])
+    env, method = prepare(record["method"], record["env"], record["env_options"], record["config"], teacher)
     if env.spec.version != record["env_version"]:
         raise BadInput(
             f"{record['env']} is version {env.spec.version} now, the run was made on {record['env_version']}: its "
             "dynamics have changed, train it again"
         )
-    config = method_config(record["method"], **record["config"])
-    return env, make_method(record["method"], env, config, teacher)
+    return env, method
 
 
 def teaching(roles: Mapping[str, T], distilled: bool) -> dict[str, T]:

@@ -18,6 +18,7 @@ from tutelage.data.trees import choose
 from tutelage.data.vector import batch
 from tutelage.data.watch import found
 from tutelage.errors import BadInput, Fault
+from tutelage.experiment.memo import kept
 from tutelage.experiment.once import jit_once
 from tutelage.machine import memory
 from tutelage.types import Environment, Metrics, Rollout, Stage, TrainState
@@ -70,7 +71,7 @@ class StageLoop:
         # Jitted, so that it is traced once for shapes and loop.
         self._update = jax.jit(self._updates if together else self._one_update)
         self._begin = jax.vmap(self.begin) if together else self.begin
-        self._compiled: Any = None
+        self._compiled: dict[tuple[int, ...], Any] = {}  # by the number of seeds
 
     def start(self, train_state: TrainState, root: PRNGKeyArray) -> Loop:
         """Begin the stage with `train_state` as it is, which the first chunk will use up: it may hold gigabytes."""
@@ -129,22 +130,35 @@ class StageLoop:
         return bool(np.all(self._over(loop)))
 
     def compile(self, loop: Loop, root: PRNGKeyArray) -> float:
-        """Compile; returns the seconds it took. Raises Fault where the program needs more memory than there is."""
+        """Compile, if that is not done; returns the seconds it took.
+
+        Raises:
+            Fault: the program needs more memory than there is.
+        """
+        if root.shape in self._compiled:
+            return 0.0
         began = time.perf_counter()
         chunk = jax.jit(self._chunk, donate_argnums=0)
-        self._compiled = chunk.lower(loop, root, jnp.zeros((), jnp.int32)).compile()
-        told = self._compiled.memory_analysis()
+        compiled = chunk.lower(loop, root, jnp.zeros((), jnp.int32)).compile()
+        told = compiled.memory_analysis()
         if told is not None and told.temp_size_in_bytes > memory():
             gigabytes = f"{told.temp_size_in_bytes / 1e9:,.1f} GB of memory, this machine has {memory() / 1e9:,.1f}"
             raise Fault(f"the program of stage {self.stage.name} takes {gigabytes}; smaller batches need less")
+        self._compiled[root.shape] = compiled
         return time.perf_counter() - began
 
     def run(self, loop: Loop, root: PRNGKeyArray, until: int) -> tuple[Loop, dict[str, np.ndarray]]:
         """One chunk; `loop` is used up. Metrics are those of the chunk's updates."""
         first = int(loop.update.max())
-        loop, rows = self._compiled(loop, root, jnp.asarray(until, jnp.int32))
+        loop, rows = self._compiled[root.shape](loop, root, jnp.asarray(until, jnp.int32))
         n = int(loop.update.max()) - first
         return loop, {name: np.asarray(x)[:n] for name, x in rows.items()}
+
+
+@kept
+def stage_loop(env: Environment, stage: Stage, index: int, longest: int, together: bool = False) -> StageLoop:
+    """A stage's loop, see `StageLoop`: the same one for the same stage, with its programs."""
+    return StageLoop(env, stage, index, longest, together)
 
 
 def nominal_updates(stage: Stage) -> int:

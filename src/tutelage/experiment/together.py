@@ -29,7 +29,7 @@ from tutelage.experiment.fit import (
     went_on,
 )
 from tutelage.experiment.once import jit_once
-from tutelage.experiment.stage_loop import Loop, StageLoop
+from tutelage.experiment.stage_loop import Loop, StageLoop, stage_loop
 from tutelage.experiment.status import Recorder, Result, Status
 from tutelage.policies.acting import RULES
 from tutelage.types import ActRule, Environment, Method, Params, Policy
@@ -58,12 +58,12 @@ def fit_together(
         Interrupted: a recorder asked to stop.
     """
     roots = stacked([jax.random.key(seed) for seed in seeds])
-    play = player(env, method.roles[method.actor], config.eval_episodes, RULES[config.act], together=True)
+    play = player(env, method.roles[method.actor], config.eval_episodes, RULES[config.act], True)
     state = jit_once(jax.vmap(lambda root: method.init(jax.random.fold_in(root, 0x1417))))(roots)
     each = [Status(0, nothing(), 0, None, 0.0) for _ in seeds]
     for index, stage in enumerate(method.stages):
         log_every, eval_every = cadence(stage, config)
-        runner = StageLoop(env, stage, index, log_every, together=True)
+        runner = stage_loop(env, stage, index, log_every, True)
         for recorder in recorders:
             recorder.begin(stage)
         # Done before the compiler begins: beside it, small thread pools of a CPU have blocked each other for good.
@@ -181,4 +181,4 @@ def evaluate_together(
 ) -> list[Evaluation]:
     """`evaluate` for one policy with several parameters, each with a seed of its own."""
     n = min(episodes, 32)
-    return play_together(player(env, policy, n, act, together=True), stacked(params), test_keys(seeds), episodes, n)
+    return play_together(player(env, policy, n, act, True), stacked(params), test_keys(seeds), episodes, n)

@@ -16,13 +16,13 @@ from tutelage.experiment.claims import LOCK, alone, free
 from tutelage.experiment.draft import abstract
 from tutelage.experiment.files import not_below_a_file, write_json
 from tutelage.experiment.job import Job, begin_run, begin_together, leftovers, read_job
+from tutelage.experiment.prepare import prepare
 from tutelage.experiment.reopen import recover_run, resume_run
 from tutelage.experiment.room import check_instances, check_training
 from tutelage.experiment.run import LoadedRun, load, read_record, seeds_of
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.teacher import find_teacher, run_of_seed
 from tutelage.experiment.trust import Trust, again, named_in
-from tutelage.experiment.yours import make_method
 from tutelage.machine import check_machine
 from tutelage.registry import check_teacher, method_config, method_row, options_kept
 
@@ -156,10 +156,10 @@ def check(job: Job, trust: Trust) -> None:
         frozen, _ = find_teacher(job.teacher, job.env, env, job.env_options, job.seed, trust)
     elif row.teacher is not None:
         teacher = job.teacher_job(job.seed)
-        theirs = make_method(teacher.method, env, teacher.method_config(), None)
+        _, theirs = prepare(teacher.method, job.env, job.env_options, teacher.config)
         check_training(env, theirs, fit)
         frozen = abstract(teacher.method, theirs)
-    method = make_method(job.method, env, job.method_config(), frozen)
+    _, method = prepare(job.method, job.env, job.env_options, job.config, frozen)
     check_training(env, method, fit, job.seeds if job.together else 1)
 
 
