@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -36,15 +38,33 @@ def forget_compiled_programs():
 
 
 @pytest.fixture(scope="session")
-def memory_run(tmp_path_factory):
-    """A recurrent MAPPO team that solved probe/memory: the teacher of the distillation tests."""
-    out = tmp_path_factory.mktemp("teachers") / "memory"
-    settings = {**TINY, "core": "gru", "size": "width=8", "rollout": 12, "chunk": 12, "steps": 40_000, "lr": 1e-2}
-    return tutelage.train("mappo", "probe/memory", out=out, quiet=True, fit=QUICK, **settings)[0]
+def once(tmp_path_factory, request):
+    """`once(name, train)`: a run that `train(folder)` makes, made by the first process that asks for it, for all."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if hasattr(request.config, "workerinput") else folder
+
+    def ask(name: str, train: Callable[[Path], object]) -> Path:
+        path = folder / "once" / name
+        path.parent.mkdir(exist_ok=True)
+        with open(path.with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                train(path)
+        return path
+
+    return ask
 
 
 @pytest.fixture(scope="session")
-def action_run(tmp_path_factory):
+def memory_run(once):
+    """A recurrent MAPPO team that solved probe/memory: the teacher of the distillation tests."""
+    settings = {**TINY, "core": "gru", "size": "width=8", "rollout": 12, "chunk": 12, "steps": 40_000, "lr": 1e-2}
+    train = lambda out: tutelage.train("mappo", "probe/memory", out=out, quiet=True, fit=QUICK, **settings)
+    return tutelage.load(once("memory", train))
+
+
+@pytest.fixture(scope="session")
+def action_run(once):
     """A small feed-forward MAPPO team on probe/action."""
-    out = tmp_path_factory.mktemp("teachers") / "action"
-    return tutelage.train("mappo", "probe/action", out=out, quiet=True, fit=QUICK, **TINY)[0]
+    train = lambda out: tutelage.train("mappo", "probe/action", out=out, quiet=True, fit=QUICK, **TINY)
+    return tutelage.load(once("action", train))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -173,32 +174,22 @@ def test_what_is_no_run_cannot_be_resumed(tmp_path):
         tutelage.resume(tmp_path, quiet=True)
 
 
-# ---- real processes, with programs compiled as they are shipped ----------------------------------------------------
+# ---- real processes (`make faults` kills them by the thousand, running programs compiled as they are shipped) --------
 COMMAND = Path(sys.executable).with_name("tutelage")
-LONG = [
-    "train", "mappo", "probe/memory", "--steps", "30000", "--core", "gru", "--size", "width=4", "--critic-width", "8",
-    "--envs", "16", "--rollout", "5", "--chunk", "5", "--epochs", "2", "--minibatches", "2", "--evaluations", "2",
-    "--eval-episodes", "8", "--test-episodes", "16", "--checkpoint-seconds", "0.001", "--out",
-]  # fmt: skip
+LONG = {**PPO, "steps": 12_000}
+OFTEN = FitConfig(evaluations=2, eval_episodes=8, test_episodes=16, checkpoint_seconds=1e-3)
 
 
 def start(*argv):
     """A command in a process of its own."""
-    shipped = {**os.environ, "XLA_FLAGS": ""}
-    return subprocess.Popen([COMMAND, *argv], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=shipped)
-
-
-def finished(*argv):
-    """What a command printed that must succeed."""
-    process = start(*argv)
-    told, said = process.communicate(timeout=120)
-    assert process.returncode == 0, said
-    return told
+    return subprocess.Popen([COMMAND, *argv], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def in_the_middle(out, lines=20):
     """A training in a process of its own, as soon as it has logged so many lines."""
-    process = start(*LONG, out)
+    asked = LONG | {name: value for name, value in asdict(OFTEN).items() if value is not False}
+    settings = [x for name, value in asked.items() for x in (f"--{name.replace('_', '-')}", str(value))]
+    process = start("train", "mappo", "probe/memory", *settings, "--out", out)
     limit = time.monotonic() + 120
     log = out / "metrics.jsonl"
     while not (log.exists() and (out / "checkpoint.safetensors").exists() and log.read_bytes().count(b"\n") > lines):
@@ -210,9 +201,9 @@ def in_the_middle(out, lines=20):
 
 @pytest.fixture(scope="module")
 def long_run(tmp_path_factory):
-    """A training that is not disturbed."""
+    """The same training, not disturbed."""
     out = tmp_path_factory.mktemp("long") / "run"
-    finished(*LONG, out)
+    tutelage.train("mappo", "probe/memory", out=out, quiet=True, fit=OFTEN, **LONG)
     return out
 
 
@@ -222,8 +213,9 @@ def test_kill_9_and_resume_from_the_command_line(tmp_path, long_run):
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL and not (out / "eval.json").exists()
-    told = finished("resume", out, "--quiet")
-    assert str(out) in told and "success" in told
+    resumed = start("resume", out, "--quiet")
+    printed, said = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0 and str(out) in printed and "success" in printed, said
     assert_same_run(out, long_run)
 
 
@@ -235,5 +227,5 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, long_run):
     assert process.returncode == 130
     assert f"tutelage resume {out}" in said and "Traceback" not in said
     assert not (out / "eval.json").exists()
-    finished("resume", out, "--quiet")
+    tutelage.resume(out, quiet=True)
     assert_same_run(out, long_run)
