@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-STARTS_JAX = ("tutelage.envs.mpe", "tutelage.envs.smax_jaxmarl", "tutelage.__main__")
+STARTS_JAX = ("tutelage.envs.smax_jaxmarl", "tutelage.__main__")
 """Modules whose import starts jax's threads, after which no process may fork any more."""
 LIBC = ctypes.CDLL(None)
 CLOCK = {"seconds", "wall_seconds"}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from tutelage.configs.experiment import FitConfig
 from tutelage.configs.ppo import PpoConfig
@@ -26,6 +28,10 @@ TINY = dict(
 )
 """Settings of PPO that compile and train in a few seconds."""
 QUICK = FitConfig(evaluations=2, eval_episodes=16, test_episodes=32)
+JAXMARL = pytest.mark.skipif(
+    find_spec("jaxmarl") is None, reason="compares with jaxmarl, which is missing: pip install 'tutelage[jaxmarl]'"
+)
+"""Of a test that needs the package."""
 
 
 # ---- data ----------------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ class Played(NamedTuple):
         sensed: what `sense` says of each state.
         scripted: (T, B, N) what the script would do.
         states: the environment's states (T+1, B).
-        theirs: jaxmarl's own (observation, reward per agent, end) of the T steps; () elsewhere.
+        theirs: of smax-jaxmarl, the game's own (observation, reward per agent, end) of the T steps; else ().
     """
 
     steps: TimeStep
@@ -51,9 +51,8 @@ def jaxmarl_step(env: Any, key: Any, state: Any, action: Any) -> Any:
     """What the game below our environment answers to the same key, state and action."""
     if not hasattr(env, "game"):
         return ()
-    agents = getattr(env, "agents", env.game.agents)
-    joint = env.joint(state, action) if hasattr(env, "joint") else {a: action[i] for i, a in enumerate(agents)}
-    obs, _, reward, done, _ = env.game.step_env(key, state, joint)
+    agents = env.game.agents
+    obs, _, reward, done, _ = env.game.step_env(key, state, {a: action[i] for i, a in enumerate(agents)})
     return [obs[agent] for agent in agents], [reward[agent] for agent in agents], done["__all__"]
 
 

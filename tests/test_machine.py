@@ -167,3 +167,21 @@ def test_sources_without_metadata_tell_their_versions(monkeypatch):
     told = run.versions()
     assert told["tutelage"] == tutelage.__version__ and told["jax"] == jax.__version__
     assert all(isinstance(version, str) for version in told.values())
+
+
+def test_without_jaxmarl_its_environments_are_not_listed_and_refused_in_one_line():
+    code = (
+        "import importlib.util as util, sys\n"
+        "found = util.find_spec\n"
+        "util.find_spec = lambda name, *more: None if name == 'jaxmarl' else found(name, *more)\n"
+        "sys.modules['jaxmarl'] = None\n"  # whoever imports it fails
+        "from tutelage.cli.main import guarded\n"
+        "told = [guarded(argv.split()) for argv in ('list', 'eval smax-jaxmarl/3m --env.max-steps 5',\n"
+        "    'train ippo smax-jaxmarl/3m', 'eval mpe/simple_tag --episodes 2 --policy scripted')]\n"
+        "sys.exit(told != [0, 2, 2, 0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "mpe/simple_tag" in done.stdout and "smax-jaxmarl" not in done.stdout
+    line = "smax-jaxmarl/3m needs the package jaxmarl: pip install 'tutelage[jaxmarl]'"
+    assert [told.partition(": ")[2] for told in done.stderr.splitlines()] == [line] * 2

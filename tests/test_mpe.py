@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tutelage
-from played import B, played
+from played import B, build, played
 from tutelage import make
 from tutelage.policies.acting import random_policy
 
@@ -21,7 +21,8 @@ def episodes(name):
     told = played(name)
     steps = jax.tree.map(lambda x: x[1:], told.steps)
     end = jax.tree.map(lambda x: x[-1], told.states)
-    return SimpleNamespace(steps=steps, end=end, rewards=np.stack(told.theirs[1], -1))
+    each = jax.vmap(jax.vmap(build(name).rewards))(jax.tree.map(lambda x: x[1:], told.states))
+    return SimpleNamespace(steps=steps, end=end, rewards=np.asarray(each))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -50,7 +51,7 @@ def test_the_world_state_is_all_observations_side_by_side(name):
 
 def test_spread_succeeds_when_every_landmark_is_covered_at_the_end():
     e = episodes("mpe/simple_spread")
-    agents, landmarks = e.end.p_pos[:, :3], e.end.p_pos[:, 3:]
+    agents, landmarks = e.end.place[:, :3], e.end.place[:, 3:]
     gap = np.linalg.norm(landmarks[:, :, None] - agents[:, None], axis=-1).min(-1)
     expected = (gap < 0.1).all(-1)
     np.testing.assert_array_equal(e.steps.success[-1], expected)
@@ -60,16 +61,16 @@ def test_spread_succeeds_when_every_landmark_is_covered_at_the_end():
 
 def test_reference_succeeds_when_both_are_at_their_landmark_at_the_end():
     e = episodes("mpe/simple_reference")
-    goal = np.take_along_axis(e.end.p_pos[:, 2:], e.end.goal[..., None], 1)
-    expected = (np.linalg.norm(e.end.p_pos[:, :2] - goal, axis=-1) < 0.1).all(-1)
+    goal = np.take_along_axis(e.end.place[:, 2:], e.end.goal[..., None], 1)
+    expected = (np.linalg.norm(e.end.place[:, :2] - goal, axis=-1) < 0.1).all(-1)
     np.testing.assert_array_equal(e.steps.success[-1], expected)
     assert 0 < expected.sum() < B
 
 
 def test_the_listener_succeeds_when_at_its_landmark_at_the_end():
     e = episodes("mpe/simple_speaker_listener")
-    goal = e.end.p_pos[np.arange(B), 2 + e.end.goal]
-    expected = np.linalg.norm(e.end.p_pos[:, 1] - goal, axis=-1) < 0.1
+    goal = e.end.place[np.arange(B), 2 + e.end.goal]
+    expected = np.linalg.norm(e.end.place[:, 1] - goal, axis=-1) < 0.1
     np.testing.assert_array_equal(e.steps.success[-1], expected)
     assert 0 < expected.sum() < B
 
@@ -83,7 +84,7 @@ def test_the_speaker_may_only_speak_and_the_listener_only_move():
 
 def test_predators_succeed_when_one_touched_the_prey_at_any_step():
     told = played("mpe/simple_tag")
-    places = told.states.p_pos[1:]  # after each of the 25 steps: predators 0.075 wide, the prey 0.05
+    places = told.states.place[1:]  # after each of the 25 steps: predators 0.075 wide, the prey 0.05
     touched = (np.linalg.norm(places[:, :, :3] - places[:, :, 3:4], axis=-1) < 0.125).any((0, 2))
     np.testing.assert_array_equal(told.steps.success[-1], touched)
     assert 0 < touched.sum() < B

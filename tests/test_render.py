@@ -171,7 +171,7 @@ def test_who_hides_another_is_counted_and_what_is_seen_ends_with_the_board():
         ("predator_prey/punish0", lambda s: np.stack([s.x, s.y], -1)[8:]),
         ("fire_commander/easy", None),
         ("marine/easy", None),
-        ("mpe/simple_spread", lambda s: np.asarray(s.p_pos)[3:]),
+        ("mpe/simple_spread", lambda s: np.asarray(s.place)[3:]),
         ("mpe/simple_tag", None),
         ("smax/3s_vs_5z", lambda s: np.stack([s.x, s.y], -1)[3:]),
     ],

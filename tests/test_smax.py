@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tutelage
+from helpers import JAXMARL
 from oracle import STEPS, compare
 from tutelage import BadInput, Map, Unit, make, smax
 from tutelage.data.vector import batch
@@ -25,6 +26,7 @@ PLAYED = ["3m", "2s3z", "5m_vs_6m", "27m_vs_30m", "3s5z_vs_3s6z", "3s_vs_5z", "6
 
 
 # ---- jaxmarl's rules -------------------------------------------------------------------------------------------------
+@JAXMARL
 @pytest.mark.parametrize("name", NATIVE)
 def test_a_map_has_jaxmarls_units(name):
     game, board = make(f"smax-jaxmarl/{name}").game, make(f"smax/{name}").rules.map
@@ -34,6 +36,7 @@ def test_a_map_has_jaxmarls_units(name):
     assert board.draws_units or units == [game.unit_type_names[kind] for kind in game.scenario]
 
 
+@JAXMARL
 @pytest.mark.parametrize("name", PLAYED)
 def test_a_step_is_jaxmarls_step(name):
     """Under the same noise. A distance or cooldown that rounds to the other side of a threshold would show here; on
@@ -47,6 +50,7 @@ def test_a_step_is_jaxmarls_step(name):
     assert differ.sum() <= 1, dict(zip(told._fields, gap.max((1, 2)), strict=True))
 
 
+@JAXMARL
 @pytest.mark.parametrize("name", ["3s_vs_5z", "smacv2_5_units"])
 def test_battles_begin_as_jaxmarls_do(name):
     """Means, spreads and correlations of places, and the shares of kinds, of 4000 battles each."""
@@ -67,6 +71,7 @@ def test_battles_begin_as_jaxmarls_do(name):
         assert (kind[:5] == kind[5:]).all(), "the same units for both teams"
 
 
+@JAXMARL
 def test_the_script_wins_as_often_as_jaxmarls_does():
     results = []
     for name in ("smax/2s3z", "smax-jaxmarl/2s3z"):

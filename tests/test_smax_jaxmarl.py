@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from functools import cache
 from types import SimpleNamespace
 
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 
 import tutelage
+from helpers import JAXMARL
 from played import SHORT, played
 from tutelage import make
 
+pytestmark = JAXMARL
 LIMIT, ALLIES = SHORT, 5
 
 
@@ -115,6 +118,14 @@ def test_the_local_script_wins_as_often_as_measured(name, episodes, low, high):
     result = tutelage.evaluate(env, env.scripted("local"), (), episodes)
     assert low <= result.success_rate <= high and result.episodes == episodes
     assert result.length_mean < env.spec.max_steps
+
+
+def test_another_jaxmarl_is_refused(monkeypatch):
+    monkeypatch.setattr(importlib.import_module("jaxmarl"), "__version__", "0.1.0")
+    with pytest.raises(
+        tutelage.BadInput, match=r"needs jaxmarl 0\.2\.0, not 0\.1\.0: pip install 'tutelage\[jaxmarl\]'"
+    ):
+        make("smax-jaxmarl/3m")
 
 
 def test_options_reach_the_game():

@@ -6,6 +6,7 @@ Adding one = one file, one config, one row. `module:factory` is accepted whereve
 from __future__ import annotations
 
 from dataclasses import dataclass, field, is_dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -39,11 +40,19 @@ class MethodRow:
 
 @dataclass(frozen=True)
 class EnvironmentRow:
-    """An environment's entry: `module:function` taking (name after the slash, options) -> Environment."""
+    """An environment's entry.
+
+    Attributes:
+        factory: `module:function` taking (name after the slash, options) -> Environment.
+        options: `module:Class`, a frozen dataclass.
+        about: one line for `tutelage list`.
+        extra: the package that it plays through, which an extra of the same name installs.
+    """
 
     factory: str
     options: str
     about: str
+    extra: str = ""
 
 
 _PPO_PUBLISHED = dict(size="width=128", critic_width=128, rollout=128, entropy=0.0, grad_clip=0.25, steps=10_000_000)
@@ -242,14 +251,17 @@ _PROBES = {
 
 _SMAX_OPTIONS = "tutelage.configs.envs:SmaxOptions"
 
-ENVIRONMENTS: dict[str, EnvironmentRow] = {
+EVERYWHERE: dict[str, EnvironmentRow] = {
     **{
         f"smax/{name}": EnvironmentRow("tutelage.envs.battle.env:make", _SMAX_OPTIONS, about)
         for name, about in {**_NATIVE_MAPS, **_MORE_MAPS}.items()
     },
     **{
         f"smax-jaxmarl/{name}": EnvironmentRow(
-            "tutelage.envs.smax_jaxmarl:make", _SMAX_OPTIONS, f"{about}; jaxmarl's own step (the reference, slower)"
+            "tutelage.envs.smax_jaxmarl:make",
+            _SMAX_OPTIONS,
+            f"{about}; jaxmarl's own step (the reference, slower)",
+            extra="jaxmarl",
         )
         for name, about in _NATIVE_MAPS.items()
     },
@@ -278,6 +290,10 @@ ENVIRONMENTS: dict[str, EnvironmentRow] = {
         for name, about in _PROBES.items()
     },
 }
+"""All environments, also those whose package is not installed."""
+
+ENVIRONMENTS = {name: row for name, row in EVERYWHERE.items() if not row.extra or find_spec(row.extra)}
+"""Those that can be made here."""
 
 
 def method_row(name: str) -> MethodRow:
@@ -322,9 +338,12 @@ def method_config(name: str, preset: str | None = None, **changes: Any) -> Any:
 
 
 def environment_row(env_id: str) -> EnvironmentRow:
-    """The entry of an environment, or of a user's `module:factory`; raises BadInput naming the nearest ones."""
-    if env_id in ENVIRONMENTS:
-        return ENVIRONMENTS[env_id]
+    """The entry of an environment, or of a user's `module:factory`; raises BadInput naming the nearest ones.
+
+    One whose package is missing has an entry too: a run on it is read, and only `make` refuses it.
+    """
+    if env_id in EVERYWHERE:
+        return EVERYWHERE[env_id]
     if ":" in env_id:
         return EnvironmentRow(env_id, "tutelage.configs.envs:AnyOptions", "yours")
     raise unknown("environment", env_id, ENVIRONMENTS)
@@ -332,7 +351,7 @@ def environment_row(env_id: str) -> EnvironmentRow:
 
 def names_environment(name: str) -> bool:
     """Whether a name is meant as an environment, not as a run: no directory, of a known family or `module:factory`."""
-    families = {env_id.partition("/")[0] for env_id in ENVIRONMENTS}
+    families = {env_id.partition("/")[0] for env_id in EVERYWHERE}
     return not Path(name).is_dir() and (name.partition("/")[0] in families or ":" in name)
 
 

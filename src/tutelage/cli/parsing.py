@@ -15,7 +15,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from tutelage.configs.checks import whole
 from tutelage.errors import BadInput
-from tutelage.registry import ENVIRONMENTS, environment_options, names_environment
+from tutelage.registry import EVERYWHERE, environment_options, names_environment
 
 T = TypeVar("T")
 RULES = ConstructorRegistry()
@@ -70,7 +70,7 @@ def beside_environment(cls: type[T], argv: Sequence[str]) -> type[T]:
 
     The target is the first word or, behind options, the first that is an environment of the package.
     """
-    words = [word for word in argv[:1] if not word.startswith("-")] + [word for word in argv if word in ENVIRONMENTS]
+    words = [word for word in argv[:1] if not word.startswith("-")] + [word for word in argv if word in EVERYWHERE]
     if not words or not names_environment(words[0]):
         return cls
     options = environment_options(words[0])

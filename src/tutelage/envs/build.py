@@ -8,7 +8,7 @@ from tutelage.dotted import resolve, takes, yours
 from tutelage.envs.own import Own, check_own
 from tutelage.errors import BadInput, users
 from tutelage.machine import check_machine
-from tutelage.registry import environment_options, environment_row
+from tutelage.registry import ENVIRONMENTS, environment_options, environment_row
 from tutelage.types import Environment
 
 
@@ -37,10 +37,12 @@ def make(env_id: str, **options: Any) -> Environment:
         **options: the environment's options, e.g. `max_steps=60`.
 
     Raises:
-        BadInput: unknown id or option, settings of jax that cannot work, or an environment of your own that does not
-            keep to its `spec` or raises.
+        BadInput: unknown id or option, a missing package, settings of jax that cannot work, or an environment of
+            your own that does not keep to its `spec` or raises.
     """
     row = environment_row(env_id)
+    if env_id not in ENVIRONMENTS and row.extra:
+        raise BadInput(f"{env_id} needs the package {row.extra}: pip install 'tutelage[{row.extra}]'")
     check_machine()
     if row.factory == env_id:
         return called(env_id, yours(env_id), options)

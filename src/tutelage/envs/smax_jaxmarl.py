@@ -7,6 +7,9 @@ none): every enemy dead and any ally alive. Running out of time counts as a term
 
 from __future__ import annotations
 
+import builtins
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -21,18 +24,37 @@ from tutelage.envs.battle.rules import MOVES, Rules
 from tutelage.envs.battle.senses import PLACE
 from tutelage.envs.battle.units import MAP_SIZE, MAPS
 from tutelage.envs.parts import blocks, first_timestep, next_timestep, pick_controller, several
-from tutelage.envs.quiet import quiet_import
+from tutelage.errors import BadInput
 from tutelage.types import EnvState, Policy, Sensed, Spec, TimeStep
 
-with quiet_import():
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop `print` while jaxmarl is imported. Redirecting sys.stdout does not help: jaxmarl restores it."""
+    before = builtins.print
+    builtins.print = lambda *args, **kwargs: None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        builtins.print = before
+
+
+with _quiet():
+    import jaxmarl
     from jaxmarl.environments.smax import HeuristicEnemySMAX, map_name_to_scenario
 
 UNIT, OWN = 13, 10
 """Observation columns per other unit, and of the own unit."""
 
 
+WANTED = "0.2.0"
+"""The version whose dynamics these are."""
+
+
 def make(name: str, options: SmaxOptions) -> SmaxJaxmarl:
-    """The environment of a native map."""
+    """The environment of a native map; raises BadInput where another jaxmarl is installed, which may play otherwise."""
+    if (found := getattr(jaxmarl, "__version__", "unknown")) != WANTED:
+        raise BadInput(f"smax-jaxmarl needs jaxmarl {WANTED}, not {found}: pip install 'tutelage[jaxmarl]'")
     return SmaxJaxmarl(name, options)
 
 
@@ -70,7 +92,7 @@ class SmaxJaxmarl:
             action_counts=(MOVES + self.enemies,) * self.allies,
             obs_widths=(width,) * self.allies,
             layout=layout,
-            version="jaxmarl-0.2.0/2",
+            version=f"jaxmarl-{WANTED}/2",
             reward_scale=10.0,
         )
 

@@ -101,20 +101,21 @@ class Device:
 
 @dataclass(frozen=True)
 class Versions:
-    """What a run was made with."""
+    """What a run was made with; `jaxmarl`: of runs from when every environment needed it."""
 
     python: str
     tutelage: str
     jax: str
     jaxlib: str
-    jaxmarl: str
     flax: str
     optax: str
     numpy: str
+    jaxmarl: str | None = None
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            if not re.fullmatch(r"[\w.+-]+", getattr(self, f.name)):
+            version = getattr(self, f.name)
+            if version is not None and not re.fullmatch(r"[\w.+-]+", version):
                 raise BadInput(f"{f.name} = {short(getattr(self, f.name))}: must be a version")
 
 

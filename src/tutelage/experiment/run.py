@@ -69,7 +69,7 @@ def make_record(
 
 def versions() -> Record:
     """What the numbers were made with."""
-    packages = ("tutelage", "jax", "jaxlib", "jaxmarl", "flax", "optax", "numpy")
+    packages = ("tutelage", "jax", "jaxlib", "flax", "optax", "numpy")
     return {"python": platform.python_version(), **{p: version_of(p) for p in packages}}
 
 

@@ -1,1 +1,1 @@
-"""Multi-Particle Environments through the `jaxmarl` package."""
+"""Multi-Particle Environments."""

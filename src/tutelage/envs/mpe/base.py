@@ -1,7 +1,7 @@
 """What the particle environments share.
 
-jaxmarl gives no action masks, no world state (here: all observations side by side) and no success flag, and it ends
-an episode one step late (its step 25 is not yet `done`); the limit is kept here, as a truncation.
+The world state is all observations side by side. An episode ends by the limit alone, which is a truncation. Rules and
+random numbers are those of jaxmarl 0.2.0, with which a test compares every task step by step.
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from tutelage.envs.canvas import Canvas, extent, places
+from tutelage.envs.canvas import BLUE, GREEN, RED, Canvas, extent, places
+from tutelage.envs.mpe.physics import Bodies, World, advance
 from tutelage.envs.parts import first_timestep, next_timestep, pick_controller
-from tutelage.types import Block, EnvState, Goals, Places, Policy, Sensed, Spec, TimeStep
+from tutelage.types import Block, Goals, Places, Policy, Sensed, Spec, TimeStep
 
 NEAR = 0.1
 """Distance within which a landmark counts as reached."""
+MOVES = 5
+SIGNS = (RED, GREEN, BLUE)
+"""Colours of landmarks that agents talk about."""
 
 
 class Mpe:
-    """What the particle environments share. Subclasses say what success means and how to draw it.
+    """What the particle environments share. Subclasses say what is seen, paid and a success, and how to draw it.
 
     Attributes:
         stay: types of agents that have no place to go to.
@@ -29,17 +33,23 @@ class Mpe:
     """
 
     name: str
-    game: Any
     stay: tuple[str, ...] = ()
     near: float = NEAR
 
-    def __init__(self, game: Any, layout: tuple[Block, ...], max_steps: int, types: tuple[str, ...] = ()) -> None:
-        """`layout`: the widest agent's columns. `types`: of the agents that learn, the first ones; () for all alike."""
-        self.game = game
-        self.agents = game.agents[: len(types) or None]
-        n = len(self.agents)
-        widths = tuple(game.observation_space(agent).shape[0] for agent in self.agents)
-        counts = tuple(int(game.action_space(agent).n) for agent in self.agents)
+    def __init__(
+        self,
+        bodies: Bodies,
+        layout: tuple[Block, ...],
+        max_steps: int,
+        types: tuple[str, ...] = (),
+        counts: tuple[int, ...] = (),
+        widths: tuple[int, ...] = (),
+    ) -> None:
+        """`layout`: the widest agent's columns. `types`: of the agents that learn, the first ones; () for all alike.
+        `counts`, `widths`: actions and columns of each; () for the five moves, and for the whole layout."""
+        self.bodies, self.n_bodies = bodies, len(bodies.thrust)
+        n = len(types) or self.n_bodies
+        widths, counts = widths or (layout[-1].stop,) * n, counts or (MOVES,) * n
         self.spec = Spec(
             n_agents=n,
             n_actions=max(counts),
@@ -51,25 +61,24 @@ class Mpe:
             action_counts=counts,
             obs_widths=widths,
             layout=layout,
-            version="jaxmarl-0.2.0",
+            version="jaxmarl-0.2.0",  # whose dynamics these are: results that were made through it stay current
             measure="return",
         )
 
-    def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
-        _, state = self.game.reset(key)
+    def reset(self, key: PRNGKeyArray) -> tuple[World, TimeStep]:
+        state = self._open(key)
         return state, first_timestep(self.sense(state))
 
-    def step(self, key: PRNGKeyArray, state: EnvState, action: Int[Array, " N"]) -> tuple[EnvState, TimeStep]:
-        _, state, reward, _, _ = self.game.step_env(key, state, self.joint(state, action))
-        state = self._remember(state)
-        team_reward = jnp.stack([reward[agent] for agent in self.agents]).mean()
+    def step(self, key: PRNGKeyArray, state: World, action: Int[Array, " N"]) -> tuple[World, TimeStep]:
+        state = self._act(state, action)
         last = state.step >= self.spec.max_steps
         success = last & self._success(state)
-        return state, next_timestep(self.sense(state), action, team_reward, last, success, terminal=False)
+        reward = self.rewards(state).mean()
+        return state, next_timestep(self.sense(state), action, reward, last, success, terminal=False)
 
-    def sense(self, state: EnvState) -> Sensed:
-        spec, obs = self.spec, self.game.get_obs(state)
-        each = [obs[agent] for agent in self.agents]
+    def sense(self, state: World) -> Sensed:
+        spec = self.spec
+        each = [self._see(state, agent) for agent in range(spec.n_agents)]
         return Sensed(
             obs=jnp.stack([jnp.pad(x, (0, spec.obs_width - x.shape[0])) for x in each]),
             state=jnp.concatenate(each),
@@ -77,10 +86,10 @@ class Mpe:
             alive=jnp.ones(spec.n_agents, bool),
         )
 
-    def goals(self, state: EnvState) -> Goals:
+    def goals(self, state: World) -> Goals:
         """Places to go to (see `_places`), for who can. Progress is coming nearer; one is reached within `near`."""
         n, where = self.spec.n_agents, self._places(state)
-        way = where[None] - state.p_pos[:n, None]
+        way = where[None] - state.place[:n, None]
         far = jnp.linalg.norm(way, axis=-1)
         goes = jnp.broadcast_to(
             jnp.array([kind not in self.stay for kind in self.spec.agent_types])[:, None], far.shape
@@ -94,40 +103,53 @@ class Mpe:
             thing=jnp.broadcast_to(jnp.arange(far.shape[1]), far.shape),
         )
 
-    def _places(self, state: EnvState) -> Float[Array, "M 2"]:
-        """The landmarks, unless a subclass says otherwise."""
-        return state.p_pos[self.game.num_agents :]
+    def rewards(self, state: World) -> Float[Array, " N"]:
+        """What each agent earns for coming to this state; the team earns the mean."""
+        raise NotImplementedError
 
-    def joint(self, state: EnvState, action: Int[Array, " N"]) -> dict[str, Array]:
-        """jaxmarl's joint action: the learners' and, in a subclass, that of whoever follows a script."""
-        return {agent: action[i] for i, agent in enumerate(self.agents)}
+    def _open(self, key: PRNGKeyArray) -> World:
+        raise NotImplementedError
 
-    def _remember(self, state: EnvState) -> EnvState:
-        """What success needs to know of earlier steps."""
-        return state
+    def _act(self, state: World, action: Int[Array, " N"]) -> World:
+        """Actions are moves, unless a subclass says otherwise."""
+        return advance(self.bodies, state, action)
 
-    def _success(self, state: EnvState) -> Bool[Array, ""]:
+    def _see(self, state: World, agent: int) -> Float[Array, " D"]:
+        raise NotImplementedError
+
+    def _success(self, state: World) -> Bool[Array, ""]:
         raise NotImplementedError
 
     def _controllers(self) -> dict[str, Any]:
         raise NotImplementedError
 
+    def _places(self, state: World) -> Float[Array, "M 2"]:
+        """The landmarks, unless a subclass says otherwise."""
+        return state.place[self.n_bodies :]
+
     def scripted(self, name: str = "local") -> Policy:
         """`local`: see the subclass."""
         return pick_controller(f"mpe/{self.name}", name, self._controllers())
 
-    def _canvas(self, state: EnvState) -> tuple[Canvas, np.ndarray, np.ndarray]:
-        n, half, where = self.game.num_agents, self._half(state), np.asarray(state.p_pos)
+    def _canvas(self, state: World) -> tuple[Canvas, np.ndarray, np.ndarray]:
+        half, where = self._half(state), np.asarray(state.place)
         canvas = Canvas(-half, half)
         canvas.grid(0.5)
         canvas.caption(f"mpe/{self.name}   step {int(state.step)}")
-        return canvas, where[:n], where[n:]
+        return canvas, where[: self.n_bodies], where[self.n_bodies :]
 
-    def _half(self, state: EnvState) -> float:
+    def _half(self, state: World) -> float:
         """Half the side of what a picture shows."""
-        return extent(np.asarray(state.p_pos), 0.0, least=1.2, margin=0.25)
+        return extent(np.asarray(state.place), 0.0, least=1.2, margin=0.25)
 
-    def places(self, state: EnvState) -> Places:
+    def places(self, state: World) -> Places:
         """Agents, and the places to go to."""
-        half, here = self._half(state), np.asarray(state.p_pos)[: self.spec.n_agents]
+        half, here = self._half(state), np.asarray(state.place)[: self.spec.n_agents]
         return places(here[:, 0], here[:, 1], self.goals(state).features[..., :2], -half, half)
+
+
+def signposts(canvas: Canvas, landmarks: np.ndarray) -> None:
+    """Landmarks by number and colour."""
+    for i, ((x, y), colour) in enumerate(zip(landmarks, SIGNS, strict=True)):
+        canvas.disc(x, y, NEAR, f"{colour}30", colour, 2)
+        canvas.text(x, y, str(i), colour, 13)

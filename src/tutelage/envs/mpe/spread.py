@@ -7,17 +7,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.configs.envs import SpreadOptions
 from tutelage.envs.canvas import BLUE, GREEN, INK
 from tutelage.envs.mpe.base import NEAR, Mpe
+from tutelage.envs.mpe.physics import Bodies, World, length, relative, scatter, touching
 from tutelage.envs.parts import blocks, controller, greedy_matching, several, steer
-from tutelage.envs.quiet import quiet_import
-from tutelage.types import Carry, EnvState, TimeStep
+from tutelage.types import Carry, TimeStep
 
-with quiet_import():
-    from jaxmarl.environments.mpe.simple_spread import SimpleSpreadMPE
+RADIUS = 0.15
 
 
 class Spread(Mpe):
@@ -26,16 +25,30 @@ class Spread(Mpe):
     name = "simple_spread"
 
     def __init__(self, options: SpreadOptions) -> None:
-        n = options.n_agents
-        game = SimpleSpreadMPE(num_agents=n, num_landmarks=n, local_ratio=options.local_ratio)
+        n, self.local_ratio = options.n_agents, options.local_ratio
         entities = *several("landmark", n, 2), *several("agent", n - 1, 2)
         layout = blocks(("own velocity", 2), ("own position", 2), *entities, ("said", 2 * (n - 1)))
-        super().__init__(game, layout, options.max_steps)
+        super().__init__(Bodies((RADIUS,) * n + (0.05,) * n, (5.0,) * n, solid=n), layout, options.max_steps)
 
-    def _success(self, state: EnvState) -> Bool[Array, ""]:
-        n = self.spec.n_agents
-        gap = jnp.linalg.norm(state.p_pos[n:, None] - state.p_pos[None, :n], axis=-1)
-        return (gap.min(1) < NEAR).all()
+    def _open(self, key: PRNGKeyArray) -> World:
+        return scatter(self.bodies, *jax.random.split(key))
+
+    def _see(self, state: World, agent: int) -> Float[Array, " D"]:
+        landmarks, others = relative(state, agent)
+        said = jnp.zeros(2 * len(others))  # the game has a channel that nobody uses
+        return jnp.concatenate([state.velocity[agent], state.place[agent], landmarks.ravel(), others.ravel(), said])
+
+    def rewards(self, state: World) -> Float[Array, " N"]:
+        """Minus own collisions, and minus every landmark's distance to the nearest agent."""
+        n = self.n_bodies
+        agents, landmarks = state.place[:n], state.place[n:]
+        touched = touching(agents, agents, 2 * RADIUS) & ~jnp.eye(n, dtype=bool)
+        uncovered = length(landmarks[:, None] - agents[None]).min(1).sum()
+        return -touched.sum(1) * self.local_ratio - uncovered * (1 - self.local_ratio)
+
+    def _success(self, state: World) -> Bool[Array, ""]:
+        n = self.n_bodies
+        return touching(state.place[n:], state.place[:n], NEAR).any(1).all()
 
     def _controllers(self) -> dict[str, Any]:
         """`local`: every agent matches all agents to landmarks, nearest pair first, and goes to its own."""
@@ -53,13 +66,13 @@ class Spread(Mpe):
 
         return {"local": lambda: controller(act)}
 
-    def draw(self, state: EnvState) -> np.ndarray:
+    def draw(self, state: World) -> np.ndarray:
         """Landmarks green, filled once an agent is near enough; agents blue, as large as they collide."""
         canvas, agents, landmarks = self._canvas(state)
         for x, y in landmarks:
             reached = np.linalg.norm(agents - (x, y), axis=-1).min() < NEAR
             canvas.disc(x, y, NEAR, f"{GREEN}{'ff' if reached else '30'}", GREEN, 2)
         for i, (x, y) in enumerate(agents):
-            canvas.disc(x, y, 0.15, f"{BLUE}66", BLUE, 2)
+            canvas.disc(x, y, RADIUS, f"{BLUE}66", BLUE, 2)
             canvas.text(x, y, str(i), INK, 13)
         return canvas.array()

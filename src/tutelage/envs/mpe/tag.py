@@ -12,54 +12,73 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from tutelage.configs.envs import TagOptions
 from tutelage.envs.canvas import GREEN, GREY, INK, RED
 from tutelage.envs.mpe.base import Mpe
-from tutelage.envs.parts import blocks, controller, first_timestep, several, steer
-from tutelage.envs.quiet import quiet_import
-from tutelage.types import Carry, EnvState, TimeStep
+from tutelage.envs.mpe.physics import DOWN_UP, LEFT_RIGHT, Bodies, World, advance, relative, scatter, touching
+from tutelage.envs.parts import blocks, controller, several, steer
+from tutelage.types import Carry, TimeStep
 
-with quiet_import():
-    from jaxmarl.environments.mpe.simple_tag import SimpleTagMPE
+PREDATOR, PREY, OBSTACLE = 0.075, 0.05, 0.2
+"""Radii."""
+BODIES = Bodies(
+    radius=(PREDATOR,) * 3 + (PREY,) + (OBSTACLE,) * 2,
+    thrust=(3.0,) * 3 + (4.0,),
+    top_speed=(1.0,) * 3 + (1.3,),
+    solid=6,
+)
 
 
 class Tag(Mpe):
     """Three slow predators hunt one fast prey around two obstacles. Success: at least one catch.
 
     Option `prey`: `scripted` flees (the predators are the team), `learns` makes it the fourth agent as in jaxmarl's
-    own game, with the mean of all four rewards as the team's. jaxmarl's scripted prey (`simple_facmac`) is not used:
-    it reads the place of a predator for its own.
+    own game, with the mean of all four rewards as the team's.
     """
 
     name = "simple_tag"
     stay = ("prey",)
+    near = PREDATOR + PREY  # they touch: a catch
 
     def __init__(self, options: TagOptions) -> None:
         # A predator's: two others, then the prey's place and velocity.
         entities = *several("obstacle", 2, 2), *several("agent", 2, 2), ("prey", 4, 0)
         layout = blocks(("own velocity", 2), ("own position", 2), *entities)
-        self.flees = options.prey == "scripted"
+        width, self.flees = layout[-1].stop, options.prey == "scripted"
         types = ("predator",) * 3 + (() if self.flees else ("prey",))
-        super().__init__(SimpleTagMPE(), layout, options.max_steps, types)
-        self.near = float(self.game.rad[0] + self.game.rad[3])  # they touch: a catch
+        widths = (width,) * 3 + (() if self.flees else (width - 2,))  # the prey has its velocity in front already
+        super().__init__(BODIES, layout, options.max_steps, types, widths=widths)
 
-    def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
-        """jaxmarl's field `goal`, unused in this game, holds whether there was a catch."""
-        _, state = self.game.reset(key)
-        state = state.replace(goal=jnp.zeros((), bool))
-        return state, first_timestep(self.sense(state))
+    def _open(self, key: PRNGKeyArray) -> World:
+        return scatter(BODIES, *jax.random.split(key))._replace(caught=jnp.zeros((), bool))
 
-    def joint(self, state: EnvState, action: Int[Array, " N"]) -> dict[str, Array]:
-        fled = {"agent_0": flee(state.p_pos[3], state.p_vel[3], state.p_pos[:3], state.p_pos[4:])}
-        return super().joint(state, action) | (fled if self.flees else {})
+    def _act(self, state: World, action: Int[Array, " N"]) -> World:
+        if self.flees:
+            place = state.place
+            action = jnp.append(action, flee(place[3], state.velocity[3], place[:3], place[4:]))
+        return self._remember(advance(BODIES, state, action))
 
-    def _remember(self, state: EnvState) -> EnvState:
-        caught = jnp.linalg.norm(state.p_pos[:3] - state.p_pos[3], axis=-1) < self.near
-        return state.replace(goal=state.goal | caught.any())
+    def _remember(self, state: World) -> World:
+        return state._replace(caught=state.caught | self._touched(state).any())
 
-    def _places(self, state: EnvState) -> Float[Array, "1 2"]:
+    def _touched(self, state: World) -> Bool[Array, "3"]:
+        """Which predators touch the prey."""
+        return touching(state.place[:3], state.place[3:4], self.near)[:, 0]
+
+    def _see(self, state: World, agent: int) -> Float[Array, " D"]:
+        obstacles, others = relative(state, agent)
+        seen = [state.velocity[agent], state.place[agent], obstacles.ravel(), others.ravel()]
+        return jnp.concatenate(seen if agent == 3 else [*seen, state.velocity[3]])
+
+    def rewards(self, state: World) -> Float[Array, " N"]:
+        """10 to every predator for each that touches the prey; a prey that learns loses that, and by the map's edge."""
+        caught = 10.0 * self._touched(state).sum()
+        hunt = jnp.full(3, caught)
+        return hunt if self.flees else jnp.append(hunt, -caught - strayed(state.place[3]))
+
+    def _places(self, state: World) -> Float[Array, "1 2"]:
         """Where the prey is."""
-        return state.p_pos[3:4]
+        return state.place[3:4]
 
-    def _success(self, state: EnvState) -> Bool[Array, ""]:
-        return state.goal
+    def _success(self, state: World) -> Bool[Array, ""]:
+        return state.caught
 
     def _controllers(self) -> dict[str, Any]:
         """`local`: predators go to where the prey will be; a prey that learns flees as the scripted one does."""
@@ -79,28 +98,34 @@ class Tag(Mpe):
 
         return {"local": lambda: controller(act)}
 
-    def draw(self, state: EnvState) -> np.ndarray:
+    def draw(self, state: World) -> np.ndarray:
         """Obstacles grey, predators red, the prey green, once caught with a ring."""
         canvas, agents, obstacles = self._canvas(state)
-        radius = np.asarray(self.game.rad)
-        for (x, y), r in zip(obstacles, radius[4:], strict=True):
-            canvas.disc(x, y, r, GREY)
-        for i, ((x, y), r) in enumerate(zip(agents, radius[:4], strict=True)):
-            canvas.disc(x, y, r, RED if i < 3 else GREEN, INK, 1)
-        if state.goal:
+        for x, y in obstacles:
+            canvas.disc(x, y, OBSTACLE, GREY)
+        for i, (x, y) in enumerate(agents):
+            canvas.disc(x, y, BODIES.radius[i], RED if i < 3 else GREEN, INK, 1)
+        if state.caught:
             canvas.disc(agents[3, 0], agents[3, 1], 0.16, None, RED, 2)
         return canvas.array()
 
 
-MOVES = np.array([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]], np.float32)
-"""Directions of stay, left, right, down, up."""
+WAYS = np.array([LEFT_RIGHT, DOWN_UP], np.float32).T
+"""Directions of the moves."""
+
+
+def strayed(place: Float[Array, "2"]) -> Float[Array, ""]:
+    """What a prey pays near the map's edge and beyond: per direction 0 up to 0.9, 1 at the edge, never more than 10."""
+    far = jnp.abs(place)
+    beyond = jnp.minimum(jnp.exp(2 * far - 2), 10.0)
+    return jnp.where(far < 0.9, 0.0, jnp.where(far < 1.0, (far - 0.9) * 10, beyond)).sum()
 
 
 def flee(
     place: Float[Array, "2"], velocity: Float[Array, "2"], hunters: Float[Array, "n 2"], obstacles: Float[Array, "m 2"]
 ) -> Int[Array, ""]:
     """The move after which, a little later, the nearest hunter is farthest; inside the map, around obstacles."""
-    later = place + 0.3 * velocity + 0.4 * MOVES
+    later = place + 0.3 * velocity + 0.4 * WAYS
     nearest = jnp.linalg.norm(later[:, None] - hunters, axis=-1).min(1)
     outside = jnp.maximum(jnp.abs(later) - 0.9, 0.0).sum(1)
     blocked = jnp.linalg.norm(later[:, None] - obstacles, axis=-1).min(1) < 0.3
