@@ -103,7 +103,7 @@ def touching(
     return length(place[:, None] - other[None]) < reach
 
 
-def relative(world: World, agent: int) -> tuple[Float[Array, "M 2"], Float[Array, "A-1 2"]]:
+def relative(world: World, agent: int) -> tuple[Float[Array, "M 2"], Float[Array, "others 2"]]:
     """Where landmarks and the other agents are, seen from an agent."""
     n = len(world.velocity)
     way = world.place - world.place[agent]
