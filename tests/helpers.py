@@ -18,7 +18,7 @@ from tutelage.data.collect import begin, play
 from tutelage.data.vector import batch
 from tutelage.envs.parts import next_timestep
 from tutelage.envs.probe import Probe
-from tutelage.experiment import job
+from tutelage.experiment.recorder import RunRecorder
 from tutelage.experiment.stage_loop import StageLoop, owned
 from tutelage.registry import method_config, method_row, resolve
 from tutelage.types import Block, Method, Out, Policy, Spec, Stage, TimeStep
@@ -176,7 +176,7 @@ class Killed(BaseException):
 
 def kill_at(monkeypatch: Any, save: int, after: int) -> None:
     """Save at the `save`-th occasion and die `after` occasions later: what was done in between is lost."""
-    original = job.RunRecorder.checkpoint
+    original = RunRecorder.checkpoint
     calls = iter(range(1, 10_000))
 
     def checkpoint(self: Any, status: Any, wanted: bool) -> None:
@@ -185,7 +185,7 @@ def kill_at(monkeypatch: Any, save: int, after: int) -> None:
             raise Killed
         original(self, status, wanted or n == save)
 
-    monkeypatch.setattr(job.RunRecorder, "checkpoint", checkpoint)
+    monkeypatch.setattr(RunRecorder, "checkpoint", checkpoint)
 
 
 class Uneven(Probe):

@@ -49,13 +49,13 @@ def test_a_slice_of_the_campaign_finds_nothing(campaign):
 
 def test_a_resume_that_counts_a_step_too_many_is_found(campaign, tmp_path):
     (tmp_path / "planted.py").write_text(
-        "from tutelage.experiment import job\n"
-        "read = job.load_status\n"
+        "from tutelage.experiment import train_run\n"
+        "read = train_run.load_status\n"
         "def fault():\n"
         "    def wrong(*args):\n"
         "        status, *rest = read(*args)\n"
         "        return status._replace(steps=status.steps + 1), *rest\n"
-        "    job.load_status = wrong\n"
+        "    train_run.load_status = wrong\n"
     )
     path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     (told,) = campaign("kills:0", options=["--plant", "planted:fault"], PYTHONPATH=path)

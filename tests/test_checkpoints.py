@@ -16,9 +16,9 @@ from tutelage.experiment import fit as F
 from tutelage.experiment.checkpoint import BEST, CHECKPOINT
 from tutelage.experiment.files import read_meta
 from tutelage.experiment.fit import Pace, fit
-from tutelage.experiment.job import RunRecorder
-from tutelage.experiment.reopen import moved
-from tutelage.experiment.run import device, versions
+from tutelage.experiment.recorder import RunRecorder
+from tutelage.experiment.resume_run import moved
+from tutelage.experiment.run_directory import device, versions
 from tutelage.experiment.sinks import Display, TensorBoard
 from tutelage.registry import method_config
 

@@ -15,9 +15,9 @@ import tutelage
 from helpers import QUICK, TINY
 from tutelage import BadInput, Fault
 from tutelage.errors import NotWritten
-from tutelage.experiment import claims, train
-from tutelage.experiment.claims import LOCK, alone, claimed, free
+from tutelage.experiment import commands, run_lock
 from tutelage.experiment.files import write_json
+from tutelage.experiment.run_lock import LOCK, alone, claimed, free
 from tutelage.experiment.sinks import JsonLines, TensorBoard
 from tutelage.experiment.sweep import clear, keep_in_zoo
 
@@ -61,7 +61,7 @@ def test_of_several_directories_all_or_none_are_claimed(tmp_path):
 def test_a_lock_that_its_holder_unlinked_keeps_nobody_out_and_nobody_in(tmp_path, monkeypatch):
     """The file is opened while another process holds it, and locked after that one has unlinked it and gone."""
     opened, other = [], tmp_path / LOCK
-    lock = claims.fcntl.flock
+    lock = run_lock.fcntl.flock
 
     def late(file, how):
         if not opened:
@@ -69,7 +69,7 @@ def test_a_lock_that_its_holder_unlinked_keeps_nobody_out_and_nobody_in(tmp_path
             other.unlink()
         lock(file, how)
 
-    monkeypatch.setattr(claims.fcntl, "flock", late)
+    monkeypatch.setattr(run_lock.fcntl, "flock", late)
     with claimed([tmp_path]) as mine:
         assert mine and other.exists(), "a new file, which others see, is held"
         assert not elsewhere(tmp_path)
@@ -116,13 +116,13 @@ def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_stays(tmp_path):
 
 def test_who_comes_second_is_refused_before_it_writes_anything(tmp_path, monkeypatch):
     """Both have seen an empty directory; the other one was quicker with its checks."""
-    out, check = tmp_path / "run", train.check
+    out, check = tmp_path / "run", commands.check
 
     def slow(*asked):
         check(*asked)
         write_json(out / "plan.json", {"of": "the other"})
 
-    monkeypatch.setattr(train, "check", slow)
+    monkeypatch.setattr(commands, "check", slow)
     with pytest.raises(BadInput, match="exists already"):
         begin(out)
     assert [file.name for file in out.iterdir()] == ["plan.json"]
@@ -156,13 +156,13 @@ def test_any_other_file_is_somebodys(tmp_path):
 def test_nothing_is_written_through_a_link_inside_a_run(tmp_path, monkeypatch, name):
     mine, out = tmp_path / "thesis.tex", tmp_path / "run"
     mine.write_text("mine")
-    record = train.begin_run
+    record = commands.begin_run
 
     def laid(*given):
         (out / name).symlink_to(mine)
         return record(*given)
 
-    monkeypatch.setattr(train, "begin_run", laid)
+    monkeypatch.setattr(commands, "begin_run", laid)
     with pytest.raises(NotWritten, match=f"cannot write {out}"):
         begin(out)
     assert mine.read_text() == "mine"
@@ -173,7 +173,7 @@ def test_a_teacher_inside_that_is_a_link_is_not_written_through(tmp_path, monkey
     there.mkdir()
     out.mkdir()
     (out / "teacher").symlink_to(there)
-    monkeypatch.setattr(train, "unused", lambda *asked: None)
+    monkeypatch.setattr(commands, "unused", lambda *asked: None)
     with pytest.raises(Fault, match="teacher is a link"):
         tutelage.train("bc", "probe/action", out=out, quiet=True, size="width=4", teacher_config=TINY)
     assert not [*there.iterdir()]
@@ -182,8 +182,8 @@ def test_a_teacher_inside_that_is_a_link_is_not_written_through(tmp_path, monkey
 def test_a_seed_inside_that_is_a_link_is_not_written_through(tmp_path):
     (tmp_path / "seed-1").symlink_to(tmp_path)
     with pytest.raises(Fault, match="seed-1 is a link"):
-        train.not_through_a_link(tmp_path, tmp_path / "seed-1")
-    train.not_through_a_link(
+        commands.not_through_a_link(tmp_path, tmp_path / "seed-1")
+    commands.not_through_a_link(
         tmp_path / "seed-1", tmp_path / "seed-1"
     )  # where a user's own directory lies is his choice
 

@@ -19,7 +19,7 @@ from tutelage.deploy.numpy_step import numpy_carry, numpy_step
 from tutelage.deploy.products import count_products, dot_macs, traced_macs
 from tutelage.deploy.step import agent_step
 from tutelage.errors import BadInput, Fault
-from tutelage.experiment.run import LoadedRun
+from tutelage.experiment.run_directory import LoadedRun
 from tutelage.policies.agent import make_agent
 from tutelage.policies.cost import agent_cost
 

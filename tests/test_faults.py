@@ -19,13 +19,13 @@ from tutelage.cli import jobs, main
 from tutelage.cli.main import guarded
 from tutelage.errors import Interrupted
 from tutelage.experiment import sweep as S
-from tutelage.experiment.claims import alone
 from tutelage.experiment.files import read_lines
+from tutelage.experiment.find_teacher import find_teacher
 from tutelage.experiment.fit import Evaluator
 from tutelage.experiment.recorder import RunRecorder
-from tutelage.experiment.run import load
+from tutelage.experiment.run_directory import load
+from tutelage.experiment.run_lock import alone
 from tutelage.experiment.sinks import Display, JsonLines, TensorBoard
-from tutelage.experiment.teacher import find_teacher
 from tutelage.registry import method_config
 
 

@@ -13,9 +13,9 @@ import pytest
 
 from helpers import assert_same
 from tutelage import Fault
-from tutelage.experiment.compiled import Sealed
+from tutelage.experiment.compilation_cache import Sealed
 from tutelage.experiment.files import load_tree, read_json, read_meta, save_tree, write_bytes, write_json
-from tutelage.experiment.once import jit_once
+from tutelage.experiment.jit import jit_once
 from tutelage.experiment.sinks import JsonLines
 
 

@@ -15,10 +15,10 @@ from tutelage import BadInput, FitConfig, evaluate, make
 from tutelage.errors import Interrupted, NonFinite
 from tutelage.experiment.evaluate import Evaluation
 from tutelage.experiment.fit import fit, weighed
+from tutelage.experiment.fit_together import nothing
 from tutelage.experiment.stage_loop import StageLoop, check_countable, nominal_updates
 from tutelage.experiment.stats import wilson
 from tutelage.experiment.status import Status
-from tutelage.experiment.together import nothing
 from tutelage.policies.acting import random_policy, sample
 from tutelage.registry import method_config
 

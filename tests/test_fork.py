@@ -76,7 +76,7 @@ def test_the_teacher_of_another_run_plays_on_from_the_same_states(monkeypatch, t
     assert_same(own.student, own.teacher)
     assert (both.teacher.returns > own.teacher.returns).all() and both.teacher.success.all()
 
-    monkeypatch.setattr("tutelage.experiment.run.load", {tmp_path / "zoo/one": one}.get)
+    monkeypatch.setattr("tutelage.experiment.run_directory.load", {tmp_path / "zoo/one": one}.get)
     told = measured(SimpleNamespace(zoo=False, forks="zoo/one"), other, tmp_path)["forks"]
     assert told[0]["student_success"] == 0 and told[0]["teacher_success"] == 1
     told = measured(SimpleNamespace(zoo=False, forks=True), one, tmp_path)["forks"]

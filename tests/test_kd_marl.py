@@ -14,8 +14,8 @@ from helpers import QUICK, Silent, assert_close, assert_same, build, host, make_
 from tutelage import BadInput, make
 from tutelage.configs.kd_marl import KdMarlConfig
 from tutelage.data.collect import unroll
+from tutelage.experiment.find_teacher import find_teacher
 from tutelage.experiment.fit import fit
-from tutelage.experiment.teacher import find_teacher
 from tutelage.methods.kd_data import expert_plays, label
 from tutelage.methods.kd_parts import DEFAULTS, assemble, build_student, weights
 from tutelage.policies.acting import decided

@@ -16,9 +16,9 @@ import tutelage
 from helpers import QUICK, TINY, build
 from tutelage import BadInput, Fault, machine
 from tutelage.cli.main import guarded
-from tutelage.experiment import room, run, stage_loop
+from tutelage.experiment import memory_check, run_directory, stage_loop
 from tutelage.experiment.fork import forks
-from tutelage.experiment.room import begun, check_training, refuse
+from tutelage.experiment.memory_check import begun, check_training, refuse
 from tutelage.experiment.stage_loop import Loop, StageLoop
 from tutelage.machine import check_machine, memory
 
@@ -79,7 +79,7 @@ def test_memory_is_what_the_machine_has_at_most():
 
 
 def test_more_than_there_is_is_refused_with_both_numbers(monkeypatch):
-    monkeypatch.setattr(room, "memory", lambda: 8e9)
+    monkeypatch.setattr(memory_check, "memory", lambda: 8e9)
     refuse({"a": 3e9, "b": 1e9}, seeds=2)
     told = r"at least 12.0 GB of memory for 3 seeds together, and this machine has 8.0: 9.0 GB are for a; "
     with pytest.raises(BadInput, match=told):
@@ -163,8 +163,8 @@ def test_sources_without_metadata_tell_their_versions(monkeypatch):
     def fails(package):
         raise PackageNotFoundError(package)
 
-    monkeypatch.setattr(run, "version", fails)
-    told = run.versions()
+    monkeypatch.setattr(run_directory, "version", fails)
+    told = run_directory.versions()
     assert told["tutelage"] == tutelage.__version__ and told["jax"] == jax.__version__
     assert all(isinstance(version, str) for version in told.values())
 

@@ -21,7 +21,7 @@ from tutelage.cli import sweep as sweep_command
 from tutelage.cli.main import guarded
 from tutelage.cli.printing import blocks, lines, print_json, print_table
 from tutelage.errors import Fault, Interrupted, NotWritten
-from tutelage.experiment import job, sinks
+from tutelage.experiment import sinks, train_run
 from tutelage.experiment import sweep as S
 from tutelage.experiment.files import write_json
 from tutelage.experiment.sinks import Display, JsonLines
@@ -260,8 +260,8 @@ def test_seeds_together_on_an_accelerator_are_warned_of(monkeypatch, capsys, tmp
 
     for backend, warned in (("gpu", True), ("cpu", False)):
         with monkeypatch.context() as patch:
-            patch.setattr(job, "fit_together", stops)
-            patch.setattr(job.jax, "default_backend", lambda backend=backend: backend)
+            patch.setattr(train_run, "fit_together", stops)
+            patch.setattr(train_run.jax, "default_backend", lambda backend=backend: backend)
             out = str(tmp_path / backend)
             argv = ["train", "mappo", "probe/action", "--seeds", "2", "--together", "--out", out, *SMALL, *FIT]
             assert guarded(argv) == 130

@@ -21,7 +21,7 @@ from tutelage.configs.checks import build
 from tutelage.experiment.files import load_tree, read_json, read_meta, save_tree
 from tutelage.experiment.job import read_job
 from tutelage.experiment.records import FinalTest, Mark, check_kinds, damage, read_kept, read_metrics
-from tutelage.experiment.run import read_record, read_test
+from tutelage.experiment.run_directory import read_record, read_test
 from tutelage.experiment.sweep import RowJob
 
 ZOO = ROOT / "zoo" / "kd_marl" / "smax-2s3z"

@@ -16,7 +16,7 @@ from helpers import QUICK, build
 from tutelage.cli.main import guarded
 from tutelage.envs.canvas import GREEN, RED, SIZE, Canvas, extent
 from tutelage.errors import BadInput
-from tutelage.experiment.target import Chosen, choose_policy, open_target
+from tutelage.experiment.choose_policy import Chosen, choose_policy, open_target
 from tutelage.policies.acting import RULES
 from tutelage.registry import names_environment
 from tutelage.report.overlay import HEAD, Marks, overlaid

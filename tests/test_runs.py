@@ -16,9 +16,9 @@ import tutelage
 from helpers import QUICK, TINY, Killed, assert_same, kill_at
 from tutelage import BadInput, Fault, FitConfig
 from tutelage.cli.main import guarded
+from tutelage.experiment.find_teacher import find_teacher
 from tutelage.experiment.recorder import RunRecorder
 from tutelage.experiment.sinks import Display
-from tutelage.experiment.teacher import find_teacher
 from tutelage.registry import method_config
 from tutelage.types import Stage
 

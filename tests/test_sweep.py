@@ -15,8 +15,8 @@ from tutelage.cli.main import guarded
 from tutelage.configs.checks import lasting, later
 from tutelage.errors import Fault
 from tutelage.experiment import plan as plans
-from tutelage.experiment.claims import claimed
 from tutelage.experiment.plan import fingerprint, read_plan, settings_of
+from tutelage.experiment.run_lock import claimed
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.sweep import Places, needed, sweep, todo
 from tutelage.registry import METHODS

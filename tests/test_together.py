@@ -11,10 +11,10 @@ import tutelage
 from helpers import BREAKS, QUICK, TINY, Silent, Uneven, build, lines_of
 from tutelage import BadInput, FitConfig, make
 from tutelage.errors import Interrupted, NonFinite
-from tutelage.experiment import together
+from tutelage.experiment import fit_together as T
 from tutelage.experiment.fit import fit
-from tutelage.experiment.job import RunRecorder
-from tutelage.experiment.together import fit_together
+from tutelage.experiment.fit_together import fit_together
+from tutelage.experiment.recorder import RunRecorder
 
 GRU = {**TINY, "core": "gru", "size": "width=4", "rollout": 5, "chunk": 5, "steps": 1000}
 
@@ -85,13 +85,13 @@ def test_a_seed_that_breaks_costs_the_others_no_evaluation(monkeypatch):
         def checkpoint(self, status, wanted):
             self.saved = status
 
-    def went_on(runner, status, loop, *rest, went_on=together.went_on):
+    def went_on(runner, status, loop, *rest, went_on=T.went_on):
         if rest[-1] is recorders[0] and int(loop.steps) >= runner.stage.budget:
             raise NonFinite("policy became nan")
         return went_on(runner, status, loop, *rest)
 
     env, recorders = make("probe/action"), [Keeps(), Keeps()]
-    monkeypatch.setattr(together, "went_on", went_on)
+    monkeypatch.setattr(T, "went_on", went_on)
     with pytest.raises(NonFinite, match="seed 1 of 2: policy became nan"):
         fit_together(env, build("mappo", env, **{**TINY, "steps": 512}), FitConfig(1, 8, 8), range(2), recorders)
     assert not hasattr(recorders[0], "saved") and int(recorders[1].saved.loop.steps) >= 512

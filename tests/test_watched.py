@@ -18,14 +18,14 @@ from tutelage.data.vector import batch
 from tutelage.data.watch import codes, of_timestep, refuse
 from tutelage.envs.own import Own
 from tutelage.errors import NonFinite
-from tutelage.experiment.blame import broken
+from tutelage.experiment.find_teacher import find_teacher
 from tutelage.experiment.fork import forks
+from tutelage.experiment.input_scale import far_from_one
 from tutelage.experiment.job import Job
-from tutelage.experiment.run import callable_teacher
+from tutelage.experiment.nonfinite import broken
+from tutelage.experiment.run_directory import callable_teacher
 from tutelage.experiment.sinks import Display
-from tutelage.experiment.size import far_from_one
-from tutelage.experiment.teacher import find_teacher
-from tutelage.experiment.yours import guarded, guarded_team
+from tutelage.experiment.user_code import guarded, guarded_team
 from tutelage.policies.acting import random_policy, sample
 from tutelage.registry import method_config
 from tutelage.report.render import render
@@ -239,7 +239,7 @@ def test_an_action_that_does_not_exist_is_never_taken():
 
 @pytest.mark.parametrize("data, stage", [("offline", "gather"), ("dagger", "dagger")])
 def test_training_names_a_teacher_that_goes_wrong_later(tmp_path, monkeypatch, data, stage):
-    monkeypatch.setattr("tutelage.experiment.teacher.evaluate", lambda *given: tutelage.Evaluation(*no_faults()))
+    monkeypatch.setattr("tutelage.experiment.find_teacher.evaluate", lambda *given: tutelage.Evaluation(*no_faults()))
     with pytest.raises(NonFinite) as caught:
         tutelage.train(
             "bc", "worlds:fine", teacher="worlds:beyond", out=tmp_path / "run", quiet=True, fit=QUICK,

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from tutelage.envs.battle.units import Map, Unit
     from tutelage.envs.build import make
     from tutelage.errors import BadInput, Fault
+    from tutelage.experiment.commands import recover, resume, train
     from tutelage.experiment.evaluate import Evaluation, evaluate
-    from tutelage.experiment.run import LoadedRun, load
-    from tutelage.experiment.train import recover, resume, train
+    from tutelage.experiment.run_directory import LoadedRun, load
     from tutelage.registry import ENVIRONMENTS, METHODS
     from tutelage.types import Environment, Frozen, Goals, Out, Places, Policy, Rollout, Sensed, Spec, TimeStep
 
@@ -30,11 +30,11 @@ _HOMES = {
     "Fault": "errors",
     "Evaluation": "experiment.evaluate",
     "evaluate": "experiment.evaluate",
-    "LoadedRun": "experiment.run",
-    "load": "experiment.run",
-    "recover": "experiment.train",
-    "resume": "experiment.train",
-    "train": "experiment.train",
+    "LoadedRun": "experiment.run_directory",
+    "load": "experiment.run_directory",
+    "recover": "experiment.commands",
+    "resume": "experiment.commands",
+    "train": "experiment.commands",
     "ENVIRONMENTS": "registry",
     "METHODS": "registry",
     **dict.fromkeys(

@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> None:
     """Count, measure and print."""
     args = parse(CostArgs, "cost", argv, "FLOPs, parameters and latency of teacher and students.")
     from tutelage.deploy.cost import cost_report
-    from tutelage.experiment.run import load
+    from tutelage.experiment.run_directory import load
 
     run = load(args.run, args.trust)
     report = cost_report(run, args.latency)

@@ -74,7 +74,7 @@ def own(out: Path, seed: int) -> None:
 def made(method: str, out: Path, seed: int, **asked: Any) -> Any:
     """A run of the demo; what is there of it is not made again."""
     from tutelage.configs.experiment import FitConfig
-    from tutelage.experiment.train import resume, train
+    from tutelage.experiment.commands import resume, train
 
     if (out / "plan.json").exists():
         return resume(out)[0]

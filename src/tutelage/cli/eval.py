@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
     """Evaluate and print."""
     arguments = beside_environment(EvalArgs, argv)
     args = parse(arguments, "eval", argv, "Play episodes with a trained, scripted or random team.")
-    from tutelage.experiment.run import seeds_of
+    from tutelage.experiment.run_directory import seeds_of
 
     targets = [args.target] if names_environment(args.target) else [str(run) for run in seeds_of(Path(args.target))]
     results = [one(target, args) for target in targets]
@@ -56,8 +56,8 @@ def main(argv: Sequence[str]) -> None:
 
 def one(name: str, args: EvalArgs) -> dict[str, Any]:
     """Evaluate one run or environment."""
+    from tutelage.experiment.choose_policy import choose_policy, open_target
     from tutelage.experiment.evaluate import evaluate
-    from tutelage.experiment.target import choose_policy, open_target
 
     target = open_target(name, args.trust, **options_given(args))
     chosen = choose_policy(target, args.policy, args.act)

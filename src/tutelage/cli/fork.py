@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
     """Fork and print."""
     args = parse(ForkArgs, "fork", argv, "From states that students reach, let students and teacher play on.")
     from tutelage.experiment.fork import fork_run
-    from tutelage.experiment.run import load, seeds_of
+    from tutelage.experiment.run_directory import load, seeds_of
 
     run = load(seeds_of(args.run)[0], args.trust)
     teacher = load(seeds_of(args.teacher)[0], args.trust) if args.teacher else run

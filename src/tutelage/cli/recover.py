@@ -28,6 +28,6 @@ def main(argv: Sequence[str]) -> None:
     """Test the best parameters so far and finish the run with them."""
     about = "Make a finished run of the best parameters so far, where training was stopped and is not to go on."
     args = parse(RecoverArgs, "recover", argv, about)
-    from tutelage.experiment.train import recover
+    from tutelage.experiment.commands import recover
 
     report(recover(args.run, args.quiet, args.trust))

@@ -27,6 +27,6 @@ class ResumeArgs:
 def main(argv: Sequence[str]) -> None:
     """Go on where the run stood; the numbers are those of an uninterrupted run."""
     args = parse(ResumeArgs, "resume", argv, "Go on with a run that was stopped or killed.")
-    from tutelage.experiment.train import resume
+    from tutelage.experiment.commands import resume
 
     report(resume(args.run, args.quiet, args.trust))

@@ -107,7 +107,7 @@ def measured(row: Any, run: Any, root: Path) -> dict[str, Any]:
         told["cost_report"] = {k: report[k] for k in ("teacher", "students", "team", "ratio")}
     if row.forks:
         from tutelage.experiment.fork import fork_run
-        from tutelage.experiment.run import load
+        from tutelage.experiment.run_directory import load
         from tutelage.experiment.trust import named_in
 
         students = load(root / row.forks, named_in(run.record)) if isinstance(row.forks, str) else run

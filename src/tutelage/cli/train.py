@@ -17,7 +17,7 @@ from tutelage.errors import BadInput
 from tutelage.registry import environment_options, environment_row, method_config, method_row, resolve
 
 if TYPE_CHECKING:
-    from tutelage.experiment.run import LoadedRun
+    from tutelage.experiment.run_directory import LoadedRun
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> None:
     given: dict[str, Any] = {"env_options": changed(args.env, options)} if hasattr(args, "env") else {}
     if row.teacher is not None:
         given["teacher_config"] = changed(args.teacher_config, teacher)
-    from tutelage.experiment.train import train
+    from tutelage.experiment.commands import train
 
     runs = train(
         method,

@@ -9,7 +9,7 @@ import jax
 from tutelage.data.vector import batch
 from tutelage.deploy.latency import measure_latency
 from tutelage.deploy.products import traced_macs
-from tutelage.experiment.run import LoadedRun
+from tutelage.experiment.run_directory import LoadedRun
 from tutelage.experiment.trust import named_in
 from tutelage.policies.agent import Group
 from tutelage.policies.cost import agent_cost

@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> None:
 
     # Programs of more than 1000 FLOPs would be handed to a thread of XLA's own: 16 us that small networks do not pay.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-    from tutelage.experiment.run import load
+    from tutelage.experiment.run_directory import load
 
     run = load(argv[0], argv[3:])
     rounds, calls = (int(n) for n in argv[1:3])

@@ -17,8 +17,8 @@ from tutelage.data.episodes import Episodes, play_on
 from tutelage.data.vector import batch
 from tutelage.data.watch import refuse
 from tutelage.errors import BadInput
+from tutelage.experiment.jit import jit_once
 from tutelage.experiment.memo import kept
-from tutelage.experiment.once import jit_once
 from tutelage.experiment.stats import mean_interval, wilson
 from tutelage.policies.acting import greedy
 from tutelage.types import ActRule, Environment, Measure, Params, Policy

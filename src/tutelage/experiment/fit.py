@@ -20,10 +20,10 @@ from tutelage.configs.experiment import FitConfig
 from tutelage.data.episodes import Episodes
 from tutelage.data.watch import MARK
 from tutelage.errors import Interrupted, NonFinite
-from tutelage.experiment.blame import broken
 from tutelage.experiment.evaluate import Evaluation, play_episodes, player, rank, test_key
+from tutelage.experiment.jit import jit_once
 from tutelage.experiment.memo import kept
-from tutelage.experiment.once import jit_once
+from tutelage.experiment.nonfinite import broken
 from tutelage.experiment.stage_loop import COUNTED, Loop, StageLoop, nominal_updates, owned, stage_loop
 from tutelage.experiment.status import Best, Interval, Recorder, Result, Status
 from tutelage.policies.acting import RULES

@@ -19,11 +19,11 @@ from tutelage.data.vector import batch
 from tutelage.data.watch import found, refuse
 from tutelage.errors import BadInput
 from tutelage.experiment.evaluate import test_key
-from tutelage.experiment.once import jit_once
-from tutelage.experiment.room import check_instances
-from tutelage.experiment.run import LoadedRun
+from tutelage.experiment.find_teacher import must_know
+from tutelage.experiment.jit import jit_once
+from tutelage.experiment.memory_check import check_instances
+from tutelage.experiment.run_directory import LoadedRun
 from tutelage.experiment.stats import mean_interval
-from tutelage.experiment.teacher import must_know
 from tutelage.policies.acting import RULES, accompanied
 from tutelage.types import ActRule, Environment, Params, Policy
 

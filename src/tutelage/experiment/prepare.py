@@ -10,7 +10,7 @@ from typing import Any
 from tutelage.envs.build import make
 from tutelage.experiment.memo import kept
 from tutelage.experiment.trust import own
-from tutelage.experiment.yours import make_method
+from tutelage.experiment.user_code import make_method
 from tutelage.registry import method_config
 from tutelage.types import Environment, Frozen, Method
 

@@ -18,8 +18,8 @@ from tutelage.data.trees import choose
 from tutelage.data.vector import batch
 from tutelage.data.watch import found
 from tutelage.errors import BadInput, Fault
+from tutelage.experiment.jit import jit_once
 from tutelage.experiment.memo import kept
-from tutelage.experiment.once import jit_once
 from tutelage.machine import memory
 from tutelage.types import Environment, Metrics, Rollout, Stage, TrainState
 

@@ -18,17 +18,17 @@ import jax
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, Interrupted, NotWritten, unknown
-from tutelage.experiment.claims import LOCK, claimed, free
-from tutelage.experiment.draft import check_rows
+from tutelage.experiment.commands import finish
 from tutelage.experiment.evaluate import evaluate
 from tutelage.experiment.files import read_json, write_json
+from tutelage.experiment.find_teacher import factory_of
 from tutelage.experiment.job import Job
 from tutelage.experiment.plan import FLOORS, Row, Rows, fingerprint, fit_config, read_plan
 from tutelage.experiment.records import check_kinds, read_metrics
-from tutelage.experiment.run import LoadedRun, device
+from tutelage.experiment.run_directory import LoadedRun, device
+from tutelage.experiment.run_lock import LOCK, claimed, free
+from tutelage.experiment.shape_check import check_rows
 from tutelage.experiment.sinks import Display
-from tutelage.experiment.teacher import factory_of
-from tutelage.experiment.train import finish
 from tutelage.experiment.trust import own
 from tutelage.machine import check_machine
 from tutelage.policies.acting import greedy, random_policy, sample

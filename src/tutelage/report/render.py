@@ -17,9 +17,9 @@ from tutelage.configs.checks import check_seeds
 from tutelage.data.watch import codes, of_timestep, refuse
 from tutelage.envs.canvas import GREEN, INK, RED, font
 from tutelage.errors import BadInput
+from tutelage.experiment.choose_policy import Chosen, choose_policy, open_target
 from tutelage.experiment.files import not_below_a_file, write_bytes
-from tutelage.experiment.once import jit_once
-from tutelage.experiment.target import Chosen, choose_policy, open_target
+from tutelage.experiment.jit import jit_once
 from tutelage.report.overlay import marks, overlaid
 from tutelage.types import Carry, Environment, Out, Params, TimeStep
 

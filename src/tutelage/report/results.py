@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tutelage.errors import BadInput
-from tutelage.experiment.kept import read_result
+from tutelage.experiment.sweep_result import read_result
 
 Result = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""Whether what is asked for fits into memory, from shapes alone, before anything is made."""
+"""Refusing what does not fit into memory, computed from shapes before anything is allocated."""
 
 from __future__ import annotations
 

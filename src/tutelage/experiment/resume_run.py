@@ -1,4 +1,4 @@
-"""Taking up a run that is not finished: going on with it, or making a finished run of its best parameters so far."""
+"""Going on with an unfinished run, or making a finished run of its best parameters so far."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from tutelage.configs.experiment import FitConfig
 from tutelage.errors import BadInput
 from tutelage.experiment.checkpoint import BEST, CHECKPOINT, load_best, read_best
 from tutelage.experiment.fit import Evaluator
-from tutelage.experiment.job import also, end_run, played, run_fit, tidy
 from tutelage.experiment.records import Record
-from tutelage.experiment.run import (
+from tutelage.experiment.run_directory import (
     abstract_teacher,
     device,
     load_role,
@@ -20,6 +19,7 @@ from tutelage.experiment.run import (
 )
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.status import Result
+from tutelage.experiment.train_run import also, end_run, played, run_fit, tidy
 from tutelage.experiment.trust import Trust, again, named_in
 from tutelage.types import Environment, Method
 

@@ -1,4 +1,4 @@
-"""Train, resume, recover: the path from names and numbers to a run directory."""
+"""The functions that a user calls to make runs: train, resume, recover."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tutelage.configs.checks import check_seeds
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, Interrupted
-from tutelage.experiment.claims import LOCK, alone, free
-from tutelage.experiment.draft import abstract
 from tutelage.experiment.files import not_below_a_file, write_json
-from tutelage.experiment.job import Job, begin_run, begin_together, leftovers, read_job
+from tutelage.experiment.find_teacher import find_teacher, run_of_seed
+from tutelage.experiment.job import Job, job_of, read_job
+from tutelage.experiment.memory_check import check_instances, check_training
 from tutelage.experiment.prepare import prepare
-from tutelage.experiment.reopen import recover_run, resume_run
-from tutelage.experiment.room import check_instances, check_training
-from tutelage.experiment.run import LoadedRun, load, read_record, seeds_of
+from tutelage.experiment.resume_run import recover_run, resume_run
+from tutelage.experiment.run_directory import LoadedRun, load, read_record, seeds_of
+from tutelage.experiment.run_lock import LOCK, alone, free
+from tutelage.experiment.shape_check import abstract
 from tutelage.experiment.sinks import Display
-from tutelage.experiment.teacher import find_teacher, run_of_seed
+from tutelage.experiment.train_run import begin_run, begin_together, leftovers
 from tutelage.experiment.trust import Trust, again, named_in
 from tutelage.machine import check_machine
-from tutelage.registry import check_teacher, method_config, method_row, options_kept
+from tutelage.registry import method_row
 
 
 def carry_on(job: Job, folder: Path, display: Display, trust: Trust) -> list[LoadedRun]:
@@ -217,45 +217,6 @@ def train(
         unused(folder, job.named())  # still, now that nobody else can begin in it
         write_json(folder / "plan.json", asdict(job))
         return carry_on(job, folder, Display(quiet), trusted)
-
-
-def job_of(
-    method: str,
-    env: str,
-    seed: int,
-    seeds: int,
-    preset: str | None,
-    teacher: str | Path | None,
-    teacher_config: dict[str, Any] | None,
-    together: bool,
-    env_options: dict[str, Any] | None,
-    fit: FitConfig | None,
-    settings: dict[str, Any],
-) -> Job:
-    """The job that `train` is asked for; raises BadInput for what it cannot be."""
-    row = method_row(method)
-    if seeds < 1:
-        raise BadInput(f"seeds = {seeds}: must be at least 1")
-    check_seeds(seed, seeds)
-    check_teacher(method, teacher)
-    if teacher_config and (row.teacher is None or teacher is not None):
-        raise BadInput("teacher_config: only used where a teacher is trained first")
-    if together and (seeds == 1 or row.teacher is not None):
-        why = f"seeds = {seeds}, must be at least 2" if seeds == 1 else f"{method} has a teacher for each seed"
-        raise BadInput(f"together: {why}; without it seeds are trained in turn")
-    teacher_settings = asdict(method_config(row.teacher, **(teacher_config or {}))) if row.teacher else {}
-    return Job(
-        method=method,
-        env=env,
-        env_options=options_kept(env, env_options or {}),
-        config=asdict(method_config(method, preset, **settings)),
-        fit=asdict(fit or FitConfig()),
-        seed=seed,
-        seeds=seeds,
-        teacher=str(teacher) if teacher is not None else None,
-        teacher_config=teacher_settings,
-        together=together,
-    )
 
 
 def unused(folder: Path, names: Iterable[str]) -> None:

@@ -33,7 +33,7 @@ from tutelage.experiment.files import load_tree, read_json, save_tree
 from tutelage.experiment.prepare import prepare
 from tutelage.experiment.records import FORMAT, FinalTest, Record, RunRecord, asked, check_settings, damage, read_kept
 from tutelage.experiment.trust import Trust, again, check_trust, named_in
-from tutelage.experiment.yours import acting_by, controller_of, guarded_team
+from tutelage.experiment.user_code import acting_by, controller_of, guarded_team
 from tutelage.policies.acting import greedy
 from tutelage.registry import ENVIRONMENTS, method_row
 from tutelage.types import Carry, Environment, Frozen, Method, Params, Policy, TimeStep

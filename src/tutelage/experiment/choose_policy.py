@@ -1,4 +1,4 @@
-"""What a user points at (a run or an environment) and who is to play in it."""
+"""Choosing what to play: a run or an environment, and a policy for it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, unknown
-from tutelage.experiment.run import LoadedRun, load
-from tutelage.experiment.yours import controller_of
+from tutelage.experiment.run_directory import LoadedRun, load
+from tutelage.experiment.user_code import controller_of
 from tutelage.policies.acting import RULES, greedy, random_policy, sample
 from tutelage.registry import names_environment
 from tutelage.types import ActRule, Environment, Params, Policy

@@ -1,4 +1,4 @@
-"""One process at a time on a run directory: several sweeps of one plan share the work."""
+"""A lock on each run directory, so that one process at a time trains into it and several sweeps share a plan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether what agents sense is of a size that networks learn from."""
+"""Warnings about observations that are far from unit size, from which networks learn badly."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.data.collect import begin, collect
 from tutelage.data.vector import batch
-from tutelage.experiment.once import jit_once
+from tutelage.experiment.jit import jit_once
 from tutelage.policies.acting import random_policy, sample
 from tutelage.types import Environment
 

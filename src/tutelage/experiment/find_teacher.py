@@ -1,4 +1,4 @@
-"""From what the user names to a frozen teacher."""
+"""Finding a teacher: from the name that the user gave to a frozen teacher and a record of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from tutelage.errors import BadInput, NonFinite
 from tutelage.experiment.evaluate import evaluate
-from tutelage.experiment.run import (
+from tutelage.experiment.run_directory import (
     LoadedRun,
     Record,
     callable_teacher,

@@ -1,4 +1,4 @@
-"""What a sweep keeps of a row and a seed, as one JSON file."""
+"""The JSON file in which a sweep keeps the result of one row and seed."""
 
 from __future__ import annotations
 

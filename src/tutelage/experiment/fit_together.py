@@ -28,7 +28,7 @@ from tutelage.experiment.fit import (
     weighed,
     went_on,
 )
-from tutelage.experiment.once import jit_once
+from tutelage.experiment.jit import jit_once
 from tutelage.experiment.stage_loop import Loop, StageLoop, stage_loop
 from tutelage.experiment.status import Recorder, Result, Status
 from tutelage.policies.acting import RULES

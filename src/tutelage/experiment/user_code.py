@@ -1,7 +1,7 @@
-"""What a user brings beside an environment: methods, teachers, controllers.
+"""Checks of a user's own methods, teachers and controllers.
 
-Each call of his code is told by name. What his policies give is held against the environment's `spec`: shapes and kinds
-when they are traced, numbers in every step.
+An error in a user's code is reported with the name of the part that was called. What the user's policies return is
+checked against the environment's `spec`: shapes and types when they are traced, values in every step.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Of many numbers that broke: which was first, and which caused the rest."""
+"""Which metric became non-finite first, where several did."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compiling programs that run once or for moments: there the compiler's time counts, not the program's."""
+"""Compiling programs without optimisation, where the compiler takes longer than the program."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from tutelage.experiment.compiled import seal_cache
+from tutelage.experiment.compilation_cache import seal_cache
 
 
 def jit_once(function: Callable[..., Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Methods built on shapes alone, before anything is trained: what is impossible is refused before hours are spent."""
+"""Building methods from shapes alone, so that what cannot be trained is refused before training begins."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Collection
 from tutelage.envs.build import make
 from tutelage.errors import BadInput
 from tutelage.experiment.plan import FLOORS, Row, Rows, settings_of
-from tutelage.experiment.run import callable_teacher, provided, scripted_teacher, shapes_of, teaching
-from tutelage.experiment.yours import make_method
+from tutelage.experiment.run_directory import callable_teacher, provided, scripted_teacher, shapes_of, teaching
+from tutelage.experiment.user_code import make_method
 from tutelage.registry import method_config, method_row
 from tutelage.types import Frozen, Method
 
