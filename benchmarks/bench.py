@@ -78,9 +78,9 @@ def alone(env_id: str, n: str = str(B)) -> dict[str, float]:
     import jax
 
     import tutelage
-    from tutelage.data.vector import batch
+    from tutelage.data.vector import make_vector_env
 
-    vector = batch(tutelage.make(env_id), int(n))
+    vector = make_vector_env(tutelage.make(env_id), int(n))
     return rate(random_play(vector), vector.reset(jax.random.key(0)), n=vector.n)
 
 
@@ -117,21 +117,21 @@ def profile(env_id: str, core: str) -> dict[str, dict[str, float]]:
     import jax
 
     import tutelage
-    from tutelage.data.collect import begin, play
-    from tutelage.data.vector import batch
+    from tutelage.data.collect import init_collector, play
+    from tutelage.data.vector import make_vector_env
     from tutelage.methods.ppo import mappo
     from tutelage.registry import method_config
 
     env = tutelage.make(env_id)
     method = mappo(env, method_config("mappo", **SETTINGS[core]))
     behaviour, update = method.stages[0].behaviours["actor"], method.stages[0].update
-    vector, state = batch(env, B), method.init(jax.random.key(0))
+    vector, state = make_vector_env(env, B), method.init(jax.random.key(0))
 
-    here = begin(vector, behaviour.policy, jax.random.key(1))
-    rollout = jax.jit(lambda h, k: play(vector, behaviour, state, 0.0, h, k)[1])(here, jax.random.key(2))
+    collector = init_collector(vector, behaviour.policy, jax.random.key(1))
+    rollout = jax.jit(lambda h, k: play(vector, behaviour, state, 0.0, h, k)[1])(collector, jax.random.key(2))
     return {
         "environment": rate(random_play(vector), vector.reset(jax.random.key(0))),
-        "playing": rate(lambda h, k: play(vector, behaviour, state, 0.0, h, k)[0], here),
+        "playing": rate(lambda h, k: play(vector, behaviour, state, 0.0, h, k)[0], collector),
         "update": rate(lambda s, k: update(s, {"actor": rollout}, k, 0.0)[0], state),
     }
 

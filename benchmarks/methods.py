@@ -71,17 +71,17 @@ def cost(method: str, env_id: str, settings: str) -> dict[str, float]:
             spent.append((time.perf_counter() - began) / (int(loop.steps) - before))
 
     @jax.jit
-    def collect(here, key):
+    def collect(collectors, key):
         after = {}
         for i, (name, b) in enumerate(runner.stage.behaviours.items()):
             key = jax.random.fold_in(key, i)
-            after[name] = play(runner.vectors[name], b, loop.train_state, 0.5, here[name], key)[0]
+            after[name] = play(runner.vectors[name], b, loop.train_state, 0.5, collectors[name], key)[0]
         return after
 
-    here, playing = jax.block_until_ready(collect(loop.here, root)), []
+    collectors, playing = jax.block_until_ready(collect(loop.collectors, root)), []
     for i in range(ROUNDS):
         began = time.perf_counter()
-        here = jax.block_until_ready(collect(here, jax.random.fold_in(root, i)))
+        collectors = jax.block_until_ready(collect(collectors, jax.random.fold_in(root, i)))
         playing.append((time.perf_counter() - began) / per_update)
     micro = lambda x: round(1e6 * float(np.median(x)), 2)
     return {"microseconds": micro(spent), "playing": micro(playing), "steps_per_second": round(1 / np.median(spent))}

@@ -21,8 +21,8 @@ import jax  # noqa: E402
 from helpers import build  # noqa: E402
 from reference.scene import Scene  # noqa: E402
 from tutelage import make  # noqa: E402
-from tutelage.data.collect import begin, play  # noqa: E402
-from tutelage.data.vector import batch  # noqa: E402
+from tutelage.data.collect import init_collector, play  # noqa: E402
+from tutelage.data.vector import make_vector_env  # noqa: E402
 from tutelage.experiment.evaluate import player  # noqa: E402
 from tutelage.registry import METHODS  # noqa: E402
 from tutelage.types import Frozen, Method  # noqa: E402
@@ -89,9 +89,9 @@ def trained(method: Method, env: Any) -> None:
         def learn(state: Any, key: Any, progress: Any, stage: Any = stage) -> Any:
             rollouts = {}
             for name, behaviour in stage.behaviours.items():
-                vector = batch(env, behaviour.envs, behaviour.goals or behaviour.policy.goals)
-                here = begin(vector, behaviour.policy, key)
-                rollouts[name] = play(vector, behaviour, state, progress, here, key)[1]
+                vector = make_vector_env(env, behaviour.envs, behaviour.goals or behaviour.policy.goals)
+                collector = init_collector(vector, behaviour.policy, key)
+                rollouts[name] = play(vector, behaviour, state, progress, collector, key)[1]
             return stage.update(state, rollouts, key, progress)[0]
 
         after = jax.eval_shape(learn, state, KEY, jax.numpy.zeros(()))

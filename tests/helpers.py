@@ -14,8 +14,8 @@ import pytest
 
 from tutelage.configs.experiment import FitConfig
 from tutelage.configs.ppo import PpoConfig
-from tutelage.data.collect import begin, play
-from tutelage.data.vector import batch
+from tutelage.data.collect import init_collector, play
+from tutelage.data.vector import make_vector_env
 from tutelage.envs.parts import next_timestep
 from tutelage.envs.probe import Probe
 from tutelage.experiment.recorder import RunRecorder
@@ -120,9 +120,9 @@ def run_stage(env: Any, method: Any, index: int = 0, state: Any = None, seed: in
 
 def one_rollout(env: Any, behaviour: Any, state: Any, seed: int = 0) -> Any:
     """A rollout of a behaviour from new episodes."""
-    vector = batch(env, behaviour.envs)
-    here = begin(vector, behaviour.policy, jax.random.key(seed))
-    return jax.jit(lambda s, h: play(vector, behaviour, s, 0.0, h, jax.random.key(seed + 1))[1])(state, here)
+    vector = make_vector_env(env, behaviour.envs)
+    collector = init_collector(vector, behaviour.policy, jax.random.key(seed))
+    return jax.jit(lambda s, h: play(vector, behaviour, s, 0.0, h, jax.random.key(seed + 1))[1])(state, collector)
 
 
 # ---- runs ----------------------------------------------------------------------------------------------------------

@@ -11,9 +11,9 @@ import pytest
 
 from helpers import assert_close, assert_same, make_spec, make_steps, random_params
 from tutelage import make
-from tutelage.data.collect import begin, collect, enter, play, rows, sequences, shuffles, unroll
+from tutelage.data.collect import collect, enter, init_collector, play, sequences, shuffles, take_sequences, unroll
 from tutelage.data.trees import choose
-from tutelage.data.vector import batch
+from tutelage.data.vector import make_vector_env
 from tutelage.learning.losses import log_prob_of
 from tutelage.policies.acting import decided, sample
 from tutelage.policies.agent import group_actor
@@ -30,7 +30,7 @@ def setup(kind: str, tiers, name: str = "probe/memory"):
     """Environments (episodes of three steps), a team and its parameters."""
     env = make(name)
     policy = group_actor(env.spec, kind, view("local"), tiers)
-    return batch(env, B), policy, random_params(policy)
+    return make_vector_env(env, B), policy, random_params(policy)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -40,11 +40,11 @@ def replay(policy, params, carry, inputs):
 
 @partial(jax.jit, static_argnums=(0, 1))
 def two_rollouts(vector, policy, params):
-    here = begin(vector, policy, jax.random.key(1))
+    collector = init_collector(vector, policy, jax.random.key(1))
     carries = lambda timestep, carry, out: (carry, out.scores)
-    here, first = collect(vector, policy, params, sample, here, jax.random.key(2), T, carries)
-    here, second = collect(vector, policy, params, sample, here, jax.random.key(3), T, carries)
-    return first, second, here
+    collector, first = collect(vector, policy, params, sample, collector, jax.random.key(2), T, carries)
+    collector, second = collect(vector, policy, params, sample, collector, jax.random.key(3), T, carries)
+    return first, second, collector
 
 
 @pytest.mark.parametrize("tiers", [ONE, MIXED], ids=["one width", "mixed widths"])
@@ -145,14 +145,14 @@ def test_valid_marks_real_transitions_only():
 
 def test_the_second_rollout_begins_where_the_first_ended():
     vector, policy, params = setup("gru", ONE)
-    first, second, here = two_rollouts(vector, policy, params)
+    first, second, collector = two_rollouts(vector, policy, params)
     assert_same(jax.tree.map(lambda x: x[-1], first.steps), jax.tree.map(lambda x: x[0], second.steps))
-    assert_same(jax.tree.map(lambda x: x[-1], second.steps), here.timestep)
+    assert_same(jax.tree.map(lambda x: x[-1], second.steps), collector.timestep)
 
 
 def test_the_action_at_a_last_step_is_ignored():
     env = make("probe/action")  # one step long: every second step is last
-    vector = batch(env, B)
+    vector = make_vector_env(env, B)
     step = jax.jit(vector.step)
     state, ts = jax.jit(vector.reset)(jax.random.key(0))
     state, ts = step(jax.random.key(1), state, ts, jnp.ones((B, 2), jnp.int32))
@@ -164,7 +164,7 @@ def test_the_action_at_a_last_step_is_ignored():
 
 
 def test_environments_of_a_batch_run_independently():
-    vector = batch(make("probe/memory"), 64)
+    vector = make_vector_env(make("probe/memory"), 64)
     state, ts = jax.jit(vector.reset)(jax.random.key(0))
     cues = np.asarray(state.cue)
     assert 0 < cues.mean() < 1, "each has its own cue"
@@ -179,22 +179,22 @@ def test_fresh_starts_anew_and_otherwise_episodes_go_on(fresh):
     behaviour = Behaviour(policy, lambda state, progress: (state, sample), envs=B, steps=2, fresh=fresh)
 
     def twice(params):
-        here = begin(vector, policy, jax.random.key(0))
-        here, _ = play(vector, behaviour, params, 0.0, here, jax.random.key(1))
-        return here, play(vector, behaviour, params, 0.0, here, jax.random.key(2))[1]
+        collector = init_collector(vector, policy, jax.random.key(0))
+        collector, _ = play(vector, behaviour, params, 0.0, collector, jax.random.key(1))
+        return collector, play(vector, behaviour, params, 0.0, collector, jax.random.key(2))[1]
 
-    here, rollout = jax.jit(twice)(params)
+    collector, rollout = jax.jit(twice)(params)
     assert bool(rollout.steps.first[0].all()) == fresh
     if fresh:
         assert_same(rollout.carry, policy.carry(B))
     else:
-        assert_same(jax.tree.map(lambda x: x[0], rollout.steps), here.timestep)
+        assert_same(jax.tree.map(lambda x: x[0], rollout.steps), collector.timestep)
 
 
 def test_rollouts_depend_on_their_key_alone():
     vector, policy, params = setup("gru", ONE)
-    here = begin(vector, policy, jax.random.key(0))
-    run = jax.jit(lambda key: collect(vector, policy, params, sample, here, key, T)[1])
+    collector = init_collector(vector, policy, jax.random.key(0))
+    run = jax.jit(lambda key: collect(vector, policy, params, sample, collector, key, T)[1])
     assert_same(run(jax.random.key(1)), run(jax.random.key(1)))
     assert (np.asarray(run(jax.random.key(1)).steps.action) != np.asarray(run(jax.random.key(2)).steps.action)).any()
 
@@ -234,7 +234,7 @@ def test_sequences_are_consecutive_steps_of_one_environment(length):
 
 
 def test_rows_picks_whole_columns():
-    picked = rows({"a": stamped(4, 5)}, jnp.array([3, 0, 3]))["a"]
+    picked = take_sequences({"a": stamped(4, 5)}, jnp.array([3, 0, 3]))["a"]
     np.testing.assert_array_equal(picked, np.asarray(stamped(4, 5))[:, [3, 0, 3]])
 
 

@@ -12,7 +12,7 @@ import pytest
 from helpers import assert_same
 from played import B, build, played, trip
 from tutelage import BadInput, make
-from tutelage.data.vector import batch
+from tutelage.data.vector import make_vector_env
 from tutelage.registry import ENVIRONMENTS, environment_options
 from tutelage.types import TimeStep
 
@@ -219,7 +219,7 @@ GOALS = ["smax/2s3z", "smax/MMM2", "smax/2s_vs_1sc", "mpe/simple_spread", "mpe/s
 @pytest.mark.parametrize("name", GOALS)
 def test_goals_have_their_shapes_and_are_the_same_one_by_one_and_in_a_batch(name):
     env = build(name)
-    vector = batch(env, 4, goals=True)
+    vector = make_vector_env(env, 4, goals=True)
     state, ts = jax.jit(vector.reset)(jax.random.key(0))
     n, goals = env.spec.n_agents, ts.goals
     m, f = goals.features.shape[2:]
@@ -284,4 +284,4 @@ def test_goals_in_a_hunt_are_the_predators_and_reached_by_a_catch():
 
 def test_an_environment_without_goals_is_refused():
     with pytest.raises(BadInput, match="goals"):
-        batch(make("probe/action"), 2, goals=True)
+        make_vector_env(make("probe/action"), 2, goals=True)

@@ -15,9 +15,9 @@ import tutelage
 from helpers import QUICK, assert_close, assert_same, build, make_steps
 from tutelage import BadInput, make
 from tutelage.configs.hint import HintConfig
-from tutelage.data.collect import SETTLES, begin, play, settled, unroll
+from tutelage.data.collect import SETTLES, init_collector, play, settled, unroll
 from tutelage.data.episodes import Episodes
-from tutelage.data.vector import batch
+from tutelage.data.vector import make_vector_env
 from tutelage.learning.losses import log_prob_of
 from tutelage.learning.returns import gae, vtrace
 from tutelage.learning.shaping import first_time, progress
@@ -61,11 +61,11 @@ def lived(**changes):
     state = state._replace(teacher=teacher)
     rollouts = {}
     for i, (name, b) in enumerate(method.stages[-1].behaviours.items()):
-        vector = batch(env, b.envs, goals=True)
-        here = begin(vector, b.policy, jax.random.key(i))
+        vector = make_vector_env(env, b.envs, goals=True)
+        collector = init_collector(vector, b.policy, jax.random.key(i))
         go = jax.jit(lambda s, h, k, b=b, v=vector: play(v, b, s, 0.0, h, k))
-        here, _ = go(state, here, jax.random.key(7))  # so that episodes are under way, and some end
-        rollouts[name] = go(state, here, jax.random.key(8))[1]
+        collector, _ = go(state, collector, jax.random.key(7))  # so that episodes are under way, and some end
+        rollouts[name] = go(state, collector, jax.random.key(8))[1]
     return state, rollouts
 
 
@@ -715,20 +715,20 @@ def test_what_comes_after_an_episodes_end_was_not_tried_out():
 def forked(teacher, steps=10, every=5):
     """Random students of fire_commander/5x5, and what the filter makes of a controller as their teacher."""
     env = make(LEVEL, radio=True, max_steps=30)
-    vector, student = batch(env, 16, goals=True), random_policy()
+    vector, student = make_vector_env(env, 16, goals=True), random_policy()
     pairs = (student, ()), (teacher or student, ())
     both = accompanied(student, pairs[1][0])
-    here = begin(vector, both, jax.random.key(0))
-    go = jax.jit(lambda here, key: F.walk(vector, *pairs, here, key, steps, every, 0.0))
-    return go(here, jax.random.key(1))
+    collector = init_collector(vector, both, jax.random.key(0))
+    go = jax.jit(lambda collector, key: F.walk(vector, *pairs, collector, key, steps, every, 0.0))
+    return go(collector, jax.random.key(1))
 
 
 def test_who_plays_the_same_is_never_better():
     """Common random numbers: two equal policies have equal futures."""
-    here, rollout, worth, played = forked(None)
+    collector, rollout, worth, played = forked(None)
     assert worth.shape == rollout.valid.shape == (10, 16) and rollout.steps.obs.shape[:2] == (11, 16)
     assert not np.asarray(worth).any()
-    assert_same(rollout.steps.obs[-1], here.timestep.obs)
+    assert_same(rollout.steps.obs[-1], collector.timestep.obs)
     assert int(played) > 2 * 2 * 16  # two forks, two futures each
 
 

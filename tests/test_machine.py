@@ -92,7 +92,7 @@ def test_what_is_estimated_is_never_more_than_the_program_takes():
     method = build("mappo", env, **{**TINY, "envs": 512, "rollout": 32})
     runner, key = StageLoop(env, method.stages[0], 0, 1), jax.random.key(0)
     state, zero = jax.eval_shape(method.init, key), jax.ShapeDtypeStruct((), jnp.int32)
-    loop = Loop(state, jax.eval_shape(runner.begin, key), zero, zero)
+    loop = Loop(state, jax.eval_shape(runner.init_collectors, key), zero, zero)
     true = jax.jit(runner._chunk, donate_argnums=0).lower(loop, key, zero).compile().memory_analysis()
     here, step = begun(env, method.roles["student"], 512)
     guess, taken = here + 33 * step, true.argument_size_in_bytes + true.temp_size_in_bytes

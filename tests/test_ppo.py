@@ -11,8 +11,8 @@ import pytest
 
 from helpers import TINY, assert_close, build, make_spec, make_steps, one_rollout, random_params, run_stage
 from tutelage import BadInput, evaluate, make
-from tutelage.data.collect import begin, play, unroll
-from tutelage.data.vector import batch
+from tutelage.data.collect import init_collector, play, unroll
+from tutelage.data.vector import make_vector_env
 from tutelage.learning.normaliser import Normaliser
 from tutelage.methods import ppo
 from tutelage.policies.cost import layer_cost
@@ -308,9 +308,14 @@ def with_goals(**settings):
     seen = state_and_goals(env) if config.critic == "goals" else view("state")
     parts = ppo.Parts(config, method.roles["student"], critic_policy(env.spec, seen, config.critic_width))
     behaviour = method.stages[0].behaviours["actor"]
-    vector = batch(env, behaviour.envs, behaviour.goals)
-    here = begin(vector, behaviour.policy, jax.random.key(1))
-    return method, parts, state, jax.jit(lambda h: play(vector, behaviour, state, 0.0, h, jax.random.key(2))[1])(here)
+    vector = make_vector_env(env, behaviour.envs, behaviour.goals)
+    collector = init_collector(vector, behaviour.policy, jax.random.key(1))
+    return (
+        method,
+        parts,
+        state,
+        jax.jit(lambda h: play(vector, behaviour, state, 0.0, h, jax.random.key(2))[1])(collector),
+    )
 
 
 def test_shaping_pays_for_coming_nearer_to_the_most_promising_goal():

@@ -22,8 +22,8 @@ from helpers import (
 from tutelage import BadInput, make
 from tutelage.configs.qlearning import QConfig
 from tutelage.data import replay as R
-from tutelage.data.collect import begin, collect, play
-from tutelage.data.vector import batch
+from tutelage.data.collect import collect, init_collector, play
+from tutelage.data.vector import make_vector_env
 from tutelage.learning.returns import td_lambda
 from tutelage.methods import off_policy as O
 from tutelage.methods import qlearning as Q
@@ -210,13 +210,13 @@ def test_epsilon_falls_along_a_line_and_stays():
 )
 def test_what_comes_out_of_replay_is_what_went_in(name):
     env = make(name)
-    vector = batch(env, 4)
+    vector = make_vector_env(env, 4)
     coder = R.codec(vector, env.spec.n_actions)
 
     @jax.jit
     def go(key):
-        here = begin(vector, random_policy(), key)
-        rollout = collect(vector, random_policy(), (), sample, here, key, 6, states=coder.states)[1]
+        collector = init_collector(vector, random_policy(), key)
+        rollout = collect(vector, random_policy(), (), sample, collector, key, 6, states=coder.states)[1]
         stored = coder.shrink(rollout)
         ring = R.add(R.empty(jax.eval_shape(lambda: (stored, ())), 8, 1.0), stored, ())
         return rollout.steps, coder.expand(ring.sequences)
@@ -267,8 +267,8 @@ def test_replay_that_does_not_fit_is_refused_with_the_numbers():
 
 
 def test_states_are_kept_where_they_are_smaller():
-    assert R.codec(batch(make("smax/MMM2"), 2), 17).states
-    assert R.codec(batch(make("mpe/simple_spread"), 2), 5).states
+    assert R.codec(make_vector_env(make("smax/MMM2"), 2), 17).states
+    assert R.codec(make_vector_env(make("mpe/simple_spread"), 2), 5).states
 
 
 def test_what_replay_knows_reproduces_the_scores_at_play():
@@ -286,10 +286,10 @@ def test_what_replay_knows_reproduces_the_scores_at_play():
 
     @jax.jit
     def go(key):
-        vector = batch(env, behaviour.envs)
-        here = begin(vector, behaviour.policy, key)
-        here, _ = play(vector, behaviour, (), 0.0, here, key)
-        rollout = play(vector, behaviour, (), 0.0, here, key)[1]  # enters with memories
+        vector = make_vector_env(env, behaviour.envs)
+        collector = init_collector(vector, behaviour.policy, key)
+        collector, _ = play(vector, behaviour, (), 0.0, collector, key)
+        rollout = play(vector, behaviour, (), 0.0, collector, key)[1]  # enters with memories
         data = Q.Sequences(rollout.steps, rollout.carry, rollout.valid)
         return rollout, [Q.scores_of(read(p, data))[:-1] for read, p in zip(readers, params, strict=True)]
 
@@ -359,11 +359,11 @@ def test_whole_episodes_are_cut_behind_the_longest_and_nothing_else_changes():
 # ---- what must not count -------------------------------------------------------------------------------------------
 def sequences(parts, env, seed=0):
     """Sequences with ends inside, as replay would give them."""
-    vector = batch(env, 6)
-    here = begin(vector, parts.agent, jax.random.key(seed))
+    vector = make_vector_env(env, 6)
+    collector = init_collector(vector, parts.agent, jax.random.key(seed))
     params = random_params(parts.agent)
     go = lambda h, k: collect(vector, parts.agent, params, epsilon_greedy(0.5), h, k, parts.steps)[1]
-    rollout = jax.jit(go)(here, jax.random.key(1))
+    rollout = jax.jit(go)(collector, jax.random.key(1))
     late = jnp.arange(parts.steps) >= parts.config.burn_in
     carry = (rollout.carry, rollout.carry) if parts.weighing else rollout.carry
     return Q.Sequences(rollout.steps, carry, ~rollout.steps.last[:-1] & late[:, None])

@@ -13,7 +13,7 @@ import tutelage
 from helpers import JAXMARL
 from oracle import STEPS, compare
 from tutelage import BadInput, Map, Unit, make, smax
-from tutelage.data.vector import batch
+from tutelage.data.vector import make_vector_env
 from tutelage.envs.battle.env import Smax
 from tutelage.envs.battle.rules import TICKS
 from tutelage.envs.battle.units import MAPS, TICK
@@ -85,7 +85,7 @@ def test_the_script_wins_as_often_as_jaxmarls_does():
 # ---- many at once ----------------------------------------------------------------------------------------------------
 def test_many_battles_at_once_follow_the_same_rules():
     env, n = make("smax/3m", max_steps=12), 32
-    vector = batch(env, n)
+    vector = make_vector_env(env, n)
 
     def body(carry: Any, key: Any) -> Any:
         state, ts = carry

@@ -14,8 +14,8 @@ import tutelage
 from helpers import QUICK, TINY, make_spec, make_steps
 from tutelage import BadInput, evaluate, make
 from tutelage.cli.main import guarded as command
-from tutelage.data.vector import batch
-from tutelage.data.watch import codes, of_timestep, refuse
+from tutelage.data.vector import make_vector_env
+from tutelage.data.watch import fault_codes, raise_first_fault, watch_timestep
 from tutelage.envs.own import Own
 from tutelage.errors import NonFinite
 from tutelage.experiment.find_teacher import find_teacher
@@ -57,7 +57,7 @@ def test_what_a_dead_agent_senses_is_not_looked_at():
 def test_a_world_that_plays_many_instances_by_itself_is_looked_at_too():
     with pytest.raises(NonFinite, match=r"^reward of worlds:wide_nan is nan in step 2 of an episode$"):
         evaluate(make("worlds:wide_nan"), random_policy(), (), 4, 0, sample)
-    vector = batch(make("worlds:wide_dead"), 3)
+    vector = make_vector_env(make("worlds:wide_dead"), 3)
     state, timestep = vector.reset(jax.random.key(0))
     state, after = vector.step(jax.random.key(1), state, timestep, timestep.action)
     assert bool((after.obs[:, 1] == 0).all()) and bool((vector.sense(vector.pack(state)).obs[:, 1] == 0).all())
@@ -128,8 +128,8 @@ def test_one_bad_number_among_many_is_found(field, value, says):
     with pytest.raises(NonFinite, match=says):
         at = (3, 0) if field == "action" else 3
         bad = told._replace(**{field: getattr(told, field).at[at].set(value)})
-        refuse(codes(of_timestep("me", make_spec(max_steps=9), bad, age)))
-    refuse(codes(of_timestep("me", make_spec(max_steps=9), told, age)))
+        raise_first_fault(fault_codes(watch_timestep("me", make_spec(max_steps=9), bad, age)))
+    raise_first_fault(fault_codes(watch_timestep("me", make_spec(max_steps=9), told, age)))
 
 
 @pytest.mark.parametrize(
@@ -138,13 +138,13 @@ def test_one_bad_number_among_many_is_found(field, value, says):
 def test_a_fault_says_when_it_was(age, when):
     bad = make_steps(make_spec(max_steps=2**30), (1,))._replace(reward=jnp.array([NAN]))
     with pytest.raises(NonFinite, match=f"^reward of me is nan{when}"):
-        refuse(codes(of_timestep("me", make_spec(max_steps=2**30), bad, jnp.array([age]))))
+        raise_first_fault(fault_codes(watch_timestep("me", make_spec(max_steps=2**30), bad, jnp.array([age]))))
 
 
 def test_an_episode_that_is_over_before_it_began_is_found():
     told = make_steps(make_spec(), (1,))._replace(first=jnp.ones(1, bool), last=jnp.ones(1, bool))
     with pytest.raises(NonFinite, match=r"^last of me is true at once in step 0 of an episode$"):
-        refuse(codes(of_timestep("me", make_spec(), told, jnp.zeros(1, int))))
+        raise_first_fault(fault_codes(watch_timestep("me", make_spec(), told, jnp.zeros(1, int))))
 
 
 # ---- which of many is blamed ---------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tutelage import Sensed, Spec, TimeStep
-from tutelage.data.vector import mapped
+from tutelage.data.vector import vmap_env
 from tutelage.envs.parts import controller, first_timestep, next_timestep
 from tutelage.types import Policy, VectorEnv
 
@@ -188,7 +188,7 @@ class Wide(World):
     """A world that plays many instances by itself."""
 
     def vector(self, n: int) -> VectorEnv:
-        return mapped(World(self.steps, dies=self.dies, senses=self.senses, bad=self.bad), n)
+        return vmap_env(World(self.steps, dies=self.dies, senses=self.senses, bad=self.bad), n)
 
 
 def wide_nan() -> Wide:

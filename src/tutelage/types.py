@@ -1,4 +1,5 @@
-"""The nouns of the package. Nothing here imports jax, so that `--help` stays quick.
+"""Types of the package: timesteps, environments, policies, rollouts, stages, methods. Importing it does not import jax,
+so that `--help` stays quick.
 
 Axis letters: T time, B batch (environments), N agents, A actions, D observation, S world state, H hidden; T1 and M1 are
 T + 1 and M + 1, where T and M themselves are the length of no argument before.
@@ -26,7 +27,9 @@ Measure = Literal["success", "return"]
 
 
 class TimeStep(NamedTuple):
-    """What followed `action`, in dm_env's order. The ending step is a real step with its own observation.
+    """An observation with the action that led to it and the reward for that action, as in dm_env.
+
+    The last step of an episode is a real step with its own observation.
 
     Attributes:
         obs: what each agent senses, zero-padded to the widest agent.
@@ -39,7 +42,7 @@ class TimeStep(NamedTuple):
         first, last: whether this step opens or closes an episode.
         success: the environment's own verdict; read it where `last`.
         links: (N, N) whether agent i hears agent j now, where the environment says so; else ().
-        goals: what agents could be sent to do, a `Goals`, for policies that ask for it; else ().
+        goals: the `Goals` that agents can be given now, for policies that read them; else ().
         watch: what is wrong with these values, where the environment is a user's (`data/watch.py`); else ().
     """
 
@@ -59,13 +62,15 @@ class TimeStep(NamedTuple):
 
     @property
     def acts(self) -> Bool[Array, "*batch N"]:
-        """Whose decision matters: who is alive and has an action. One who has none does nothing: it emits action 0,
-        enters no loss, and its utility is 0."""
+        """Which agents decide: those that are alive and have an available action.
+
+        An agent without any available action emits action 0, enters no loss, and its utility is 0.
+        """
         return self.alive & self.avail.any(-1)
 
 
 class Sensed(NamedTuple):
-    """The part of a timestep that the environment's state alone decides; see TimeStep."""
+    """The fields of a timestep that are a function of the environment's state alone; see TimeStep."""
 
     obs: Float[Array, "*batch N D"]
     state: Float[Array, "*batch S"]
@@ -75,15 +80,15 @@ class Sensed(NamedTuple):
 
 
 class Goals(NamedTuple):
-    """What each agent could be sent to do, for teachers that assign goals. Goal j stays the same thing over time.
+    """The M goals that each agent can be given, for teachers that assign goals. Goal j keeps its meaning over time.
 
     Attributes:
-        features: of every pair of agent and goal.
+        features: of every pair of agent and goal, F numbers.
         valid: whether the agent may be given the goal now.
         potential: how far the agent has come with it; progress is the difference over a step.
         reached: whether it is done.
-        thing: number of what the goal is about. Agents are spread over things, so what they do not take from each other
-            (a port of one's own, another class's task at the same place) has different numbers.
+        thing: number of the object that the goal is about. Agents are spread over objects; goals that do not compete
+            for agents (an agent's own port, another class's task at the same place) have different numbers.
     """
 
     features: Float[Array, "*batch N M F"]
@@ -94,7 +99,7 @@ class Goals(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Where things are in the picture of a state: fractions of its width from the left, of its height from the top."""
+    """Positions in the picture of a state: fractions of its width from the left and of its height from the top."""
 
     agents: Float[np.ndarray, "N 2"]
     goals: Float[np.ndarray, "N M 2"]
@@ -105,7 +110,7 @@ class Block(NamedTuple):
 
     Attributes:
         name: begins with the group it belongs to: `enemy 3`, `own velocity`. The group `own` is the agent itself.
-        place: first of the two columns with the relative position, where the block shows an entity; else None.
+        place: first of the two columns with the relative position, where the block describes an entity; else None.
             An entity that is not seen is all zeros.
     """
 
@@ -128,11 +133,11 @@ class Spec:
         time_limit: whether that end is `terminal` (discount 0) or a `truncation` (discount 1).
         agent_types: one name per agent (unit type, role).
         action_counts, obs_widths: per agent, before padding.
-        layout: which observation columns mean what.
+        layout: meaning of the observation columns.
         version: changes whenever the dynamics do; stored with every result.
-        links: whether timesteps say who hears whom.
-        reward_scale: what learners that do not normalise returns had better multiply rewards by.
-        measure: what a team is judged by: tables score it, and the parameters that are kept are the best by it.
+        links: whether timesteps have `links`.
+        reward_scale: factor on rewards for learners that do not normalise returns.
+        measure: the score of a team, in tables and for choosing the best parameters.
     """
 
     n_agents: int
@@ -165,7 +170,7 @@ class Environment(Protocol):
         ...
 
     def sense(self, state: EnvState) -> Sensed:
-        """What is observed in this state: what `reset` and `step` put into their timesteps."""
+        """Observations and masks of a state, as `reset` and `step` put them into their timesteps."""
         ...
 
     def draw(self, state: EnvState) -> np.ndarray:
@@ -178,14 +183,14 @@ class Environment(Protocol):
 
 
 class VectorEnv(NamedTuple):
-    """B environments at once: all that `collect` sees. A `last` step is followed by a `first` one.
+    """B instances of an environment, stepped together and reset automatically: a `last` step is followed by a `first`.
 
     Attributes:
-        reset, step: as an Environment's, for all; `step` also takes the timestep that the action follows.
+        reset, step: as an Environment's, for all B; `step` also takes the timestep at which the actions were chosen.
         n: B.
-        pack: the state with the environments as the first axis of every leaf, as replay keeps it.
+        pack: state -> the same with the environments as the first axis of every leaf, as replay stores it.
         sense: packed states (M, ...) -> Sensed (M, ...), for any M.
-        goals: the state as it is here -> Goals (B, ...); None where the environment has none.
+        goals: state (not packed) -> Goals (B, ...); None where the environment has none.
     """
 
     reset: Callable[[PRNGKeyArray], tuple[EnvState, TimeStep]]
@@ -197,13 +202,13 @@ class VectorEnv(NamedTuple):
 
 
 class Out(NamedTuple):
-    """What a policy returns for one step.
+    """Output of a policy for one step.
 
     Attributes:
         scores: masked logits or action values.
         features: penultimate features, one array (B, n_g, H_g) per group of agents (widths may differ).
         value: (B,) team value or (B, N) values per agent, in raw reward units; None without a critic.
-        extra: whatever else a policy of several parts decided, for its behaviour to record.
+        extra: other decisions of a composed policy (goals, messages), which a behaviour may record.
         watch: what is wrong with it, where the policy is a user's (`data/watch.py`); else ().
     """
 
@@ -215,17 +220,17 @@ class Out(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """Batched pure functions. `step` never resets the carry: `collect` and `unroll` do, in one place."""
+    """A team's policy as pure functions over a batch. `step` never resets the memory: `collect` and `unroll` do."""
 
     init: Callable[[PRNGKeyArray], Params]
     carry: Callable[[int], Carry]
     step: Callable[[Params, Carry, TimeStep, PRNGKeyArray], tuple[Carry, Out]]
     groups: tuple[Any, ...] = ()  # of policies.agent.Group; non-empty: decentralised by construction
     goals: bool = False  # whether it reads `timestep.goals`
-    # (params, carry, inputs (T, B, ...), first) -> Out of all steps, with resets, where that can be had at once.
-    # Whoever replaces `step` replaces this too.
+    # (params, carry, inputs (T, B, ...), first) -> outputs of all steps at once, with resets; None where a policy can
+    # only go step by step. A policy made from another by replacing `step` must replace this too.
     replay: Callable[[Params, Carry, TimeStep, Bool[Array, "T B"]], Out] | None = None
-    watched: tuple[str, ...] = ()  # names of what its Out's `watch` tells, where the policy is a user's
+    watched: tuple[str, ...] = ()  # names of the faults in its `Out.watch`, where the policy is a user's
 
 
 ActRule = Callable[["PRNGKeyArray", Out, TimeStep], tuple["Int[Array, 'B N']", "Float[Array, 'B N']"]]
@@ -238,12 +243,12 @@ class Rollout(NamedTuple):
 
     Attributes:
         steps: (T+1, B, ...).
-        log_prob: log-probability of what was done.
-        out: whatever the behaviour recorded, leaves (T, B, ...).
+        log_prob: log-probability of the actions under the acting rule.
+        out: what the behaviour's `record` returned, leaves (T, B, ...).
         carry: the policy's memory entering step 0, leaves (B, ...).
         valid: a real transition t -> t+1 (the step was not `last`, nor padding).
         states: packed environment states (T+1, B, ...), where the behaviour asks for them; else ().
-        watch: what is wrong with what the policy gave, where it is a user's, leaves (T, B); else ().
+        watch: faults in the policy's outputs, where it is a user's, leaves (T, B); else ().
     """
 
     steps: TimeStep
@@ -261,15 +266,15 @@ class Rollout(NamedTuple):
 
 
 class Behaviour(NamedTuple):
-    """How a stage gathers experience. Static, so that memory can be sized before anything runs.
+    """How a stage collects experience. Static, so that memory can be sized before anything runs.
 
     Attributes:
-        policy: who acts.
+        policy: the policy that acts.
         plays: (train state, progress in [0, 1]) -> (params, acting rule).
         envs, steps: B and T of each rollout.
         fresh: begin every rollout with new episodes instead of continuing.
-        once: count but the first episode of every environment: what is played after its end is not valid.
-        record: (timestep, carry entering it, out) -> what to keep.
+        once: only the first episode of every environment counts: transitions after its end are not valid.
+        record: (timestep, carry entering it, output) -> what to keep.
         states: keep the environments' states as well.
         goals: put goals into the timesteps, also where the policy does not read them.
     """
@@ -290,12 +295,12 @@ class Stage(NamedTuple):
 
     Attributes:
         name: shown in logs.
-        behaviours: who collects; `{}` = offline.
+        behaviours: by name, how experience is collected for each update; `{}` = offline.
         update: (train state, rollouts by behaviour, key, progress) -> (train state, metrics).
         budget, unit: how long, in environment steps or in updates.
         evaluated: whether the student is worth evaluating during this stage.
         fixed: fields of the train state that this stage does not change (checkpointed once).
-        usual: metric -> the range that its mean lies in where all is well; the user is told when it leaves it.
+        usual: metric -> the range of its mean in healthy training; the user is warned outside of it.
     """
 
     name: str
@@ -321,8 +326,8 @@ class Method(NamedTuple):
         stages: in order.
         roles: policies that can be evaluated, saved and deployed; `student` is the deployable one.
         params: train state -> parameters by role.
-        notes: what the user should be told about how the method was set up.
-        beside: other roles that learn, and whose final test is reported beside the student's.
+        notes: messages for the user about how the method was set up.
+        also_tested: other roles that learn, and whose final test is reported as well.
     """
 
     init: Callable[[PRNGKeyArray], TrainState]
@@ -330,7 +335,7 @@ class Method(NamedTuple):
     roles: Mapping[str, Policy]
     params: Callable[[TrainState], Mapping[str, Params]]
     notes: tuple[str, ...] = ()
-    beside: tuple[str, ...] = ()
+    also_tested: tuple[str, ...] = ()
 
     @property
     def actor(self) -> str:

@@ -1,4 +1,7 @@
-"""Playing (`collect`) and replaying (`unroll`). Both reset memory through `enter`, and nowhere else."""
+"""Collecting rollouts (`collect`), unrolling policies over them (`unroll`), and cutting them into minibatches.
+
+A policy's memory is reset in one place, `enter`, which both go through.
+"""
 
 from __future__ import annotations
 
@@ -25,22 +28,22 @@ from tutelage.types import (
 )
 
 
-class Here(NamedTuple):
-    """Where collection stands: the next rollout continues from it."""
+class CollectorState(NamedTuple):
+    """What the next rollout continues from: states and timesteps of the B environments, the policy's memory."""
 
     env_state: EnvState
     timestep: TimeStep
     carry: Carry
 
 
-def begin(env: VectorEnv, policy: Policy, key: PRNGKeyArray) -> Here:
-    """Start B new episodes."""
+def init_collector(env: VectorEnv, policy: Policy, key: PRNGKeyArray) -> CollectorState:
+    """New episodes in all B environments, with an empty memory."""
     state, timestep = env.reset(key)
-    return Here(state, timestep, policy.carry(env.n))
+    return CollectorState(state, timestep, policy.carry(env.n))
 
 
 def enter(policy: Policy, first: Bool[Array, " B"], carry: Carry) -> Carry:
-    """The policy's memory before a step: a fresh one where an episode begins."""
+    """The policy's memory before a step, reset where an episode begins. `first`: (B,), leaves of `carry`: (B, ...)."""
     return choose(first, policy.carry(first.shape[0]), carry)
 
 
@@ -49,62 +52,68 @@ def collect(
     policy: Policy,
     params: Params,
     act: ActRule,
-    here: Here,
+    collector: CollectorState,
     key: PRNGKeyArray,
     steps: int,
     record: Callable[[TimeStep, Carry, Out], Any] = lambda timestep, carry, out: (),
     states: bool = False,
-) -> tuple[Here, Rollout]:
-    """Play `steps` steps in all environments, going on from `here`.
+) -> tuple[CollectorState, Rollout]:
+    """Play `steps` steps in all environments, from where `collector` stands.
 
     Args:
-        record: what to keep of every step, from (timestep, carry entering the step, out).
+        act: how actions are chosen from the policy's output.
+        record: (timestep, carry entering the step, output) -> what to keep of every step.
         states: keep the environments' states as well.
 
     Returns:
-        Where it stands now, and the rollout (T = steps).
+        The collector after the last step, and the rollout (T = steps).
     """
 
-    pack = env.pack if states else lambda state: ()
+    packed = env.pack if states else lambda state: ()
 
-    def body(here: Here, key: PRNGKeyArray) -> tuple[Here, tuple[Any, Array, Any, Any]]:
+    def body(collector: CollectorState, key: PRNGKeyArray) -> tuple[CollectorState, tuple[Any, Array, Any, Any]]:
         key_policy, key_act, key_env = jax.random.split(key, 3)
-        timestep = here.timestep
-        entering = enter(policy, timestep.first, here.carry)
+        timestep = collector.timestep
+        entering = enter(policy, timestep.first, collector.carry)
         carry, out = policy.step(params, entering, timestep, key_policy)
         action, log_prob = act(key_act, out, timestep)
-        env_state, following = env.step(key_env, here.env_state, timestep, action)
-        seen = timestep, pack(here.env_state)
-        return Here(env_state, following, carry), (seen, log_prob, record(timestep, entering, out), out.watch)
+        env_state, following = env.step(key_env, collector.env_state, timestep, action)
+        inputs = timestep, packed(collector.env_state)
+        return CollectorState(env_state, following, carry), (
+            inputs,
+            log_prob,
+            record(timestep, entering, out),
+            out.watch,
+        )
 
-    end, (seen, log_prob, out, watch) = jax.lax.scan(body, here, jax.random.split(key, steps))
-    seen_last = end.timestep, pack(end.env_state)
-    timesteps, kept = jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), seen, seen_last)
-    return end, Rollout(timesteps, log_prob, out, here.carry, ~timesteps.last[:-1], kept, watch)
+    end, (inputs, log_prob, out, watch) = jax.lax.scan(body, collector, jax.random.split(key, steps))
+    final = end.timestep, packed(end.env_state)
+    timesteps, states_kept = jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), inputs, final)
+    return end, Rollout(timesteps, log_prob, out, collector.carry, ~timesteps.last[:-1], states_kept, watch)
 
 
 def play(
-    env: VectorEnv, behaviour: Behaviour, train_state: Any, progress: Any, here: Here, key: PRNGKeyArray
-) -> tuple[Here, Rollout]:
-    """One rollout of a behaviour."""
+    env: VectorEnv, behaviour: Behaviour, train_state: Any, progress: Any, collector: CollectorState, key: PRNGKeyArray
+) -> tuple[CollectorState, Rollout]:
+    """Collect one rollout as a behaviour says. `progress`: how much of training is done, in [0, 1]."""
     params, act = behaviour.plays(train_state, progress)
     key_begin, key = jax.random.split(key)
     if behaviour.fresh:
-        here = begin(env, behaviour.policy, key_begin)
-    how = behaviour.steps, behaviour.record, behaviour.states
-    end, rollout = collect(env, behaviour.policy, params, act, here, key, *how)
+        collector = init_collector(env, behaviour.policy, key_begin)
+    options = behaviour.steps, behaviour.record, behaviour.states
+    end, rollout = collect(env, behaviour.policy, params, act, collector, key, *options)
     if behaviour.once:
         rollout = rollout._replace(valid=first_episode(rollout.steps.last))
     return end, rollout
 
 
 def first_episode(last: Bool[Array, "T1 B"]) -> Bool[Array, "T1-1 B"]:
-    """Transitions before the first end: real ones of rollouts that hold one episode per environment."""
+    """Transitions of each environment's first episode, where a rollout holds one episode per environment."""
     return jnp.cumsum(last[:-1], 0) == 0
 
 
 FEW = 16
-"""Sequences at a time up to which `replay` is quicker; of more, what steps make between them leaves the cache."""
+"""Number of sequences up to which `Policy.replay` is faster than steps; with more, its arrays exceed the cache."""
 
 
 def unroll(policy: Policy, params: Params, carry: Carry, inputs: TimeStep, first: Bool[Array, "T B"]) -> Out:
@@ -115,11 +124,11 @@ def unroll(policy: Policy, params: Params, carry: Carry, inputs: TimeStep, first
         inputs: (T, B, ...).
 
     Returns:
-        Out with leaves (T, B, ...).
+        The policy's outputs, leaves (T, B, ...).
     """
     if policy.replay and first.shape[1] <= FEW:
         return policy.replay(params, carry, inputs, first)
-    key = jax.random.key(0)  # scores are replayed, nothing is drawn
+    key = jax.random.key(0)  # scores are computed again, nothing is drawn
     if not jax.tree.leaves(carry):  # no memory: time is just more batch
         flat = jax.tree.map(lambda x: x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), inputs)
         out = policy.step(params, carry, flat, key)[1]
@@ -133,18 +142,21 @@ def unroll(policy: Policy, params: Params, carry: Carry, inputs: TimeStep, first
 
 
 SETTLES = 8
-"""Steps after which memory has become that of who reads a sequence, where it began with nothing or with another's."""
+"""Steps of burn-in, after which a memory that was wrong at a sequence's beginning no longer matters."""
 
 
 def settled(first: Bool[Array, "T B"], memory: Carry) -> Bool[Array, "T B 1"]:
-    """Whether memory is the reader's own: no matter without memory, from an episode's start, or after a few steps."""
+    """On which steps of a sequence the memory can be relied on, where that entering the sequence may be wrong.
+
+    It can on all steps of a policy without memory, after an episode has begun, and after `SETTLES` steps.
+    """
     if not jax.tree.leaves(memory):
         return jnp.ones((*first.shape, 1), bool)
     return ((jnp.cumsum(first, 0) > 0) | (jnp.arange(first.shape[0]) >= SETTLES)[:, None])[..., None]
 
 
-def rows(tree: Any, index: Any, axis: int = 1) -> Any:
-    """Pick environments (or sequences) out of time-major arrays: how minibatches are made."""
+def take_sequences(tree: Any, index: Any, axis: int = 1) -> Any:
+    """Take sequences (or environments) out of time-major arrays: how minibatches are made."""
     return jax.tree.map(lambda x: jnp.take(x, index, axis=axis), tree)
 
 
@@ -164,18 +176,25 @@ def shuffles(key: PRNGKeyArray, times: int, n: int) -> Int[Array, "times n"]:
     return jax.random.uniform(key, (times, n)).argsort(-1)
 
 
-def passes(
-    step: Callable[[Any, Any], tuple[Any, Metrics]], start: Any, data: Any, key: PRNGKeyArray, times: int, parts: int
+def epochs(
+    step: Callable[[Any, Any], tuple[Any, Metrics]],
+    start: Any,
+    data: Any,
+    key: PRNGKeyArray,
+    times: int,
+    minibatches: int,
 ) -> tuple[Any, Metrics]:
-    """A few shuffled passes over sequences, each in so many parts.
+    """Several epochs of updates, each over all sequences in shuffled minibatches.
 
     Args:
-        step: (what learns, leaves (T, sequences of a part, ...)) -> (what learns, metrics).
+        step: (train state, minibatch with leaves (T, sequences / minibatches, ...)) -> (train state, metrics).
+        start: train state.
         data: leaves (T, sequences, ...).
+        times: number of epochs. minibatches: number per epoch.
 
     Returns:
-        What has learned, and the metrics' means.
+        The train state after the last update, and the means of the metrics.
     """
-    index = shuffles(key, times, jax.tree.leaves(data)[0].shape[1]).reshape(times * parts, -1)
-    end, told = jax.lax.scan(lambda now, i: step(now, rows(data, i)), start, index)
-    return end, jax.tree.map(jnp.mean, told)
+    index = shuffles(key, times, jax.tree.leaves(data)[0].shape[1]).reshape(times * minibatches, -1)
+    end, metrics = jax.lax.scan(lambda state, i: step(state, take_sequences(data, i)), start, index)
+    return end, jax.tree.map(jnp.mean, metrics)

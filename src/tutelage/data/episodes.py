@@ -1,4 +1,4 @@
-"""Playing on to the end of episodes."""
+"""Playing episodes to their end, and their outcomes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PRNGKeyArray
 
-from tutelage.data.collect import Here, enter
-from tutelage.data.watch import codes
+from tutelage.data.collect import CollectorState, enter
+from tutelage.data.watch import fault_codes
 from tutelage.types import ActRule, Params, Policy, VectorEnv
 
 
@@ -17,8 +17,9 @@ class Episodes(NamedTuple):
     """Outcomes, one entry per episode.
 
     Attributes:
-        wrong: faults of what is watched, one number each (`data/watch.py`); of environments and policies of the
-            package none.
+        success, returns, length: whether it succeeded, its undiscounted return, its number of steps.
+        wrong: by name, the code of the first fault in the values of a user's environment or policy
+            (`data/watch.py`), 0 without one; empty for those of the package.
     """
 
     success: Any
@@ -32,39 +33,41 @@ def play_on(
     policy: Policy,
     params: Params,
     act: ActRule,
-    here: Here,
-    over: Bool[Array, " B"],
+    collector: CollectorState,
+    ended: Bool[Array, " B"],
     key: PRNGKeyArray,
 ) -> Episodes:
-    """Play from here to the end of every episode; what is earned and how long it takes from here on.
+    """Play every environment to the end of its episode; returns and lengths count from where `collector` stands.
 
-    An episode in which something is wrong is played no further.
+    An episode in which a fault is found stops there.
 
     Args:
-        over: episodes that have ended already; nothing of them counts.
+        ended: episodes that have ended already; nothing of them counts.
     """
-    begun = {name: jnp.zeros(vector.n) for name in policy.watched} | codes(here.timestep.watch)
-    none = Episodes(jnp.zeros(vector.n, bool), jnp.zeros(vector.n), jnp.zeros(vector.n, jnp.int32), begun)
+    no_faults = {name: jnp.zeros(vector.n) for name in policy.watched} | fault_codes(collector.timestep.watch)
+    start = Episodes(jnp.zeros(vector.n, bool), jnp.zeros(vector.n), jnp.zeros(vector.n, jnp.int32), no_faults)
 
-    def going(loop: tuple[Any, Episodes, Array, Array]) -> Array:
+    def unfinished(loop: tuple[Any, Episodes, Array, Array]) -> Array:
         return ~loop[2].all()
 
     def step(loop: tuple[Any, Episodes, Array, Array]) -> tuple[Any, Episodes, Array, Array]:
-        here, sums, over, t = loop
+        collector, episodes, ended, t = loop
         key_policy, key_act, key_env = jax.random.split(jax.random.fold_in(key, t), 3)
-        carry, out = policy.step(params, enter(policy, here.timestep.first, here.carry), here.timestep, key_policy)
-        action, _ = act(key_act, out, here.timestep)
-        env_state, ts = vector.step(key_env, here.env_state, here.timestep, action)
-        now = codes(out.watch) | codes(ts.watch)
-        sums = Episodes(
-            sums.success | (~over & ts.last & ts.success),
-            sums.returns + jnp.where(over, 0.0, ts.reward),
-            sums.length + ~over,
-            {name: jnp.where(over | (seen > 0), seen, now[name]) for name, seen in sums.wrong.items()},
+        carry, out = policy.step(
+            params, enter(policy, collector.timestep.first, collector.carry), collector.timestep, key_policy
         )
-        over = over | ts.last
-        for seen in sums.wrong.values():
-            over |= seen > 0
-        return here._replace(env_state=env_state, timestep=ts, carry=carry), sums, over, t + 1
+        action, _ = act(key_act, out, collector.timestep)
+        env_state, ts = vector.step(key_env, collector.env_state, collector.timestep, action)
+        faults = fault_codes(out.watch) | fault_codes(ts.watch)
+        episodes = Episodes(
+            episodes.success | (~ended & ts.last & ts.success),
+            episodes.returns + jnp.where(ended, 0.0, ts.reward),
+            episodes.length + ~ended,
+            {name: jnp.where(ended | (fault > 0), fault, faults[name]) for name, fault in episodes.wrong.items()},
+        )
+        ended = ended | ts.last
+        for fault in episodes.wrong.values():
+            ended |= fault > 0
+        return collector._replace(env_state=env_state, timestep=ts, carry=carry), episodes, ended, t + 1
 
-    return jax.lax.while_loop(going, step, (here, none, over, jnp.zeros((), jnp.int32)))[1]
+    return jax.lax.while_loop(unfinished, step, (collector, start, ended, jnp.zeros((), jnp.int32)))[1]

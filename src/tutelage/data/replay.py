@@ -1,5 +1,7 @@
-"""A ring of recorded sequences, in compact form: the environment's state is kept and observed anew where that is
-smaller than what was observed."""
+"""Replay buffer of sequences, in compact form.
+
+Where an environment's state is smaller than its observations, the state is stored and observed anew when it is read.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,10 @@ from tutelage.types import Carry, Rollout, Sensed, TimeStep, VectorEnv
 
 
 class Stored(NamedTuple):
-    """Sequences, leaves (T+1, C, ...).
+    """C stored sequences, leaves (T+1, C, ...).
 
     Attributes:
-        seen: packed environment states, or what was sensed.
+        seen: packed environment states, or a `Sensed` of observations and masks.
         action, reward, discount, first, last: as in a TimeStep; actions in as few bits as they need.
     """
 
@@ -32,7 +34,7 @@ class Stored(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """The ring.
+    """A ring buffer of C sequences.
 
     Attributes:
         sequences: (T+1, C, ...).
@@ -56,7 +58,7 @@ class Replay(NamedTuple):
 
 
 class Codec(NamedTuple):
-    """How rollouts become stored sequences and timesteps again.
+    """How rollouts are stored (`shrink`) and read again as timesteps (`expand`).
 
     Attributes:
         states: whether the environment's states are kept; then a behaviour must record them.
@@ -73,7 +75,7 @@ def size_of(tree: Any) -> int:
 
 
 def codec(env: VectorEnv, n_actions: int) -> Codec:
-    """Keep states where they are smaller than observations, world state and masks."""
+    """The codec of an environment: it stores states where they are smaller than observations, world state and masks."""
     state, step = jax.eval_shape(env.reset, jax.random.key(0))
     sensed = Sensed(step.obs, step.state, step.avail, step.alive, step.links)
     states = size_of(state) < size_of(sensed)
@@ -96,24 +98,24 @@ def codec(env: VectorEnv, n_actions: int) -> Codec:
     return Codec(states, shrink, expand)
 
 
-def empty(
+def empty_replay(
     shapes: tuple[Stored, Carry],
     capacity: int,
     limit_gb: float,
     advice: Callable[[float], str] = "{:.1f} would fit".format,
 ) -> Replay:
-    """Room for `capacity` sequences.
+    """An empty buffer for `capacity` sequences.
 
     Args:
         shapes: of the sequences (T+1, B, ...) and carries (B, ...) that will be added.
-        advice: what to ask for where so many would fit.
+        advice: number of sequences that would fit -> what the user can ask for instead.
 
     Raises:
-        BadInput: it would take more than `limit_gb`.
+        BadInput: the buffer would take more than `limit_gb`.
     """
     stored, carry = shapes
-    room = lambda axis: lambda x: jax.ShapeDtypeStruct((*x.shape[:axis], capacity, *x.shape[axis + 1 :]), x.dtype)
-    like = jax.tree.map(room(1), stored), jax.tree.map(room(0), carry)
+    shape_of = lambda axis: lambda x: jax.ShapeDtypeStruct((*x.shape[:axis], capacity, *x.shape[axis + 1 :]), x.dtype)
+    like = jax.tree.map(shape_of(1), stored), jax.tree.map(shape_of(0), carry)
     if size_of(like) > limit_gb * 1e9:
         steps = capacity * (stored.last.shape[0] - 1)
         raise BadInput(
@@ -125,7 +127,7 @@ def empty(
 
 
 def add(replay: Replay, stored: Stored, carry: Carry) -> Replay:
-    """Put B sequences behind the newest, over the oldest; B divides the capacity."""
+    """Add B sequences, overwriting the oldest; B divides the capacity."""
     at = replay.added % replay.capacity
     n = stored.last.shape[1]
     put = lambda axis: lambda ring, x: jax.lax.dynamic_update_slice_in_dim(ring, x, at, axis)
@@ -135,7 +137,7 @@ def add(replay: Replay, stored: Stored, carry: Carry) -> Replay:
 
 
 def draw(replay: Replay, key: PRNGKeyArray, n: int) -> tuple[Stored, Carry]:
-    """n of the stored sequences, each as likely, with replacement."""
+    """Sample n stored sequences uniformly, with replacement."""
     index = jax.random.randint(key, (n,), 0, jnp.maximum(replay.filled, 1))
     take = lambda axis: lambda x: jnp.take(x, index, axis=axis)
     return jax.tree.map(take(1), replay.sequences), jax.tree.map(take(0), replay.carry)

@@ -12,7 +12,7 @@ Tree = TypeVar("Tree")
 
 
 def choose(which: Bool[Array, " B"], a: Tree, b: Tree) -> Tree:
-    """Row by row: `a` where `which`, else `b`; every leaf has B as its first axis."""
+    """Select between two trees along the first axis: `a` where `which`, else `b`; leaves (B, ...)."""
 
     def leaf(x: Any, y: Any) -> Any:
         return jnp.where(which.reshape(which.shape + (1,) * (x.ndim - which.ndim)), x, y)

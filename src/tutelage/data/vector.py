@@ -1,4 +1,4 @@
-"""B instances of an environment at once."""
+"""Vectorised environments: B instances of an environment stepped together, with automatic resets."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from tutelage.data.trees import choose
-from tutelage.data.watch import of_timestep
+from tutelage.data.watch import watch_timestep
 from tutelage.errors import BadInput
 from tutelage.types import Environment, EnvState, Spec, TimeStep, VectorEnv
 
 
-def batch(env: Environment, n: int, goals: bool = False) -> VectorEnv:
-    """Run `n` instances side by side; the step after a `last` one opens a new episode.
+def make_vector_env(env: Environment, n: int, goals: bool = False) -> VectorEnv:
+    """Make a vectorised environment of `n` instances; the step after a `last` one opens a new episode.
 
     The action given at a `last` step is ignored, so nothing of an ending episode is lost and no transition leads
     from one episode into the next. An environment that plays many instances faster than `vmap` says so by a method
     `vector(n) -> VectorEnv` of its own, which keeps to the same.
 
     Args:
-        goals: put what agents could be sent to do into the timesteps.
+        goals: put the goals that agents can be given into the timesteps.
 
     Raises:
-        BadInput: goals of an environment that has none.
+        BadInput: goals are asked of an environment that has none.
     """
-    vector = env.vector(n) if hasattr(env, "vector") else mapped(env, n)
+    vector = env.vector(n) if hasattr(env, "vector") else vmap_env(env, n)
     vector = with_goals(vector) if goals else vector
     return with_watch(vector, env.watched, env.spec) if hasattr(env, "watched") else vector
 
 
 def with_watch(env: VectorEnv, name: str, spec: Spec) -> VectorEnv:
-    """Timesteps that tell what is wrong with them, for an environment of a user's."""
-    watched = lambda timestep, age: timestep._replace(watch=of_timestep(name, spec, timestep, age))
+    """Fill in `TimeStep.watch`, which says what is wrong with the values of a user's environment."""
+    watched = lambda timestep, age: timestep._replace(watch=watch_timestep(name, spec, timestep, age))
 
     def reset(key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
         state, timestep = env.reset(key)
@@ -48,19 +48,19 @@ def with_watch(env: VectorEnv, name: str, spec: Spec) -> VectorEnv:
 
 
 def with_goals(env: VectorEnv) -> VectorEnv:
-    """Timesteps that tell of goals."""
+    """Fill in `TimeStep.goals`; raises BadInput where the environment has none."""
     if env.goals is None:
         raise BadInput("goals: this environment has none; a method that assigns goals cannot be trained on it")
-    find = env.goals
-    told = lambda state, timestep: (state, timestep._replace(goals=find(state)))
+    goals_of = env.goals
+    with_them = lambda state, timestep: (state, timestep._replace(goals=goals_of(state)))
     return env._replace(
-        reset=lambda key: told(*env.reset(key)),
-        step=lambda key, state, timestep, action: told(*env.step(key, state, timestep._replace(goals=()), action)),
+        reset=lambda key: with_them(*env.reset(key)),
+        step=lambda key, state, timestep, action: with_them(*env.step(key, state, timestep._replace(goals=()), action)),
     )
 
 
-def mapped(env: Environment, n: int) -> VectorEnv:
-    """`n` instances by `vmap`."""
+def vmap_env(env: Environment, n: int) -> VectorEnv:
+    """`n` instances by `vmap`, as `make_vector_env` makes them of an environment without a `vector` of its own."""
 
     def reset(key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
         return jax.vmap(env.reset)(jax.random.split(key, n))

@@ -1,7 +1,8 @@
-"""What is looked at in every value that comes from a user: numbers that are none, actions that do not exist, episodes
-without an end. It is computed beside the values and told by whoever comes back to the host: see `first_fault`.
+"""Checks of the values that a user's environment or policy returns: nan and infinity, actions that do not exist,
+episodes without an end.
 
-Environments, controllers and networks of the package are not watched; of these nothing is computed.
+The checks run inside compiled functions, next to the values. A fault becomes a number, which is carried to the host and
+raised there, see `raise_first_fault`. Nothing is computed for environments and policies of the package.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tutelage.errors import NonFinite
 from tutelage.types import Spec, TimeStep
 
 FINE, NAN, INFINITE, OUTSIDE, ENDLESS, OVER = range(6)
-SAYS = {
+MESSAGES = {
     NAN: "is nan",
     INFINITE: "is infinite",
     OUTSIDE: "is out of range",
@@ -27,19 +28,19 @@ SAYS = {
     OVER: "is true at once",
 }
 OLDEST = 2_000_000
-"""Steps of an episode up to which they are counted: a fault is kept as one number of 24 bits."""
+"""Steps of an episode are counted up to this number: the code of a fault has 24 bits."""
 MARK = "?"
-"""How the names of faults begin among metrics; the rest is `FIELD of NAME`."""
+"""First character of a fault's name among metrics; the rest is `FIELD of NAME`."""
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Watch:
-    """What was found in one step, leaves (B,).
+    """Result of the checks of one step, leaves (B,).
 
     Attributes:
         age: steps since the episode began; -1 where that is not known.
-        wrong: what is wrong by `FIELD of NAME`; FINE where nothing is.
+        wrong: kind of fault by `FIELD of NAME`; FINE where there is none.
     """
 
     age: Any
@@ -47,62 +48,62 @@ class Watch:
 
 
 def fault_of(x: Float[Array, "*b ..."], lead: int) -> Array:
-    """NAN, INFINITE or FINE, of everything behind the first `lead` axes."""
+    """Whether any number behind the first `lead` axes of x is NAN or INFINITE, else FINE; shape of these axes."""
     most = jnp.abs(x).max(tuple(range(lead, x.ndim)), initial=0.0)
     return jnp.where(jnp.isnan(most), NAN, jnp.where(jnp.isinf(most), INFINITE, FINE)).astype(jnp.int8)
 
 
-def outside(x: Array, low: float, high: float, lead: int) -> Array:
-    """OUTSIDE where any number lies beyond the limits, else FINE. Not a number lies beyond none."""
+def out_of_range(x: Array, low: float, high: float, lead: int) -> Array:
+    """OUTSIDE where any number lies beyond the limits, else FINE. A nan does not count as outside."""
     bad = ((x < low) | (x > high)).any(tuple(range(lead, x.ndim)))
     return jnp.where(bad, OUTSIDE, FINE).astype(jnp.int8)
 
 
-def of_timestep(name: str, spec: Spec, told: TimeStep, age: Any) -> Watch:
-    """What is wrong with timesteps of any leading axes; those of dead agents' senses are zero already."""
-    lead = told.reward.ndim
-    wrong = {field: fault_of(getattr(told, field), lead) for field in ("reward", "discount", "obs", "state")}
-    wrong["discount"] = jnp.maximum(wrong["discount"], outside(told.discount, 0.0, 1.0, lead))
-    wrong["action"] = outside(told.action, 0, spec.n_actions - 1, lead)
-    wrong["last"] = jnp.where(~told.last & (age >= spec.max_steps), ENDLESS, FINE).astype(jnp.int8)
-    wrong["last"] = jnp.where(told.last & told.first, OVER, wrong["last"]).astype(jnp.int8)
-    if told.goals != ():
-        both = (fault_of(x, lead) for x in (told.goals.features, told.goals.potential))
+def watch_timestep(name: str, spec: Spec, timestep: TimeStep, age: Any) -> Watch:
+    """Check timesteps with any leading axes (...). `age`: steps since the episode began, (...)."""
+    lead = timestep.reward.ndim
+    wrong = {field: fault_of(getattr(timestep, field), lead) for field in ("reward", "discount", "obs", "state")}
+    wrong["discount"] = jnp.maximum(wrong["discount"], out_of_range(timestep.discount, 0.0, 1.0, lead))
+    wrong["action"] = out_of_range(timestep.action, 0, spec.n_actions - 1, lead)
+    wrong["last"] = jnp.where(~timestep.last & (age >= spec.max_steps), ENDLESS, FINE).astype(jnp.int8)
+    wrong["last"] = jnp.where(timestep.last & timestep.first, OVER, wrong["last"]).astype(jnp.int8)
+    if timestep.goals != ():
+        both = (fault_of(x, lead) for x in (timestep.goals.features, timestep.goals.potential))
         wrong["goals"] = jnp.maximum(*both)
     return Watch(age, {f"{field} of {name}": x for field, x in wrong.items()})
 
 
-def codes(watch: Any) -> dict[str, Any]:
-    """Every fault as one number, 8 (age + 1) + what it is, of the watch's leading axes; 0 where there is none."""
+def fault_codes(watch: Any) -> dict[str, Any]:
+    """Every fault as one number, 8 (age + 1) + kind, of the watch's leading axes; 0 where there is none."""
     if watch == ():
         return {}
     age = jnp.minimum(watch.age, OLDEST)
     return {k: jnp.where(x > FINE, 8.0 * (age + 1) + x, 0.0) for k, x in watch.wrong.items()}
 
 
-def found(watches: Iterable[Any]) -> dict[str, Any]:
-    """The first of each kind of faults in leaves (T, B), as one number; of several watches the latest counts.
+def first_faults(watches: Iterable[Any]) -> dict[str, Any]:
+    """For every name the code of the first fault in watches with leaves (T, B); the largest code of several watches.
 
-    A name begins with MARK, by which it is known among metrics.
+    Names begin with MARK, so that they are told from metrics.
     """
-    told: dict[str, Any] = {}
+    faults: dict[str, Any] = {}
     for watch in watches:
-        for name, each in codes(watch).items():
+        for name, each in fault_codes(watch).items():
             flat = each.reshape(-1)
-            told[MARK + name] = jnp.maximum(told.get(MARK + name, 0.0), flat[(flat > 0).argmax()])
-    return told
+            faults[MARK + name] = jnp.maximum(faults.get(MARK + name, 0.0), flat[(flat > 0).argmax()])
+    return faults
 
 
-def said(name: str, code: float) -> str:
-    """A fault in words."""
+def describe_fault(name: str, code: float) -> str:
+    """A fault in words, from its name and code."""
     age, kind = divmod(int(code), 8)
-    when = f" {'in' if age <= OLDEST else 'after'} step {age - 1} of an episode" if age else ""
-    return f"{name.removeprefix(MARK)} {SAYS[kind]}{when}"
+    moment = f" {'in' if age <= OLDEST else 'after'} step {age - 1} of an episode" if age else ""
+    return f"{name.removeprefix(MARK)} {MESSAGES[kind]}{moment}"
 
 
-def refuse(told: Mapping[str, Any] | tuple[()]) -> None:
-    """Raise NonFinite where one of these faults, by name, is none of 0."""
-    for name, each in dict(told).items():
+def raise_first_fault(faults: Mapping[str, Any] | tuple[()]) -> None:
+    """Raise NonFinite for the first code that is not 0, of codes by name."""
+    for name, each in dict(faults).items():
         bad = np.asarray(each)[np.asarray(each) > 0]
         if bad.size:
-            raise NonFinite(said(name, bad[0]))
+            raise NonFinite(describe_fault(name, bad[0]))

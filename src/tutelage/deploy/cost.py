@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from tutelage.data.vector import batch
+from tutelage.data.vector import make_vector_env
 from tutelage.deploy.latency import measure_latency
 from tutelage.deploy.products import traced_macs
 from tutelage.experiment.run_directory import LoadedRun
@@ -111,7 +111,7 @@ def whole(run: LoadedRun, role: str) -> Report | None:
     if role not in run.frozen.roles or not jax.tree.leaves(run.frozen.params[role]):
         return None
     policy, params = run.frozen.roles[role], run.frozen.params[role]
-    timestep = jax.eval_shape(batch(run.env, 1, policy.goals).reset, jax.random.key(0))[1]
+    timestep = jax.eval_shape(make_vector_env(run.env, 1, policy.goals).reset, jax.random.key(0))[1]
     macs = traced_macs(jax.make_jaxpr(policy.step)(params, policy.carry(1), timestep, jax.random.key(0)).jaxpr)
     leaves = jax.tree.leaves(params)
     size = {"params": sum(leaf.size for leaf in leaves), "bytes": sum(leaf.nbytes for leaf in leaves)}

@@ -107,7 +107,7 @@ def load_status(path: Path, env: Environment, method: Method) -> tuple[Status, i
     runner = stage_loop(env, stage, mark.stage, 1)
     zero: Any = jax.ShapeDtypeStruct((), jnp.int32)
     moving = state._replace(**dict.fromkeys(fixed, ())) if fixed else state
-    loop = Loop(moving, jax.eval_shape(runner.begin, key), zero, zero)
+    loop = Loop(moving, jax.eval_shape(runner.init_collectors, key), zero, zero)
     params = jax.eval_shape(method.params, state) if mark.best else ()
     tree, _ = load_tree(path / CHECKPOINT, {"loop": loop, "best": params}, learned)
     loop = tree["loop"]

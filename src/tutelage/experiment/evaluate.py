@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.configs.checks import MOST, check_seeds
-from tutelage.data.collect import begin
+from tutelage.data.collect import init_collector
 from tutelage.data.episodes import Episodes, play_on
-from tutelage.data.vector import batch
-from tutelage.data.watch import refuse
+from tutelage.data.vector import make_vector_env
+from tutelage.data.watch import raise_first_fault
 from tutelage.errors import BadInput
 from tutelage.experiment.jit import jit_once
 from tutelage.experiment.memo import kept
@@ -58,11 +58,11 @@ def player(env: Environment, policy: Policy, n: int, act: ActRule = greedy, toge
     Args:
         together: of several seeds at once; all leaves have them as their first axis.
     """
-    vector = batch(env, n, policy.goals)
+    vector = make_vector_env(env, n, policy.goals)
 
     def play(params: Params, key: PRNGKeyArray) -> Episodes:
         key_begin, key = jax.random.split(key)
-        return play_on(vector, policy, params, act, begin(vector, policy, key_begin), jnp.zeros(n, bool), key)
+        return play_on(vector, policy, params, act, init_collector(vector, policy, key_begin), jnp.zeros(n, bool), key)
 
     return jit_once(jax.vmap(play) if together else play)
 
@@ -89,7 +89,7 @@ def play_together(
 def summed(parts: Sequence[Episodes], episodes: int) -> Evaluation:
     """The first so many episodes in numbers; raises NonFinite where something of a user's was wrong in them."""
     for part in parts:
-        refuse(part.wrong)
+        raise_first_fault(part.wrong)
     success, returns, length = (np.concatenate(x)[:episodes] for x in zip(*(p[:3] for p in parts), strict=True))
     return Evaluation(
         episodes=episodes,

@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Array, Bool, PRNGKeyArray
 
 from tutelage.configs.checks import check_seeds
-from tutelage.data.collect import Here, begin, collect
+from tutelage.data.collect import CollectorState, collect, init_collector
 from tutelage.data.episodes import Episodes, play_on
-from tutelage.data.vector import batch
-from tutelage.data.watch import found, refuse
+from tutelage.data.vector import make_vector_env
+from tutelage.data.watch import first_faults, raise_first_fault
 from tutelage.errors import BadInput
 from tutelage.experiment.evaluate import test_key
 from tutelage.experiment.find_teacher import must_know
@@ -86,17 +86,19 @@ def forks(
     check_seeds(seed)
     check_instances(env, "episodes", episodes)
     both, params = accompanied(student[0], teacher[0]), (student[1], teacher[1])
-    vector = batch(env, episodes, both.goals)
+    vector = make_vector_env(env, episodes, both.goals)
     keys = jax.random.split(test_key(seed))
-    here, over = begin(vector, both, keys[0]), jnp.zeros(episodes, bool)
+    collector, over = init_collector(vector, both, keys[0]), jnp.zeros(episodes, bool)
 
-    def on(here: Here, over: Bool[Array, " B"], key: PRNGKeyArray) -> tuple[Here, Array, dict[str, Any]]:
-        here, rollout = collect(vector, both, params, act, here, key, every)
-        return here, over | rollout.steps.last[1:].any(0), found((rollout.watch, rollout.steps.watch))
+    def on(
+        collector: CollectorState, over: Bool[Array, " B"], key: PRNGKeyArray
+    ) -> tuple[CollectorState, Array, dict[str, Any]]:
+        collector, rollout = collect(vector, both, params, act, collector, key, every)
+        return collector, over | rollout.steps.last[1:].any(0), first_faults((rollout.watch, rollout.steps.watch))
 
     def to_the_end(i: int, policy: Policy, own: Params) -> Any:
-        alone = lambda here: here._replace(carry=here.carry[i])
-        return jit_once(lambda here, over, key: play_on(vector, policy, own, act, alone(here), over, key))
+        alone = lambda collector: collector._replace(carry=collector.carry[i])
+        return jit_once(lambda collector, over, key: play_on(vector, policy, own, act, alone(collector), over, key))
 
     rest = [to_the_end(i, *pair) for i, pair in enumerate((student, teacher))]
     walk, made = jit_once(on), list[Fork]()
@@ -104,12 +106,12 @@ def forks(
         if bool(over.all()):
             break
         key = jax.random.fold_in(keys[1], step)
-        played = [jax.device_get(play(here, over, jax.random.fold_in(key, 1))) for play in rest]
+        played = [jax.device_get(play(collector, over, jax.random.fold_in(key, 1))) for play in rest]
         for outcome in played:
-            refuse(outcome.wrong)
+            raise_first_fault(outcome.wrong)
         made.append(Fork(step, ~np.asarray(over), *played))
-        here, over, wrong = walk(here, over, jax.random.fold_in(key, 2))
-        refuse(wrong)
+        collector, over, wrong = walk(collector, over, jax.random.fold_in(key, 2))
+        raise_first_fault(wrong)
     return made
 
 

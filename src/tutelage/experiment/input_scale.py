@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from tutelage.data.collect import begin, collect
-from tutelage.data.vector import batch
+from tutelage.data.collect import collect, init_collector
+from tutelage.data.vector import make_vector_env
 from tutelage.experiment.jit import jit_once
 from tutelage.policies.acting import random_policy, sample
 from tutelage.types import Environment
@@ -21,10 +21,10 @@ STEPS, ENVS = 64, 8
 
 def sizes(env: Environment) -> tuple[np.ndarray, np.ndarray]:
     """The largest absolute value of every column of observations and state, over a short random play."""
-    vector, policy = batch(env, ENVS), random_policy()
+    vector, policy = make_vector_env(env, ENVS), random_policy()
 
     def play(key: PRNGKeyArray) -> tuple[Array, Array]:
-        steps = collect(vector, policy, (), sample, begin(vector, policy, key), key, STEPS)[1].steps
+        steps = collect(vector, policy, (), sample, init_collector(vector, policy, key), key, STEPS)[1].steps
         return jnp.abs(steps.obs).max((0, 1, 2)), jnp.abs(steps.state).max((0, 1))
 
     obs, state = jax.device_get(jit_once(play)(jax.random.key(0)))

@@ -7,9 +7,9 @@ from typing import Any
 import jax
 
 from tutelage.configs.experiment import FitConfig
-from tutelage.data.collect import begin
+from tutelage.data.collect import init_collector
 from tutelage.data.replay import size_of
-from tutelage.data.vector import batch
+from tutelage.data.vector import make_vector_env
 from tutelage.errors import BadInput
 from tutelage.machine import memory
 from tutelage.types import Environment, Method, Policy
@@ -26,7 +26,7 @@ def check_instances(env: Environment, name: str, n: int) -> None:
     Raises:
         BadInput: says what they take, at least, and what there is.
     """
-    one = size_of(jax.eval_shape(batch(env, 2).reset, jax.random.key(0))) / 2
+    one = size_of(jax.eval_shape(make_vector_env(env, 2).reset, jax.random.key(0))) / 2
     refuse({f"{n:,} environments side by side ({name})": n * one})
 
 
@@ -59,9 +59,9 @@ def check_training(env: Environment, method: Method, config: FitConfig, seeds: i
 
 def begun(env: Environment, policy: Policy, n: int, goals: bool = False) -> tuple[float, float]:
     """Bytes of `n` instances at the beginning of their episodes with a policy's memory, and of a timestep of theirs."""
-    vector = batch(env, 2, goals or policy.goals)
-    here = jax.eval_shape(lambda key: begin(vector, policy, key), jax.random.key(0))
-    return n * size_of(here) / 2, n * size_of(here.timestep) / 2
+    vector = make_vector_env(env, 2, goals or policy.goals)
+    collector = jax.eval_shape(lambda key: init_collector(vector, policy, key), jax.random.key(0))
+    return n * size_of(collector) / 2, n * size_of(collector.timestep) / 2
 
 
 def refuse(parts: dict[str, Any], seeds: int = 1) -> None:

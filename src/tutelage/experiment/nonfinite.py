@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tutelage.data.watch import MARK, said
+from tutelage.data.watch import MARK, describe_fault
 
 CAUSES = (("reward",), ("target", "value", "team_value", "student_value"))
 """Metrics that others follow from, causes first; the last to be blamed are those of FOLLOW."""
@@ -21,6 +21,6 @@ def broken(rows: dict[str, np.ndarray]) -> tuple[int, str] | None:
             rank = next((i for i, names in enumerate(CAUSES, 1) if name in names), len(CAUSES) + 1)
             rank = 0 if name.startswith(MARK) else rank + (name in FOLLOW)
             index = int(bad.argmax())
-            words = f"{name} became {values[index]}" if rank else f"{said(name, values[index])},"
+            words = f"{name} became {values[index]}" if rank else f"{describe_fault(name, values[index])},"
             found.append((index, rank, words))
     return (min(found)[0], min(found)[2]) if found else None

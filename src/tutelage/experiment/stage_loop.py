@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.configs.checks import MOST
-from tutelage.data.collect import Here, begin, play
+from tutelage.data.collect import CollectorState, init_collector, play
 from tutelage.data.trees import choose
-from tutelage.data.vector import batch
-from tutelage.data.watch import found
+from tutelage.data.vector import make_vector_env
+from tutelage.data.watch import first_faults
 from tutelage.errors import BadInput, Fault
 from tutelage.experiment.jit import jit_once
 from tutelage.experiment.memo import kept
@@ -29,14 +29,14 @@ class Loop(NamedTuple):
 
     Attributes:
         train_state: the method's.
-        here: where each behaviour's collection stands.
+        collectors: the state of collection of each behaviour, by name.
         update, steps: done in this stage.
 
     Of several seeds together every leaf has the seeds (S) as its first axis.
     """
 
     train_state: TrainState
-    here: dict[str, Here]
+    collectors: dict[str, CollectorState]
     update: Array
     steps: Array
 
@@ -52,7 +52,9 @@ def count(rollouts: dict[str, Rollout]) -> Metrics:
             "reward": jnp.where(rollout.valid, rollout.steps.reward[1:], 0.0).sum(),
         }
         total = {k: total.get(k, 0) + v for k, v in sums.items()}
-    return total | found(watch for rollout in rollouts.values() for watch in (rollout.watch, rollout.steps.watch))
+    return total | first_faults(
+        watch for rollout in rollouts.values() for watch in (rollout.watch, rollout.steps.watch)
+    )
 
 
 COUNTED = ("steps", "episodes", "successes", "reward")
@@ -67,22 +69,24 @@ class StageLoop:
 
     def __init__(self, env: Environment, stage: Stage, index: int, longest: int, together: bool = False) -> None:
         self.stage, self.index, self.longest = stage, index, longest
-        self.vectors = {name: batch(env, b.envs, b.goals or b.policy.goals) for name, b in stage.behaviours.items()}
+        self.vectors = {
+            name: make_vector_env(env, b.envs, b.goals or b.policy.goals) for name, b in stage.behaviours.items()
+        }
         # Jitted, so that it is traced once for shapes and loop.
         self._update = jax.jit(self._updates if together else self._one_update)
-        self._begin = jax.vmap(self.begin) if together else self.begin
+        self._init_collectors = jax.vmap(self.init_collectors) if together else self.init_collectors
         self._compiled: dict[tuple[int, ...], Any] = {}  # by the number of seeds
 
     def start(self, train_state: TrainState, root: PRNGKeyArray) -> Loop:
         """Begin the stage with `train_state` as it is, which the first chunk will use up: it may hold gigabytes."""
         zeros = lambda: jnp.zeros(root.shape, jnp.int32)  # two arrays: both are used up
-        return Loop(train_state, jit_once(self._begin)(root), zeros(), zeros())
+        return Loop(train_state, jit_once(self._init_collectors)(root), zeros(), zeros())
 
-    def begin(self, root: PRNGKeyArray) -> dict[str, Here]:
-        """New episodes of every behaviour."""
+    def init_collectors(self, root: PRNGKeyArray) -> dict[str, CollectorState]:
+        """Initial collector state of every behaviour, by name."""
         key = jax.random.fold_in(jax.random.fold_in(root, self.index), 0x57A7)
         return {
-            name: begin(self.vectors[name], b.policy, jax.random.fold_in(key, i))
+            name: init_collector(self.vectors[name], b.policy, jax.random.fold_in(key, i))
             for i, (name, b) in enumerate(self.stage.behaviours.items())
         }
 
@@ -90,15 +94,15 @@ class StageLoop:
         key = jax.random.fold_in(jax.random.fold_in(root, self.index), loop.update)
         done = loop.steps if self.stage.unit == "steps" else loop.update
         progress = jnp.minimum(done / self.stage.budget, 1.0)
-        here, rollouts = {}, {}
+        collectors, rollouts = {}, {}
         for i, (name, b) in enumerate(self.stage.behaviours.items()):
-            here[name], rollouts[name] = play(
-                self.vectors[name], b, loop.train_state, progress, loop.here[name], jax.random.fold_in(key, i)
+            collectors[name], rollouts[name] = play(
+                self.vectors[name], b, loop.train_state, progress, loop.collectors[name], jax.random.fold_in(key, i)
             )
         state, metrics = self.stage.update(loop.train_state, rollouts, jax.random.fold_in(key, 0x1EA2), progress)
         counted = count(rollouts)
         steps = loop.steps + counted.get("steps", jnp.zeros((), jnp.int32))
-        return Loop(state, here, loop.update + 1, steps), metrics | counted
+        return Loop(state, collectors, loop.update + 1, steps), metrics | counted
 
     def _updates(self, loop: Loop, root: PRNGKeyArray) -> tuple[Loop, Metrics]:
         """One update of every seed that is not through."""

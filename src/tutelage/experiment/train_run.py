@@ -99,8 +99,8 @@ def played(
 def also(method: Method, config: FitConfig, played: Callable[[str, str], Evaluation]) -> dict[str, Any]:
     """What is evaluated beside the final test, by role and by how it acts."""
     told: dict[str, Any] = {}
-    if method.beside:
-        told["beside"] = {role: played(role, config.act).as_dict() for role in method.beside}
+    if method.also_tested:
+        told["beside"] = {role: played(role, config.act).as_dict() for role in method.also_tested}
     if config.act != "greedy":
         told["greedy"] = played(method.actor, "greedy").as_dict()
     return told

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from tutelage.data.vector import batch
+from tutelage.data.vector import make_vector_env
 from tutelage.data.watch import FINE, OUTSIDE, Watch, fault_of
 from tutelage.envs.parts import one_hot_scores
 from tutelage.errors import BadInput, users
@@ -147,7 +147,7 @@ def guarded(told: str, policy: Policy, params: Params, env: Environment, acts: b
 
 def try_out(told: str, policy: Policy, params: Params, env: Environment) -> None:
     """Let a policy act on shapes alone, in other numbers of environments than there are agents."""
-    vector = batch(env, env.spec.n_agents + 1, policy.goals)
+    vector = make_vector_env(env, env.spec.n_agents + 1, policy.goals)
 
     def once(params: Params, key: Array) -> tuple[Carry, Carry]:
         with users(f"{told}: its memory"):

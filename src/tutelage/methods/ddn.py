@@ -280,5 +280,5 @@ def ddn(env: Environment, config: DdnConfig, teacher: Frozen | None = None) -> M
             "student": student_params(parts, state.learning),
             "teacher": state.learning.teacher.params["agent"],
         },
-        beside=("teacher",),
+        also_tested=("teacher",),
     )

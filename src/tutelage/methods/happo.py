@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tutelage.configs.ppo import HappoConfig
-from tutelage.data.collect import passes, unroll
+from tutelage.data.collect import epochs, unroll
 from tutelage.errors import BadInput
 from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of
 from tutelage.learning.normaliser import Normaliser
@@ -123,7 +123,7 @@ def improve_agents(
         def minibatch(now: Learner, part: tuple[Batch, Array]) -> tuple[Learner, Metrics]:
             return descend(tx, now, lambda p: agent_loss(cast, p, *part), lr)
 
-        after, told = passes(minibatch, one_of(actors, i), (mine, factor), key, config.epochs, config.minibatches)
+        after, told = epochs(minibatch, one_of(actors, i), (mine, factor), key, config.epochs, config.minibatches)
         now = log_prob_of(logits_of(cast, after.params, mine), mine.action)
         went = jnp.exp(jnp.where(mine.alive, now - mine.log_prob, 0.0))[..., 0]
         actors = jax.tree.map(lambda x, y: x.at[i].set(y), actors, after)
@@ -148,7 +148,7 @@ def update(
     def minibatch(critic: Learner, part: Batch) -> tuple[Learner, Metrics]:
         return descend(tx, critic, lambda p: critic_loss(parts, p, returns, part), lr)
 
-    critic, more = passes(minibatch, state.critic, batch, keys[1], config.epochs, config.minibatches)
+    critic, more = epochs(minibatch, state.critic, batch, keys[1], config.epochs, config.minibatches)
     told |= more | {"factor": factor.mean()}
     return HappoState(actors, critic, returns), told
 

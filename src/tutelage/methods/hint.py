@@ -22,10 +22,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.configs.hint import HintConfig
-from tutelage.data.collect import begin as begin_episodes
+from tutelage.data.collect import init_collector as init_collector
 from tutelage.data.replay import size_of
-from tutelage.data.vector import batch
-from tutelage.data.watch import found
+from tutelage.data.vector import make_vector_env
+from tutelage.data.watch import first_faults
 from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
 from tutelage.learning.normaliser import Normaliser, normaliser
@@ -87,7 +87,7 @@ def build(env: Environment, config: HintConfig) -> Cast:
     sizes = (config.teacher_width, config.pair_width)
     tree = hierarchy(spec, offered(env), seen, *sizes, config.every, config.spread, config.flat)
     parts = Parts(config, tree, value_net(spec.state_width, config.teacher_width))
-    walks = batch(env, config.fork_envs, goals=True) if config.filter_student == "fork" else None
+    walks = make_vector_env(env, config.fork_envs, goals=True) if config.filter_student == "fork" else None
     return Cast(parts, build_team(spec, config, view("local")), walks)
 
 
@@ -107,7 +107,7 @@ def start(cast: Cast, env: Environment, key: PRNGKeyArray) -> HintState:
         begin(parts.team.init(keys[4])),
         room(cast, env),
         jnp.zeros((), jnp.int32),
-        begin_episodes(walks, both, keys[5]) if walks else (),
+        init_collector(walks, both, keys[5]) if walks else (),
     )
 
 
@@ -161,15 +161,17 @@ def taught(
     Args:
         expect: what students are expected to earn from each step on.
     """
-    parts, here, more = cast.parts, state.walk, {}
+    parts, collector, more = cast.parts, state.walk, {}
     config, theirs, worth = parts.config, played["student"], other.valid
     if cast.walks:
         teacher = teacher_policy(parts.tree, explore=False)
         pairs = (cast.student, state.student.params), (teacher, state.teacher.params)
         margin, keys = config.margin * state.teacher.returns.deviation, jax.random.split(key)
-        here, theirs, worth, steps = walk(cast.walks, *pairs, here, keys[0], config.rollout, config.every, margin)
+        collector, theirs, worth, steps = walk(
+            cast.walks, *pairs, collector, keys[0], config.rollout, config.every, margin
+        )
         other = of_students(parts, state.teacher.params, theirs, keys[1])
-        more = {"forked_steps": steps} | found((theirs.steps.watch,))
+        more = {"forked_steps": steps} | first_faults((theirs.steps.watch,))
     first = teach(parts, state.teacher, own, expect(own), True, played["teacher"].carry[1])
     earns = expect(other)
     second = teach(parts, state.teacher, other, earns, False, theirs.carry)
@@ -177,7 +179,7 @@ def taught(
     latest = acted(config, other, earns, theirs.log_prob, theirs.carry) if config.rl else None
     kept = lambda x, told: masked_mean(x.keep.astype(jnp.float32), told.valid[..., None] & told.steps.acts[:-1])
     more |= {"kept_own": kept(first, own), "kept_student": kept(second, other)}
-    return joined(first, second), latest, here, more
+    return joined(first, second), latest, collector, more
 
 
 def expected(parts: Parts, students: Params, scale: Normaliser, told: Told) -> Array:
@@ -206,7 +208,7 @@ def update(
     teacher, told = learn(parts, state.teacher, lessons, keys[1], lr, goals=not config.flat)
     state = state._replace(teacher=teacher)
 
-    new, latest, here, kept = taught(cast, state, expect, own, other, played, keys[3])
+    new, latest, collector, kept = taught(cast, state, expect, own, other, played, keys[3])
     value, more = learn_student_value(parts, teacher.returns, state.value, other, expect(other), keys[4], lr)
     state = state._replace(value=value)
     store = put(state.store, new, state.iterations % config.store)
@@ -222,7 +224,7 @@ def update(
             "ratio": masked_mean(jnp.minimum(other.ratio, 1.0), other.valid[..., None]),
         }
     )
-    return state._replace(student=student, store=store, iterations=state.iterations + 1, walk=here), told
+    return state._replace(student=student, store=store, iterations=state.iterations + 1, walk=collector), told
 
 
 def hint(env: Environment, config: HintConfig, teacher: Frozen | None = None) -> Method:
@@ -273,5 +275,5 @@ def hint(env: Environment, config: HintConfig, teacher: Frozen | None = None) ->
         stages=tuple(stages),
         roles={"student": student, "teacher": teacher_policy(parts.tree, explore=False)},
         params=lambda state: {"student": state.student.params, "teacher": state.teacher.params},
-        beside=("teacher",),
+        also_tested=("teacher",),
     )

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PRNGKeyArray
 
-from tutelage.data.collect import Here, collect
+from tutelage.data.collect import CollectorState, collect
 from tutelage.data.episodes import Episodes, play_on
 from tutelage.policies.acting import accompanied, sample
 from tutelage.types import Params, Policy, Rollout, VectorEnv
@@ -34,16 +34,16 @@ def walk(
     env: VectorEnv,
     student: tuple[Policy, Params],
     teacher: tuple[Policy, Params],
-    here: Here,
+    collector: CollectorState,
     key: PRNGKeyArray,
     steps: int,
     every: int,
     margin: Any,
-) -> tuple[Here, Rollout, Bool[Array, "T B"], Array]:
-    """Students play on from `here`, and every so many steps the future is tried out with either.
+) -> tuple[CollectorState, Rollout, Bool[Array, "T B"], Array]:
+    """Students play on from where `collector` stands, and every so many steps the future is tried out with either.
 
     Args:
-        here: of both at once; its memory is (students', teacher's).
+        collector: of both at once; its memory is (students', teacher's).
         margin: by how much more the teacher must earn.
 
     Returns:
@@ -52,20 +52,22 @@ def walk(
     """
     both, params = accompanied(student[0], teacher[0]), (student[1], teacher[1])
 
-    def future(i: int, here: Here, key: PRNGKeyArray) -> Episodes:
+    def future(i: int, collector: CollectorState, key: PRNGKeyArray) -> Episodes:
         policy, own = (student, teacher)[i]
-        return play_on(env, policy, own, sample, here._replace(carry=here.carry[i]), here.timestep.last, key)
+        return play_on(
+            env, policy, own, sample, collector._replace(carry=collector.carry[i]), collector.timestep.last, key
+        )
 
-    def stretch(here: Here, key: PRNGKeyArray) -> tuple[Here, tuple[Rollout, Array, Array]]:
+    def stretch(collector: CollectorState, key: PRNGKeyArray) -> tuple[CollectorState, tuple[Rollout, Array, Array]]:
         keys = jax.random.split(key)
-        theirs, its = (future(i, here, keys[0]) for i in range(2))
-        better = outcome(its, theirs, margin) & ~here.timestep.last
-        here, rollout = collect(env, both, params, sample, here, keys[1], every)
+        theirs, its = (future(i, collector, keys[0]) for i in range(2))
+        better = outcome(its, theirs, margin) & ~collector.timestep.last
+        collector, rollout = collect(env, both, params, sample, collector, keys[1], every)
         worth = better & same_episode(rollout.steps.first[:-1])
-        return here, (rollout, worth, (theirs.length + its.length).sum() + worth.size)
+        return collector, (rollout, worth, (theirs.length + its.length).sum() + worth.size)
 
-    end, (parts, worth, played) = jax.lax.scan(stretch, here, jax.random.split(key, steps // every))
+    end, (parts, worth, played) = jax.lax.scan(stretch, collector, jax.random.split(key, steps // every))
     flat = lambda x: x.reshape(steps, *x.shape[2:])
     timesteps = jax.tree.map(lambda x, y: jnp.concatenate([flat(x[:, :-1]), y[None]]), parts.steps, end.timestep)
-    rollout = Rollout(timesteps, flat(parts.log_prob), (), here.carry[0], flat(parts.valid))
+    rollout = Rollout(timesteps, flat(parts.log_prob), (), collector.carry[0], flat(parts.valid))
     return end, rollout, flat(worth), played.sum()

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.configs.hint import HintConfig
-from tutelage.data.collect import passes, rows, settled, unroll
+from tutelage.data.collect import epochs, settled, take_sequences, unroll
 from tutelage.learning.losses import clipped_surrogate, entropy, kl_divergence, log_prob_of, masked_mean, normalise
 from tutelage.learning.normaliser import Normaliser
 from tutelage.learning.optim import Learner, clipped_adam, descend
@@ -73,7 +73,7 @@ def learn_student_value(
 
     tx, data = clipped_adam(config.grad_clip), (steps.state[:-1], target, told.valid)
     step = lambda now, part: descend(tx, now, lambda p: loss(p, part), lr)
-    return passes(step, learner, data, key, config.epochs, config.minibatches)
+    return epochs(step, learner, data, key, config.epochs, config.minibatches)
 
 
 def put(store: Labelled, new: Labelled, index: Array) -> Labelled:
@@ -130,7 +130,7 @@ def distil(
         columns = latest.counts.shape[1]
         # As many passes as the teacher makes, spread over all steps.
         mine = jax.random.randint(keys[2], (max(1, config.epochs * columns // config.distil),), 0, columns)
-        own = rows(latest._replace(carry=()), mine)._replace(carry=rows(latest.carry, mine, 0))
+        own = take_sequences(latest._replace(carry=()), mine)._replace(carry=take_sequences(latest.carry, mine, 0))
 
         def loss(params: Params) -> tuple[Array, Metrics]:
             taught, told = student_loss(config, student, params, part)

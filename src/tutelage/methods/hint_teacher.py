@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from tutelage.data.collect import passes
+from tutelage.data.collect import epochs
 from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of, masked_mean, normalise
 from tutelage.learning.normaliser import Normaliser, observe
 from tutelage.learning.optim import Learner, clipped_adam, descend
@@ -208,11 +208,11 @@ def learn(
     def send(now: Learner, part: Lesson) -> tuple[Learner, Metrics]:
         return descend(tx, now, lambda p: coordinator_loss(parts, p, part), lr)
 
-    (executor, values), told = passes(
+    (executor, values), told = epochs(
         act, (teacher.executor, teacher.values), whole, keys[0], config.epochs, config.minibatches
     )
     coordinator = teacher.coordinator
     if goals:
-        coordinator, more = passes(send, coordinator, whole, keys[1], config.goal_epochs, config.minibatches)
+        coordinator, more = epochs(send, coordinator, whole, keys[1], config.goal_epochs, config.minibatches)
         told |= more
     return Teacher(coordinator, executor, values, returns), told

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from tutelage.configs.kd_marl import KdMarlConfig
-from tutelage.data.collect import begin as begin_episodes
+from tutelage.data.collect import init_collector as init_collector
 from tutelage.data.collect import play, settled, unroll
 from tutelage.data.replay import size_of
-from tutelage.data.vector import batch
-from tutelage.data.watch import Watch, fault_of, found
+from tutelage.data.vector import make_vector_env
+from tutelage.data.watch import Watch, fault_of, first_faults
 from tutelage.errors import BadInput
 from tutelage.learning.clusters import kmeans
 from tutelage.learning.losses import cosines, normalise, unit
@@ -166,7 +166,7 @@ def faults(parts: Parts, state: KdState, rollout: Rollout) -> Metrics:
         return {}
     value = unroll(parts.critic, state.teacher["critic"], (), rollout.steps, rollout.steps.first).value
     assert value is not None
-    return found((Watch(-1, {parts.critic.watched[0]: fault_of(value, 2)}),))
+    return first_faults((Watch(-1, {parts.critic.watched[0]: fault_of(value, 2)}),))
 
 
 def remember(parts: Parts, state: KdState, rollout: Rollout, key: PRNGKeyArray) -> KdState:
@@ -191,12 +191,12 @@ def prototypes(
 def empty_memory(parts: Parts, env: Environment, teacher: Params) -> Labelled:
     """Shapes of what will be gathered; raises BadInput where it would not fit into `memory_gb`."""
     config, behaviour = parts.config, expert_plays(parts)
-    vector = batch(env, config.envs, parts.expert.goals)
+    vector = make_vector_env(env, config.envs, parts.expert.goals)
 
     def one(teacher: Params, key: PRNGKeyArray) -> Labelled:
-        here = begin_episodes(vector, parts.expert, key)
+        collector = init_collector(vector, parts.expert, key)
         state = KdState(Learner((), ()), teacher, None, None, ())  # type: ignore[arg-type]
-        rollout = play(vector, behaviour, state, 0.0, here, key)[1]
+        rollout = play(vector, behaviour, state, 0.0, collector, key)[1]
         return label(parts, teacher, rollout._replace(carry=((), parts.student.carry(config.envs))))
 
     def room(axis: int) -> Any:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from tutelage.configs.kd_marl import KdMarlConfig
-from tutelage.data.collect import rows, shuffles, unroll
+from tutelage.data.collect import shuffles, take_sequences, unroll
 from tutelage.errors import BadInput
 from tutelage.learning.losses import (
     advantage_weighted,
@@ -99,14 +99,14 @@ def learn(parts: Parts, state: KdState, index: Int[Array, "count size"], lr: Any
 
     def minibatch(students: Learner, index: Array) -> tuple[Learner, Metrics]:
         memory = state.memory
-        data = rows(memory._replace(carry=()), index)._replace(carry=rows(memory.carry, index, 0))
+        data = take_sequences(memory._replace(carry=()), index)._replace(carry=take_sequences(memory.carry, index, 0))
         return descend(tx, students, lambda params: objective(parts, params, data, state.prototypes), lr)
 
     students, metrics = jax.lax.scan(minibatch, state.student, index)
     return state._replace(student=students), jax.tree.map(jnp.mean, metrics)
 
 
-def one_pass(parts: Parts, state: KdState, key: PRNGKeyArray, progress: Array) -> tuple[KdState, Metrics]:
+def one_epoch(parts: Parts, state: KdState, key: PRNGKeyArray, progress: Array) -> tuple[KdState, Metrics]:
     """One pass over everything gathered, in shuffled minibatches of sequences."""
     config, total = parts.config, parts.sequences
     size = min(config.batch, total)
@@ -140,7 +140,7 @@ def stages(parts: Parts) -> tuple[Stage, ...]:
         return after, told | faults(parts, state, played["mixture"])
 
     def distil(state: KdState, played: Rollouts, key: PRNGKeyArray, progress: Array) -> tuple[KdState, Metrics]:
-        return one_pass(parts, state, key, progress)
+        return one_epoch(parts, state, key, progress)
 
     if config.data == "offline":
         behaviours, passes = {"expert": expert_plays(parts)}, config.passes

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
 
 from tutelage.configs.maddpg import MaddpgConfig
 from tutelage.data.replay import Replay, codec
-from tutelage.data.vector import batch as side_by_side
+from tutelage.data.vector import make_vector_env
 from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
 from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, learner
@@ -66,7 +66,7 @@ def build(env: Environment, config: MaddpgConfig) -> Parts:
     spec = env.spec
     return Parts(
         config=config,
-        codec=codec(side_by_side(env, config.envs), spec.n_actions),
+        codec=codec(make_vector_env(env, config.envs), spec.n_actions),
         steps=config.chunk if config.replay == "stream" else spec.max_steps,
         actor=build_team(spec, config, view("local+action")),
         critic=joint_action_critic(spec.state_width, spec.n_agents, spec.n_actions, config.critic_width),

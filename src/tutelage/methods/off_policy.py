@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.configs.off_policy import OffPolicyConfig
-from tutelage.data.collect import begin, first_episode, play, unroll
-from tutelage.data.replay import Codec, Replay, Stored, add, draw, empty, size_of
-from tutelage.data.vector import batch as side_by_side
+from tutelage.data.collect import first_episode, init_collector, play, unroll
+from tutelage.data.replay import Codec, Replay, Stored, add, draw, empty_replay, size_of
+from tutelage.data.vector import make_vector_env
 from tutelage.errors import BadInput
 from tutelage.types import ActRule, Behaviour, Carry, Environment, Metrics, Out, Params, Policy, Rollout, TimeStep
 
@@ -93,10 +93,10 @@ def reader(policy: Policy, memory: Callable[[Carry], Carry] = lambda carry: carr
 
 def room(storage: Storage, env: Environment, behaviour: Behaviour, state: Any) -> Replay:
     """Empty replay of the right shapes; raises BadInput where it, or what a gradient step reads, would not fit."""
-    vector = side_by_side(env, behaviour.envs)
+    vector = make_vector_env(env, behaviour.envs)
 
     def one(key: PRNGKeyArray) -> Any:
-        rollout = play(vector, behaviour, state, 0.0, begin(vector, behaviour.policy, key), key)[1]
+        rollout = play(vector, behaviour, state, 0.0, init_collector(vector, behaviour.policy, key), key)[1]
         return (storage.codec.shrink(rollout), rollout.carry), rollout.steps
 
     shapes, steps = jax.eval_shape(one, jax.random.key(0))
@@ -109,7 +109,7 @@ def room(storage: Storage, env: Environment, behaviour: Behaviour, state: Any) -
             f"{size_of(steps) / config.envs * config.batch / 1e9:.3g} GB, allowed are memory_gb = "
             f"{config.memory_gb:g}; {way}"
         )
-    return empty(shapes, storage.sequences, config.memory_gb, storage.advice)
+    return empty_replay(shapes, storage.sequences, config.memory_gb, storage.advice)
 
 
 def once_warm(storage: Storage, replay: Replay, go: Callable[[], tuple[Now, Metrics]], now: Now) -> tuple[Now, Metrics]:

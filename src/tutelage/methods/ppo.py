@@ -16,7 +16,7 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.configs.ppo import PpoConfig
-from tutelage.data.collect import passes, sequences, unroll
+from tutelage.data.collect import epochs, sequences, unroll
 from tutelage.errors import BadInput
 from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of, masked_mean, normalise
 from tutelage.learning.normaliser import Normaliser, observe
@@ -165,7 +165,7 @@ def improve(
         critic, told_too = descend(tx, state.critic, lambda p: critic_loss(parts, p, returns, part), lr)
         return PpoState(actor, critic, returns), told | told_too
 
-    return passes(minibatch, state._replace(returns=returns), batch, key, config.epochs, config.minibatches)
+    return epochs(minibatch, state._replace(returns=returns), batch, key, config.epochs, config.minibatches)
 
 
 def start(parts: Parts, key: PRNGKeyArray) -> PpoState:

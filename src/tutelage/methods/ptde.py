@@ -233,5 +233,5 @@ def ptde(env: Environment, config: PtdeConfig, teacher: Frozen | None = None) ->
             "student": student_params(state.guess.params, state.q.learning.online.params["agent"]),
             "teacher": state.q.learning.online.params["agent"],
         },
-        beside=("teacher",),
+        also_tested=("teacher",),
     )

@@ -14,7 +14,7 @@ import jax
 from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.configs.ddn import PtdeMappoConfig
-from tutelage.data.collect import passes, sequences
+from tutelage.data.collect import epochs, sequences
 from tutelage.errors import BadInput
 from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, learner
 from tutelage.methods.ppo import Parts, PpoState, central_view, improve, start
@@ -68,7 +68,7 @@ def predict(
         first = jax.tree.map(lambda x: x[0], carry)
         return descend(tx, guess, lambda p: prediction_loss(guessing, p, fuse, first, steps, valid), lr)
 
-    guess, told = passes(minibatch, state.guess, data, key, config.epochs, config.minibatches)
+    guess, told = epochs(minibatch, state.guess, data, key, config.epochs, config.minibatches)
     return state._replace(guess=guess), told
 
 
@@ -126,5 +126,5 @@ def ptde_mappo(env: Environment, config: PtdeMappoConfig, teacher: Frozen | None
         ),
         roles={"student": guessing.student, "teacher": parts.actor, "critic": parts.critic},
         params=params,
-        beside=("teacher",),
+        also_tested=("teacher",),
     )

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tutelage.configs.qlearning import QConfig
 from tutelage.data.replay import Replay, codec
-from tutelage.data.vector import batch as side_by_side
+from tutelage.data.vector import make_vector_env
 from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
 from tutelage.learning.optim import Learner, annealed, clipped_adam, clipped_rmsprop, descend, learner
@@ -243,7 +243,7 @@ def assemble(env: Environment, config: QConfig) -> Parts:
         read=reader(agent, lambda carry: carry[0]) if weighted else reader(agent),
         mix=mixer(config.mixer, spec.n_agents, spec.n_actions, spec.state_width, *widths),
         weighing=build_weighing(spec, config, history) if weighted else None,
-        codec=codec(side_by_side(env, config.envs), spec.n_actions),
+        codec=codec(make_vector_env(env, config.envs), spec.n_actions),
         steps=config.chunk if config.replay == "stream" else spec.max_steps,
         scale=spec.reward_scale if config.reward_scale is None else config.reward_scale,
     )

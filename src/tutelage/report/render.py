@@ -14,7 +14,7 @@ from jaxtyping import Array
 from PIL import Image, ImageDraw
 
 from tutelage.configs.checks import check_seeds
-from tutelage.data.watch import codes, of_timestep, refuse
+from tutelage.data.watch import fault_codes, raise_first_fault, watch_timestep
 from tutelage.envs.canvas import GREEN, INK, RED, font
 from tutelage.errors import BadInput
 from tutelage.experiment.choose_policy import Chosen, choose_policy, open_target
@@ -126,7 +126,7 @@ def play(env: Environment, who: Chosen, seed: int, env_reset: Any, env_step: Any
 
     def looked(timestep: TimeStep, t: int) -> None:
         if hasattr(env, "watched"):
-            refuse(codes(of_timestep(env.watched, env.spec, timestep, t)))
+            raise_first_fault(fault_codes(watch_timestep(env.watched, env.spec, timestep, t)))
 
     state, timestep = env_reset(key_reset)
     looked(timestep, 0)
@@ -135,7 +135,7 @@ def play(env: Environment, who: Chosen, seed: int, env_reset: Any, env_step: Any
     while not timestep.last:
         t = len(returns) - 1
         action, carry, told = decide(who.params, state, timestep, carry, t)
-        refuse(codes(told.watch))
+        raise_first_fault(fault_codes(told.watch))
         frames.append(draw(state, told.extra))
         state, timestep = env_step(jax.random.fold_in(key_env, t), state, action)
         looked(timestep, t + 1)
