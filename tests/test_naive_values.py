@@ -27,10 +27,9 @@ LR = SETTINGS["lr"] * 0.5
 CASES = {
     "iql": dict(double=False, time_limit="terminal", optimiser="rmsprop"),
     "vdn": dict(target_every=1, anneal=False),
-    "qmix": {},
     "qplex": {},
-    "cw_qmix": dict(mixer="vdn"),
-    "ow_qmix": dict(mixer="vdn", target_every=1),
+    "cw_qmix": {},  # QMIX's mixer and all that it is without weights
+    "w_vdn": dict(target_every=1),
 }
 
 
@@ -71,9 +70,14 @@ def test_exploration_falls_with_progress():
     method, state, _ = begin("vdn", **Q, epsilon_start=0.9, epsilon_end=0.1, epsilon_steps=800)
     policy, plays = method.stages[0].behaviours["actor"][:2]
     timestep = jax.tree.map(lambda x: x[0], scene.as_jax(scene.steps(T)))
-    params, act = plays(state, 0.4)
-    out = policy.step(params, policy.carry(2), timestep, jax.random.key(0))[1]
-    action, log_prob = act(jax.random.key(0), out, timestep)
+
+    @jax.jit
+    def go(state, progress):
+        params, act = plays(state, progress)
+        out = policy.step(params, policy.carry(2), timestep, jax.random.key(0))[1]
+        return out, *act(jax.random.key(0), out, timestep)
+
+    out, action, log_prob = go(state, 0.4)
     best, many = np.asarray(out.scores).argmax(-1), np.maximum(np.asarray(timestep.avail).sum(-1), 1)
     assert_close(np.exp(log_prob), 0.5 / many + 0.5 * (np.asarray(action) == best))
 
