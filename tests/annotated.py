@@ -61,7 +61,7 @@ METHOD_CASES: list[tuple[str, dict[str, Any]]] = [
 ]
 """Methods with settings that lead through all functions. Rows that differ in numbers are not repeated."""
 assert {METHODS[name].factory for name, _ in METHOD_CASES} == {row.factory for row in METHODS.values()}
-ENVIRONMENTS = ["smax/2s3z", "predator_prey/punish2", "fire_commander/5x5", "marine/easy"]
+ENVIRONMENTS = ["smax/2s3z", "predator_prey/punish2", "marine/easy"]
 KEY = jax.random.key(0)
 
 

@@ -148,13 +148,16 @@ PERSONAL = dict(generator=2, fusion_width=2, size="width=4", critic_width=3, pre
 
 
 def test_ptde_acts_on_personalised_state():
-    given, c = settings("ptde_mappo", **PERSONAL)
+    """With a critic per agent, which of the dead reads the number alone."""
+    given, c = settings("ptde_mappo", critic="per_agent", **PERSONAL)
     told = scene.steps(T)
     method, state = begun("ptde_mappo", scene.Scene(), **given)
     got = update(method, state, {"teacher": scene.rollout(told, OLD)})
 
     actor, critic, guess = learners(state)
-    data = ppo.Rollout(c, told, told["state"], critic, seen())
+    state = np.broadcast_to(told["state"][:, :, None], (T + 1, 2, scene.N, 2))
+    read = np.concatenate([state, told["obs"]], -1) * told["alive"][..., None]
+    data = ppo.Rollout(c, told, np.concatenate([read, nets.numbers(told)], -1), critic, seen())
     own = nets.local(told)[:-1]
 
     def logits(p):

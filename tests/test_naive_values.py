@@ -35,7 +35,7 @@ CASES = {
 
 def begin(name, **changes):
     given = {**SETTINGS, **changes}
-    return *begun(name, scene.Scene(), **given), SimpleNamespace(**vars(method_config(name, **given)))
+    return *begun(name, scene.Scene(), seed=3, **given), SimpleNamespace(**vars(method_config(name, **given)))
 
 
 def played(told, carry=()):
@@ -51,6 +51,9 @@ def test_two_steps_are_the_naive_ones(name, monkeypatch):
 
     (online,), target, rows = learners(state), named(state, "target"), nets.history(told)
     scores = lambda p: nets.agent(p[0], rows, told["avail"])
+    if c.weighting != "none":
+        both = values.Values(c, told, scores, target).frozen(online)["weight"][values.counting(c, told)]
+        assert set(both) == {1.0, c.alpha}, "weights that are all alike prove nothing"
     lr = LR if c.anneal else 2 * LR
     naive, target = values.learn(c, told, online, target, scores, lr)
     np.testing.assert_allclose(got.total(online), np.mean(naive.totals), rtol=1e-4)
