@@ -55,7 +55,7 @@ def steps(t: int, goals: bool = False, seed: int = 0) -> dict[str, Any]:
     """Timesteps (t + 1, 2, ...) as float64 NumPy arrays by name.
 
     In environment 0 an episode ends truly after two steps; in 1 one is cut off by a limit after three. Rewards are
-    about 1, an agent dies, an action is unavailable here and there, and once an agent has none.
+    about 1, an agent dies, an action is unavailable here and there, and twice an agent has none.
     """
     rng = np.random.default_rng(seed)
     lead = (t + 1, 2)
@@ -71,7 +71,7 @@ def steps(t: int, goals: bool = False, seed: int = 0) -> dict[str, Any]:
     alive[1:3, 0, 1] = alive[2:4, 1, 0] = False
     avail = rng.random((*lead, N, A)) < 0.7
     avail[..., 1] = True
-    avail[0, 0, 0] = False  # has nothing to do
+    avail[0, 0, 0] = avail[min(t, 4), 1, 0] = False  # has nothing to do
     action = np.zeros((*lead, N), int)
     for i, b, n in np.ndindex(t, 2, N):  # what was done in step i: the record of step i + 1
         options = np.flatnonzero(avail[i, b, n])
