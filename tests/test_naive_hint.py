@@ -22,7 +22,7 @@ from tutelage.registry import method_config
 T = 6
 SETTINGS = dict(
     core="mlp", size="width=3", share="team", teacher_width=2, pair_width=2, envs=4, rollout=T, every=3, spread=0.8,
-    shaping=0.6, off_policy=0.7, renew=0.4, sharpness=1.3, temperature=0.7, margin=0.2, store=1, distil=2, batch=4,
+    shaping=0.6, off_policy=0.7, renew=0.4, sharpness=1.3, temperature=0.7, margin=0.6, store=1, distil=2, batch=4,
     student_entropy=0.3, rl=0.4, epochs=2, goal_epochs=2, minibatches=1, lr=0.04, student_lr=0.06, gamma=0.83, lam=0.7,
     clip=0.15, entropy=0.2, goal_entropy=0.25, grad_clip=3e-5, steps=1000, pretrain=400,
 )  # fmt: skip
