@@ -58,7 +58,7 @@ def cost(method: str, env_id: str, settings: str) -> dict[str, float]:
     built = resolve(method_row(method).factory)(env, config, None)
     index = [stage.name for stage in built.stages].index("train")
     runner = StageLoop(env, built.stages[index], index, CHUNK)
-    loop = runner.start(jax.jit(built.init)(root), root)
+    loop = runner.init_state(jax.jit(built.init)(root), root)
     runner.compile(loop, root)
     until, spent = 0, []
     per_update = sum(b.envs * b.steps for b in runner.stage.behaviours.values())

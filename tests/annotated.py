@@ -23,7 +23,7 @@ from reference.scene import Scene  # noqa: E402
 from tutelage import make  # noqa: E402
 from tutelage.data.collect import init_collector, play  # noqa: E402
 from tutelage.data.vector import make_vector_env  # noqa: E402
-from tutelage.experiment.evaluate import player  # noqa: E402
+from tutelage.experiment.evaluate import make_player  # noqa: E402
 from tutelage.registry import METHODS  # noqa: E402
 from tutelage.types import Frozen, Method  # noqa: E402
 
@@ -97,7 +97,7 @@ def trained(method: Method, env: Any) -> None:
         after = jax.eval_shape(learn, state, KEY, jax.numpy.zeros(()))
         assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
     params = jax.eval_shape(method.params, state)
-    jax.eval_shape(player(env, method.roles[method.actor], 5), params[method.actor], KEY)
+    jax.eval_shape(make_player(env, method.roles[method.actor], 5), params[method.actor], KEY)
 
 
 def teacher(env: Any) -> Frozen:
@@ -115,7 +115,7 @@ def method_case(name: str, settings: dict[str, Any]) -> None:
 
 def environment_case(name: str) -> None:
     env = make(name)
-    jax.eval_shape(player(env, env.scripted(), 5), (), KEY)
+    jax.eval_shape(make_player(env, env.scripted(), 5), (), KEY)
     state = jax.eval_shape(env.reset, KEY)[0]
     if hasattr(env, "goals"):
         jax.eval_shape(env.goals, state)

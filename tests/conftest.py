@@ -25,14 +25,14 @@ import pytest  # noqa: E402
 
 import tutelage  # noqa: E402
 from helpers import QUICK, TINY  # noqa: E402
-from tutelage.experiment.memo import forget  # noqa: E402
+from tutelage.experiment.memo import clear_caches  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)
 def forget_compiled_programs():
     """Between files: thousands of live programs make tracing and garbage collection several times slower."""
     yield
-    forget()
+    clear_caches()
     jax.clear_caches()
     gc.collect()
 

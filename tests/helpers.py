@@ -19,7 +19,7 @@ from tutelage.data.vector import make_vector_env
 from tutelage.envs.parts import next_timestep
 from tutelage.envs.probe import Probe
 from tutelage.experiment.recorder import RunRecorder
-from tutelage.experiment.stage_loop import StageLoop, owned
+from tutelage.experiment.stage_loop import StageLoop, copy_tree
 from tutelage.registry import method_config, method_row, resolve
 from tutelage.types import Block, Method, Out, Policy, Spec, Stage, TimeStep
 
@@ -107,12 +107,12 @@ def run_stage(env: Any, method: Any, index: int = 0, state: Any = None, seed: in
 
     A `state` that is given can be used again."""
     root = jax.random.key(seed)
-    state = jax.jit(method.init)(jax.random.fold_in(root, 1)) if state is None else owned(state)
+    state = jax.jit(method.init)(jax.random.fold_in(root, 1)) if state is None else copy_tree(state)
     runner = StageLoop(env, method.stages[index], index, longest)
-    loop = runner.start(state, root)
+    loop = runner.init_state(state, root)
     runner.compile(loop, root)
     parts = []
-    while not runner.over(loop):
+    while not runner.finished(loop):
         loop, metrics = runner.run(loop, root, int(loop.update) + longest)
         parts.append(metrics)
     return loop.train_state, {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
@@ -157,13 +157,13 @@ class Silent:
     def evaluation(self, record: dict[str, Any]) -> None:
         self.evaluations.append(record)
 
-    def begin(self, *_: Any) -> None: ...
+    def begin_stage(self, *_: Any) -> None: ...
     def compiled(self, *_: Any) -> None: ...
     def progress(self, *_: Any) -> None: ...
     def checkpoint(self, *_: Any, **__: Any) -> None: ...
-    def broke(self, *_: Any) -> None: ...
+    def training_failed(self, *_: Any) -> None: ...
 
-    def due(self) -> bool:
+    def save_due(self) -> bool:
         return False
 
     def interrupted(self) -> bool:
@@ -179,11 +179,11 @@ def kill_at(monkeypatch: Any, save: int, after: int) -> None:
     original = RunRecorder.checkpoint
     calls = iter(range(1, 10_000))
 
-    def checkpoint(self: Any, status: Any, wanted: bool) -> None:
+    def checkpoint(self: Any, status: Any, force: bool) -> None:
         n = next(calls)
         if n == save + after:
             raise Killed
-        original(self, status, wanted or n == save)
+        original(self, status, force or n == save)
 
     monkeypatch.setattr(RunRecorder, "checkpoint", checkpoint)
 

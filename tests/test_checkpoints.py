@@ -17,7 +17,7 @@ from tutelage.experiment.checkpoint import BEST, CHECKPOINT
 from tutelage.experiment.files import read_meta
 from tutelage.experiment.fit import Pace, fit
 from tutelage.experiment.recorder import RunRecorder
-from tutelage.experiment.resume_run import moved
+from tutelage.experiment.resume_run import machine_changes
 from tutelage.experiment.run_directory import device, versions
 from tutelage.experiment.sinks import Display, TensorBoard
 from tutelage.registry import method_config
@@ -46,18 +46,18 @@ def said(monkeypatch):
 
 # ---- pieces ----------------------------------------------------------------------------------------------------------
 def test_the_pace_doubles_until_a_piece_takes_its_time(monkeypatch):
-    monkeypatch.setattr(F, "PIECE", 5.0)
+    monkeypatch.setattr(F, "PIECE_SECONDS", 5.0)
     pace, went = Pace(), []
     for seconds_each in (0.5, 0.5, 0.5, 0.5, 0.5, 2.0, 60.0):
         went.append(pace.updates)
-        pace.took(pace.updates, pace.updates * seconds_each)
+        pace.measured(pace.updates, pace.updates * seconds_each)
     assert went == [1, 2, 4, 8, 10, 10, 2] and pace.updates == 1
 
 
 def test_a_piece_that_a_record_cuts_short_does_not_slow_the_pace():
     pace = Pace()
     pace.updates = 64
-    pace.took(1, 1e-3)
+    pace.measured(1, 1e-3)
     assert pace.updates == 128
 
 
@@ -76,7 +76,7 @@ def long_counting(monkeypatch, env):
 def test_pieces_change_no_number_and_no_record(monkeypatch):
     env, found = make("probe/action"), []
     for seconds in (1e-9, 1e9):
-        monkeypatch.setattr(F, "PIECE", seconds)
+        monkeypatch.setattr(F, "PIECE_SECONDS", seconds)
         recorder = Silent()
         result = fit(env, long_counting(monkeypatch, env), FitConfig(4, 8, 8), 0, recorder)
         assert len(recorder.records) == 200
@@ -88,18 +88,18 @@ def test_pieces_change_no_number_and_no_record(monkeypatch):
 
 def test_a_stop_is_heard_within_a_chunk(monkeypatch):
     class Stops(Silent):
-        def checkpoint(self, status, wanted):
+        def checkpoint(self, status, force):
             self.status = status
 
         def interrupted(self):
             return int(self.status.loop.update) == 13
 
     env, recorder = make("probe/action"), Stops()
-    monkeypatch.setattr(F, "PIECE", 1e-9)
+    monkeypatch.setattr(F, "PIECE_SECONDS", 1e-9)
     with pytest.raises(Interrupted):
         fit(env, long_counting(monkeypatch, env), FitConfig(4, 8, 8), 0, recorder)
     assert [r["update"] for r in recorder.records] == [10]
-    assert recorder.status.since.rows["n"].tolist() == [11, 12, 13] and recorder.status.since.due == 0
+    assert recorder.status.unlogged.metrics["n"].tolist() == [11, 12, 13] and recorder.status.unlogged.due_before == 0
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def by_fives(tmp_path_factory):
 @pytest.mark.parametrize(("save", "after"), [(3, 2), (10, 1), (14, 1)], ids=["in the first", "between", "in a later"])
 def test_a_run_that_is_killed_within_a_chunk_ends_as_if_it_had_not_been(by_fives, tmp_path, monkeypatch, save, after):
     monkeypatch.setattr(F, "cadence", lambda stage, config: (5, 10))
-    monkeypatch.setattr(F, "PIECE", 1e-9)
+    monkeypatch.setattr(F, "PIECE_SECONDS", 1e-9)
     out = tmp_path / "run"
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_at(patch, save, after)
@@ -177,9 +177,9 @@ def test_a_checkpoint_of_another_run_is_refused(stopped, tmp_path, monkeypatch):
 # ---- what is told, and what is tidied --------------------------------------------------------------------------------
 def test_other_cores_and_another_jax_are_told_at_resume():
     record = {"device": device(), "versions": versions()}
-    assert moved(record) == []
+    assert machine_changes(record) == []
     other = {"device": {**device(), "used": 64}, "versions": {**versions(), "jax": "0.9"}}
-    (told,) = moved(other)
+    (told,) = machine_changes(other)
     assert f"begun with cores 64, now {device()['used']}; jax 0.9, now {versions()['jax']}" in told
 
 

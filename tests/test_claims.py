@@ -17,16 +17,16 @@ from tutelage import BadInput, Fault
 from tutelage.errors import NotWritten
 from tutelage.experiment import commands, run_lock
 from tutelage.experiment.files import write_json
-from tutelage.experiment.run_lock import LOCK, alone, claimed, free
+from tutelage.experiment.run_lock import LOCK, exclusive, remove_stale_locks, try_lock
 from tutelage.experiment.sinks import JsonLines, TensorBoard
-from tutelage.experiment.sweep import clear, keep_in_zoo
+from tutelage.experiment.sweep import copy_to_zoo, remove_stale_run
 
 
 def elsewhere(run):
     """Whether another process could claim it now."""
 
     def ask():
-        with claimed([run]) as mine:
+        with try_lock([run]) as mine:
             return mine
 
     return Context().run(ask)
@@ -39,22 +39,22 @@ def begin(out, **more):
 # ---- one process at a time -------------------------------------------------------------------------------------------
 def test_a_claim_keeps_others_out_and_leaves_nothing(tmp_path):
     run = tmp_path / "run"
-    with claimed([run]) as mine:
+    with try_lock([run]) as mine:
         assert mine and not elsewhere(run)
     assert elsewhere(run) and not run.exists()
 
 
 def test_who_holds_a_claim_may_claim_again_and_still_holds_it_afterwards(tmp_path):
-    with alone([tmp_path]):
-        with alone([tmp_path]):
+    with exclusive([tmp_path]):
+        with exclusive([tmp_path]):
             pass
         assert not elsewhere(tmp_path)
 
 
 def test_of_several_directories_all_or_none_are_claimed(tmp_path):
     first, second = tmp_path / "1", tmp_path / "2"
-    with claimed([second]) as mine:
-        assert mine and not Context().run(lambda: claimed([first, second]).__enter__())
+    with try_lock([second]) as mine:
+        assert mine and not Context().run(lambda: try_lock([first, second]).__enter__())
         assert elsewhere(first)
 
 
@@ -70,7 +70,7 @@ def test_a_lock_that_its_holder_unlinked_keeps_nobody_out_and_nobody_in(tmp_path
         lock(file, how)
 
     monkeypatch.setattr(run_lock.fcntl, "flock", late)
-    with claimed([tmp_path]) as mine:
+    with try_lock([tmp_path]) as mine:
         assert mine and other.exists(), "a new file, which others see, is held"
         assert not elsewhere(tmp_path)
 
@@ -81,8 +81,8 @@ def test_a_lock_that_a_kill_left_is_taken_away_and_one_that_is_held_stays(tmp_pa
         run.mkdir()
         (run / "eval.json").touch()
     (left / LOCK).touch()
-    with claimed([held]):
-        Context().run(lambda: free([left, held, tmp_path / "nowhere"]))
+    with try_lock([held]):
+        Context().run(lambda: remove_stale_locks([left, held, tmp_path / "nowhere"]))
         assert (held / LOCK).exists()
     assert [p.name for p in left.iterdir()] == ["eval.json"] and not (tmp_path / "nowhere").exists()
 
@@ -92,8 +92,8 @@ def test_a_directory_in_which_a_kill_left_nothing_but_a_lock_goes_with_it(tmp_pa
     for name in ("empty", "locked", "held"):
         (tmp_path / name).mkdir()
     (tmp_path / "locked" / LOCK).touch()
-    with claimed([tmp_path / "held"]):
-        Context().run(lambda: free([tmp_path / name for name in ("empty", "locked", "held")]))
+    with try_lock([tmp_path / "held"]):
+        Context().run(lambda: remove_stale_locks([tmp_path / name for name in ("empty", "locked", "held")]))
         assert [p.name for p in tmp_path.iterdir()] == ["held"]
 
 
@@ -116,13 +116,13 @@ def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_stays(tmp_path):
 
 def test_who_comes_second_is_refused_before_it_writes_anything(tmp_path, monkeypatch):
     """Both have seen an empty directory; the other one was quicker with its checks."""
-    out, check = tmp_path / "run", commands.check
+    out, check = tmp_path / "run", commands.check_job
 
     def slow(*asked):
         check(*asked)
         write_json(out / "plan.json", {"of": "the other"})
 
-    monkeypatch.setattr(commands, "check", slow)
+    monkeypatch.setattr(commands, "check_job", slow)
     with pytest.raises(BadInput, match="exists already"):
         begin(out)
     assert [file.name for file in out.iterdir()] == ["plan.json"]
@@ -131,7 +131,7 @@ def test_who_comes_second_is_refused_before_it_writes_anything(tmp_path, monkeyp
 
 def test_who_comes_while_another_trains_is_told_so(tmp_path):
     out = tmp_path / "run"
-    with alone([out]), pytest.raises(Fault, match=f"another process is training {out}"):
+    with exclusive([out]), pytest.raises(Fault, match=f"another process is training {out}"):
         Context().run(begin, out)
     assert not out.exists()
 
@@ -156,13 +156,13 @@ def test_any_other_file_is_somebodys(tmp_path):
 def test_nothing_is_written_through_a_link_inside_a_run(tmp_path, monkeypatch, name):
     mine, out = tmp_path / "thesis.tex", tmp_path / "run"
     mine.write_text("mine")
-    record = commands.begin_run
+    record = commands.start_run
 
     def laid(*given):
         (out / name).symlink_to(mine)
         return record(*given)
 
-    monkeypatch.setattr(commands, "begin_run", laid)
+    monkeypatch.setattr(commands, "start_run", laid)
     with pytest.raises(NotWritten, match=f"cannot write {out}"):
         begin(out)
     assert mine.read_text() == "mine"
@@ -173,7 +173,7 @@ def test_a_teacher_inside_that_is_a_link_is_not_written_through(tmp_path, monkey
     there.mkdir()
     out.mkdir()
     (out / "teacher").symlink_to(there)
-    monkeypatch.setattr(commands, "unused", lambda *asked: None)
+    monkeypatch.setattr(commands, "check_unused", lambda *asked: None)
     with pytest.raises(Fault, match="teacher is a link"):
         tutelage.train("bc", "probe/action", out=out, quiet=True, size="width=4", teacher_config=TINY)
     assert not [*there.iterdir()]
@@ -182,10 +182,8 @@ def test_a_teacher_inside_that_is_a_link_is_not_written_through(tmp_path, monkey
 def test_a_seed_inside_that_is_a_link_is_not_written_through(tmp_path):
     (tmp_path / "seed-1").symlink_to(tmp_path)
     with pytest.raises(Fault, match="seed-1 is a link"):
-        commands.not_through_a_link(tmp_path, tmp_path / "seed-1")
-    commands.not_through_a_link(
-        tmp_path / "seed-1", tmp_path / "seed-1"
-    )  # where a user's own directory lies is his choice
+        commands.check_no_link(tmp_path, tmp_path / "seed-1")
+    commands.check_no_link(tmp_path / "seed-1", tmp_path / "seed-1")  # where a user's own directory lies is his choice
 
 
 def test_tensorboards_folder_that_is_a_link_is_refused(tmp_path):
@@ -219,7 +217,7 @@ def unfinished(folder, fingerprint="1"):
 
 def test_a_sweep_removes_an_unfinished_run_of_its_own_but_not_its_lock(tmp_path):
     folder = unfinished(tmp_path / "run")
-    clear(folder)
+    remove_stale_run(folder)
     assert [file.name for file in folder.iterdir()] == [LOCK]
 
 
@@ -238,7 +236,7 @@ def test_what_a_sweep_did_not_make_or_has_finished_is_named_and_stays(tmp_path, 
     (folder / name).write_text("mine")
     before = sorted(folder.rglob("*"))
     with pytest.raises(Fault, match=said):
-        clear(folder)
+        remove_stale_run(folder)
     assert sorted(folder.rglob("*")) == before
 
 
@@ -246,7 +244,7 @@ def test_a_link_in_a_sweeps_run_is_not_removed(tmp_path):
     folder = unfinished(tmp_path / "run")
     (folder / "student.safetensors").symlink_to(tmp_path)
     with pytest.raises(Fault, match=r"student.safetensors was made by no sweep"):
-        clear(folder)
+        remove_stale_run(folder)
     assert (folder / "row.json").exists()
 
 
@@ -255,7 +253,7 @@ def test_a_zoo_team_of_another_row_is_not_replaced(action_run, tmp_path):
     place.mkdir(parents=True)
     (place / "config.json").write_text(json.dumps({"method": "mappo", "env": "probe/action", "seed": 7}))
     with pytest.raises(Fault, match="was not made by this row"):
-        keep_in_zoo(action_run, place)
+        copy_to_zoo(action_run, place)
     assert [file.name for file in place.iterdir()] == ["config.json"]
 
 

@@ -24,7 +24,7 @@ from tutelage.experiment.find_teacher import find_teacher
 from tutelage.experiment.fit import Evaluator
 from tutelage.experiment.recorder import RunRecorder
 from tutelage.experiment.run_directory import load
-from tutelage.experiment.run_lock import alone
+from tutelage.experiment.run_lock import exclusive
 from tutelage.experiment.sinks import Display, JsonLines, TensorBoard
 from tutelage.registry import method_config
 
@@ -64,13 +64,13 @@ def test_a_log_that_is_shorter_than_its_checkpoint_is_damaged(tmp_path):
 
 def test_a_zoo_team_stays_whole_where_its_successor_cannot_be_written(action_run, tmp_path, monkeypatch):
     place = tmp_path / "zoo" / "team"
-    S.keep_in_zoo(action_run, place)
+    S.copy_to_zoo(action_run, place)
     before = {p.name: p.read_bytes() for p in place.iterdir()}
     assert load(place).test == action_run.test
     with monkeypatch.context() as patch:
         patch.setattr(S.shutil, "copy", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         with pytest.raises(Fault, match=r"cannot write .*team: No space left"):
-            S.keep_in_zoo(action_run, place)
+            S.copy_to_zoo(action_run, place)
     assert {p.name: p.read_bytes() for p in place.iterdir()} == before
     assert [p.name for p in place.parent.iterdir()] == ["team"]
 
@@ -81,7 +81,7 @@ def test_two_processes_do_not_train_one_run(tmp_path):
         patch.setattr(RunRecorder, "interrupted", lambda self: True)
         tutelage.train("mappo", "probe/action", out=out, quiet=True, fit=QUICK, **TINY)
     before = (out / "metrics.jsonl").read_bytes()
-    with alone([out]), pytest.raises(Fault, match=f"another process is training {out}"):
+    with exclusive([out]), pytest.raises(Fault, match=f"another process is training {out}"):
         Context().run(tutelage.resume, out, quiet=True)
     assert (out / "metrics.jsonl").read_bytes() == before
     assert tutelage.resume(out, quiet=True)[0].test["episodes"]
@@ -90,7 +90,7 @@ def test_two_processes_do_not_train_one_run(tmp_path):
 def test_tensorboard_that_cannot_write_does_not_wait_for_ever(tmp_path, monkeypatch):
     board = TensorBoard(tmp_path)
     board.write("metrics", {"total_steps": 1, "x": 1.0})
-    monkeypatch.setattr(TensorBoard, "broken", lambda self: True)
+    monkeypatch.setattr(TensorBoard, "writer_died", lambda self: True)
     with pytest.raises(Fault, match=f"cannot write {tmp_path}"):
         board.write("metrics", {"total_steps": 2, "x": 1.0})
     board.close()
@@ -183,7 +183,7 @@ def test_a_sweep_from_within_the_plans_folder_keeps_its_runs_beside_it(tmp_path,
     (tmp_path / "results" / "plan.toml").write_text("")
     found = []
     monkeypatch.setattr(S, "sweep", lambda plan, places, *_: found.append(places) or (0, 0))
-    monkeypatch.setattr(S, "outlook", lambda *_: (0, 0.0))
+    monkeypatch.setattr(S, "estimate", lambda *_: (0, 0.0))
     for folder, plan in ((tmp_path, "results/plan.toml"), (tmp_path / "results", "plan.toml")):
         monkeypatch.chdir(folder)
         assert guarded(["sweep", plan]) == 0

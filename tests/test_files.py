@@ -13,9 +13,9 @@ import pytest
 
 from helpers import assert_same
 from tutelage import Fault
-from tutelage.experiment.compilation_cache import Sealed
+from tutelage.experiment.compilation_cache import VerifiedCache
 from tutelage.experiment.files import load_tree, read_json, read_meta, save_tree, write_bytes, write_json
-from tutelage.experiment.jit import jit_once
+from tutelage.experiment.jit import jit_unoptimised
 from tutelage.experiment.sinks import JsonLines
 
 
@@ -157,7 +157,7 @@ def test_lines_go_on_from_where_they_are_told_to(tmp_path):
     path = tmp_path / "new" / "metrics.jsonl"
     lines = JsonLines(path, None)
     lines.write("metrics", {"a": 1})
-    kept = lines.settled()
+    kept = lines.synced_size()
     lines.write("metrics", {"a": 2})
     lines.close()
     again = JsonLines(path, kept)
@@ -181,7 +181,7 @@ class Folder:
 
 
 def test_a_compiled_program_is_read_under_its_own_key_alone(tmp_path):
-    sealed = Sealed(Folder(tmp_path))
+    sealed = VerifiedCache(Folder(tmp_path))
     sealed.put("a", b"program a")
     sealed.put("b", b"program b")
     assert (sealed.get("a"), sealed.get("b"), sealed.get("c")) == (b"program a", b"program b", None)
@@ -192,7 +192,7 @@ def test_a_compiled_program_is_read_under_its_own_key_alone(tmp_path):
 
 
 def test_a_program_that_is_half_written_is_made_again(tmp_path):
-    sealed = Sealed(Folder(tmp_path))
+    sealed = VerifiedCache(Folder(tmp_path))
     (tmp_path / "a-cache").write_bytes(b"prog")
     assert sealed.get("a") is None
     sealed.put("a", b"program a")
@@ -203,5 +203,5 @@ def test_jax_reads_its_cache_through_the_seal():
     """jax has no public way to it, so another version may need another one."""
     from jax._src import compilation_cache
 
-    jit_once(lambda x: x + 1)(jnp.zeros(3))
-    assert isinstance(compilation_cache._cache, Sealed)
+    jit_unoptimised(lambda x: x + 1)(jnp.zeros(3))
+    assert isinstance(compilation_cache._cache, VerifiedCache)

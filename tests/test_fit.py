@@ -14,9 +14,9 @@ from helpers import BREAKS, QUICK, TINY, Silent, Uneven, assert_same, build, cou
 from tutelage import BadInput, FitConfig, evaluate, make
 from tutelage.errors import Interrupted, NonFinite
 from tutelage.experiment.evaluate import Evaluation
-from tutelage.experiment.fit import fit, weighed
-from tutelage.experiment.fit_together import nothing
-from tutelage.experiment.stage_loop import StageLoop, check_countable, nominal_updates
+from tutelage.experiment.fit import fit, record_evaluation
+from tutelage.experiment.fit_together import zero_loop_state
+from tutelage.experiment.stage_loop import StageLoop, check_step_counts, nominal_updates
 from tutelage.experiment.stats import wilson
 from tutelage.experiment.status import Status
 from tutelage.policies.acting import random_policy, sample
@@ -54,9 +54,9 @@ def test_chunk_lengths_change_no_number():
     ends = []
     for longest, stops in ((4, ((4, 8), (1, 2, 5, 6, 8))), (9, ((8,),))):
         runner = StageLoop(env, method.stages[0], 0, longest)
-        runner.compile(runner.start(init(root), root), root)
+        runner.compile(runner.init_state(init(root), root), root)
         for schedule in stops:
-            loop, told = runner.start(init(root), root), []
+            loop, told = runner.init_state(init(root), root), []
             for until in schedule:
                 loop, rows = runner.run(loop, root, until)
                 assert int(loop.update) == until
@@ -96,10 +96,10 @@ def test_the_best_is_chosen_by_what_the_task_is_judged_by(measure, kept):
     """Of (success, return) pairs; of equals the later, and the other number only decides between equals."""
     env, recorder = make("probe/action"), Silent()
     method = counting(env, method_config("mappo"))
-    status = Status(0, nothing(), 0, None, 0.0)
+    status = Status(0, zero_loop_state(), 0, None, 0.0)
     for i, (success, earned) in enumerate([(0.5, -9.0), (0.25, -3.0), (0.375, -3.0), (0.375, -4.0), (0.0, -8.0)]):
         result = Evaluation(8, success, (0, 1), earned, (earned, earned), 1.0)
-        status = weighed(status, method, result, measure, lambda i=i: i, recorder)
+        status = record_evaluation(status, method, result, measure, lambda i=i: i, recorder)
     assert status.best is not None and status.best.params == kept
 
 
@@ -133,14 +133,14 @@ def test_a_budget_beyond_what_is_counted_with_its_last_rollout_is_refused(steps,
     stages = build("mappo", make("probe/action"), **{**TINY, "steps": steps}).stages
     refusal = pytest.raises(BadInput, match="must be less than 2147483648")
     with nullcontext() if counted else refusal:
-        check_countable(stages)
+        check_step_counts(stages)
 
 
 def test_updates_of_a_stage_are_counted_in_steps_too():
     stage = build("mappo", make("probe/action"), **TINY).stages[0]
-    check_countable([stage._replace(unit="updates", budget=2**31 // 64 - 1)])
+    check_step_counts([stage._replace(unit="updates", budget=2**31 // 64 - 1)])
     with pytest.raises(BadInput, match="stage train: up to 2147483648 steps, rollouts of 64"):
-        check_countable([stage._replace(unit="updates", budget=2**31 // 64)])
+        check_step_counts([stage._replace(unit="updates", budget=2**31 // 64)])
 
 
 def test_whole_episodes_are_evaluated_by_the_steps_they_took():
@@ -163,8 +163,8 @@ class Impatient(Silent):
         super().__init__()
         self.saved = []
 
-    def checkpoint(self, status, wanted):
-        self.saved.append((int(status.loop.update), wanted))
+    def checkpoint(self, status, force):
+        self.saved.append((int(status.loop.update), force))
 
     def interrupted(self):
         return len(self.records) == 2

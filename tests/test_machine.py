@@ -18,8 +18,8 @@ from tutelage import BadInput, Fault, machine
 from tutelage.cli.main import guarded
 from tutelage.experiment import memory_check, run_directory, stage_loop
 from tutelage.experiment.fork import forks
-from tutelage.experiment.memory_check import begun, check_training, refuse
-from tutelage.experiment.stage_loop import Loop, StageLoop
+from tutelage.experiment.memory_check import check_fits, check_training, collector_bytes
+from tutelage.experiment.stage_loop import LoopState, StageLoop
 from tutelage.machine import check_machine, memory
 
 COMMAND = Path(sys.executable).with_name("tutelage")
@@ -80,10 +80,10 @@ def test_memory_is_what_the_machine_has_at_most():
 
 def test_more_than_there_is_is_refused_with_both_numbers(monkeypatch):
     monkeypatch.setattr(memory_check, "memory", lambda: 8e9)
-    refuse({"a": 3e9, "b": 1e9}, seeds=2)
+    check_fits({"a": 3e9, "b": 1e9}, seeds=2)
     told = r"at least 12.0 GB of memory for 3 seeds together, and this machine has 8.0: 9.0 GB are for a; "
     with pytest.raises(BadInput, match=told):
-        refuse({"a": 3e9, "b": 1e9}, seeds=3)
+        check_fits({"a": 3e9, "b": 1e9}, seeds=3)
 
 
 def test_what_is_estimated_is_never_more_than_the_program_takes():
@@ -92,9 +92,9 @@ def test_what_is_estimated_is_never_more_than_the_program_takes():
     method = build("mappo", env, **{**TINY, "envs": 512, "rollout": 32})
     runner, key = StageLoop(env, method.stages[0], 0, 1), jax.random.key(0)
     state, zero = jax.eval_shape(method.init, key), jax.ShapeDtypeStruct((), jnp.int32)
-    loop = Loop(state, jax.eval_shape(runner.init_collectors, key), zero, zero)
+    loop = LoopState(state, jax.eval_shape(runner.init_collectors, key), zero, zero)
     true = jax.jit(runner._chunk, donate_argnums=0).lower(loop, key, zero).compile().memory_analysis()
-    here, step = begun(env, method.roles["student"], 512)
+    here, step = collector_bytes(env, method.roles["student"], 512)
     guess, taken = here + 33 * step, true.argument_size_in_bytes + true.temp_size_in_bytes
     assert 0.1 * taken < guess < taken
 

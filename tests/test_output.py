@@ -25,7 +25,7 @@ from tutelage.experiment import sinks, train_run
 from tutelage.experiment import sweep as S
 from tutelage.experiment.files import write_json
 from tutelage.experiment.sinks import Display, JsonLines
-from tutelage.experiment.streams import Listener, Output, room
+from tutelage.experiment.streams import StandardError, StandardOutput, line_width
 from tutelage.jsons import to_json
 
 COMMAND = Path(sys.executable).with_name("tutelage")
@@ -120,7 +120,7 @@ def test_the_width_is_that_of_columns_then_of_the_terminal_then_none(monkeypatch
     terminal.fileno = lambda: 1
     for told, here, nowhere in (("70", 70, 70), ("0", 33, None), ("", 33, None)):
         monkeypatch.setenv("COLUMNS", told)
-        assert (room(terminal), room(io.StringIO())) == (here, nowhere)
+        assert (line_width(terminal), line_width(io.StringIO())) == (here, nowhere)
 
 
 def test_the_costs_of_a_run_are_whole_on_forty_columns(monkeypatch, capsys):
@@ -138,20 +138,20 @@ def test_the_costs_of_a_run_are_whole_on_forty_columns(monkeypatch, capsys):
 
 # ---- standard output -------------------------------------------------------------------------------------------------
 def test_standard_output_that_is_full_is_one_line_and_exit_code_1(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "stdout", Output(Fails(errno.ENOSPC)))
+    monkeypatch.setattr(sys, "stdout", StandardOutput(Fails(errno.ENOSPC)))
     assert guarded(["list"]) == 1
     assert capsys.readouterr().err == "tutelage: cannot write to standard output: No space left on device\n"
 
 
 def test_standard_output_that_is_closed_is_one_line(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "stdout", Output(None))
+    monkeypatch.setattr(sys, "stdout", StandardOutput(None))
     assert guarded(["--version"]) == 1
     assert capsys.readouterr().err == "tutelage: cannot write to standard output: it is closed\n"
 
 
 @pytest.mark.parametrize("number", [errno.EPIPE, errno.EIO])
 def test_a_reader_that_has_left_is_no_error(number, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "stdout", Output(Fails(number)))
+    monkeypatch.setattr(sys, "stdout", StandardOutput(Fails(number)))
     assert guarded(["list"]) == 0 and capsys.readouterr().err == ""
 
 
@@ -181,7 +181,7 @@ def test_a_run_goes_on_whatever_happens_to_who_listens(stream, monkeypatch):
 
 
 def test_an_error_that_nobody_can_read_keeps_its_exit_code(monkeypatch):
-    monkeypatch.setattr(sys, "stderr", Listener(Fails(errno.ENOSPC)))
+    monkeypatch.setattr(sys, "stderr", StandardError(Fails(errno.ENOSPC)))
     assert guarded(["trian"]) == 2
 
 
@@ -231,25 +231,25 @@ def test_the_streams_of_a_command_are_guarded(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     monkeypatch.setattr(sys, "path", [])
     main.prepare()
-    assert isinstance(sys.stdout, Output) and isinstance(sys.stderr, Listener)
+    assert isinstance(sys.stdout, StandardOutput) and isinstance(sys.stderr, StandardError)
     with pytest.raises(NotWritten):
-        Output(Fails(errno.ENOSPC)).write("x")
+        StandardOutput(Fails(errno.ENOSPC)).write("x")
 
 
 # ---- what is said while one waits ------------------------------------------------------------------------------------
 def test_a_compilation_that_takes_seconds_says_so(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(sinks, "PATIENCE", 0.0)
+    monkeypatch.setattr(sinks, "ANNOUNCE_SECONDS", 0.0)
     assert guarded(["train", "mappo", "probe/action", "--out", str(tmp_path / "run"), *SMALL, *FIT]) == 0
     assert "train: compiling, which is kept for the next start ...\n" in capsys.readouterr().err
 
 
 def test_what_comes_at_once_is_not_waited_for(monkeypatch, capsys):
-    monkeypatch.setattr(sinks, "PATIENCE", 0.05)
-    for ends in (Display.arrived, Display.close):
+    monkeypatch.setattr(sinks, "ANNOUNCE_SECONDS", 0.05)
+    for ends in (Display.cancel_announcement, Display.close):
         display = Display()
-        display.waiting("compiling")
+        display.announce_later("compiling")
         ends(display)
-    Display(quiet=True).waiting("compiling")
+    Display(quiet=True).announce_later("compiling")
     time.sleep(0.2)
     assert capsys.readouterr().err == ""
 
@@ -292,7 +292,7 @@ class Terminal(io.StringIO):
 )
 def test_a_sweep_asks_beyond_an_hour(minutes, more, typed, began, told, monkeypatch, tmp_path):
     begun = []
-    monkeypatch.setattr(S, "outlook", lambda *_: (2, minutes))
+    monkeypatch.setattr(S, "estimate", lambda *_: (2, minutes))
     monkeypatch.setattr(S, "sweep", lambda *_: begun.append(1) or (2, 0))
     monkeypatch.setattr(sys, "stdin", Terminal(typed))
     monkeypatch.setattr(sys, "stderr", Terminal())
@@ -301,7 +301,7 @@ def test_a_sweep_asks_beyond_an_hour(minutes, more, typed, began, told, monkeypa
 
 
 def test_without_a_terminal_nothing_is_asked(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(S, "outlook", lambda *_: (919, 9000.0))
+    monkeypatch.setattr(S, "estimate", lambda *_: (919, 9000.0))
     monkeypatch.setattr(S, "sweep", lambda *_: (919, 0))
     for stdin in (io.StringIO("n\n"), None):
         monkeypatch.setattr(sys, "stdin", stdin)
@@ -311,7 +311,7 @@ def test_without_a_terminal_nothing_is_asked(monkeypatch, capsys, tmp_path):
 
 def test_processes_side_by_side_ask_once_and_share_the_time(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(S, "outlook", lambda *_: (2, 100.0))
+    monkeypatch.setattr(S, "estimate", lambda *_: (2, 100.0))
     monkeypatch.setattr(sweep_command, "cores", lambda: [0, 1])
     monkeypatch.setattr(sweep_command, "side_by_side", lambda argv, jobs: asked.append(argv) or 0)
     monkeypatch.setattr(sys, "stderr", Terminal())

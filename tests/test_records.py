@@ -20,7 +20,14 @@ from tutelage import BadInput, Fault
 from tutelage.configs.checks import build
 from tutelage.experiment.files import load_tree, read_json, read_meta, save_tree
 from tutelage.experiment.job import read_job
-from tutelage.experiment.records import FinalTest, Mark, check_kinds, damage, read_kept, read_metrics
+from tutelage.experiment.records import (
+    CheckpointMeta,
+    FinalTest,
+    as_damage,
+    check_field_types,
+    read_checked,
+    read_metrics,
+)
 from tutelage.experiment.run_directory import read_record, read_test
 from tutelage.experiment.sweep import RowJob
 
@@ -91,7 +98,7 @@ def test_a_wrong_kind_in_plan_json_is_one_line_that_names_the_field(tmp_path, pl
 @pytest.mark.parametrize("place", places(TEST), ids=".".join)
 def test_a_wrong_kind_in_eval_json_is_one_line_that_names_the_field(tmp_path, place):
     path = tmp_path / "eval.json"
-    assert place[-1] in refused(path, changed(TEST, place, "x"), lambda: read_kept(path, FinalTest))
+    assert place[-1] in refused(path, changed(TEST, place, "x"), lambda: read_checked(path, FinalTest))
 
 
 @pytest.mark.parametrize("place", [p for p in places(RECORD) if isinstance(at(RECORD, p), dict)], ids=".".join)
@@ -163,7 +170,7 @@ def test_values_out_of_range_are_told_with_what_is_allowed(tmp_path, place, valu
 def test_a_test_that_cannot_be_is_told(tmp_path, name, value, told):
     (tmp_path / "eval.json").write_text(json.dumps(TEST | {name: value}))
     with pytest.raises(Fault, match=f"eval.json is damaged: .*{told}"):
-        read_kept(tmp_path / "eval.json", FinalTest)
+        read_checked(tmp_path / "eval.json", FinalTest)
 
 
 def test_the_test_of_another_run_is_told(tmp_path):
@@ -227,8 +234,8 @@ MARK = {"stage": 0, "fixed": [], "steps": 64, "seconds": 0.5, "offset": 7, "best
 
 @pytest.mark.parametrize("name", MARK)
 def test_a_wrong_kind_in_the_mark_of_a_checkpoint_is_told(name):
-    with pytest.raises(Fault, match=f"checkpoint is damaged: {name} = 'x': must be"), damage(Path("checkpoint")):
-        build(Mark, MARK | {name: "x"}, "field")
+    with pytest.raises(Fault, match=f"checkpoint is damaged: {name} = 'x': must be"), as_damage(Path("checkpoint")):
+        build(CheckpointMeta, MARK | {name: "x"}, "field")
 
 
 def test_an_unknown_name_in_plan_json_is_told_with_the_nearest(tmp_path):
@@ -238,20 +245,23 @@ def test_an_unknown_name_in_plan_json_is_told_with_the_nearest(tmp_path):
 
 def test_a_best_evaluation_that_cannot_be_is_told():
     with pytest.raises(BadInput, match=r"best = \[1.5, 1.0\]: must be a success rate from 0 to 1, and a return"):
-        build(Mark, MARK | {"best": [1.5, 1.0]}, "field")
+        build(CheckpointMeta, MARK | {"best": [1.5, 1.0]}, "field")
 
 
 def test_the_mark_of_a_checkpoint_comes_back():
-    assert build(Mark, MARK, "field").best == (0.5, 1.0) and build(Mark, MARK | {"best": None}, "field").best is None
+    assert (
+        build(CheckpointMeta, MARK, "field").best == (0.5, 1.0)
+        and build(CheckpointMeta, MARK | {"best": None}, "field").best is None
+    )
 
 
 @pytest.mark.parametrize("name", JOB)
 def test_a_wrong_kind_in_row_json_is_told_and_more_or_fewer_fields_are_another_versions(tmp_path, name):
     path = tmp_path / "row.json"
-    told = refused(path, JOB | {name: 1.5, "fingerprint": "1"}, lambda: check_kinds(path, RowJob))
+    told = refused(path, JOB | {name: 1.5, "fingerprint": "1"}, lambda: check_field_types(path, RowJob))
     assert f"row.json is damaged: {name} = 1.5: must be" in told
     path.write_text(json.dumps({"fingerprint": "1", "later": 1}))
-    check_kinds(path, RowJob)
+    check_field_types(path, RowJob)
 
 
 # ---- files that are none ---------------------------------------------------------------------------------------------
@@ -360,7 +370,7 @@ def test_an_array_that_nothing_is_called_is_told(tmp_path):
     save_tree(tmp_path / "x.safetensors", {"a": jnp.zeros(3), "b": jnp.zeros(2)})
     with pytest.raises(Fault, match=r"does not fit: it has \"\['b'\]\", which nothing here is called"):
         load_tree(tmp_path / "x.safetensors", {"a": jnp.zeros(3)})
-    assert load_tree(tmp_path / "x.safetensors", {"a": jnp.zeros(3)}, whole=False)[0]["a"].shape == (3,)
+    assert load_tree(tmp_path / "x.safetensors", {"a": jnp.zeros(3)}, exact=False)[0]["a"].shape == (3,)
 
 
 # ---- weights ---------------------------------------------------------------------------------------------------------

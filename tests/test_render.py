@@ -16,7 +16,7 @@ from helpers import QUICK, build
 from tutelage.cli.main import guarded
 from tutelage.envs.canvas import GREEN, RED, SIZE, Canvas, extent
 from tutelage.errors import BadInput
-from tutelage.experiment.choose_policy import Chosen, choose_policy, open_target
+from tutelage.experiment.choose_policy import ChosenPolicy, choose_policy, open_run_or_environment
 from tutelage.policies.acting import RULES
 from tutelage.registry import names_environment
 from tutelage.report.overlay import HEAD, Marks, overlaid
@@ -104,7 +104,7 @@ def test_a_strip_shows_first_and_last():
 
 
 def test_same_seed_same_pictures_and_seeds_differ():
-    target = open_target("mpe/simple_spread")
+    target = open_run_or_environment("mpe/simple_spread")
     who = choose_policy(target)
     compiled = jax.jit(target.env.reset), jax.jit(target.env.step)
     first, again = (play(target.env, who, 1, *compiled) for _ in range(2))
@@ -128,7 +128,9 @@ def test_mp4_moves_and_holds_its_last_frame(tmp_path):
 
 def test_mp4_without_its_library_is_refused_before_anything_is_played(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    monkeypatch.setattr("tutelage.report.render.open_target", lambda target, **options: pytest.fail("played"))
+    monkeypatch.setattr(
+        "tutelage.report.render.open_run_or_environment", lambda target, **options: pytest.fail("played")
+    )
     with pytest.raises(BadInput, match=r"tutelage\[video\]"):
         render("probe/memory", tmp_path / "a.mp4")
 
@@ -200,7 +202,7 @@ def test_places_are_on_the_picture(name, goals_are):
 
 def chosen(method, env, role, **settings):
     made = build(method, env, **settings)
-    return Chosen(role, made.roles[role], made.params(made.init(jax.random.key(0)))[role], RULES["greedy"])
+    return ChosenPolicy(role, made.roles[role], made.params(made.init(jax.random.key(0)))[role], RULES["greedy"])
 
 
 def test_goals_of_a_teacher_and_messages_are_shown_unless_unwanted():
@@ -222,7 +224,9 @@ def test_goals_of_a_teacher_and_messages_are_shown_unless_unwanted():
 # ---- refusals --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["a.jpg", "a", "a.gif.txt"])
 def test_another_file_type_is_refused_before_anything_is_played(name, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("tutelage.report.render.open_target", lambda target, **options: pytest.fail("played"))
+    monkeypatch.setattr(
+        "tutelage.report.render.open_run_or_environment", lambda target, **options: pytest.fail("played")
+    )
     assert guarded(["render", "probe/memory", "-o", str(tmp_path / name)]) == 2
     error = capsys.readouterr().err
     assert ".gif, .mp4, .png" in error and error.count("\n") == 1
@@ -271,7 +275,7 @@ def test_a_picture_of_an_environment_with_options(tmp_path, capsys):
 
 
 def test_defaults_and_refusals_of_policies(student_run):
-    run, env = open_target(student_run.path), open_target("probe/memory")
+    run, env = open_run_or_environment(student_run.path), open_run_or_environment("probe/memory")
     assert choose_policy(run).name == "student" and choose_policy(env).name == "scripted"
     assert run.env_id == env.env_id == "probe/memory"
     with pytest.raises(BadInput, match="it has: student, teacher"):
@@ -286,7 +290,7 @@ def test_defaults_and_refusals_of_policies(student_run):
 
 
 def test_networks_are_named_by_kind_and_width(student_run):
-    target = open_target(student_run.path)
+    target = open_run_or_environment(student_run.path)
     assert networks(choose_policy(target)) == "gru 4" and networks(choose_policy(target, "scripted")) == ""
 
 

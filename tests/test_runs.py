@@ -329,7 +329,7 @@ def test_a_metric_that_leaves_its_usual_range_is_told_once(tmp_path: Path, capsy
     usual = {"share": (0.02, 0.3), "other": (0.0, 1.0)}
     stage = Stage("train", {}, lambda state, *_: (state, {}), 1, usual=usual)
     recorder = RunRecorder(tmp_path, FitConfig(), Display())
-    recorder.begin(stage)
+    recorder.begin_stage(stage)
     for index in range(100):
         # Far too much while everything is new, then as it should be, then too little.
         recorder.metrics({"share": 9.0 if index < 20 else 0.1 if index < 60 else 0.0, "other": 0.5})

@@ -16,9 +16,9 @@ from tutelage.configs.checks import lasting, later
 from tutelage.errors import Fault
 from tutelage.experiment import plan as plans
 from tutelage.experiment.plan import fingerprint, read_plan, settings_of
-from tutelage.experiment.run_lock import claimed
+from tutelage.experiment.run_lock import try_lock
 from tutelage.experiment.sinks import Display
-from tutelage.experiment.sweep import Places, needed, sweep, todo
+from tutelage.experiment.sweep import SweepPaths, missing_results, needed_runs, sweep
 from tutelage.registry import METHODS
 from tutelage.report import curves
 from tutelage.report.ablations import ablations, front, sights
@@ -56,21 +56,21 @@ def plan_of(tmp_path, text):
 
 
 def places_of(tmp_path):
-    return Places(tmp_path / "results", tmp_path / "runs", tmp_path / "zoo")
+    return SweepPaths(tmp_path / "results", tmp_path / "runs", tmp_path / "zoo")
 
 
 def test_rows_run_once_in_order_and_only_what_changed_runs_again(tmp_path):
     plan, places = plan_of(tmp_path, PLAN), places_of(tmp_path)
     rows = read_plan(plan)
-    order = [(r.name, seed) for r, seed in todo(rows, places, "*")]
+    order = [(r.name, seed) for r, seed in missing_results(rows, places, "*")]
     assert order == [
         ("scripted/action", 0), ("kd_marl/action", 0), ("mappo/action", 0), ("kd_marl/action", 1), ("mappo/action", 1),
         ("random/action", 0),
     ]  # fmt: skip
-    two = [(r.name, seed) for r, seed in todo(rows, places, "random/*, mappo/*")]
+    two = [(r.name, seed) for r, seed in missing_results(rows, places, "random/*, mappo/*")]
     assert two == [("mappo/action", 0), ("mappo/action", 1), ("random/action", 0)]
     with pytest.raises(BadInput, match="unknown row 'mapo'"):
-        list(todo(rows, places, "random/*,mapo"))
+        list(missing_results(rows, places, "random/*,mapo"))
     assert sweep(plan, places, display=Display(quiet=True)) == (6, 0)
     assert sweep(plan, places, display=Display(quiet=True)) == (0, 0)
 
@@ -84,12 +84,12 @@ def test_rows_run_once_in_order_and_only_what_changed_runs_again(tmp_path):
     assert set(marl_eval(found)["probe"]["action"]) == {"kd_marl", "mappo", "random", "scripted"}
 
     changed = plan_of(tmp_path, PLAN.replace("passes = 2", "passes = 3"))
-    again = [(r.name, seed) for r, seed in todo(read_plan(changed), places, "*")]
+    again = [(r.name, seed) for r, seed in missing_results(read_plan(changed), places, "*")]
     assert again == [("kd_marl/action", 0), ("kd_marl/action", 1)]
     changed = plan_of(tmp_path, PLAN.replace("steps = 600", "steps = 700"))
-    again = {r.name for r, _ in todo(read_plan(changed), places, "*")}
+    again = {r.name for r, _ in missing_results(read_plan(changed), places, "*")}
     assert again == {"kd_marl/action", "mappo/action"}, "a student follows its teacher"
-    assert [r.name for r, _ in todo(read_plan(changed), places, "kd*")] == ["kd_marl/action"] * 2
+    assert [r.name for r, _ in missing_results(read_plan(changed), places, "kd*")] == ["kd_marl/action"] * 2
 
     # A run that says more or less of itself, as another version's would, is the same run while its fingerprint is.
     expert = places.run(rows["mappo/action"], 0)
@@ -110,9 +110,9 @@ def test_seeds_begin_where_the_row_says_and_the_zoo_has_the_first(tmp_path):
         row("random/action", "random", "first_seed = 1", seeds=2),
     ]
     plan, places = plan_of(tmp_path, "\n".join(rows)), places_of(tmp_path)
-    order = [(r.name, seed) for r, seed in todo(read_plan(plan), places, "*")]
+    order = [(r.name, seed) for r, seed in missing_results(read_plan(plan), places, "*")]
     assert order == [("mappo/action", 3), ("random/action", 1), ("random/action", 2)]
-    first = [(r.name, seed) for r, seed in todo(read_plan(plan), places, "*", seeds=1)]
+    first = [(r.name, seed) for r, seed in missing_results(read_plan(plan), places, "*", seeds=1)]
     assert first == [("mappo/action", 3), ("random/action", 1)], "one seed of each"
     assert sweep(plan, places, seeds=1, display=Display(quiet=True)) == (2, 0)
     assert sweep(plan, places, "mappo/*", display=Display(quiet=True)) == (0, 0)
@@ -245,12 +245,12 @@ def test_a_table_without_an_end_leaves_what_follows_alone(tmp_path):
 def test_sweeps_side_by_side_share_the_work(tmp_path):
     plan, places = plan_of(tmp_path, PLAN), places_of(tmp_path)
     rows = read_plan(plan)
-    with claimed([places.run(rows["mappo/action"], 0)]) as other:
+    with try_lock([places.run(rows["mappo/action"], 0)]) as other:
         assert other
 
         # What needs the claimed run is left out: its result, and its students' while it is not trained.
         def claims(seed):
-            with claimed(needed(rows["kd_marl/action"], seed, rows, places)) as mine:
+            with try_lock(needed_runs(rows["kd_marl/action"], seed, rows, places)) as mine:
                 return mine
 
         assert not Context().run(claims, 0) and Context().run(claims, 1)  # as another process would
@@ -794,7 +794,7 @@ def test_two_environments_of_your_own_do_not_mix():
 
 def report_of(tmp_path, page, plan=""):
     """Results of one row, and a page."""
-    given, places = row("random/action", "random"), Places(tmp_path / "results", tmp_path / "runs", tmp_path / "zoo")
+    given, places = row("random/action", "random"), places_of(tmp_path)
     sweep(plan_of(tmp_path, given), places, display=Display(quiet=True))
     (tmp_path / "README.md").write_text(page)
     if plan:

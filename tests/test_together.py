@@ -82,16 +82,16 @@ def test_a_loss_that_is_no_number_names_the_seed_and_spoils_no_checkpoint(tmp_pa
 
 def test_a_seed_that_breaks_costs_the_others_no_evaluation(monkeypatch):
     class Keeps(Silent):
-        def checkpoint(self, status, wanted):
+        def checkpoint(self, status, force):
             self.saved = status
 
-    def went_on(runner, status, loop, *rest, went_on=T.went_on):
+    def record_piece(runner, status, loop, *rest, record_piece=T.record_piece):
         if rest[-1] is recorders[0] and int(loop.steps) >= runner.stage.budget:
             raise NonFinite("policy became nan")
-        return went_on(runner, status, loop, *rest)
+        return record_piece(runner, status, loop, *rest)
 
     env, recorders = make("probe/action"), [Keeps(), Keeps()]
-    monkeypatch.setattr(T, "went_on", went_on)
+    monkeypatch.setattr(T, "record_piece", record_piece)
     with pytest.raises(NonFinite, match="seed 1 of 2: policy became nan"):
         fit_together(env, build("mappo", env, **{**TINY, "steps": 512}), FitConfig(1, 8, 8), range(2), recorders)
     assert not hasattr(recorders[0], "saved") and int(recorders[1].saved.loop.steps) >= 512

@@ -20,7 +20,7 @@ from tutelage import BadInput, dotted
 from tutelage.cli.main import guarded
 from tutelage.dotted import yours
 from tutelage.experiment.job import read_job
-from tutelage.experiment.trust import again, check_trust, named_in
+from tutelage.experiment.trust import check_trust, code_named_in, command_for
 
 ZOO = ROOT / "zoo" / "kd_marl" / "smax-2s3z"
 RECORD = json.loads((ZOO / "config.json").read_text())
@@ -104,19 +104,19 @@ def test_what_is_named_on_the_same_command_line_is_trusted():
 def test_everybody_in_the_line_of_teachers_is_named():
     inner = RECORD | {"teacher": {"kind": "callable", "name": "c:d"}}
     deeper = RECORD | {"method": "a:b", "teacher": TEACHER | {"record": inner}}
-    assert named_in(deeper) == {"a:b", "c:d"} and not named_in(RECORD)
+    assert code_named_in(deeper) == {"a:b", "c:d"} and not code_named_in(RECORD)
 
 
 def test_advice_says_how_to_go_on_with_code_of_ones_own():
-    assert again(Path("runs/x"), ["probe/action", "mine:Env"]) == "tutelage resume runs/x --trust"
-    assert again(Path("runs/x"), ["probe/action", "mappo"]) == "tutelage resume runs/x"
+    assert command_for(Path("runs/x"), ["probe/action", "mine:Env"]) == "tutelage resume runs/x --trust"
+    assert command_for(Path("runs/x"), ["probe/action", "mappo"]) == "tutelage resume runs/x"
 
 
 @pytest.mark.parametrize("name", ["env", "method"])
 def test_only_a_teacher_can_be_scripted(tmp_path, name):
     """As an environment `scripted:it` is a module of that name."""
     record = RECORD | {name: "scripted:it"}
-    assert named_in(record | {"teacher": None}) == {"scripted:it"}
+    assert code_named_in(record | {"teacher": None}) == {"scripted:it"}
     job = {k: record[k] for k in ("method", "env", "env_options", "config", "fit", "seed")}
     (tmp_path / "plan.json").write_text(
         json.dumps(job | {"seeds": 1, "teacher": "scripted:local", "teacher_config": {}})

@@ -20,12 +20,12 @@ from tutelage.envs.own import Own
 from tutelage.errors import NonFinite
 from tutelage.experiment.find_teacher import find_teacher
 from tutelage.experiment.fork import forks
-from tutelage.experiment.input_scale import far_from_one
+from tutelage.experiment.input_scale import scale_warnings
 from tutelage.experiment.job import Job
-from tutelage.experiment.nonfinite import broken
+from tutelage.experiment.nonfinite import first_bad_metric
 from tutelage.experiment.run_directory import callable_teacher
 from tutelage.experiment.sinks import Display
-from tutelage.experiment.user_code import guarded, guarded_team
+from tutelage.experiment.user_code import checked_policy, checked_team
 from tutelage.policies.acting import random_policy, sample
 from tutelage.registry import method_config
 from tutelage.report.render import render
@@ -161,7 +161,7 @@ def test_an_episode_that_is_over_before_it_began_is_found():
     ],
 )
 def test_what_comes_first_and_causes_the_rest_is_blamed(rows, blamed):
-    assert broken({name: np.array(values) for name, values in rows.items()}) == blamed
+    assert first_bad_metric({name: np.array(values) for name, values in rows.items()}) == blamed
 
 
 # ---- size ----------------------------------------------------------------------------------------------------------
@@ -179,17 +179,17 @@ ABOUT = "networks learn from numbers of about 1: divide each by its usual size"
     ],
 )
 def test_what_is_far_from_unit_size_is_told(world, says):
-    assert far_from_one(Own("me", world)) == says
+    assert scale_warnings(Own("me", world)) == says
 
 
 def test_a_training_begins_with_it(tmp_path, capsys):
     job = Job("mappo", "worlds:raw", {}, asdict(method_config("mappo", **TINY)), asdict(QUICK), 0, 1, None, {})
-    job.made(None, Display())
+    job.make(None, Display())
     assert capsys.readouterr().err == f"warning: obs of worlds:raw reaches 1e+04 (column 0); {ABOUT}\n"
 
 
 def test_environments_of_the_package_are_not_measured():
-    assert far_from_one(make("probe/action")) == ()
+    assert scale_warnings(make("probe/action")) == ()
 
 
 # ---- teachers ------------------------------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ def team(step, carry=lambda n: ()):
 
 def test_a_team_of_the_users_may_mask_by_minus_infinity():
     env = make("worlds:fine")
-    seen = guarded_team("mine", team(lambda params, carry, ts, key: (carry, Out(pressed(ts)))), env)
+    seen = checked_team("mine", team(lambda params, carry, ts, key: (carry, Out(pressed(ts)))), env)
     assert evaluate(env, seen.roles["teacher"], (), 8).return_mean == 4
 
 
@@ -273,7 +273,7 @@ def test_a_team_of_the_users_may_mask_by_minus_infinity():
 )
 def test_scores_of_a_team_of_the_users_are_looked_at(score, says):
     env = make("worlds:fine")
-    seen = guarded_team("mine", team(lambda params, carry, ts, key: (carry, Out(score(ts)))), env)
+    seen = checked_team("mine", team(lambda params, carry, ts, key: (carry, Out(score(ts)))), env)
     with pytest.raises(NonFinite) as caught:
         evaluate(env, seen.roles["teacher"], (), 8)
     assert str(caught.value) == says
@@ -296,12 +296,12 @@ def test_scores_of_a_team_of_the_users_are_looked_at(score, says):
 )
 def test_a_team_of_the_users_that_does_not_fit_is_refused(made, says):
     with pytest.raises(BadInput, match=f"^mine.*{says}"):
-        guarded_team("mine", made, make("worlds:fine"))
+        checked_team("mine", made, make("worlds:fine"))
 
 
 def test_a_controller_of_the_users_environment_is_looked_at():
     policy = Policy(lambda key: (), lambda n: (), lambda p, c, ts, k: (c, Out(jnp.full(ts.avail.shape, NAN))))
-    seen = guarded("controller 'x' of me", policy, (), make("worlds:fine"))
+    seen = checked_policy("controller 'x' of me", policy, (), make("worlds:fine"))
     with pytest.raises(NonFinite, match=r"^a score of controller 'x' of me is nan in step 0 of an episode$"):
         evaluate(make("worlds:fine"), seen, (), 4)
 

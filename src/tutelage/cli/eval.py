@@ -38,9 +38,9 @@ def main(argv: Sequence[str]) -> None:
     """Evaluate and print."""
     arguments = beside_environment(EvalArgs, argv)
     args = parse(arguments, "eval", argv, "Play episodes with a trained, scripted or random team.")
-    from tutelage.experiment.run_directory import seeds_of
+    from tutelage.experiment.run_directory import seed_runs
 
-    targets = [args.target] if names_environment(args.target) else [str(run) for run in seeds_of(Path(args.target))]
+    targets = [args.target] if names_environment(args.target) else [str(run) for run in seed_runs(Path(args.target))]
     results = [one(target, args) for target in targets]
     if args.json:
         print_json(results[0] if len(results) == 1 else {"runs": results})
@@ -56,10 +56,10 @@ def main(argv: Sequence[str]) -> None:
 
 def one(name: str, args: EvalArgs) -> dict[str, Any]:
     """Evaluate one run or environment."""
-    from tutelage.experiment.choose_policy import choose_policy, open_target
+    from tutelage.experiment.choose_policy import choose_policy, open_run_or_environment
     from tutelage.experiment.evaluate import evaluate
 
-    target = open_target(name, args.trust, **options_given(args))
+    target = open_run_or_environment(name, args.trust, **options_given(args))
     chosen = choose_policy(target, args.policy, args.act)
     result = evaluate(target.env, chosen.policy, chosen.params, args.episodes, args.seed, chosen.act)
     told = result.as_dict()

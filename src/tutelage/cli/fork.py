@@ -39,10 +39,10 @@ def main(argv: Sequence[str]) -> None:
     """Fork and print."""
     args = parse(ForkArgs, "fork", argv, "From states that students reach, let students and teacher play on.")
     from tutelage.experiment.fork import fork_run
-    from tutelage.experiment.run_directory import load, seeds_of
+    from tutelage.experiment.run_directory import load, seed_runs
 
-    run = load(seeds_of(args.run)[0], args.trust)
-    teacher = load(seeds_of(args.teacher)[0], args.trust) if args.teacher else run
+    run = load(seed_runs(args.run)[0], args.trust)
+    teacher = load(seed_runs(args.teacher)[0], args.trust) if args.teacher else run
     found = fork_run(run, args.episodes, args.every, args.seed, args.act, teacher)
     rows = [fork.as_dict() for fork in found]
     if args.json:

@@ -13,7 +13,7 @@ from importlib import import_module
 from tutelage import __version__
 from tutelage.dotted import BESIDE
 from tutelage.errors import BadInput, Fault, Interrupted, short, unknown
-from tutelage.experiment.streams import Listener, Output, hold_streams, let_go, outlive_terminal
+from tutelage.experiment.streams import StandardError, StandardOutput, flush_or_drop, ignore_hangup, reserve_streams
 
 VERBS = {
     "demo": "an expert is trained and distilled on SMAX 2s3z, in about a minute",
@@ -63,9 +63,9 @@ def entry() -> None:
     """The console script: turns errors into a line and an exit code."""
     prepare()
     if sys.argv[1:] and sys.argv[1] in TRAINING:
-        outlive_terminal()
+        ignore_hangup()
     code = guarded(sys.argv[1:])
-    let_go()
+    flush_or_drop()
     sys.exit(code)
 
 
@@ -113,8 +113,8 @@ def say(error: Exception, code: int) -> int:
 
 def prepare() -> None:
     """Streams that cannot break a run, and compiled programs kept between commands: the second start is quicker."""
-    hold_streams()
-    sys.stdout, sys.stderr = Output(sys.stdout), Listener(sys.stderr)  # type: ignore[assignment]
+    reserve_streams()
+    sys.stdout, sys.stderr = StandardOutput(sys.stdout), StandardError(sys.stderr)  # type: ignore[assignment]
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(cache, "tutelage", "xla"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tutelage.experiment.streams import room
+from tutelage.experiment.streams import line_width
 from tutelage.jsons import to_json
 
 Column = tuple[str, Sequence[str]]
@@ -23,7 +23,7 @@ def print_json(value: Any) -> None:
 def print_table(title: str, labels: Column, columns: Sequence[Column]) -> None:
     """Print a table; where it is too wide for the terminal, its columns in several blocks, each behind the labels."""
     print(title)
-    for block in blocks(labels, columns, room(sys.stdout)):
+    for block in blocks(labels, columns, line_width(sys.stdout)):
         print()
         for line in lines(labels, block):
             print(line.rstrip())
@@ -31,7 +31,7 @@ def print_table(title: str, labels: Column, columns: Sequence[Column]) -> None:
 
 def print_note(text: str) -> None:
     """Print a paragraph."""
-    print(textwrap.fill(text, room(sys.stdout) or 80))
+    print(textwrap.fill(text, line_width(sys.stdout) or 80))
 
 
 def width(column: Column) -> int:

@@ -51,14 +51,14 @@ def main(argv: Sequence[str]) -> None:
     if not 1 <= args.jobs <= len(cores()):
         raise BadInput(f"jobs = {args.jobs}: must be from 1 to {len(cores())}, the cores at hand")
     from tutelage.experiment.sinks import Display
-    from tutelage.experiment.sweep import Places, outlook, sweep
+    from tutelage.experiment.sweep import SweepPaths, estimate, sweep
 
     results = args.out or args.plan.parent
     # Relative, since runs remember the paths of their teachers.
     beside = Path(os.path.relpath(args.plan.resolve().parent.parent))
     root = beside if args.out is None else results
-    places, display = Places(results, root / "runs", root / "zoo"), Display(args.quiet)
-    if not args.yes and not begins(*outlook(args.plan, places, args.only, args.seeds), args, display):
+    places, display = SweepPaths(results, root / "runs", root / "zoo"), Display(args.quiet)
+    if not args.yes and not begins(*estimate(args.plan, places, args.only, args.seeds), args, display):
         raise Interrupted("nothing was run")
     if args.jobs > 1:
         code = side_by_side(["sweep", *argv, "--jobs", "1", "--yes"], args.jobs)
@@ -108,8 +108,8 @@ def measured(row: Any, run: Any, root: Path) -> dict[str, Any]:
     if row.forks:
         from tutelage.experiment.fork import fork_run
         from tutelage.experiment.run_directory import load
-        from tutelage.experiment.trust import named_in
+        from tutelage.experiment.trust import code_named_in
 
-        students = load(root / row.forks, named_in(run.record)) if isinstance(row.forks, str) else run
+        students = load(root / row.forks, code_named_in(run.record)) if isinstance(row.forks, str) else run
         told["forks"] = [fork.as_dict() for fork in fork_run(students, 128, None, seed=0, teacher=run)]
     return told

@@ -10,7 +10,7 @@ from tutelage.data.vector import make_vector_env
 from tutelage.deploy.latency import measure_latency
 from tutelage.deploy.products import traced_macs
 from tutelage.experiment.run_directory import LoadedRun
-from tutelage.experiment.trust import named_in
+from tutelage.experiment.trust import code_named_in
 from tutelage.policies.agent import Group
 from tutelage.policies.cost import agent_cost
 
@@ -46,7 +46,7 @@ def cost_report(run: LoadedRun, latency: bool = True) -> Report:
     Raises:
         Fault: the latency could not be measured.
     """
-    timed = measure_latency(run.path, trust=named_in(run.record)) if latency else {}
+    timed = measure_latency(run.path, trust=code_named_in(run.record)) if latency else {}
     teacher, students = (tiers(run, role, timed.get(role)) for role in ("teacher", "student"))
     teacher_team, team = team_totals(teacher) or whole(run, "teacher"), team_totals(students)
     return {

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, unknown
 from tutelage.experiment.run_directory import LoadedRun, load
-from tutelage.experiment.user_code import controller_of
+from tutelage.experiment.user_code import find_controller
 from tutelage.policies.acting import RULES, greedy, random_policy, sample
 from tutelage.registry import names_environment
 from tutelage.types import ActRule, Environment, Params, Policy
 
 
-class Target(NamedTuple):
+class RunOrEnvironment(NamedTuple):
     """A run with its environment, or an environment alone.
 
     Attributes:
@@ -30,7 +30,7 @@ class Target(NamedTuple):
     run: LoadedRun | None
 
 
-class Chosen(NamedTuple):
+class ChosenPolicy(NamedTuple):
     """Who plays.
 
     Attributes:
@@ -46,7 +46,7 @@ class Chosen(NamedTuple):
     rule: str | None = None
 
 
-def open_target(name: str | Path, trust: bool = False, **options: Any) -> Target:
+def open_run_or_environment(name: str | Path, trust: bool = False, **options: Any) -> RunOrEnvironment:
     """Load a run (of a parent with several seeds, the first) or make an environment.
 
     Args:
@@ -58,14 +58,14 @@ def open_target(name: str | Path, trust: bool = False, **options: Any) -> Target
         BadInput: neither, or options for a run. Fault: a damaged run.
     """
     if names_environment(str(name)):
-        return Target(str(name), str(name), make(str(name), **options), None)
+        return RunOrEnvironment(str(name), str(name), make(str(name), **options), None)
     if options:
         raise BadInput(f"{', '.join(options)}: {name} is a run, whose environment has the options it was trained with")
     run = load(name, trust)
-    return Target(str(name), run.record["env"], run.env, run)
+    return RunOrEnvironment(str(name), run.record["env"], run.env, run)
 
 
-def choose_policy(target: Target, name: str | None = None, act: str | None = None) -> Chosen:
+def choose_policy(opened: RunOrEnvironment, name: str | None = None, act: str | None = None) -> ChosenPolicy:
     """Who plays in a target.
 
     Args:
@@ -77,18 +77,18 @@ def choose_policy(target: Target, name: str | None = None, act: str | None = Non
     Raises:
         BadInput: the target has no such policy.
     """
-    run = target.run
+    run = opened.run
     name = name or ("scripted" if run is None else run.frozen.actor)
     kind, _, controller = name.partition(":")
     if act is not None and kind in ("random", "scripted"):
         raise BadInput(f"act = {act!r}: {name} acts in its own way; only for the policies of a run")
     if kind == "random":
-        return Chosen(name, random_policy(), (), sample)
+        return ChosenPolicy(name, random_policy(), (), sample)
     if kind == "scripted":
-        return Chosen(name, controller_of(target.env, controller or "local"), (), greedy)
+        return ChosenPolicy(name, find_controller(opened.env, controller or "local"), (), greedy)
     if run is None:
-        raise BadInput(f"policy = {name!r}: {target.name} is an environment; allowed are scripted[:NAME] and random")
+        raise BadInput(f"policy = {name!r}: {opened.name} is an environment; allowed are scripted[:NAME] and random")
     rule = act or run.record["fit"].get("act", "greedy")
     if rule not in RULES:
         raise unknown("act", rule, RULES)
-    return Chosen(name, run.policy(name), run.params(name), RULES[rule], rule)
+    return ChosenPolicy(name, run.policy(name), run.params(name), RULES[rule], rule)

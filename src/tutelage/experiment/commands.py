@@ -11,63 +11,63 @@ from typing import Any
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, Interrupted
-from tutelage.experiment.files import not_below_a_file, write_json
-from tutelage.experiment.find_teacher import find_teacher, run_of_seed
-from tutelage.experiment.job import Job, job_of, read_job
+from tutelage.experiment.files import check_no_file_above, write_json
+from tutelage.experiment.find_teacher import find_teacher, seed_run
+from tutelage.experiment.job import Job, new_job, read_job
 from tutelage.experiment.memory_check import check_instances, check_training
-from tutelage.experiment.prepare import prepare
+from tutelage.experiment.prepare import make_env_and_method
 from tutelage.experiment.resume_run import recover_run, resume_run
-from tutelage.experiment.run_directory import LoadedRun, load, read_record, seeds_of
-from tutelage.experiment.run_lock import LOCK, alone, free
-from tutelage.experiment.shape_check import abstract
+from tutelage.experiment.run_directory import LoadedRun, load, read_record, seed_runs
+from tutelage.experiment.run_lock import LOCK, exclusive, remove_stale_locks
+from tutelage.experiment.shape_check import abstract_team
 from tutelage.experiment.sinks import Display
-from tutelage.experiment.train_run import begin_run, begin_together, leftovers
-from tutelage.experiment.trust import Trust, again, named_in
+from tutelage.experiment.train_run import leftover_files, start_run, start_runs_together
+from tutelage.experiment.trust import Trust, code_named_in, command_for
 from tutelage.machine import check_machine
 from tutelage.registry import method_row
 
 
-def carry_on(job: Job, folder: Path, display: Display, trust: Trust) -> list[LoadedRun]:
+def continue_job(job: Job, folder: Path, display: Display, trust: Trust) -> list[LoadedRun]:
     """Do what is not done yet: every seed, each preceded by its own teacher where none was named.
 
     Raises:
         Interrupted: stopped by Ctrl-C; says how to go on.
     """
     try:
-        return finish(job, folder, display, trust)
+        return run_job(job, folder, display, trust)
     except Interrupted:
-        raise Interrupted(f"stopped and saved; go on with `{again(folder, job.named())}`") from None
+        raise Interrupted(f"stopped and saved; go on with `{command_for(folder, job.user_code())}`") from None
 
 
-def finish(job: Job, folder: Path, display: Display, trust: Trust) -> list[LoadedRun]:
+def run_job(job: Job, folder: Path, display: Display, trust: Trust) -> list[LoadedRun]:
     """`carry_on` without its advice."""
     seeds = range(job.seed, job.seed + job.seeds)
     if job.together and not any((job.path(folder, seed) / "config.json").exists() for seed in seeds):
-        with alone([folder, *(job.path(folder, seed) for seed in seeds)]):
-            begin_together(job, folder, display)
+        with exclusive([folder, *(job.path(folder, seed) for seed in seeds)]):
+            start_runs_together(job, folder, display)
     for seed in seeds:
         path = job.path(folder, seed)
-        if over(path):
-            free([path])
+        if is_finished(path):
+            remove_stale_locks([path])
         else:
-            not_through_a_link(folder, path)
-            with alone([path]):
-                make_run(job, seed, folder, display, trust)
+            check_no_link(folder, path)
+            with exclusive([path]):
+                run_seed(job, seed, folder, display, trust)
     return [load(job.path(folder, seed), trust) for seed in seeds]
 
 
-def over(path: Path) -> bool:
+def is_finished(path: Path) -> bool:
     """Whether a run is finished, and nothing of its training lies about."""
-    return (path / "eval.json").exists() and not leftovers(path)
+    return (path / "eval.json").exists() and not leftover_files(path)
 
 
-def not_through_a_link(folder: Path, path: Path) -> None:
+def check_no_link(folder: Path, path: Path) -> None:
     """Refuse a run inside of another directory of runs that is a link: what it leads to is not ours to write."""
     if path != folder and path.is_symlink():
         raise Fault(f"{path} is a link: nothing is written through it; put a directory in its place")
 
 
-def make_run(job: Job, seed: int, folder: Path, display: Display, trust: Trust) -> None:
+def run_seed(job: Job, seed: int, folder: Path, display: Display, trust: Trust) -> None:
     """Make one run, or go on with it; a teacher of its own comes first."""
     path = job.path(folder, seed)
     if (path / "config.json").exists():
@@ -77,11 +77,11 @@ def make_run(job: Job, seed: int, folder: Path, display: Display, trust: Trust) 
     if method_row(job.method).teacher is not None:
         name = job.teacher_name(folder)
         if name is None:
-            not_through_a_link(folder, path / "teacher")
-            finish(job.teacher_job(seed), path / "teacher", display, trust)
+            check_no_link(folder, path / "teacher")
+            run_job(job.teacher_job(seed), path / "teacher", display, trust)
             name = str(path / "teacher")
         teacher = find_teacher(name, job.env, make(job.env, **job.env_options), job.env_options, seed, trust)
-    begin_run(job, seed, path, teacher, display)
+    start_run(job, seed, path, teacher, display)
 
 
 def resume(path: str | Path, quiet: bool = False, trust: bool = False) -> list[LoadedRun]:
@@ -97,22 +97,22 @@ def resume(path: str | Path, quiet: bool = False, trust: bool = False) -> list[L
     path, display = Path(path), Display(quiet)
     if (path / "plan.json").exists():
         job = read_job(path / "plan.json", trust)
-        if all(over(job.path(path, seed)) for seed in range(job.seed, job.seed + job.seeds)):
-            free([path])
-            return finish(job, path, display, trust)
-        with alone([path]):
-            return carry_on(job, path, display, trust)
-    for run in seeds_of(path):
-        names = named_in(read_record(run, trust))
-        if over(run):
-            free([run])
+        if all(is_finished(job.path(path, seed)) for seed in range(job.seed, job.seed + job.seeds)):
+            remove_stale_locks([path])
+            return run_job(job, path, display, trust)
+        with exclusive([path]):
+            return continue_job(job, path, display, trust)
+    for run in seed_runs(path):
+        code_names = code_named_in(read_record(run, trust))
+        if is_finished(run):
+            remove_stale_locks([run])
             continue
         try:
-            with alone([run]):
+            with exclusive([run]):
                 resume_run(run, display, trust)
         except Interrupted:
-            raise Interrupted(f"stopped and saved; go on with `{again(path, names)}`") from None
-    return [load(run, trust) for run in seeds_of(path)]
+            raise Interrupted(f"stopped and saved; go on with `{command_for(path, code_names)}`") from None
+    return [load(run, trust) for run in seed_runs(path)]
 
 
 def recover(path: str | Path, quiet: bool = False, trust: bool = False) -> list[LoadedRun]:
@@ -128,11 +128,11 @@ def recover(path: str | Path, quiet: bool = False, trust: bool = False) -> list[
         BadInput: not a run, finished, or never evaluated. Fault: damaged files.
     """
     path, display = Path(path), Display(quiet)
-    runs, refusals = seeds_of(path), []
+    runs, refusals = seed_runs(path), []
     for run in runs:
         read_record(run, trust)
         try:
-            with alone([run]):
+            with exclusive([run]):
                 recover_run(run, display, trust)
         except BadInput as refusal:
             refusals.append(refusal)
@@ -141,25 +141,25 @@ def recover(path: str | Path, quiet: bool = False, trust: bool = False) -> list[
     return [load(run, trust) for run in runs if (run / "eval.json").exists()]
 
 
-def check(job: Job, trust: Trust) -> None:
+def check_job(job: Job, trust: Trust) -> None:
     """Refuse what is impossible before hours are spent: the method is begun, with a teacher of the right shape, and
     what it takes is held against the memory there is."""
     row, env, fit = method_row(job.method), make(job.env, **job.env_options), FitConfig(**job.fit)
     for config in (job.config, job.teacher_config):
         if "envs" in config:
             check_instances(env, "envs", config["envs"])  # before methods are made, which count on as many
-    frozen = None
+    teacher = None
     if row.teacher is not None and job.teacher is not None:
         if Path(job.teacher).is_dir():
             for seed in range(job.seed, job.seed + job.seeds):
-                run_of_seed(Path(job.teacher), seed)
-        frozen, _ = find_teacher(job.teacher, job.env, env, job.env_options, job.seed, trust)
+                seed_run(Path(job.teacher), seed)
+        teacher, _ = find_teacher(job.teacher, job.env, env, job.env_options, job.seed, trust)
     elif row.teacher is not None:
-        teacher = job.teacher_job(job.seed)
-        _, theirs = prepare(teacher.method, job.env, job.env_options, teacher.config)
-        check_training(env, theirs, fit)
-        frozen = abstract(teacher.method, theirs)
-    _, method = prepare(job.method, job.env, job.env_options, job.config, frozen)
+        teacher_job = job.teacher_job(job.seed)
+        _, teacher_method = make_env_and_method(teacher_job.method, job.env, job.env_options, teacher_job.config)
+        check_training(env, teacher_method, fit)
+        teacher = abstract_team(teacher_job.method, teacher_method)
+    _, method = make_env_and_method(job.method, job.env, job.env_options, job.config, teacher)
     check_training(env, method, fit, job.seeds if job.together else 1)
 
 
@@ -205,30 +205,30 @@ def train(
         BadInput: anything unknown or impossible; nothing is written. Fault: the run broke.
     """
     check_machine(training=True)
-    job = job_of(method, env, seed, seeds, preset, teacher, teacher_config, together, env_options, fit, settings)
+    job = new_job(method, env, seed, seeds, preset, teacher, teacher_config, together, env_options, fit, settings)
     folder = Path(out) if out else Path("runs") / f"{method}-{env.replace('/', '-').replace(':', '-')}-seed{seed}"
     if teacher is not None and Path(teacher).is_dir():
-        places = os.path.abspath(teacher), os.path.relpath(teacher, folder)
-        job = replace(job, teacher_paths=places)
-    trusted = trust or job.named()
-    unused(folder, job.named())
-    check(job, trusted)
-    with alone([folder]):
-        unused(folder, job.named())  # still, now that nobody else can begin in it
+        teacher_paths = os.path.abspath(teacher), os.path.relpath(teacher, folder)
+        job = replace(job, teacher_paths=teacher_paths)
+    trusted = trust or job.user_code()
+    check_unused(folder, job.user_code())
+    check_job(job, trusted)
+    with exclusive([folder]):
+        check_unused(folder, job.user_code())  # still, now that nobody else can begin in it
         write_json(folder / "plan.json", asdict(job))
-        return carry_on(job, folder, Display(quiet), trusted)
+        return continue_job(job, folder, Display(quiet), trusted)
 
 
-def unused(folder: Path, names: Iterable[str]) -> None:
+def check_unused(folder: Path, names: Iterable[str]) -> None:
     """Refuse, as BadInput, a directory that holds more than a kill leaves behind while its very first file is made.
 
     Args:
         names: what is to be trained into it.
     """
-    not_below_a_file(folder)
-    ours = {LOCK, ".plan.json.tmp"}
-    if folder.exists() and (not folder.is_dir() or {file.name for file in folder.iterdir()} - ours):
-        begun = folder.is_dir() and any((folder / name).exists() for name in ("plan.json", "config.json"))
-        other = f"resume it with `{again(folder, names)}` or name another"
-        way = other if begun else "name a new or empty directory"
-        raise BadInput(f"out = {folder}: exists already; {way}")
+    check_no_file_above(folder)
+    own_files = {LOCK, ".plan.json.tmp"}
+    if folder.exists() and (not folder.is_dir() or {file.name for file in folder.iterdir()} - own_files):
+        is_run = folder.is_dir() and any((folder / name).exists() for name in ("plan.json", "config.json"))
+        resume = f"resume it with `{command_for(folder, names)}` or name another"
+        advice = resume if is_run else "name a new or empty directory"
+        raise BadInput(f"out = {folder}: exists already; {advice}")

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 
-class Sealed:
+class VerifiedCache:
     """jax's cache, with a digest of key and content beside every entry."""
 
     def __init__(self, base: Any) -> None:
@@ -31,9 +31,9 @@ class Sealed:
         """Keep an entry, in the place of a damaged one. A full disk costs time later, no more."""
         with contextlib.suppress(OSError):
             for ending, content in (("cache", value), ("digest", digest(key, value))):
-                beside = self._path / f".{key}-{ending}.{os.getpid()}"
-                beside.write_bytes(content)
-                beside.replace(self._path / f"{key}-{ending}")
+                temporary = self._path / f".{key}-{ending}.{os.getpid()}"
+                temporary.write_bytes(content)
+                temporary.replace(self._path / f"{key}-{ending}")
 
 
 def digest(key: str, value: bytes) -> bytes:
@@ -41,7 +41,7 @@ def digest(key: str, value: bytes) -> bytes:
 
 
 @cache
-def seal_cache() -> None:
+def verify_cache() -> None:
     """Let jax read and write its cache in this way, once per process, where there is one.
 
     jax has no public way to it; where a later version has another private one, its cache stays as it is.
@@ -52,4 +52,4 @@ def seal_cache() -> None:
         module: Any = compilation_cache
         module._initialize_cache()
         if module._cache is not None and not module._cache.eviction_enabled:  # evicted entries have files beside them
-            module._cache = Sealed(module._cache)
+            module._cache = VerifiedCache(module._cache)

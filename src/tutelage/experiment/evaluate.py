@@ -17,8 +17,8 @@ from tutelage.data.episodes import Episodes, play_on
 from tutelage.data.vector import make_vector_env
 from tutelage.data.watch import raise_first_fault
 from tutelage.errors import BadInput
-from tutelage.experiment.jit import jit_once
-from tutelage.experiment.memo import kept
+from tutelage.experiment.jit import jit_unoptimised
+from tutelage.experiment.memo import memoize
 from tutelage.experiment.stats import mean_interval, wilson
 from tutelage.policies.acting import greedy
 from tutelage.types import ActRule, Environment, Measure, Params, Policy
@@ -46,13 +46,13 @@ class Evaluation:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
 
-def rank(measure: Measure, success_rate: float, return_mean: float) -> tuple[float, float]:
+def ranking(measure: Measure, success_rate: float, return_mean: float) -> tuple[float, float]:
     """What is greater of the better of two evaluations: first what the task is judged by, then the other."""
     return (success_rate, return_mean) if measure == "success" else (return_mean, success_rate)
 
 
-@kept
-def player(env: Environment, policy: Policy, n: int, act: ActRule = greedy, together: bool = False) -> Any:
+@memoize
+def make_player(env: Environment, policy: Policy, n: int, act: ActRule = greedy, together: bool = False) -> Any:
     """A jitted function (params, key) -> Episodes that plays `n` whole episodes side by side.
 
     Args:
@@ -64,7 +64,7 @@ def player(env: Environment, policy: Policy, n: int, act: ActRule = greedy, toge
         key_begin, key = jax.random.split(key)
         return play_on(vector, policy, params, act, init_collector(vector, policy, key_begin), jnp.zeros(n, bool), key)
 
-    return jit_once(jax.vmap(play) if together else play)
+    return jit_unoptimised(jax.vmap(play) if together else play)
 
 
 def play_episodes(
@@ -72,25 +72,27 @@ def play_episodes(
 ) -> Evaluation:
     """Play `episodes` episodes, `n` at a time (what `play` was built for), and sum them up."""
     rounds = -(-episodes // n)
-    parts = [jax.device_get(play(params, jax.random.fold_in(key, i))) for i in range(rounds)]
-    return summed(parts, episodes)
+    batches = [jax.device_get(play(params, jax.random.fold_in(key, i))) for i in range(rounds)]
+    return summarise(batches, episodes)
 
 
-def play_together(
+def play_episodes_together(
     play: Callable[[Params, PRNGKeyArray], Episodes], params: Params, keys: PRNGKeyArray, episodes: int, n: int
 ) -> list[Evaluation]:
     """`play_episodes` for several seeds at once: leaves of `params` and `keys` have them as their first axis."""
     rounds, folded = -(-episodes // n), jax.vmap(jax.random.fold_in, (0, None))
-    parts = [jax.device_get(play(params, folded(keys, i))) for i in range(rounds)]
-    one = lambda part, s: jax.tree.map(lambda x: x[s], part)
-    return [summed([one(part, s) for part in parts], episodes) for s in range(keys.shape[0])]
+    batches = [jax.device_get(play(params, folded(keys, i))) for i in range(rounds)]
+    of_seed = lambda played, index: jax.tree.map(lambda x: x[index], played)
+    return [summarise([of_seed(played, index) for played in batches], episodes) for index in range(keys.shape[0])]
 
 
-def summed(parts: Sequence[Episodes], episodes: int) -> Evaluation:
+def summarise(batches: Sequence[Episodes], episodes: int) -> Evaluation:
     """The first so many episodes in numbers; raises NonFinite where something of a user's was wrong in them."""
-    for part in parts:
-        raise_first_fault(part.wrong)
-    success, returns, length = (np.concatenate(x)[:episodes] for x in zip(*(p[:3] for p in parts), strict=True))
+    for played in batches:
+        raise_first_fault(played.wrong)
+    success, returns, length = (
+        np.concatenate(arrays)[:episodes] for arrays in zip(*(played[:3] for played in batches), strict=True)
+    )
     return Evaluation(
         episodes=episodes,
         success_rate=float(success.mean()),
@@ -126,7 +128,7 @@ def evaluate(
         raise BadInput(f"episodes = {episodes}: must be at least 1 and less than {MOST}")
     check_seeds(seed)
     n = min(episodes, 32)
-    return play_episodes(player(env, policy, n, act), params, test_key(seed), episodes, n)
+    return play_episodes(make_player(env, policy, n, act), params, test_key(seed), episodes, n)
 
 
 def test_key(seed: int | Array) -> PRNGKeyArray:

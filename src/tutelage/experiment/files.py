@@ -21,16 +21,16 @@ from tutelage.errors import BadInput, Fault, NotWritten, short
 from tutelage.jsons import to_json
 
 
-def through_no_link(name: str, flags: int) -> int:
+def open_no_link(name: str, flags: int) -> int:
     """An opener that refuses a link in the file's place: what it leads to is not ours to write."""
     return os.open(name, flags | os.O_NOFOLLOW, 0o666)
 
 
-def not_below_a_file(out: Path) -> None:
+def check_no_file_above(out: Path) -> None:
     """Refuse, as BadInput, a path where nothing can be written as it leads through a file."""
-    there = next((parent for parent in out.parents if os.path.exists(parent)), out.parent)
-    if os.path.exists(there) and not os.path.isdir(there):
-        raise BadInput(f"out = {out}: {there} is a file, must be a directory")
+    parent = next((parent for parent in out.parents if os.path.exists(parent)), out.parent)
+    if os.path.exists(parent) and not os.path.isdir(parent):
+        raise BadInput(f"out = {out}: {parent} is a file, must be a directory")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -42,7 +42,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb", opener=through_no_link) as file:
+        with open(temporary, "wb", opener=open_no_link) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -64,33 +64,33 @@ DEEPEST = 100
 """Levels of nested JSON; a teacher's teacher's record has ten."""
 
 
-def plain(path: Path) -> int:
+def regular_file_size(path: Path) -> int:
     """The size of a file, which a pipe, a directory or a link that leads out of its directory is not.
 
     Raises:
         Fault: not a file, or missing.
     """
     try:
-        about = path.stat()
-        out = path.is_symlink() and not path.resolve().is_relative_to(path.parent.resolve())
+        stats = path.stat()
+        leads_out = path.is_symlink() and not path.resolve().is_relative_to(path.parent.resolve())
     except FileNotFoundError:
         raise Fault(f"{path} is missing") from None
     except OSError as error:
         raise Fault(f"cannot read {path}: {error.strerror or error}") from error
     except RuntimeError:  # how older versions of Python call a link to itself
         raise Fault(f"cannot read {path}: it is a link to itself") from None
-    if out:
+    if leads_out:
         raise Fault(f"{path} is a link that leads out of its directory; copy what it points to in its place")
-    if not stat.S_ISREG(about.st_mode):
-        kind = "a directory" if stat.S_ISDIR(about.st_mode) else "a pipe or device"
+    if not stat.S_ISREG(stats.st_mode):
+        kind = "a directory" if stat.S_ISDIR(stats.st_mode) else "a pipe or device"
         raise Fault(f"cannot read {path}: it is {kind}, must be a file")
-    return about.st_size
+    return stats.st_size
 
 
-def _read(path: Path, parse: Callable[[bytes], Any], most: int) -> Any:
-    size = plain(path)
-    if size > most:
-        raise Fault(f"{path} is damaged: it has {size:,} bytes, more than the {most:,} that are read")
+def _read(path: Path, parse: Callable[[bytes], Any], max_bytes: int) -> Any:
+    size = regular_file_size(path)
+    if size > max_bytes:
+        raise Fault(f"{path} is damaged: it has {size:,} bytes, more than the {max_bytes:,} that are read")
     try:
         return parse(path.read_bytes())
     except OSError as error:
@@ -99,10 +99,12 @@ def _read(path: Path, parse: Callable[[bytes], Any], most: int) -> Any:
         raise Fault(f"{path} is damaged: {error}") from None
 
 
-def parsed(content: bytes | str) -> Any:
+def parse_json(content: bytes | str) -> Any:
     """JSON as we write it: numbers with an end, no field twice, not nested without end; raises ValueError."""
     try:
-        value = json.loads(content, parse_constant=_number, parse_float=_number, object_pairs_hook=_once)
+        value = json.loads(
+            content, parse_constant=_finite_number, parse_float=_finite_number, object_pairs_hook=_unique_fields
+        )
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     level = [value]
@@ -117,18 +119,18 @@ def _children(part: dict[str, Any] | list[Any]) -> Iterable[Any]:
     return part.values() if isinstance(part, dict) else part
 
 
-def _number(told: str) -> float:
-    if not math.isfinite(float(told)):
-        raise ValueError(f"{told[:30]} is no number that is allowed, it must be finite")
-    return float(told)
+def _finite_number(text: str) -> float:
+    if not math.isfinite(float(text)):
+        raise ValueError(f"{text[:30]} is no number that is allowed, it must be finite")
+    return float(text)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(f"it has a field twice: {next(name for name in names if names.count(name) > 1)!r}")
-    return found
+    return fields
 
 
 def read_json(path: Path) -> Any:
@@ -137,7 +139,7 @@ def read_json(path: Path) -> Any:
     Raises:
         Fault: missing, damaged, or not a file of ours: a pipe, far too large, a link out of its directory.
     """
-    return _read(path, parsed, LARGEST_JSON)
+    return _read(path, parse_json, LARGEST_JSON)
 
 
 def read_lines(path: Path, keep: int | None = None) -> list[Any]:
@@ -153,35 +155,35 @@ def read_lines(path: Path, keep: int | None = None) -> list[Any]:
     def lines(content: bytes) -> list[Any]:
         if keep and len(content) >= keep and content[keep - 1 : keep] != b"\n":
             raise ValueError(f"its first {keep} bytes, which the checkpoint counts on, end inside a line")
-        return [parsed(line) for line in content[:keep].splitlines()]
+        return [parse_json(line) for line in content[:keep].splitlines()]
 
     return _read(path, lines, LARGEST_LINES)
 
 
-def _is_key(x: Any) -> bool:
-    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _named(tree: Any) -> list[tuple[str, Any]]:
+def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
     return [(jax.tree_util.keystr(path) or "value", x) for path, x in jax.tree_util.tree_leaves_with_path(tree)]
 
 
 def save_tree(path: Path, tree: Any, meta: dict[str, Any] | None = None) -> None:
     """Save a pytree of arrays as safetensors, `meta` in its header."""
     arrays = {}
-    for name, x in _named(tree):
+    for name, x in _named_leaves(tree):
         x = jnp.asarray(x)
         arrays[name] = np.asarray(jax.random.key_data(x) if _is_key(x) else x, order="C")
     write_bytes(path, save(arrays, {"meta": json.dumps(meta or {})}))
 
 
-def everything(name: str) -> bool:
+def all_weights(name: str) -> bool:
     """Of parameters, all is learned."""
     return True
 
 
 def load_tree(
-    path: Path, template: Any, learned: Callable[[str], bool] = everything, whole: bool = True
+    path: Path, template: Any, is_weight: Callable[[str], bool] = all_weights, exact: bool = True
 ) -> tuple[Any, dict[str, Any]]:
     """Load a pytree saved by `save_tree`.
 
@@ -199,12 +201,12 @@ def load_tree(
     with _opened(path) as file:
         names, meta = set(file.keys()), _meta(file)
         leaves = []
-        for name, like in _named(template):
+        for name, leaf in _named_leaves(template):
             if name not in names:
                 raise Fault(f"{path} does not fit: it has no {name}")
-            leaves.append(_leaf(path, file, name, like, learned(name)))
-        if whole and (more := sorted(names - {name for name, _ in _named(template)})):
-            raise Fault(f"{path} does not fit: it has {short(more[0])}, which nothing here is called")
+            leaves.append(_read_leaf(path, file, name, leaf, is_weight(name)))
+        if exact and (unknown := sorted(names - {name for name, _ in _named_leaves(template)})):
+            raise Fault(f"{path} does not fit: it has {short(unknown[0])}, which nothing here is called")
     return jax.tree.unflatten(jax.tree.structure(template), leaves), meta
 
 
@@ -216,7 +218,7 @@ def read_meta(path: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    plain(path)
+    regular_file_size(path)
     try:
         with safe_open(path, framework="numpy") as file:
             yield file
@@ -228,7 +230,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _meta(file: Any) -> dict[str, Any]:
     header = file.metadata() or {}
-    meta = parsed(header.get("meta", "null"))
+    meta = parse_json(header.get("meta", "null"))
     if header.keys() != {"meta"} or not isinstance(meta, dict):
         raise ValueError("its header is not one of ours")
     return meta
@@ -238,19 +240,23 @@ LARGEST_WEIGHT = 1e20
 """Far beyond what is learned, and far below what a flipped bit of an exponent makes of most weights."""
 
 
-def _leaf(path: Path, file: Any, name: str, like: Any, learned: bool) -> Any:
+def _read_leaf(path: Path, file: Any, name: str, template: Any, is_weight: bool) -> Any:
     """One array of an open file, of the shape and type of `like`."""
-    data = jax.eval_shape(jax.random.key_data, like) if _is_key(like) else like
+    expected = jax.eval_shape(jax.random.key_data, template) if _is_key(template) else template
     shape = tuple(file.get_slice(name).get_shape())  # before anything is read
-    if shape == data.shape:
-        x = file.get_tensor(name)
-    if shape != data.shape or x.dtype != data.dtype:
-        kind = x.dtype if shape == data.shape else ""
-        raise Fault(f"{path} does not fit: {name} is {kind}{shape}, expected {data.dtype}{data.shape}")
-    if learned and x.dtype.kind == "f" and not (sane := np.abs(x) < LARGEST_WEIGHT).all():  # nan is below nothing
-        at = tuple(int(i) for i in np.argwhere(~sane)[0])
+    if shape == expected.shape:
+        array = file.get_tensor(name)
+    if shape != expected.shape or array.dtype != expected.dtype:
+        dtype = array.dtype if shape == expected.shape else ""
+        raise Fault(f"{path} does not fit: {name} is {dtype}{shape}, expected {expected.dtype}{expected.shape}")
+    if (
+        is_weight and array.dtype.kind == "f" and not (in_range := np.abs(array) < LARGEST_WEIGHT).all()
+    ):  # nan is below nothing
+        index = tuple(int(i) for i in np.argwhere(~in_range)[0])
         raise Fault(
-            f"{path}: {name} holds {x[at]}" + (f" at {list(at)}" if at else "") + ", must be a number of magnitude "
+            f"{path}: {name} holds {array[index]}"
+            + (f" at {list(index)}" if index else "")
+            + ", must be a number of magnitude "
             f"below {LARGEST_WEIGHT:g}; the file is damaged, or what was learned came to no end"
         )
-    return jax.random.wrap_key_data(x) if _is_key(like) else jnp.asarray(x)
+    return jax.random.wrap_key_data(array) if _is_key(template) else jnp.asarray(array)

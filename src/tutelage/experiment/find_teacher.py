@@ -12,37 +12,37 @@ from tutelage.experiment.run_directory import (
     Record,
     callable_teacher,
     load,
-    provided,
+    provided_outputs,
     scripted_teacher,
-    seeds_of,
-    teaching,
+    seed_runs,
+    teaching_roles,
 )
 from tutelage.experiment.trust import Trust
 from tutelage.types import Environment, Frozen
 
-MEASURED = 128
+TEST_EPISODES = 128
 """Episodes on which a controller is evaluated before it teaches."""
 
 
-def must_know(run: LoadedRun, env_id: str, options: dict[str, Any]) -> None:
+def check_same_environment(run: LoadedRun, env_id: str, options: dict[str, Any]) -> None:
     """Refuse, as BadInput, a teacher that was trained on another environment."""
-    theirs, mine = (run.record["env"], run.record["env_options"]), (env_id, options)
-    if theirs != mine:
-        told = [f"{name} {opts}" if opts else name for name, opts in (theirs, mine)]
-        raise BadInput(f"teacher {run.path} was trained on {told[0]}, not on {told[1]}")
+    trained_on, wanted_on = (run.record["env"], run.record["env_options"]), (env_id, options)
+    if trained_on != wanted_on:
+        names = [f"{name} {settings}" if settings else name for name, settings in (trained_on, wanted_on)]
+        raise BadInput(f"teacher {run.path} was trained on {names[0]}, not on {names[1]}")
 
 
-def from_run(run: LoadedRun, env_id: str, options: dict[str, Any]) -> tuple[Frozen, Record]:
+def teacher_from_run(run: LoadedRun, env_id: str, options: dict[str, Any]) -> tuple[Frozen, Record]:
     """A run as a teacher.
 
     Raises:
         BadInput: it was trained on another environment.
     """
-    must_know(run, env_id, options)
+    check_same_environment(run, env_id, options)
     frozen = run.frozen
-    roles = teaching(frozen.roles, run.record["teacher"] is not None)
+    roles = teaching_roles(frozen.roles, run.record["teacher"] is not None)
     params = {role: frozen.params[role] for role in roles}
-    frozen = frozen._replace(roles=roles, params=params, provides=provided(run.record["method"], roles))
+    frozen = frozen._replace(roles=roles, params=params, provides=provided_outputs(run.record["method"], roles))
     record = {
         "kind": "run",
         "name": str(run.path),
@@ -54,18 +54,20 @@ def from_run(run: LoadedRun, env_id: str, options: dict[str, Any]) -> tuple[Froz
     return frozen, record
 
 
-def run_of_seed(path: Path, seed: int | None) -> Path:
+def seed_run(path: Path, seed: int | None) -> Path:
     """The run of a seed below a parent directory; a single run teaches all. Raises BadInput where there is none."""
-    runs = seeds_of(path)
+    runs = seed_runs(path)
     if seed is None or runs == [path]:
         return runs[0]
-    found = {run.name: run for run in runs}
-    if f"seed-{seed}" not in found:
-        raise BadInput(f"teacher {path} has no seed-{seed}; it has {', '.join(found)}: name one of them for all seeds")
-    return found[f"seed-{seed}"]
+    by_name = {run.name: run for run in runs}
+    if f"seed-{seed}" not in by_name:
+        raise BadInput(
+            f"teacher {path} has no seed-{seed}; it has {', '.join(by_name)}: name one of them for all seeds"
+        )
+    return by_name[f"seed-{seed}"]
 
 
-def factory_of(name: str | None) -> str | None:
+def user_factory(name: str | None) -> str | None:
     """A teacher's name where it is a user's `module:factory`: no run directory, no controller of the environment."""
     return None if name is None or name.startswith("scripted:") or Path(name).is_dir() else name
 
@@ -89,19 +91,19 @@ def find_teacher(
         BadInput: nothing of that name, another environment's, or never evaluated; or it gives what it must not.
     """
     if name.startswith("scripted:"):
-        kind, short = "scripted", name.removeprefix("scripted:")
-        frozen = scripted_teacher(short, env)
+        kind, controller = "scripted", name.removeprefix("scripted:")
+        frozen = scripted_teacher(controller, env)
     elif Path(name).is_dir():
-        return from_run(load(run_of_seed(Path(name), seed), trust), env_id, options)
+        return teacher_from_run(load(seed_run(Path(name), seed), trust), env_id, options)
     elif ":" in name:
-        kind, short = "callable", name
+        kind, controller = "callable", name
         frozen = callable_teacher(name, env)
     else:
         raise BadInput(f"teacher {name!r}: no such run directory; allowed are RUN, scripted:NAME and module:factory")
     policy, params = frozen.roles[frozen.actor], frozen.params[frozen.actor]
     try:
-        test = evaluate(env, policy, params, MEASURED).as_dict()
+        test = evaluate(env, policy, params, TEST_EPISODES).as_dict()
     except NonFinite as error:  # nothing has begun
         raise BadInput(f"teacher {name!r} on {env_id}: {error}") from error
-    record = {"kind": kind, "name": short, "env": env_id, "env_options": options, "test": test}
+    record = {"kind": kind, "name": controller, "env": env_id, "env_options": options, "test": test}
     return frozen._replace(provenance=test), record

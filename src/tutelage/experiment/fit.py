@@ -20,12 +20,12 @@ from tutelage.configs.experiment import FitConfig
 from tutelage.data.episodes import Episodes
 from tutelage.data.watch import MARK
 from tutelage.errors import Interrupted, NonFinite
-from tutelage.experiment.evaluate import Evaluation, play_episodes, player, rank, test_key
-from tutelage.experiment.jit import jit_once
-from tutelage.experiment.memo import kept
-from tutelage.experiment.nonfinite import broken
-from tutelage.experiment.stage_loop import COUNTED, Loop, StageLoop, nominal_updates, owned, stage_loop
-from tutelage.experiment.status import Best, Interval, Recorder, Result, Status
+from tutelage.experiment.evaluate import Evaluation, make_player, play_episodes, ranking, test_key
+from tutelage.experiment.jit import jit_unoptimised
+from tutelage.experiment.memo import memoize
+from tutelage.experiment.nonfinite import first_bad_metric
+from tutelage.experiment.stage_loop import SUMMED_METRICS, LoopState, StageLoop, copy_tree, nominal_updates, stage_loop
+from tutelage.experiment.status import Best, FitResult, Recorder, Status, Unlogged
 from tutelage.policies.acting import RULES
 from tutelage.types import ActRule, Environment, Measure, Method, Params, Stage
 
@@ -37,7 +37,7 @@ def fit(
     seed: int,
     recorder: Recorder,
     status: Status | None = None,
-) -> Result:
+) -> FitResult:
     """Train a method.
 
     Args:
@@ -62,46 +62,46 @@ def fit(
         stage = method.stages[index]
         log_every, eval_every = cadence(stage, config)
         runner = stage_loop(env, stage, index, log_every)
-        recorder.begin(stage)
+        recorder.begin_stage(stage)
         if status is None:
-            state = jit_once(method.init)(jax.random.fold_in(root, 0x1417))
-            status = Status(index, runner.start(state, root), 0, None, 0.0)
+            state = jit_unoptimised(method.init)(jax.random.fold_in(root, 0x1417))
+            status = Status(index, runner.init_state(state, root), 0, None, 0.0)
         elif status.stage < index:
             steps = status.steps + int(status.loop.steps)
-            begun = runner.start(status.loop.train_state, root)
-            status = status._replace(stage=index, loop=begun, steps=steps)
-            recorder.checkpoint(status, wanted=False)
+            loop = runner.init_state(status.loop.train_state, root)
+            status = status._replace(stage=index, loop=loop, steps=steps)
+            recorder.checkpoint(status, force=False)
         recorder.compiled(stage, runner.compile(status.loop, root))
-        count = partial(due, stage, every=eval_every, evaluations=config.evaluations)
+        due_by_now = partial(count_due_evaluations, stage, every=eval_every, evaluations=config.evaluations)
         pace = Pace()
-        while not runner.over(status.loop):
-            before = status.since.due if status.since else count(status.loop)
-            done = status.steps + int(status.loop.steps)
+        while not runner.finished(status.loop):
+            due_before = status.unlogged.due_before if status.unlogged else due_by_now(status.loop)
+            steps_before = status.steps + int(status.loop.steps)
             try:
-                status = advance(runner, status, root, log_every, pace, before, recorder)
-                if asks(stage, status, count(status.loop) > before, runner.over(status.loop)):
+                status = run_piece(runner, status, root, log_every, pace, due_before, recorder)
+                if evaluation_due(stage, status, due_by_now(status.loop) > due_before, runner.finished(status.loop)):
                     status = evaluator(status, method, recorder)
             except NonFinite as error:
-                recorder.broke(status.best, done, status.seconds, error)
+                recorder.training_failed(status.best, steps_before, status.seconds, error)
                 raise
-            recorder.checkpoint(status, wanted=False)
+            recorder.checkpoint(status, force=False)
             if recorder.interrupted():
-                recorder.checkpoint(status, wanted=True)
+                recorder.checkpoint(status, force=True)
                 raise Interrupted
     assert status is not None and status.best is not None
     steps = status.steps + int(status.loop.steps)
     test = evaluator.test(status.best.params)
-    return Result(status.best.params, test, status.seconds, steps)
+    return FitResult(status.best.params, test, status.seconds, steps)
 
 
 def cadence(stage: Stage, config: FitConfig) -> tuple[int, int]:
     """Updates between two records and between two evaluations."""
-    updates = nominal_updates(stage)
-    log_every = max(1, updates // 200)
-    return log_every, log_every * max(1, round(updates / log_every / config.evaluations))
+    total_updates = nominal_updates(stage)
+    log_every = max(1, total_updates // 200)
+    return log_every, log_every * max(1, round(total_updates / log_every / config.evaluations))
 
 
-def due(stage: Stage, loop: Loop, every: int, evaluations: int) -> int:
+def count_due_evaluations(stage: Stage, loop: LoopState, every: int, evaluations: int) -> int:
     """How many evaluations are due by now: one every so many updates.
 
     Where updates play whole episodes, which end when they like, by the share of the budget that is spent.
@@ -111,12 +111,12 @@ def due(stage: Stage, loop: Loop, every: int, evaluations: int) -> int:
     return int(loop.update) // every
 
 
-def asks(stage: Stage, status: Status, due: bool, over: bool) -> bool:
+def evaluation_due(stage: Stage, status: Status, due: bool, finished: bool) -> bool:
     """Whether an evaluation follows: right after a record, if one is due by now or the stage is over."""
-    return stage.evaluated and status.since is None and (due or over)
+    return stage.evaluated and status.unlogged is None and (due or finished)
 
 
-PIECE = 5.0
+PIECE_SECONDS = 5.0
 """Seconds between two moments at which a training can be saved or stopped, if its updates are not longer."""
 
 
@@ -126,18 +126,18 @@ class Pace:
     def __init__(self) -> None:
         self.updates = 1
 
-    def took(self, updates: int, seconds: float) -> None:
+    def measured(self, updates: int, seconds: float) -> None:
         """So many updates took so long; a single quick one is no promise for many."""
-        fits = int(updates * PIECE / max(seconds, 1e-9))
-        self.updates = max(1, min(fits, 2 * max(updates, self.updates)))
+        affordable = int(updates * PIECE_SECONDS / max(seconds, 1e-9))
+        self.updates = max(1, min(affordable, 2 * max(updates, self.updates)))
 
     def until(self, update: int, length: int) -> int:
         """Where the next piece ends: at the next multiple of `length` updates at the latest."""
         return min((update // length + 1) * length, update + self.updates)
 
 
-def advance(
-    runner: StageLoop, status: Status, root: PRNGKeyArray, length: int, pace: Pace, due: int, recorder: Recorder
+def run_piece(
+    runner: StageLoop, status: Status, root: PRNGKeyArray, length: int, pace: Pace, due_before: int, recorder: Recorder
 ) -> Status:
     """Run one piece; at the next multiple of `length` updates, and at the stage's end, log all since the last time.
 
@@ -148,49 +148,49 @@ def advance(
         NonFinite: a metric is no number.
     """
     update = int(status.loop.update)
-    began = time.perf_counter()
-    loop, rows = runner.run(status.loop, root, pace.until(update, length))
-    seconds = time.perf_counter() - began
-    pace.took(int(loop.update) - update, seconds)
-    return went_on(runner, status, loop, rows, seconds, length, due, recorder)
+    started = time.perf_counter()
+    loop, metrics = runner.run(status.loop, root, pace.until(update, length))
+    seconds = time.perf_counter() - started
+    pace.measured(int(loop.update) - update, seconds)
+    return record_piece(runner, status, loop, metrics, seconds, length, due_before, recorder)
 
 
-def went_on(
+def record_piece(
     runner: StageLoop,
     status: Status,
-    loop: Loop,
-    rows: dict[str, np.ndarray],
+    loop: LoopState,
+    metrics: dict[str, np.ndarray],
     seconds: float,
     length: int,
-    due: int,
+    due_before: int,
     recorder: Recorder,
 ) -> Status:
     """The status after a piece (see `advance`), whose updates had these metrics and took so long."""
-    rows = check_finite(runner.stage, loop, rows)
-    before = status.since or Interval({k: x[:0] for k, x in rows.items()}, 0.0, due)
-    joined = {k: np.concatenate([before.rows[k], x]) for k, x in rows.items()}
-    since = Interval(joined, before.seconds + seconds, due)
+    metrics = check_finite(runner.stage, loop, metrics)
+    earlier = status.unlogged or Unlogged({k: x[:0] for k, x in metrics.items()}, 0.0, due_before)
+    all_metrics = {k: np.concatenate([earlier.metrics[k], x]) for k, x in metrics.items()}
+    unlogged = Unlogged(all_metrics, earlier.seconds + seconds, due_before)
     status = status._replace(loop=loop, seconds=status.seconds + seconds)
-    if int(loop.update) % length and not runner.over(loop):
-        return status._replace(since=since)
-    log(runner.stage, status, since, recorder)
-    return status._replace(since=None)
+    if int(loop.update) % length and not runner.finished(loop):
+        return status._replace(unlogged=unlogged)
+    log(runner.stage, status, unlogged, recorder)
+    return status._replace(unlogged=None)
 
 
-def check_finite(stage: Stage, loop: Loop, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def check_finite(stage: Stage, loop: LoopState, metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The metrics of the last updates without what is looked at; raises NonFinite where something is wrong in them."""
-    broke = broken(rows)
-    if broke:
-        index, words = broke
-        update = int(loop.update) - len(next(iter(rows.values()))) + index + 1
-        raise NonFinite(f"{words} in update {update} of stage {stage.name}")
-    return {name: values for name, values in rows.items() if not name.startswith(MARK)}
+    found = first_bad_metric(metrics)
+    if found:
+        index, message = found
+        update = int(loop.update) - len(next(iter(metrics.values()))) + index + 1
+        raise NonFinite(f"{message} in update {update} of stage {stage.name}")
+    return {name: values for name, values in metrics.items() if not name.startswith(MARK)}
 
 
-def log(stage: Stage, status: Status, since: Interval, recorder: Recorder) -> None:
+def log(stage: Stage, status: Status, unlogged: Unlogged, recorder: Recorder) -> None:
     """Record the metrics of an interval."""
     loop = status.loop
-    means = {k: float(v.sum() if k in COUNTED else v.mean()) for k, v in since.rows.items()}
+    means = {k: float(v.sum() if k in SUMMED_METRICS else v.mean()) for k, v in unlogged.metrics.items()}
     recorder.metrics(
         {
             "stage": stage.name,
@@ -201,7 +201,7 @@ def log(stage: Stage, status: Status, since: Interval, recorder: Recorder) -> No
         }
     )
     done = int(loop.steps if stage.unit == "steps" else loop.update)
-    recorder.progress(stage, done, means.get("steps", 0.0) / max(since.seconds, 1e-9))
+    recorder.progress(stage, done, means.get("steps", 0.0) / max(unlogged.seconds, 1e-9))
 
 
 def evaluation_key(seed_key: PRNGKeyArray, stage: int, update: Any) -> PRNGKeyArray:
@@ -209,7 +209,7 @@ def evaluation_key(seed_key: PRNGKeyArray, stage: int, update: Any) -> PRNGKeyAr
     return jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(seed_key, 0xE7A1), stage), update)
 
 
-def weighed(
+def record_evaluation(
     status: Status,
     method: Method,
     result: Evaluation,
@@ -227,17 +227,17 @@ def weighed(
             **result.as_dict(),
         }
     )
-    now = result.success_rate, result.return_mean
-    if status.best and rank(measure, *now) < rank(measure, *status.best[:2]):
+    scores = result.success_rate, result.return_mean
+    if status.best and ranking(measure, *scores) < ranking(measure, *status.best[:2]):
         return status
-    return status._replace(best=Best(*now, params()))
+    return status._replace(best=Best(*scores, params()))
 
 
-@kept
-def compiling(env: Environment, method: Method, role: str, n: int, act: ActRule) -> Future[Any]:
+@memoize
+def compile_player(env: Environment, method: Method, role: str, n: int, act: ActRule) -> Future[Any]:
     """A role's `player`, compiled beside the first stage: the compiler leaves the second core free."""
     shapes = jax.eval_shape(lambda key: method.params(method.init(key))[role], jax.random.key(0))
-    play = player(env, method.roles[role], n, act)
+    play = make_player(env, method.roles[role], n, act)
     threads = ThreadPoolExecutor(1)
     compiled = threads.submit(lambda: play.lower(shapes, jax.random.key(0)).compile())
     threads.shutdown(wait=False)
@@ -249,7 +249,7 @@ class Evaluator:
 
     def __init__(self, env: Environment, method: Method, role: str, config: FitConfig, seed: int) -> None:
         self.role, self.config, self.seed, self.measure = role, config, seed, env.spec.measure
-        self._compiling = compiling(env, method, role, config.eval_episodes, RULES[config.act])
+        self._compiling = compile_player(env, method, role, config.eval_episodes, RULES[config.act])
 
     def play(self, params: Params, key: PRNGKeyArray) -> Episodes:
         return self._compiling.result()(params, key)
@@ -259,7 +259,7 @@ class Evaluator:
         key = evaluation_key(jax.random.key(self.seed), status.stage, status.loop.update)
         n = self.config.eval_episodes
         result = play_episodes(self.play, params[self.role], key, n, n)
-        return weighed(status, method, result, self.measure, lambda: owned(params), recorder)
+        return record_evaluation(status, method, result, self.measure, lambda: copy_tree(params), recorder)
 
     def test(self, params: Params) -> Evaluation:
         """The absolute metric: more episodes, a key of its own."""

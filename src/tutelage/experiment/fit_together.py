@@ -18,36 +18,36 @@ from jaxtyping import PRNGKeyArray
 
 from tutelage.configs.experiment import FitConfig
 from tutelage.errors import Interrupted, NonFinite
-from tutelage.experiment.evaluate import Evaluation, play_together, player, test_key
+from tutelage.experiment.evaluate import Evaluation, make_player, play_episodes_together, test_key
 from tutelage.experiment.fit import (
     Pace,
-    asks,
     cadence,
-    due,
+    count_due_evaluations,
+    evaluation_due,
     evaluation_key,
-    weighed,
-    went_on,
+    record_evaluation,
+    record_piece,
 )
-from tutelage.experiment.jit import jit_once
-from tutelage.experiment.stage_loop import Loop, StageLoop, stage_loop
-from tutelage.experiment.status import Recorder, Result, Status
+from tutelage.experiment.jit import jit_unoptimised
+from tutelage.experiment.stage_loop import LoopState, StageLoop, stage_loop
+from tutelage.experiment.status import FitResult, Recorder, Status
 from tutelage.policies.acting import RULES
 from tutelage.types import ActRule, Environment, Method, Params, Policy
 
 
-def stacked(trees: Sequence[Any]) -> Any:
+def stack_trees(trees: Sequence[Any]) -> Any:
     """Trees of one shape as one, with a new first axis."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-def of_seed(tree: Any, index: int) -> Any:
+def seed_part(tree: Any, index: int) -> Any:
     """One seed's part of it, a copy."""
     return jax.tree.map(lambda x: x[index], tree)
 
 
 def fit_together(
     env: Environment, method: Method, config: FitConfig, seeds: Sequence[int], recorders: Sequence[Recorder]
-) -> list[Result]:
+) -> list[FitResult]:
     """`fit` for several seeds at once, each with a recorder of its own.
 
     Where it stops, by request or because a loss of some seed is no number, every seed is saved and can be resumed
@@ -57,52 +57,62 @@ def fit_together(
         NonFinite: a loss term of a seed stopped being a number.
         Interrupted: a recorder asked to stop.
     """
-    roots = stacked([jax.random.key(seed) for seed in seeds])
-    play = player(env, method.roles[method.actor], config.eval_episodes, RULES[config.act], True)
-    state = jit_once(jax.vmap(lambda root: method.init(jax.random.fold_in(root, 0x1417))))(roots)
-    each = [Status(0, nothing(), 0, None, 0.0) for _ in seeds]
+    roots = stack_trees([jax.random.key(seed) for seed in seeds])
+    play = make_player(env, method.roles[method.actor], config.eval_episodes, RULES[config.act], True)
+    state = jit_unoptimised(jax.vmap(lambda root: method.init(jax.random.fold_in(root, 0x1417))))(roots)
+    statuses = [Status(0, zero_loop_state(), 0, None, 0.0) for _ in seeds]
     for index, stage in enumerate(method.stages):
         log_every, eval_every = cadence(stage, config)
         runner = stage_loop(env, stage, index, log_every, True)
         for recorder in recorders:
-            recorder.begin(stage)
+            recorder.begin_stage(stage)
         # Done before the compiler begins: beside it, small thread pools of a CPU have blocked each other for good.
-        loop = jax.block_until_ready(runner.start(state, roots))
-        each = [s._replace(stage=index, steps=s.steps + int(s.loop.steps), loop=nothing()) for s in each]
+        loop = jax.block_until_ready(runner.init_state(state, roots))
+        statuses = [
+            status._replace(stage=index, steps=status.steps + int(status.loop.steps), loop=zero_loop_state())
+            for status in statuses
+        ]
         seconds = runner.compile(loop, roots)
         for recorder in recorders:
             recorder.compiled(stage, seconds)
-        count = partial(due, stage, every=eval_every, evaluations=config.evaluations)
+        due_by_now = partial(count_due_evaluations, stage, every=eval_every, evaluations=config.evaluations)
         pace = Pace()
-        while not runner.over(loop):
-            were, before = each, [s.since.due if s.since else count(s.loop) for s in each]
-            loop, each, broken = advance(runner, loop, roots, each, log_every, pace, before, recorders)
-            asked = [
-                asks(stage, now, count(now.loop) > before[i], runner.over(now.loop))
-                and int(now.loop.update) > int(was.loop.update)
-                for i, (was, now) in enumerate(zip(were, each, strict=True))
+        while not runner.finished(loop):
+            previous = statuses
+            due_before = [s.unlogged.due_before if s.unlogged else due_by_now(s.loop) for s in statuses]
+            loop, statuses, failed = run_piece_together(
+                runner, loop, roots, statuses, log_every, pace, due_before, recorders
+            )
+            to_evaluate = [
+                evaluation_due(stage, status, due_by_now(status.loop) > due_before[i], runner.finished(status.loop))
+                and int(status.loop.update) > int(earlier.loop.update)
+                for i, (earlier, status) in enumerate(zip(previous, statuses, strict=True))
             ]
-            each = judge(env, method, config, play, roots, loop, each, asked, recorders)
-            wanted = any(recorder.interrupted() for recorder in recorders)
-            save(loop, each, recorders, wanted or bool(broken), broken)
-            for i, error in broken.items():
-                recorders[i].broke(each[i].best, each[i].steps + int(each[i].loop.steps), each[i].seconds, error)
-            if broken:
-                raise NonFinite("; ".join(f"seed {i + 1} of {len(each)}: {error}" for i, error in broken.items()))
-            if wanted:
+            statuses = evaluate_seeds(env, method, config, play, roots, loop, statuses, to_evaluate, recorders)
+            stopping = any(recorder.interrupted() for recorder in recorders)
+            save_seeds(loop, statuses, recorders, stopping or bool(failed), failed)
+            for i, error in failed.items():
+                recorders[i].training_failed(
+                    statuses[i].best, statuses[i].steps + int(statuses[i].loop.steps), statuses[i].seconds, error
+                )
+            if failed:
+                raise NonFinite("; ".join(f"seed {i + 1} of {len(statuses)}: {error}" for i, error in failed.items()))
+            if stopping:
                 raise Interrupted
         state = loop.train_state
-    return tested(method, config, play, seeds, each)
+    return final_tests(method, config, play, seeds, statuses)
 
 
-def tested(method: Method, config: FitConfig, play: Any, seeds: Sequence[int], each: Sequence[Status]) -> list[Result]:
+def final_tests(
+    method: Method, config: FitConfig, play: Any, seeds: Sequence[int], statuses: Sequence[Status]
+) -> list[FitResult]:
     """The final test of every seed's best parameters."""
-    best = [s.best.params for s in each if s.best]
-    acting, n = stacked([params[method.actor] for params in best]), config.eval_episodes
-    tests = play_together(play, acting, test_keys(seeds), config.test_episodes, n)
+    best = [status.best.params for status in statuses if status.best]
+    stacked, n = stack_trees([params[method.actor] for params in best]), config.eval_episodes
+    tests = play_episodes_together(play, stacked, test_keys(seeds), config.test_episodes, n)
     return [
-        Result(params, test, s.seconds, s.steps + int(s.loop.steps))
-        for params, test, s in zip(best, tests, each, strict=True)
+        FitResult(params, test, status.seconds, status.steps + int(status.loop.steps))
+        for params, test, status in zip(best, tests, statuses, strict=True)
     ]
 
 
@@ -111,69 +121,76 @@ def test_keys(seeds: Sequence[int]) -> PRNGKeyArray:
     return jax.vmap(test_key)(jnp.asarray(seeds))
 
 
-def nothing() -> Loop:
+def zero_loop_state() -> LoopState:
     """A stage's counters at its beginning: what is kept of a seed's loop on the host."""
-    return Loop((), {}, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+    return LoopState((), {}, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
 
-def advance(
+def run_piece_together(
     runner: StageLoop,
-    loop: Loop,
+    loop: LoopState,
     roots: PRNGKeyArray,
-    each: Sequence[Status],
+    statuses: Sequence[Status],
     length: int,
     pace: Pace,
-    due: Sequence[int],
+    due_before: Sequence[int],
     recorders: Sequence[Recorder],
-) -> tuple[Loop, list[Status], dict[int, NonFinite]]:
+) -> tuple[LoopState, list[Status], dict[int, NonFinite]]:
     """`advance` of `fit` for all seeds; also says which broke."""
-    lead = max(int(s.loop.update) for s in each)
-    began = time.perf_counter()
-    loop, rows = runner.run(loop, roots, pace.until(lead, length))
-    seconds = time.perf_counter() - began
+    first_update = max(int(status.loop.update) for status in statuses)
+    started = time.perf_counter()
+    loop, metrics = runner.run(loop, roots, pace.until(first_update, length))
+    seconds = time.perf_counter() - started
     updates, steps = np.asarray(loop.update), np.asarray(loop.steps)
-    pace.took(int(updates.max()) - lead, seconds)
-    following, broken = list(each), dict[int, NonFinite]()
-    for i, (status, recorder) in enumerate(zip(each, recorders, strict=True)):
-        made = int(updates[i]) - int(status.loop.update)
-        if not made:
+    pace.measured(int(updates.max()) - first_update, seconds)
+    updated, failed = list(statuses), dict[int, NonFinite]()
+    for i, (status, recorder) in enumerate(zip(statuses, recorders, strict=True)):
+        done = int(updates[i]) - int(status.loop.update)
+        if not done:
             continue
-        now, own = nothing()._replace(update=updates[i], steps=steps[i]), {k: v[:made, i] for k, v in rows.items()}
+        loop_now = zero_loop_state()._replace(update=updates[i], steps=steps[i])
+        metrics_now = {k: v[:done, i] for k, v in metrics.items()}
         try:
-            following[i] = went_on(runner, status, now, own, seconds, length, due[i], recorder)
+            updated[i] = record_piece(runner, status, loop_now, metrics_now, seconds, length, due_before[i], recorder)
         except NonFinite as error:
-            broken[i] = error
-    return loop, following, broken
+            failed[i] = error
+    return loop, updated, failed
 
 
-def judge(
+def evaluate_seeds(
     env: Environment,
     method: Method,
     config: FitConfig,
     play: Any,
     roots: PRNGKeyArray,
-    loop: Loop,
-    each: Sequence[Status],
-    asked: Sequence[bool],
+    loop: LoopState,
+    statuses: Sequence[Status],
+    to_evaluate: Sequence[bool],
     recorders: Sequence[Recorder],
 ) -> list[Status]:
     """Evaluate the seeds that are asked for, and keep the best parameters of each."""
-    if not any(asked):
-        return list(each)
-    params, stage, n = jax.vmap(method.params)(loop.train_state), each[0].stage, config.eval_episodes
+    if not any(to_evaluate):
+        return list(statuses)
+    params, stage, n = jax.vmap(method.params)(loop.train_state), statuses[0].stage, config.eval_episodes
     keys = jax.vmap(lambda root, update: evaluation_key(root, stage, update))(roots, loop.update)
-    results = play_together(play, params[method.actor], keys, n, n)
+    results = play_episodes_together(play, params[method.actor], keys, n, n)
     return [
-        weighed(status, method, result, env.spec.measure, partial(of_seed, params, i), recorder) if wanted else status
-        for i, (status, result, wanted, recorder) in enumerate(zip(each, results, asked, recorders, strict=True))
+        record_evaluation(status, method, result, env.spec.measure, partial(seed_part, params, i), recorder)
+        if evaluated
+        else status
+        for i, (status, result, evaluated, recorder) in enumerate(
+            zip(statuses, results, to_evaluate, recorders, strict=True)
+        )
     ]
 
 
-def save(loop: Loop, each: Sequence[Status], recorders: Sequence[Recorder], wanted: bool, but: Collection[int]) -> None:
+def save_seeds(
+    loop: LoopState, statuses: Sequence[Status], recorders: Sequence[Recorder], force: bool, failed: Collection[int]
+) -> None:
     """Offer every seed's state to its recorder, but for those whose numbers broke."""
-    for i, (status, recorder) in enumerate(zip(each, recorders, strict=True)):
-        if i not in but and (wanted or recorder.due()):
-            recorder.checkpoint(status._replace(loop=of_seed(loop, i)), wanted)
+    for i, (status, recorder) in enumerate(zip(statuses, recorders, strict=True)):
+        if i not in failed and (force or recorder.save_due()):
+            recorder.checkpoint(status._replace(loop=seed_part(loop, i)), force)
 
 
 def evaluate_together(
@@ -181,4 +198,6 @@ def evaluate_together(
 ) -> list[Evaluation]:
     """`evaluate` for one policy with several parameters, each with a seed of its own."""
     n = min(episodes, 32)
-    return play_together(player(env, policy, n, act, True), stacked(params), test_keys(seeds), episodes, n)
+    return play_episodes_together(
+        make_player(env, policy, n, act, True), stack_trees(params), test_keys(seeds), episodes, n
+    )

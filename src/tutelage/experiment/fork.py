@@ -19,8 +19,8 @@ from tutelage.data.vector import make_vector_env
 from tutelage.data.watch import first_faults, raise_first_fault
 from tutelage.errors import BadInput
 from tutelage.experiment.evaluate import test_key
-from tutelage.experiment.find_teacher import must_know
-from tutelage.experiment.jit import jit_once
+from tutelage.experiment.find_teacher import check_same_environment
+from tutelage.experiment.jit import jit_unoptimised
 from tutelage.experiment.memory_check import check_instances
 from tutelage.experiment.run_directory import LoadedRun
 from tutelage.experiment.stats import mean_interval
@@ -43,18 +43,18 @@ class Fork(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """Means over the episodes still going; `regret` is the teacher's return less the students'."""
-        on = self.going
-        regret = (self.teacher.returns - self.student.returns)[on]
-        rate = lambda x: float(x.success[on].mean()) if on.any() else None
+        going = self.going
+        regret = (self.teacher.returns - self.student.returns)[going]
+        rate = lambda x: float(x.success[going].mean()) if going.any() else None
         return {
             "step": self.step,
-            "going": int(on.sum()),
+            "going": int(going.sum()),
             "student_success": rate(self.student),
             "teacher_success": rate(self.teacher),
-            "saved": int((self.teacher.success & ~self.student.success)[on].sum()),
-            "lost": int((self.student.success & ~self.teacher.success)[on].sum()),
-            "regret": float(regret.mean()) if on.any() else None,
-            "regret_ci95": list(mean_interval(regret)) if on.any() else None,
+            "saved": int((self.teacher.success & ~self.student.success)[going].sum()),
+            "lost": int((self.student.success & ~self.teacher.success)[going].sum()),
+            "regret": float(regret.mean()) if going.any() else None,
+            "regret_ci95": list(mean_interval(regret)) if going.any() else None,
         }
 
 
@@ -85,34 +85,36 @@ def forks(
             raise BadInput(f"{name} = {value}: must be at least 1")
     check_seeds(seed)
     check_instances(env, "episodes", episodes)
-    both, params = accompanied(student[0], teacher[0]), (student[1], teacher[1])
-    vector = make_vector_env(env, episodes, both.goals)
+    shadowed, params = accompanied(student[0], teacher[0]), (student[1], teacher[1])
+    vector = make_vector_env(env, episodes, shadowed.goals)
     keys = jax.random.split(test_key(seed))
-    collector, over = init_collector(vector, both, keys[0]), jnp.zeros(episodes, bool)
+    collector, ended = init_collector(vector, shadowed, keys[0]), jnp.zeros(episodes, bool)
 
-    def on(
-        collector: CollectorState, over: Bool[Array, " B"], key: PRNGKeyArray
+    def play_steps(
+        collector: CollectorState, ended: Bool[Array, " B"], key: PRNGKeyArray
     ) -> tuple[CollectorState, Array, dict[str, Any]]:
-        collector, rollout = collect(vector, both, params, act, collector, key, every)
-        return collector, over | rollout.steps.last[1:].any(0), first_faults((rollout.watch, rollout.steps.watch))
+        collector, rollout = collect(vector, shadowed, params, act, collector, key, every)
+        return collector, ended | rollout.steps.last[1:].any(0), first_faults((rollout.watch, rollout.steps.watch))
 
-    def to_the_end(i: int, policy: Policy, own: Params) -> Any:
+    def make_play_on(i: int, policy: Policy, own: Params) -> Any:
         alone = lambda collector: collector._replace(carry=collector.carry[i])
-        return jit_once(lambda collector, over, key: play_on(vector, policy, own, act, alone(collector), over, key))
+        return jit_unoptimised(
+            lambda collector, ended, key: play_on(vector, policy, own, act, alone(collector), ended, key)
+        )
 
-    rest = [to_the_end(i, *pair) for i, pair in enumerate((student, teacher))]
-    walk, made = jit_once(on), list[Fork]()
+    play_ons = [make_play_on(i, *pair) for i, pair in enumerate((student, teacher))]
+    play_some, found_forks = jit_unoptimised(play_steps), list[Fork]()
     for step in range(0, env.spec.max_steps, every):
-        if bool(over.all()):
+        if bool(ended.all()):
             break
         key = jax.random.fold_in(keys[1], step)
-        played = [jax.device_get(play(collector, over, jax.random.fold_in(key, 1))) for play in rest]
-        for outcome in played:
+        outcomes = [jax.device_get(play(collector, ended, jax.random.fold_in(key, 1))) for play in play_ons]
+        for outcome in outcomes:
             raise_first_fault(outcome.wrong)
-        made.append(Fork(step, ~np.asarray(over), *played))
-        collector, over, wrong = walk(collector, over, jax.random.fold_in(key, 2))
+        found_forks.append(Fork(step, ~np.asarray(ended), *outcomes))
+        collector, ended, wrong = play_some(collector, ended, jax.random.fold_in(key, 2))
         raise_first_fault(wrong)
-    return made
+    return found_forks
 
 
 def fork_run(
@@ -128,8 +130,10 @@ def fork_run(
     Raises:
         BadInput: a run has not what is asked of it, or the other's environment is not the same.
     """
-    other = teacher or run
-    must_know(other, run.record["env"], run.record["env_options"])
-    students, guide = ((r.policy(role), r.params(role)) for r, role in ((run, "student"), (other, "teacher")))
+    teacher_run = teacher or run
+    check_same_environment(teacher_run, run.record["env"], run.record["env_options"])
+    student_pair, teacher_pair = (
+        (source.policy(role), source.params(role)) for source, role in ((run, "student"), (teacher_run, "teacher"))
+    )
     rule = RULES[act or run.record["fit"].get("act", "greedy")]
-    return forks(run.env, students, guide, episodes, every, seed, rule)
+    return forks(run.env, student_pair, teacher_pair, episodes, every, seed, rule)

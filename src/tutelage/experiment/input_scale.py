@@ -9,17 +9,17 @@ from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.data.collect import collect, init_collector
 from tutelage.data.vector import make_vector_env
-from tutelage.experiment.jit import jit_once
+from tutelage.experiment.jit import jit_unoptimised
 from tutelage.policies.acting import random_policy, sample
 from tutelage.types import Environment
 
-LARGE, SMALL = 100.0, 0.01
+LARGEST_USUAL, SMALLEST_USUAL = 100.0, 0.01
 """Beyond these sizes of the largest number the user is told. At 100 MAPPO still learned a small task, at 10,000 not."""
 STEPS, ENVS = 64, 8
 """Of the random play that is looked at."""
 
 
-def sizes(env: Environment) -> tuple[np.ndarray, np.ndarray]:
+def column_maxima(env: Environment) -> tuple[np.ndarray, np.ndarray]:
     """The largest absolute value of every column of observations and state, over a short random play."""
     vector, policy = make_vector_env(env, ENVS), random_policy()
 
@@ -27,22 +27,22 @@ def sizes(env: Environment) -> tuple[np.ndarray, np.ndarray]:
         steps = collect(vector, policy, (), sample, init_collector(vector, policy, key), key, STEPS)[1].steps
         return jnp.abs(steps.obs).max((0, 1, 2)), jnp.abs(steps.state).max((0, 1))
 
-    obs, state = jax.device_get(jit_once(play)(jax.random.key(0)))
+    obs, state = jax.device_get(jit_unoptimised(play)(jax.random.key(0)))
     return obs, state
 
 
-def far_from_one(env: Environment) -> tuple[str, ...]:
+def scale_warnings(env: Environment) -> tuple[str, ...]:
     """Warnings about what a user's environment shows, where it is far from unit size."""
     if not hasattr(env, "watched"):
         return ()
-    told = []
-    for field, most in zip(("obs", "state"), sizes(env), strict=True):
-        column = int(np.nan_to_num(most).argmax())
-        size = float(most[column])
-        if LARGE < size < float("inf") or 0 < size < SMALL:
-            far = "reaches" if size > 1 else "is at most"
-            told.append(
-                f"warning: {field} of {env.watched} {far} {size:.3g} (column {column}); networks learn from numbers of "
-                "about 1: divide each by its usual size"
+    found = []
+    for field, maxima in zip(("obs", "state"), column_maxima(env), strict=True):
+        column = int(np.nan_to_num(maxima).argmax())
+        size = float(maxima[column])
+        if LARGEST_USUAL < size < float("inf") or 0 < size < SMALLEST_USUAL:
+            verb = "reaches" if size > 1 else "is at most"
+            found.append(
+                f"warning: {field} of {env.watched} {verb} {size:.3g} (column {column}); networks learn from numbers "
+                "of about 1: divide each by its usual size"
             )
-    return tuple(told)
+    return tuple(found)

@@ -9,13 +9,13 @@ from typing import Any
 from tutelage.configs.checks import check_positive, check_seeds
 from tutelage.configs.experiment import FitConfig
 from tutelage.errors import BadInput, Fault, short
-from tutelage.experiment.find_teacher import factory_of
-from tutelage.experiment.input_scale import far_from_one
-from tutelage.experiment.prepare import prepare
-from tutelage.experiment.records import Asked, check_settings, read_kept
+from tutelage.experiment.find_teacher import user_factory
+from tutelage.experiment.input_scale import scale_warnings
+from tutelage.experiment.prepare import make_env_and_method
+from tutelage.experiment.records import MethodSettings, check_settings, read_checked
 from tutelage.experiment.sinks import Display
-from tutelage.experiment.stage_loop import check_countable
-from tutelage.experiment.trust import Trust, check_trust, own
+from tutelage.experiment.stage_loop import check_step_counts
+from tutelage.experiment.trust import Trust, check_trust, user_code
 from tutelage.registry import check_teacher, method_config, method_row, options_kept
 from tutelage.types import Environment, Frozen, Method
 
@@ -43,9 +43,9 @@ class Job:
         if len(self.teacher_paths) not in (0, 2):
             raise BadInput(f"teacher_paths = {short(self.teacher_paths)}: must be two, the absolute one first")
 
-    def named(self) -> frozenset[str]:
+    def user_code(self) -> frozenset[str]:
         """The code of one's own that it names."""
-        return own((self.method, self.env, factory_of(self.teacher)))
+        return user_code((self.method, self.env, user_factory(self.teacher)))
 
     def method_config(self) -> Any:
         return method_config(self.method, **self.config)
@@ -69,11 +69,11 @@ class Job:
                 return self.teacher if given.is_dir() and given.samefile(place) else str(place)
         raise Fault(f"{folder}: its teacher is neither at {absolute} nor at {folder / relative}; put it back there")
 
-    def made(self, teacher: Frozen | None, display: Display) -> tuple[Environment, Method, FitConfig]:
+    def make(self, teacher: Frozen | None, display: Display) -> tuple[Environment, Method, FitConfig]:
         """What is to be trained; its notes are told."""
-        env, method = prepare(self.method, self.env, self.env_options, self.config, teacher)
-        check_countable(method.stages)
-        for note in (*method.notes, *far_from_one(env)):
+        env, method = make_env_and_method(self.method, self.env, self.env_options, self.config, teacher)
+        check_step_counts(method.stages)
+        for note in (*method.notes, *scale_warnings(env)):
             display.say(note)
         return env, method, FitConfig(**self.fit)
 
@@ -86,19 +86,20 @@ class Job:
 
 def read_job(file: Path, trust: Trust = False, cls: type[Job] = Job) -> Job:
     """A job that was kept; raises Fault where the file is damaged, BadInput for code that is not trusted."""
-    content = read_kept(file, cls)
+    content = read_checked(file, cls)
     job = cls(**content)
-    check_trust(file, job.named(), trust)
-    check_settings(file, [Asked("", job.method, job.config, job.env, job.env_options, job.fit)])
-    usual = method_row(job.method).teacher
-    if job.teacher_config and usual is None:
+    check_trust(file, job.user_code(), trust)
+    check_settings(file, [MethodSettings("", job.method, job.config, job.env, job.env_options, job.fit)])
+    default_teacher = method_row(job.method).teacher
+    if job.teacher_config and default_teacher is None:
         raise Fault(f"{file} is damaged: teacher_config is there, and {job.method} takes no teacher")
-    if usual is not None:
-        check_settings(file, [Asked("teacher_config: ", usual, job.teacher_config, job.env, job.env_options, job.fit)])
+    if default_teacher is not None:
+        settings = default_teacher, job.teacher_config, job.env, job.env_options, job.fit
+        check_settings(file, [MethodSettings("teacher_config: ", *settings)])
     return job
 
 
-def job_of(
+def new_job(
     method: str,
     env: str,
     seed: int,
@@ -120,8 +121,8 @@ def job_of(
     if teacher_config and (row.teacher is None or teacher is not None):
         raise BadInput("teacher_config: only used where a teacher is trained first")
     if together and (seeds == 1 or row.teacher is not None):
-        why = f"seeds = {seeds}, must be at least 2" if seeds == 1 else f"{method} has a teacher for each seed"
-        raise BadInput(f"together: {why}; without it seeds are trained in turn")
+        reason = f"seeds = {seeds}, must be at least 2" if seeds == 1 else f"{method} has a teacher for each seed"
+        raise BadInput(f"together: {reason}; without it seeds are trained in turn")
     teacher_settings = asdict(method_config(row.teacher, **(teacher_config or {}))) if row.teacher else {}
     return Job(
         method=method,

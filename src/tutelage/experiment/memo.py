@@ -7,12 +7,12 @@ from functools import lru_cache, wraps
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-KEPT = 8
+MAX_RESULTS = 8
 """How many results of each function."""
-MEMORIES: list[Any] = []
+CACHES: list[Any] = []
 
 
-class Same:
+class ArgumentKey:
     """A key that equals one of the same argument: an equal number or word, or else the very same object."""
 
     def __init__(self, argument: Any) -> None:
@@ -22,24 +22,24 @@ class Same:
         return hash(self.argument) if self.plain else id(self.argument)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Same) and (
+        return isinstance(other, ArgumentKey) and (
             self.argument is other.argument or (self.plain and other.plain and self.argument == other.argument)
         )
 
 
-def kept(function: Callable[..., T]) -> Callable[..., T]:
+def memoize(function: Callable[..., T]) -> Callable[..., T]:
     """`lru_cache` for arguments that cannot be hashed: such count as the same where they are the same object."""
-    recall = lru_cache(KEPT)(lambda *keys: function(*(key.argument for key in keys)))
-    MEMORIES.append(recall)
+    cached = lru_cache(MAX_RESULTS)(lambda *keys: function(*(key.argument for key in keys)))
+    CACHES.append(cached)
 
     @wraps(function)
-    def ask(*arguments: Any) -> T:
-        return recall(*map(Same, arguments))
+    def wrapper(*arguments: Any) -> T:
+        return cached(*map(ArgumentKey, arguments))
 
-    return ask
+    return wrapper
 
 
-def forget() -> None:
+def clear_caches() -> None:
     """Make everything anew from now on."""
-    for recall in MEMORIES:
-        recall.cache_clear()
+    for cached in CACHES:
+        cached.cache_clear()

@@ -26,8 +26,8 @@ def check_instances(env: Environment, name: str, n: int) -> None:
     Raises:
         BadInput: says what they take, at least, and what there is.
     """
-    one = size_of(jax.eval_shape(make_vector_env(env, 2).reset, jax.random.key(0))) / 2
-    refuse({f"{n:,} environments side by side ({name})": n * one})
+    bytes_each = size_of(jax.eval_shape(make_vector_env(env, 2).reset, jax.random.key(0))) / 2
+    check_fits({f"{n:,} environments side by side ({name})": n * bytes_each})
 
 
 def check_training(env: Environment, method: Method, config: FitConfig, seeds: int = 1) -> None:
@@ -43,35 +43,36 @@ def check_training(env: Environment, method: Method, config: FitConfig, seeds: i
         BadInput: says what it takes, at least, and what there is.
     """
     key = jax.random.key(0)
-    held = {"networks and what is kept to learn from": size_of(jax.eval_shape(method.init, key))}
-    refuse(held, seeds)
+    networks = {"networks and what is kept to learn from": size_of(jax.eval_shape(method.init, key))}
+    check_fits(networks, seeds)
     n = config.eval_episodes
-    tested = {f"{n:,} evaluation episodes side by side (eval_episodes)": begun(env, method.roles[method.actor], n)[0]}
+    in_evaluation, _ = collector_bytes(env, method.roles[method.actor], n)
+    evaluation = {f"{n:,} evaluation episodes side by side (eval_episodes)": in_evaluation}
     for stage in method.stages:
         played: dict[str, float] = {}
         for b in stage.behaviours.values():
-            here, step = begun(env, b.policy, b.envs, b.goals)
-            told = f"{b.envs:,} environments x {b.steps:,} steps"
-            played[told] = played.get(told, 0) + here + (b.steps + 1) * step
-        refuse(held | played, seeds)
-    refuse(held | tested, seeds)
+            held, step = collector_bytes(env, b.policy, b.envs, b.goals)
+            label = f"{b.envs:,} environments x {b.steps:,} steps"
+            played[label] = played.get(label, 0) + held + (b.steps + 1) * step
+        check_fits(networks | played, seeds)
+    check_fits(networks | evaluation, seeds)
 
 
-def begun(env: Environment, policy: Policy, n: int, goals: bool = False) -> tuple[float, float]:
+def collector_bytes(env: Environment, policy: Policy, n: int, goals: bool = False) -> tuple[float, float]:
     """Bytes of `n` instances at the beginning of their episodes with a policy's memory, and of a timestep of theirs."""
     vector = make_vector_env(env, 2, goals or policy.goals)
     collector = jax.eval_shape(lambda key: init_collector(vector, policy, key), jax.random.key(0))
     return n * size_of(collector) / 2, n * size_of(collector.timestep) / 2
 
 
-def refuse(parts: dict[str, Any], seeds: int = 1) -> None:
+def check_fits(parts: dict[str, Any], seeds: int = 1) -> None:
     """Raise BadInput where parts of so many bytes, of each of so many seeds, are more than there is."""
-    needed, there = seeds * sum(parts.values()), memory()
-    if needed <= there:
+    needed, available = seeds * sum(parts.values()), memory()
+    if needed <= available:
         return
-    what, most = max(parts.items(), key=lambda part: part[1])
+    label, largest = max(parts.items(), key=lambda part: part[1])
     together = f" for {seeds:,} seeds together" if seeds > 1 else ""
     raise BadInput(
-        f"this takes at least {needed / 1e9:,.1f} GB of memory{together}, and this machine has {there / 1e9:,.1f}: "
-        f"{seeds * most / 1e9:,.1f} GB are for {what}; ask for less of it"
+        f"this takes at least {needed / 1e9:,.1f} GB of memory{together}, and this machine has {available / 1e9:,.1f}: "
+        f"{seeds * largest / 1e9:,.1f} GB are for {label}; ask for less of it"
     )

@@ -86,10 +86,10 @@ def read_plan(path: Path) -> Rows:
         raise BadInput(f"plan {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"plan {path}: {error}") from None
-    if odd := sorted(content.keys() - {"row"}):
-        raise BadInput(f"plan {path}: unknown key {', '.join(map(repr, odd))}; allowed: [[row]] tables")
+    if unknown_keys := sorted(content.keys() - {"row"}):
+        raise BadInput(f"plan {path}: unknown key {', '.join(map(repr, unknown_keys))}; allowed: [[row]] tables")
     entries = content.get("row", [])
-    if not (entries and tables(entries)):
+    if not (entries and is_list_of_tables(entries)):
         raise BadInput(f"plan {path}: row = {entries!r}; allowed: [[row]] tables, at least one")
     rows: Rows = {}
     for i, entry in enumerate(entries):
@@ -99,7 +99,7 @@ def read_plan(path: Path) -> Rows:
                 settings_of(row)
                 fit_config(row)
                 options = asdict(environment_options(row.env, **row.env_options))
-                row = replace(row, env_options={k: as_understood(v, options[k]) for k, v in row.env_options.items()})
+                row = replace(row, env_options={k: as_option(v, options[k]) for k, v in row.env_options.items()})
                 if row.name in rows:
                     raise BadInput(f"{row.name!r} is named twice")
             except BadInput as error:
@@ -113,7 +113,7 @@ def read_plan(path: Path) -> Rows:
     return rows
 
 
-def as_understood(given: Any, value: Any) -> Any:
+def as_option(given: Any, value: Any) -> Any:
     """An option as the plan gives it, but for a whole number that is written as a float (1e2)."""
     return value if isinstance(given, float) and isinstance(value, int) else given
 
@@ -130,7 +130,7 @@ def check_teachers(row: Row, rows: Rows) -> None:
         seen.append(row.name)
 
 
-def tables(entries: Any) -> bool:
+def is_list_of_tables(entries: Any) -> bool:
     """Whether that is a list of tables."""
     return isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
 
@@ -139,11 +139,13 @@ def each_row(entry: dict[str, Any], label: str) -> Iterator[dict[str, Any]]:
     """The entry for each table of its `each`, and for each of its environments."""
     shared = {key: value for key, value in entry.items() if key != "each"}
     each = entry.get("each", [{}])
-    if not (each and tables(each)) or any("each" in own for own in each):
+    if not (each and is_list_of_tables(each)) or any("each" in addition for addition in each):
         raise BadInput(f"{label}: each = {each!r}; allowed: a list of tables, at least one, none with an each")
-    for own in each:
-        deeper = {k: shared[k] | v for k, v in own.items() if isinstance(v, dict) and isinstance(shared.get(k), dict)}
-        table = shared | own | deeper
+    for addition in each:
+        merged = {
+            k: shared[k] | v for k, v in addition.items() if isinstance(v, dict) and isinstance(shared.get(k), dict)
+        }
+        table = shared | addition | merged
         envs = table.get("env")
         for env in envs if isinstance(envs, list) else [envs]:
             task = str(env).partition("/")[2]
@@ -171,13 +173,13 @@ def version_of(row: Row) -> int:
     return 1 if row.method in FLOORS else method_row(row.method).version
 
 
-def usual_teacher(row: Row) -> Any:
+def default_teacher(row: Row) -> Any:
     """What decides the numbers of the teacher that is trained first where a row names none; None without one."""
     name = None if row.method in FLOORS else method_row(row.method).teacher
     return [name, lasting(method_config(name)), method_row(name).version] if name else None
 
 
-def constants(settings: Any) -> dict[str, Any]:
+def code_constants(settings: Any) -> dict[str, Any]:
     """Numbers in the code that decide a row's and are no settings, where they are not those of the first results."""
     unequal = getattr(settings, "capacity", "equal") != "equal"
     return {"least_width": size.LEAST} if unequal and size.LEAST != 8 else {}
@@ -195,16 +197,16 @@ def fingerprint(row: Row, rows: Rows, version: int | None = None) -> str:
     version = version or version_of(row)
     # By what parameters are chosen; success leaves results as they were, and of a floor nothing is chosen.
     chosen_by = {} if row.method in FLOORS or spec.measure == "success" else {"measure": spec.measure}
-    told = {
+    content = {
         "method": row.method,
         "config": lasting(settings) if settings else None,
         "env": row.env,
         "env_options": row.env_options,
         "env_version": spec.version,
         "fit": lasting(fit_config(row)),
-        "teacher": fingerprint(rows[row.teacher], rows) if row.teacher in rows else row.teacher or usual_teacher(row),
+        "teacher": fingerprint(rows[row.teacher], rows) if row.teacher in rows else row.teacher or default_teacher(row),
         **({"method_version": version} if version > 1 else {}),  # the first leaves results as they were
         **chosen_by,
-        **constants(settings),
+        **code_constants(settings),
     }
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.envs.build import make
-from tutelage.experiment.memo import kept
-from tutelage.experiment.trust import own
+from tutelage.experiment.memo import memoize
+from tutelage.experiment.trust import user_code
 from tutelage.experiment.user_code import make_method
 from tutelage.registry import method_config
 from tutelage.types import Environment, Frozen, Method
 
 
-def prepare(
+def make_env_and_method(
     method: str, env_id: str, options: Mapping[str, Any], config: Mapping[str, Any], teacher: Frozen | None = None
 ) -> tuple[Environment, Method]:
     """An environment and a method for it; raises BadInput as `make` and the method do.
@@ -24,14 +24,14 @@ def prepare(
     turn, and what is resumed or loaded in one process. With a teacher, and with code or files of the user's own, which
     may have changed, they are made anew.
     """
-    files = any(isinstance(value, str) and Path(value).exists() for value in options.values())
-    if teacher is not None or files or own((method, env_id)):
+    names_files = any(isinstance(value, str) and Path(value).exists() for value in options.values())
+    if teacher is not None or names_files or user_code((method, env_id)):
         env = make(env_id, **options)
         return env, make_method(method, env, method_config(method, **config), teacher)
-    return _prepared(method, env_id, json.dumps(dict(options)), json.dumps(dict(config)))
+    return _make_memoized(method, env_id, json.dumps(dict(options)), json.dumps(dict(config)))
 
 
-@kept
-def _prepared(method: str, env_id: str, options: str, config: str) -> tuple[Environment, Method]:
+@memoize
+def _make_memoized(method: str, env_id: str, options: str, config: str) -> tuple[Environment, Method]:
     env = make(env_id, **json.loads(options))
     return env, make_method(method, env, method_config(method, **json.loads(config)), None)

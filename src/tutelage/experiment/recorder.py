@@ -21,64 +21,69 @@ class RunRecorder:
     """Writes a run directory while `fit` goes on."""
 
     def __init__(
-        self, path: Path, config: FitConfig, display: Display, keep: int | None = None, status: Status | None = None
+        self,
+        path: Path,
+        config: FitConfig,
+        display: Display,
+        kept_bytes: int | None = None,
+        status: Status | None = None,
     ) -> None:
         """`keep`, `status`: of a resumed run, the bytes of its metrics that stay, and where it goes on."""
         self.path, self.config, self.display = path, config, display
-        self.lines = JsonLines(path / "metrics.jsonl", keep)
+        self.lines = JsonLines(path / "metrics.jsonl", kept_bytes)
         self.sinks: list[Sink] = [self.lines]
         if config.tensorboard:
-            again = status.steps + int(status.loop.steps) + 1 if status else None
-            self.sinks.append(TensorBoard(path / "tensorboard", again))
+            next_step = status.steps + int(status.loop.steps) + 1 if status else None
+            self.sinks.append(TensorBoard(path / "tensorboard", next_step))
         self.identity = identity_of(path)
         self.saved = time.monotonic()
         self.stopped = False
         self.stage_written = -1
         self.fixed: tuple[str, ...] = ()
-        self.watched: dict[str, tuple[tuple[float, float], list[float]]] = {}
+        self.usual_metrics: dict[str, tuple[tuple[float, float], list[float]]] = {}
 
-    def begin(self, stage: Stage) -> None:
-        self.display.waiting(f"{stage.name}: compiling, which is kept for the next start ...")
+    def begin_stage(self, stage: Stage) -> None:
+        self.display.announce_later(f"{stage.name}: compiling, which is kept for the next start ...")
         self.fixed = stage.fixed
-        self.watched = {name: (span, []) for name, span in stage.usual.items()}
+        self.usual_metrics = {name: (span, []) for name, span in stage.usual.items()}
 
     def metrics(self, record: dict[str, Any]) -> None:
         for sink in self.sinks:
             sink.write("metrics", record)
-        for name in [name for name in self.watched if name in record]:
-            (low, high), seen = self.watched[name]
+        for name in [name for name in self.usual_metrics if name in record]:
+            (low, high), seen = self.usual_metrics[name]
             seen.append(record[name])
             if len(seen) == WINDOW or len(seen) % WINDOW:
                 continue
             mean = sum(seen[-WINDOW:]) / WINDOW
             if not low <= mean <= high:
-                del self.watched[name]
+                del self.usual_metrics[name]
                 self.display.say(f"warning: {name} is {mean:.3g} on average; usual are {low:g} to {high:g}")
 
     def evaluation(self, record: dict[str, Any]) -> None:
         for sink in self.sinks:
             sink.write("evaluation", record)
-        told = f"success {record['success_rate']:.2f}, return {record['return_mean']:.2f}"
-        self.display.say(f"  {record['stage']}, {record['total_steps']:,} steps: {told}")
+        scores = f"success {record['success_rate']:.2f}, return {record['return_mean']:.2f}"
+        self.display.say(f"  {record['stage']}, {record['total_steps']:,} steps: {scores}")
 
     def compiled(self, stage: Stage, seconds: float) -> None:
-        self.display.arrived()
+        self.display.cancel_announcement()
         self.lines.write("compiled", {"stage": stage.name, "seconds": round(seconds, 2)})
 
     def progress(self, stage: Stage, done: int, steps_per_second: float) -> None:
         self.display.progress(stage.name, done, stage.budget, stage.unit, steps_per_second)
 
-    def due(self) -> bool:
+    def save_due(self) -> bool:
         return time.monotonic() - self.saved >= self.config.checkpoint_seconds
 
-    def checkpoint(self, status: Status, wanted: bool) -> None:
-        if wanted or self.due():
+    def checkpoint(self, status: Status, force: bool) -> None:
+        if force or self.save_due():
             fixed = self.fixed, self.stage_written != status.stage
-            save_status(self.path, status, *fixed, self.lines.settled(), self.identity)
+            save_status(self.path, status, *fixed, self.lines.synced_size(), self.identity)
             self.stage_written = status.stage
             self.saved = time.monotonic()
 
-    def broke(self, best: Best | None, steps: int, seconds: float, error: Exception) -> None:
+    def training_failed(self, best: Best | None, steps: int, seconds: float, error: Exception) -> None:
         """Keep the best parameters so far of a training that cannot go on, if there are any, and why."""
         if best:
             save_best(self.path, best, steps, seconds, str(error), self.identity)

@@ -32,7 +32,7 @@ Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Measured(Evaluation):
+class StoredEvaluation(Evaluation):
     """An evaluation that was kept."""
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class Measured(Evaluation):
 
 
 @dataclass(frozen=True)
-class KeptTest(Measured):
+class StoredTest(StoredEvaluation):
     """A test, of a run or of what plays without learning: a teacher's controller, a sweep's floor.
 
     Attributes:
@@ -65,7 +65,7 @@ class KeptTest(Measured):
     steps: int | None = None
     seconds: float | None = None
     beside: dict[str, Any] = field(default_factory=dict)
-    greedy: Measured | None = None
+    greedy: StoredEvaluation | None = None
     recovered: dict[str, str | None] | None = None
 
     def __post_init__(self) -> None:
@@ -73,11 +73,13 @@ class KeptTest(Measured):
         check_not_negative(self, *(name for name in ("steps", "seconds") if getattr(self, name) is not None))
         check_seeds(self.seed or 0)
         for role, test in self.beside.items():
-            build(Measured, as_object(test, f"beside.{role}"), f"field of beside.{role}", inside=f"beside.{role}.")
+            build(
+                StoredEvaluation, as_object(test, f"beside.{role}"), f"field of beside.{role}", inside=f"beside.{role}."
+            )
 
 
 @dataclass(frozen=True)
-class FinalTest(KeptTest):
+class FinalTest(StoredTest):
     """eval.json: the final test."""
 
     seed: int = field(kw_only=True)
@@ -142,7 +144,7 @@ class RunRecord:
         check_seeds(self.seed)
         teacher = self.teacher
         if teacher is not None and (teacher.env, teacher.env_options) != (self.env, self.env_options):
-            mine, theirs = (short(f"{of.env!r} {of.env_options}", str) for of in (self, teacher))
+            mine, theirs = (short(f"{record.env!r} {record.env_options}", str) for record in (self, teacher))
             raise BadInput(f"teacher.env = {theirs}: must be that of the run, {mine}")
 
 
@@ -154,7 +156,7 @@ class TeacherRecord:
     name: str
     env: str
     env_options: dict[str, Any]
-    test: KeptTest
+    test: StoredTest
     record: RunRecord | None = None
 
     def __post_init__(self) -> None:
@@ -164,7 +166,7 @@ class TeacherRecord:
 
 
 @dataclass(frozen=True)
-class Mark:
+class CheckpointMeta:
     """The meta of a checkpoint: where training stands.
 
     Attributes:
@@ -188,11 +190,11 @@ class Mark:
         check_not_negative(self, "stage", "steps", "seconds", "offset", "total_steps")
         check_best(self.best)
         if self.since is not None:
-            build(Since, self.since, "field of since", inside="since.")
+            build(UnloggedMeta, self.since, "field of since", inside="since.")
 
 
 @dataclass(frozen=True)
-class Since:
+class UnloggedMeta:
     """What a checkpoint between two records keeps of the updates since the first of these."""
 
     rows: dict[str, list[float]]
@@ -206,7 +208,7 @@ class Since:
 
 
 @dataclass(frozen=True)
-class BestMark:
+class BestMeta:
     """The meta of the best parameters of a training that cannot go on: how good, after how long, and why it stopped."""
 
     best: tuple[float, float] | None
@@ -228,7 +230,7 @@ def check_best(best: tuple[float, float] | None) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line(Measured):
+class EvaluationLine(StoredEvaluation):
     """An evaluation in metrics.jsonl."""
 
     kind: Literal["evaluation"]
@@ -242,14 +244,14 @@ class Line(Measured):
         check_not_negative(self, "update", "total_steps", "seconds")
 
 
-class Asked(NamedTuple):
+class MethodSettings(NamedTuple):
     """A method on an environment with settings, as a file names them.
 
     Attributes:
         inside: where in the file, e.g. `"teacher.record."`.
     """
 
-    inside: str
+    prefix: str
     method: str
     config: Record
     env: str
@@ -258,7 +260,7 @@ class Asked(NamedTuple):
 
 
 @contextmanager
-def damage(path: Path) -> Iterator[None]:
+def as_damage(path: Path) -> Iterator[None]:
     """What is wrong in the block is damage of a file, which is named."""
     try:
         yield
@@ -275,22 +277,22 @@ def as_object(value: Any, name: str) -> Record:
     return value
 
 
-def read_kept(path: Path, cls: type) -> Record:
+def read_checked(path: Path, cls: type) -> Record:
     """A file of one JSON object with the fields of a dataclass.
 
     Raises:
         Fault: missing or damaged; names the field, its value and what is allowed.
     """
     content = read_json(path)
-    with damage(path):
+    with as_damage(path):
         build(cls, as_object(content, "content"), "field")
     return content
 
 
-def check_kinds(path: Path, cls: type) -> None:
+def check_field_types(path: Path, cls: type) -> None:
     """Refuse, as Fault, a file with a field of another kind; more or fewer of them, as of another version, may be."""
     content = read_json(path)
-    with damage(path):
+    with as_damage(path):
         for name, hint in field_types(cls).items():
             if name in as_object(content, "content"):
                 checked(name, content[name], hint)
@@ -301,59 +303,59 @@ def read_metrics(path: Path, keep: int | None = None) -> list[Record]:
     those before."""
     lines, seen = read_lines(path, keep), dict[str, Record]()
     for number, line in enumerate(lines, 1):
-        inside = f"line {number}: "
-        with damage(path):
-            kind = as_object(line, inside + "content").get("kind")
+        prefix = f"line {number}: "
+        with as_damage(path):
+            kind = as_object(line, prefix + "content").get("kind")
             if kind == "evaluation":
-                build(Line, line, f"{inside}field", inside=inside)
+                build(EvaluationLine, line, f"{prefix}field", inside=prefix)
             elif kind == "metrics":
                 stage = str(line.get("stage"))
-                if stage in seen and stage != (last := list(seen)[-1]):
-                    raise BadInput(f"{inside}stage = {stage!r}: must be {last!r}, which came after it")
-                check_metrics(line, seen.get(stage, line), inside)
+                if stage in seen and stage != (latest := list(seen)[-1]):
+                    raise BadInput(f"{prefix}stage = {stage!r}: must be {latest!r}, which came after it")
+                check_metrics(line, seen.get(stage, line), prefix)
                 seen[stage] = line
             elif kind != "compiled":
-                raise BadInput(f"{inside}kind = {short(kind)}: must be 'metrics', 'compiled' or 'evaluation'")
+                raise BadInput(f"{prefix}kind = {short(kind)}: must be 'metrics', 'compiled' or 'evaluation'")
     return lines
 
 
-def check_metrics(line: Record, before: Record, inside: str) -> None:
+def check_metrics(line: Record, previous: Record, prefix: str) -> None:
     """Refuse, as BadInput, a line of metrics that does not go on from the stage's line before it.
 
     Another version may tell of more or less; a name that is off by a letter is damage.
     """
     for name in ("stage", "update", "total_steps", "seconds"):
         if name not in line:
-            raise BadInput(f"{inside}{name} is missing")
-    for name in line.keys() - before.keys():
-        near = [x for x in before.keys() - line.keys() if len(x) == len(name)]
-        if any(sum(map(str.__ne__, x, name)) == 1 for x in near):
-            raise unknown(f"{inside}field", name, before)
+            raise BadInput(f"{prefix}{name} is missing")
+    for name in line.keys() - previous.keys():
+        similar = [other for other in previous.keys() - line.keys() if len(other) == len(name)]
+        if any(sum(map(str.__ne__, other, name)) == 1 for other in similar):
+            raise unknown(f"{prefix}field", name, previous)
     for name, value in line.items():
-        checked(inside + name, value, str if name in ("kind", "stage") else float | None)
+        checked(prefix + name, value, str if name in ("kind", "stage") else float | None)
     for name in ("update", "total_steps", "seconds"):
-        if not (line[name] or 0) >= (before[name] or 0):
-            raise BadInput(f"{inside}{name} = {line[name]}: must not be less than {before[name]}, which is before it")
+        if not (line[name] or 0) >= (previous[name] or 0):
+            raise BadInput(f"{prefix}{name} = {line[name]}: must not be less than {previous[name]}, which is before it")
 
 
-def asked(record: Record, inside: str = "") -> Iterator[Asked]:
+def recorded_settings(record: Record, prefix: str = "") -> Iterator[MethodSettings]:
     """What was trained, and what its teacher was, the teacher of that, ..."""
     settings = (record[name] for name in ("method", "config", "env", "env_options", "fit"))
-    yield Asked(inside, *settings)
+    yield MethodSettings(prefix, *settings)
     if record["teacher"] and record["teacher"].get("record"):
-        yield from asked(record["teacher"]["record"], f"{inside}teacher.record.")
+        yield from recorded_settings(record["teacher"]["record"], f"{prefix}teacher.record.")
 
 
-def check_settings(path: Path, named: Iterable[Asked]) -> None:
+def check_settings(path: Path, settings: Iterable[MethodSettings]) -> None:
     """Hold settings that a file names against what methods and environments know. Imports a user's own method.
 
     Raises:
         Fault: the file is damaged. BadInput: a method of one's own cannot be imported.
     """
-    for inside, method, config, env, env_options, fit in named:
+    for prefix, method, config, env, env_options, fit in settings:
         if ":" in method:
             method_row(method)
-        with damage(path):
+        with as_damage(path):
             try:
                 if ":" not in env:
                     environment_options(env, **env_options)
@@ -363,4 +365,4 @@ def check_settings(path: Path, named: Iterable[Asked]) -> None:
                     FitConfig, fit | {"tensorboard": False}, "field of fit"
                 )  # which needs a package to write, not here
             except BadInput as error:
-                raise BadInput(within(inside, error)) from None
+                raise BadInput(within(prefix, error)) from None

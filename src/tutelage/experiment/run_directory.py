@@ -30,10 +30,19 @@ from tutelage.dotted import takes, yours
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, users
 from tutelage.experiment.files import load_tree, read_json, save_tree
-from tutelage.experiment.prepare import prepare
-from tutelage.experiment.records import FORMAT, FinalTest, Record, RunRecord, asked, check_settings, damage, read_kept
-from tutelage.experiment.trust import Trust, again, check_trust, named_in
-from tutelage.experiment.user_code import acting_by, controller_of, guarded_team
+from tutelage.experiment.prepare import make_env_and_method
+from tutelage.experiment.records import (
+    FORMAT,
+    FinalTest,
+    Record,
+    RunRecord,
+    as_damage,
+    check_settings,
+    read_checked,
+    recorded_settings,
+)
+from tutelage.experiment.trust import Trust, check_trust, code_named_in, command_for
+from tutelage.experiment.user_code import checked_team, find_controller, policy_from_function
 from tutelage.policies.acting import greedy
 from tutelage.registry import ENVIRONMENTS, method_row
 from tutelage.types import Carry, Environment, Frozen, Method, Params, Policy, TimeStep
@@ -87,9 +96,9 @@ def device() -> Record:
     return {"kind": jax.devices()[0].device_kind, "machine": platform.machine(), "cores": os.cpu_count(), "used": used}
 
 
-def rebuild(record: Record, teacher: Frozen | None) -> tuple[Environment, Method]:
+def rebuild_method(record: Record, teacher: Frozen | None) -> tuple[Environment, Method]:
     """The environment and method of a record; raises BadInput where the environment's version is another now."""
-    env, method = prepare(record["method"], record["env"], record["env_options"], record["config"], teacher)
+    env, method = make_env_and_method(record["method"], record["env"], record["env_options"], record["config"], teacher)
     if env.spec.version != record["env_version"]:
         raise BadInput(
             f"{record['env']} is version {env.spec.version} now, the run was made on {record['env_version']}: its "
@@ -98,45 +107,45 @@ def rebuild(record: Record, teacher: Frozen | None) -> tuple[Environment, Method
     return env, method
 
 
-def teaching(roles: Mapping[str, T], distilled: bool) -> dict[str, T]:
+def teaching_roles(roles: Mapping[str, T], distilled: bool) -> dict[str, T]:
     """Who of a run's roles teaches: of a team that was taught, by another run or in its own, the students alone."""
     return {"student": roles["student"]} if distilled or {"student", "teacher"} <= roles.keys() else dict(roles)
 
 
-def provided(method: str, roles: Iterable[str]) -> frozenset[str]:
+def provided_outputs(method: str, roles: Iterable[str]) -> frozenset[str]:
     """What a method's policies offer to a distillation, with a critic where one of the roles is."""
     return method_row(method).provides | ({"critic"} & set(roles))
 
 
-def recorded_policies(record: Record) -> tuple[dict[str, Policy], frozenset[str]]:
+def teacher_policies(record: Record) -> tuple[dict[str, Policy], frozenset[str]]:
     """The policies of a teacher's record (by the roles of the run it was), and what they provide."""
     env = make(record["env"], **record["env_options"])
     if record["kind"] == "scripted":
-        return {"teacher": controller_of(env, record["name"])}, frozenset()
+        return {"teacher": find_controller(env, record["name"])}, frozenset()
     if record["kind"] == "callable":
-        made = callable_teacher(record["name"], env)
-        return dict(made.roles), made.provides
-    inner = record["record"]
-    distilled = inner["teacher"] is not None
-    method = rebuild(inner, abstract_teacher(inner["teacher"]) if distilled else None)[1]
-    roles = teaching(method.roles, distilled)
-    return roles, provided(inner["method"], roles)
+        teacher = callable_teacher(record["name"], env)
+        return dict(teacher.roles), teacher.provides
+    teacher_record = record["record"]
+    distilled = teacher_record["teacher"] is not None
+    method = rebuild_method(teacher_record, abstract_teacher(teacher_record["teacher"]) if distilled else None)[1]
+    roles = teaching_roles(method.roles, distilled)
+    return roles, provided_outputs(teacher_record["method"], roles)
 
 
 def abstract_teacher(record: Record) -> Frozen:
     """A teacher of which only shapes are known: enough to rebuild the policies of a run."""
-    roles, provides = recorded_policies(record)
-    return Frozen(roles, shapes_of(roles), provides, record["test"])
+    roles, provides = teacher_policies(record)
+    return Frozen(roles, param_shapes(roles), provides, record["test"])
 
 
-def shapes_of(roles: Mapping[str, Policy]) -> dict[str, Params]:
+def param_shapes(roles: Mapping[str, Policy]) -> dict[str, Params]:
     """The shapes of the parameters of policies, by role."""
     return {role: jax.eval_shape(policy.init, jax.random.key(0)) for role, policy in roles.items()}
 
 
 def scripted_teacher(name: str, env: Environment) -> Frozen:
     """A controller of the environment; raises BadInput where it has none of that name."""
-    return Frozen({"teacher": controller_of(env, name)}, {"teacher": ()}, frozenset(), {})
+    return Frozen({"teacher": find_controller(env, name)}, {"teacher": ()}, frozenset(), {})
 
 
 def callable_teacher(name: str, env: Environment) -> Frozen:
@@ -145,15 +154,15 @@ def callable_teacher(name: str, env: Environment) -> Frozen:
     Raises:
         BadInput: it cannot be imported, raises, or gives something else.
     """
-    factory, told = yours(name), f"teacher {name!r}"
-    takes(told, factory, env)
-    with users(f"{told}: making it"):
-        made = factory(env)
-    if isinstance(made, Frozen):
-        return guarded_team(told, made, env)
-    if not callable(made):
-        raise BadInput(f"{told}: must return a Frozen or a function of a timestep, not {type(made).__name__}")
-    return Frozen({"teacher": acting_by(told, made, env)}, {"teacher": ()}, frozenset(), {})
+    factory, label = yours(name), f"teacher {name!r}"
+    takes(label, factory, env)
+    with users(f"{label}: making it"):
+        teacher = factory(env)
+    if isinstance(teacher, Frozen):
+        return checked_team(label, teacher, env)
+    if not callable(teacher):
+        raise BadInput(f"{label}: must return a Frozen or a function of a timestep, not {type(teacher).__name__}")
+    return Frozen({"teacher": policy_from_function(label, teacher, env)}, {"teacher": ()}, frozenset(), {})
 
 
 class LoadedRun(NamedTuple):
@@ -202,7 +211,7 @@ class LoadedRun(NamedTuple):
         return greedy(key, out, timestep)[0], carry
 
 
-def seeds_of(path: Path) -> list[Path]:
+def seed_runs(path: Path) -> list[Path]:
     """The runs below a parent directory in order of their seeds; [path] for a single run."""
     children = [p for p in path.glob("seed-*") if re.fullmatch(r"seed-\d+", p.name)] if path.is_dir() else []
     return sorted(children, key=lambda p: int(p.name[5:])) or [path]
@@ -216,18 +225,18 @@ def read_record(path: Path, trust: Trust = False) -> Record:
         Fault: damaged.
     """
     if not path.is_dir():
-        near = difflib.get_close_matches(str(path), ENVIRONMENTS, n=1, cutoff=0.8)
-        raise BadInput(f"no run at {path}" + (f" ({near[0]} is an environment)" if near else ""))
+        similar = difflib.get_close_matches(str(path), ENVIRONMENTS, n=1, cutoff=0.8)
+        raise BadInput(f"no run at {path}" + (f" ({similar[0]} is an environment)" if similar else ""))
     file = path / "config.json"
     if not file.exists():
         raise BadInput(f"{path} is not a run: it has no config.json")
     record = read_json(file)
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise Fault(f"{file} is not of a tutelage run (format {FORMAT})")
-    with damage(file):
+    with as_damage(file):
         build(RunRecord, record, "field")
-    check_trust(file, named_in(record), trust)
-    check_settings(file, asked(record))
+    check_trust(file, code_named_in(record), trust)
+    check_settings(file, recorded_settings(record))
     return record
 
 
@@ -242,25 +251,25 @@ def load(path: str | Path, trust: Trust = False) -> LoadedRun:
         BadInput: not a run, never evaluated, or it names code that is not trusted.
         Fault: damaged files.
     """
-    path = seeds_of(Path(path))[0]
+    path = seed_runs(Path(path))[0]
     record = read_record(path, trust)
     if not (path / "eval.json").exists():
-        way = again(path, named_in(record))
+        way = command_for(path, code_named_in(record))
         raise BadInput(f"{path} has never been evaluated: its training has not finished ({way})")
     test = read_test(path / "eval.json", record)
     teacher = abstract_teacher(record["teacher"]) if record["teacher"] else None
-    env, method = rebuild(record, teacher)
+    env, method = rebuild_method(record, teacher)
     params = {role: load_role(path, role, policy) for role, policy in method.roles.items()}
-    provides = provided(record["method"], method.roles if teacher is None else ())
+    provides = provided_outputs(record["method"], method.roles if teacher is None else ())
     return LoadedRun(path, env, Frozen(method.roles, params, provides, test), record, test)
 
 
 def read_test(file: Path, record: Record) -> Record:
     """eval.json of a run with that config.json; raises Fault where it is damaged or another's."""
-    test = read_kept(file, FinalTest)
-    for name, wanted in (("seed", record["seed"]), ("episodes", record["fit"].get("test_episodes"))):
-        if wanted is not None and test.get(name) != wanted:
-            raise Fault(f"{file} is damaged or of another run: {name} = {test.get(name)}, config.json says {wanted}")
+    test = read_checked(file, FinalTest)
+    for name, expected in (("seed", record["seed"]), ("episodes", record["fit"].get("test_episodes"))):
+        if expected is not None and test.get(name) != expected:
+            raise Fault(f"{file} is damaged or of another run: {name} = {test.get(name)}, config.json says {expected}")
     return test
 
 

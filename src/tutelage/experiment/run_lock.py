@@ -14,12 +14,12 @@ from pathlib import Path
 from tutelage.errors import Fault, NotWritten
 
 LOCK = ".run.lock"
-_held: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
+_locked_here: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
 """Directories that are claimed here already: who trains a run may claim it again within."""
 
 
 @contextmanager
-def claimed(runs: Sequence[Path]) -> Iterator[bool]:
+def try_lock(runs: Sequence[Path]) -> Iterator[bool]:
     """Whether all these run directories are now this process's own, for the time of the block.
 
     A claim is a lock of the operating system on a file in the directory, which is made for it. It goes when its process
@@ -28,57 +28,57 @@ def claimed(runs: Sequence[Path]) -> Iterator[bool]:
     Raises:
         NotWritten: the lock's file cannot be.
     """
-    before = _held.get()
+    locked_before = _locked_here.get()
     with ExitStack() as stack:
         for run in runs:
-            if run.resolve() in _held.get():
+            if run.resolve() in _locked_here.get():
                 continue
-            if not stack.enter_context(_locked(run)):
-                _held.set(before)
+            if not stack.enter_context(_lock_directory(run)):
+                _locked_here.set(locked_before)
                 yield False
                 return
-            _held.set(_held.get() | {run.resolve()})
+            _locked_here.set(_locked_here.get() | {run.resolve()})
         try:
             yield True
         finally:
-            _held.set(before)
+            _locked_here.set(locked_before)
 
 
 @contextmanager
-def alone(runs: Sequence[Path]) -> Iterator[None]:
+def exclusive(runs: Sequence[Path]) -> Iterator[None]:
     """Training into these run directories, which nobody else may do meanwhile.
 
     Raises:
         Fault: another process does. NotWritten: the lock's file cannot be.
     """
-    with claimed(runs) as mine:
-        if not mine:
+    with try_lock(runs) as acquired:
+        if not acquired:
             raise Fault(f"another process is training {', '.join(map(str, runs))}; wait for it or stop it")
         yield
 
 
-def free(runs: Iterable[Path]) -> None:
+def remove_stale_locks(runs: Iterable[Path]) -> None:
     """Take away the locks that a kill at the very end left, and directories that hold nothing else.
 
     What is held stays. Only for runs that are finished or a sweep's own: an empty directory is not asked whose it is.
     """
     for run in runs:
         if (run / LOCK).exists():
-            with claimed([run]):
+            with try_lock([run]):
                 pass
         with contextlib.suppress(OSError):
             run.rmdir()  # goes only where it is empty
 
 
 @contextmanager
-def _locked(run: Path) -> Iterator[bool]:
+def _lock_directory(run: Path) -> Iterator[bool]:
     """Whether the lock in a directory is held now."""
-    path, new = run / LOCK, not run.exists()
+    path, is_new = run / LOCK, not run.exists()
     try:
-        file = _acquire(path)
+        file = _open_and_lock(path)
     except OSError as error:
-        why = "it is a link" if error.errno == errno.ELOOP else error.strerror
-        raise NotWritten(f"cannot write {path}: {why}") from error
+        reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
+        raise NotWritten(f"cannot write {path}: {reason}") from error
     try:
         yield file is not None
     finally:
@@ -86,12 +86,12 @@ def _locked(run: Path) -> Iterator[bool]:
             # While it is still held: who opens the file from now on makes a new one.
             path.unlink(missing_ok=True)
             os.close(file)
-            if new:
+            if is_new:
                 with contextlib.suppress(OSError):
                     run.rmdir()
 
 
-def _acquire(path: Path) -> int | None:
+def _open_and_lock(path: Path) -> int | None:
     """Open and lock the file; None where another process holds it."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,53 +7,65 @@ from collections.abc import Collection
 from tutelage.envs.build import make
 from tutelage.errors import BadInput
 from tutelage.experiment.plan import FLOORS, Row, Rows, settings_of
-from tutelage.experiment.run_directory import callable_teacher, provided, scripted_teacher, shapes_of, teaching
+from tutelage.experiment.run_directory import (
+    callable_teacher,
+    param_shapes,
+    provided_outputs,
+    scripted_teacher,
+    teaching_roles,
+)
 from tutelage.experiment.user_code import make_method
 from tutelage.registry import method_config, method_row
 from tutelage.types import Frozen, Method
 
 
-def abstract(name: str, method: Method, distilled: bool = False) -> Frozen:
+def abstract_team(name: str, method: Method, distilled: bool = False) -> Frozen:
     """What a run of a method will teach with; its parameters are shapes.
 
     Args:
         distilled: whether the method has a teacher itself.
     """
-    roles = teaching(method.roles, distilled)
-    return Frozen(roles, shapes_of(roles), provided(name, roles), {})
+    roles = teaching_roles(method.roles, distilled)
+    return Frozen(roles, param_shapes(roles), provided_outputs(name, roles), {})
 
 
-def draft(row: Row, rows: Rows, made: dict[str, Method]) -> Method:
+def draft_method(row: Row, rows: Rows, drafts: dict[str, Method]) -> Method:
     """The method of a plan's row, taught by a draft of the row's teacher; raises BadInput where it cannot be had.
 
     Args:
         made: drafts by row, of which this becomes one: a teacher of many is made once.
     """
-    if row.name in made:
-        return made[row.name]
+    if row.name in drafts:
+        return drafts[row.name]
     env = make(row.env, **row.env_options)
-    usual, teacher = method_row(row.method).teacher, None
-    if usual is not None and row.teacher in rows:
-        theirs = rows[row.teacher]
-        teacher = abstract(theirs.method, draft(theirs, rows, made), method_row(theirs.method).teacher is not None)
-    elif usual is not None and row.teacher is None:
-        teacher = abstract(usual, make_method(usual, env, method_config(usual), None))
-    elif usual is not None and row.teacher is not None:
+    default_teacher, teacher = method_row(row.method).teacher, None
+    if default_teacher is not None and row.teacher in rows:
+        teacher_row = rows[row.teacher]
+        teacher = abstract_team(
+            teacher_row.method,
+            draft_method(teacher_row, rows, drafts),
+            method_row(teacher_row.method).teacher is not None,
+        )
+    elif default_teacher is not None and row.teacher is None:
+        teacher = abstract_team(
+            default_teacher, make_method(default_teacher, env, method_config(default_teacher), None)
+        )
+    elif default_teacher is not None and row.teacher is not None:
         kind, _, name = row.teacher.partition(":")
         teacher = scripted_teacher(name, env) if kind == "scripted" else callable_teacher(row.teacher, env)
-    made[row.name] = make_method(row.method, env, settings_of(row), teacher)
-    return made[row.name]
+    drafts[row.name] = make_method(row.method, env, settings_of(row), teacher)
+    return drafts[row.name]
 
 
 def check_rows(names: Collection[str], rows: Rows) -> None:
     """Refuse, as BadInput, a row that cannot be trained as it is set: at once, not when its turn comes."""
-    made: dict[str, Method] = {}
+    drafts: dict[str, Method] = {}
     for row in [row for name, row in rows.items() if name in names]:
         try:
             if row.method == "scripted":
                 make(row.env, **row.env_options).scripted()
             elif row.method not in FLOORS:
-                draft(row, rows, made)
+                draft_method(row, rows, drafts)
         except BadInput as error:
             if error.frames:
                 raise

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from tutelage.errors import Fault, NotWritten
-from tutelage.experiment.files import through_no_link
-from tutelage.experiment.streams import Listener, hold_streams, room
+from tutelage.experiment.files import open_no_link
+from tutelage.experiment.streams import StandardError, line_width, reserve_streams
 from tutelage.jsons import to_json
 
 
@@ -28,15 +28,15 @@ class Sink(Protocol):
 class JsonLines:
     """`metrics.jsonl`: one object per line; `kind` says whether it is `metrics` or `evaluation`."""
 
-    def __init__(self, path: Path, keep: int | None) -> None:
+    def __init__(self, path: Path, kept_bytes: int | None) -> None:
         """`keep`: bytes of an existing file that a resumed run goes on from."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if keep and (not path.exists() or path.stat().st_size < keep):
+            if kept_bytes and (not path.exists() or path.stat().st_size < kept_bytes):
                 raise Fault(f"{path} is damaged: it has less than the checkpoint; delete both and the run begins anew")
-            mode = "r+b" if keep is not None and path.exists() else "wb"
-            self.file = open(path, mode, opener=through_no_link)  # noqa: SIM115
-            self.file.truncate(keep or 0)
+            mode = "r+b" if kept_bytes is not None and path.exists() else "wb"
+            self.file = open(path, mode, opener=open_no_link)  # noqa: SIM115
+            self.file.truncate(kept_bytes or 0)
             self.file.seek(0, 2)
         except OSError as error:
             raise NotWritten(f"cannot write {path}: {error.strerror}") from error
@@ -47,13 +47,13 @@ class JsonLines:
         try:
             self.file.write(line)
             self.file.flush()
-            there = self.path.exists() and os.path.samestat(os.fstat(self.file.fileno()), self.path.stat())
+            still_there = self.path.exists() and os.path.samestat(os.fstat(self.file.fileno()), self.path.stat())
         except OSError as error:
             raise NotWritten(f"cannot write {self.path}: {error.strerror}") from error
-        if not there:
+        if not still_there:
             raise NotWritten(f"cannot write {self.path}: it was deleted or moved while the run was writing it")
 
-    def settled(self) -> int:
+    def synced_size(self) -> int:
         """How many bytes there are, all on the disk: what a checkpoint is made with must outlive a power cut."""
         try:
             os.fsync(self.file.fileno())
@@ -69,7 +69,7 @@ class JsonLines:
 class TensorBoard:
     """Scalars by environment step. Needs the `track` extra."""
 
-    def __init__(self, folder: Path, purge: int | None = None) -> None:
+    def __init__(self, folder: Path, first_step: int | None = None) -> None:
         """`purge`: of a resumed run, the first step that comes again; what is there of it and later counts no more."""
         from tensorboardX import SummaryWriter
 
@@ -77,29 +77,29 @@ class TensorBoard:
         try:
             if folder.is_symlink():
                 raise OSError(errno.ELOOP, "it is a link")
-            self.writer = SummaryWriter(str(folder), purge_step=purge)
+            self.writer = SummaryWriter(str(folder), purge_step=first_step)
         except OSError as error:
             raise NotWritten(f"cannot write {folder}: {error.strerror or error}") from error
 
-    def broken(self) -> bool:
+    def writer_died(self) -> bool:
         """Whether the thread that writes has died, as on a full disk: who waits for it then waits for ever."""
         return not self.writer.file_writer.event_writer._worker.is_alive()
 
     def write(self, kind: str, record: dict[str, Any]) -> None:
         for name, value in record.items():
-            if self.broken():
+            if self.writer_died():
                 raise NotWritten(f"cannot write {self.folder}")
             if isinstance(value, int | float):
                 self.writer.add_scalar(f"{kind}/{name}", value, record["total_steps"])
 
     def close(self) -> None:
-        if self.broken():
+        if self.writer_died():
             self.writer.file_writer.event_writer._event_queue.cancel_join_thread()
         else:
             self.writer.close()
 
 
-PATIENCE = 3.0
+ANNOUNCE_SECONDS = 3.0
 """Seconds without a word after which it is said what is waited for."""
 
 
@@ -110,13 +110,13 @@ class Display:
     """
 
     def __init__(self, quiet: bool = False) -> None:
-        hold_streams()
+        reserve_streams()
         self.quiet = quiet
         self.bar: Any = None
         self.task: Any = None
         self.timer: threading.Timer | None = None
-        self.stage, self.spoke = "", 0.0
-        self.fancy = Listener(sys.stderr).isatty()
+        self.stage, self.printed_at = "", 0.0
+        self.interactive = StandardError(sys.stderr).isatty()
 
     def say(self, words: str) -> None:
         if self.quiet:
@@ -124,18 +124,18 @@ class Display:
         if self.bar is not None:
             self.bar.console.print(words, highlight=False, markup=False)
             return
-        print(words, file=Listener(sys.stderr), flush=True)  # type: ignore[call-overload]
+        print(words, file=StandardError(sys.stderr), flush=True)  # type: ignore[call-overload]
 
-    def waiting(self, words: str) -> None:
+    def announce_later(self, words: str) -> None:
         """Say the words if what begins now takes seconds: until `arrived` or `close`."""
-        self.arrived()
+        self.cancel_announcement()
         if self.quiet:
             return
-        self.timer = threading.Timer(PATIENCE, self.say, (words,))
+        self.timer = threading.Timer(ANNOUNCE_SECONDS, self.say, (words,))
         self.timer.daemon = True
         self.timer.start()
 
-    def arrived(self) -> None:
+    def cancel_announcement(self) -> None:
         if self.timer is not None:
             self.timer.cancel()
         self.timer = None
@@ -143,31 +143,33 @@ class Display:
     def progress(self, stage: str, done: int, budget: int, unit: str, rate: float) -> None:
         if self.quiet:
             return
-        told = f"{rate:,.0f} env steps/s" if rate else ""
-        if not self.fancy:
-            if time.monotonic() - self.spoke > 10 or done >= budget:
-                self.spoke = time.monotonic()
-                self.say(f"{stage}: {min(done, budget):,} of {budget:,} {unit} {told}")
+        speed = f"{rate:,.0f} env steps/s" if rate else ""
+        if not self.interactive:
+            if time.monotonic() - self.printed_at > 10 or done >= budget:
+                self.printed_at = time.monotonic()
+                self.say(f"{stage}: {min(done, budget):,} of {budget:,} {unit} {speed}")
             return
         if self.bar is None:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
             columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
-            rest = (TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-            width = room(sys.stderr) if os.environ.get("COLUMNS") == "0" else None  # which rich would take as it is
-            console = Console(file=Listener(sys.stderr), width=width)  # type: ignore[arg-type]
-            self.bar = Progress(*columns, *rest, console=console, transient=True)
+            last_columns = (TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+            width = (
+                line_width(sys.stderr) if os.environ.get("COLUMNS") == "0" else None
+            )  # which rich would take as it is
+            console = Console(file=StandardError(sys.stderr), width=width)  # type: ignore[arg-type]
+            self.bar = Progress(*columns, *last_columns, console=console, transient=True)
             self.bar.start()
         if stage != self.stage:
             if self.task is not None:
                 self.bar.remove_task(self.task)
             self.stage, self.task = stage, self.bar.add_task(stage, total=budget, rate="")
-        self.bar.update(self.task, completed=done, rate=told)
+        self.bar.update(self.task, completed=done, rate=speed)
 
     def close(self) -> None:
         """Take the bar away; the next run, which may begin with a stage of the same name, gets a new one."""
-        self.arrived()
+        self.cancel_announcement()
         if self.bar is not None:
             self.bar.stop()
         self.bar, self.task, self.stage = None, None, ""

@@ -18,13 +18,13 @@ from tutelage.data.trees import choose
 from tutelage.data.vector import make_vector_env
 from tutelage.data.watch import first_faults
 from tutelage.errors import BadInput, Fault
-from tutelage.experiment.jit import jit_once
-from tutelage.experiment.memo import kept
+from tutelage.experiment.jit import jit_unoptimised
+from tutelage.experiment.memo import memoize
 from tutelage.machine import memory
 from tutelage.types import Environment, Metrics, Rollout, Stage, TrainState
 
 
-class Loop(NamedTuple):
+class LoopState(NamedTuple):
     """What a compiled chunk takes and gives back.
 
     Attributes:
@@ -41,7 +41,7 @@ class Loop(NamedTuple):
     steps: Array
 
 
-def count(rollouts: dict[str, Rollout]) -> Metrics:
+def count_experience(rollouts: dict[str, Rollout]) -> Metrics:
     """Steps, finished episodes, successes and reward of the gathered experience; and what is wrong with it."""
     total: Metrics = {}
     for rollout in rollouts.values():
@@ -57,7 +57,7 @@ def count(rollouts: dict[str, Rollout]) -> Metrics:
     )
 
 
-COUNTED = ("steps", "episodes", "successes", "reward")
+SUMMED_METRICS = ("steps", "episodes", "successes", "reward")
 
 
 class StageLoop:
@@ -67,20 +67,20 @@ class StageLoop:
     through with the stage stand still until the last one is.
     """
 
-    def __init__(self, env: Environment, stage: Stage, index: int, longest: int, together: bool = False) -> None:
-        self.stage, self.index, self.longest = stage, index, longest
+    def __init__(self, env: Environment, stage: Stage, index: int, max_updates: int, together: bool = False) -> None:
+        self.stage, self.index, self.max_updates = stage, index, max_updates
         self.vectors = {
             name: make_vector_env(env, b.envs, b.goals or b.policy.goals) for name, b in stage.behaviours.items()
         }
         # Jitted, so that it is traced once for shapes and loop.
-        self._update = jax.jit(self._updates if together else self._one_update)
+        self._update = jax.jit(self._update_all if together else self._update_one)
         self._init_collectors = jax.vmap(self.init_collectors) if together else self.init_collectors
         self._compiled: dict[tuple[int, ...], Any] = {}  # by the number of seeds
 
-    def start(self, train_state: TrainState, root: PRNGKeyArray) -> Loop:
+    def init_state(self, train_state: TrainState, root: PRNGKeyArray) -> LoopState:
         """Begin the stage with `train_state` as it is, which the first chunk will use up: it may hold gigabytes."""
         zeros = lambda: jnp.zeros(root.shape, jnp.int32)  # two arrays: both are used up
-        return Loop(train_state, jit_once(self._init_collectors)(root), zeros(), zeros())
+        return LoopState(train_state, jit_unoptimised(self._init_collectors)(root), zeros(), zeros())
 
     def init_collectors(self, root: PRNGKeyArray) -> dict[str, CollectorState]:
         """Initial collector state of every behaviour, by name."""
@@ -90,50 +90,50 @@ class StageLoop:
             for i, (name, b) in enumerate(self.stage.behaviours.items())
         }
 
-    def _one_update(self, loop: Loop, root: PRNGKeyArray) -> tuple[Loop, Metrics]:
+    def _update_one(self, loop: LoopState, root: PRNGKeyArray) -> tuple[LoopState, Metrics]:
         key = jax.random.fold_in(jax.random.fold_in(root, self.index), loop.update)
-        done = loop.steps if self.stage.unit == "steps" else loop.update
-        progress = jnp.minimum(done / self.stage.budget, 1.0)
+        spent = loop.steps if self.stage.unit == "steps" else loop.update
+        progress = jnp.minimum(spent / self.stage.budget, 1.0)
         collectors, rollouts = {}, {}
         for i, (name, b) in enumerate(self.stage.behaviours.items()):
             collectors[name], rollouts[name] = play(
                 self.vectors[name], b, loop.train_state, progress, loop.collectors[name], jax.random.fold_in(key, i)
             )
-        state, metrics = self.stage.update(loop.train_state, rollouts, jax.random.fold_in(key, 0x1EA2), progress)
-        counted = count(rollouts)
-        steps = loop.steps + counted.get("steps", jnp.zeros((), jnp.int32))
-        return Loop(state, collectors, loop.update + 1, steps), metrics | counted
+        train_state, metrics = self.stage.update(loop.train_state, rollouts, jax.random.fold_in(key, 0x1EA2), progress)
+        counts = count_experience(rollouts)
+        steps = loop.steps + counts.get("steps", jnp.zeros((), jnp.int32))
+        return LoopState(train_state, collectors, loop.update + 1, steps), metrics | counts
 
-    def _updates(self, loop: Loop, root: PRNGKeyArray) -> tuple[Loop, Metrics]:
+    def _update_all(self, loop: LoopState, root: PRNGKeyArray) -> tuple[LoopState, Metrics]:
         """One update of every seed that is not through."""
-        following, metrics = jax.vmap(self._one_update)(loop, root)
-        return choose(self._over(loop), loop, following), metrics
+        updated, metrics = jax.vmap(self._update_one)(loop, root)
+        return choose(self._finished(loop), loop, updated), metrics
 
-    def _chunk(self, loop: Loop, root: PRNGKeyArray, until: Array) -> tuple[Loop, Metrics]:
+    def _chunk(self, loop: LoopState, root: PRNGKeyArray, stop_at: Array) -> tuple[LoopState, Metrics]:
         """Updates up to number `until` or the end of the budget; metrics of each, (longest,) or (longest, S)."""
-        first = loop.update.max()  # of the seeds that go on, all at the same update
+        first_update = loop.update.max()  # of the seeds that go on, all at the same update
         shapes = jax.eval_shape(self._update, loop, root)[1]
-        rows = {name: jnp.zeros((self.longest, *root.shape), jnp.float32) for name in shapes}
+        history = {name: jnp.zeros((self.max_updates, *root.shape), jnp.float32) for name in shapes}
 
-        def body(carry: tuple[Loop, Metrics]) -> tuple[Loop, Metrics]:
-            loop, rows = carry
-            following, metrics = self._update(loop, root)
-            rows = {name: rows[name].at[loop.update.max() - first].set(metrics[name]) for name in rows}
-            return following, rows
+        def body(carry: tuple[LoopState, Metrics]) -> tuple[LoopState, Metrics]:
+            loop, history = carry
+            updated, metrics = self._update(loop, root)
+            index = loop.update.max() - first_update
+            return updated, {name: history[name].at[index].set(metrics[name]) for name in history}
 
-        def going(carry: tuple[Loop, Metrics]) -> Array:
-            return ((carry[0].update < until) & ~self._over(carry[0])).any()
+        def unfinished(carry: tuple[LoopState, Metrics]) -> Array:
+            return ((carry[0].update < stop_at) & ~self._finished(carry[0])).any()
 
-        return jax.lax.while_loop(going, body, (loop, rows))
+        return jax.lax.while_loop(unfinished, body, (loop, history))
 
-    def _over(self, loop: Loop) -> Any:
+    def _finished(self, loop: LoopState) -> Any:
         return (loop.steps if self.stage.unit == "steps" else loop.update) >= self.stage.budget
 
-    def over(self, loop: Loop) -> bool:
+    def finished(self, loop: LoopState) -> bool:
         """Whether the stage is through, with every seed."""
-        return bool(np.all(self._over(loop)))
+        return bool(np.all(self._finished(loop)))
 
-    def compile(self, loop: Loop, root: PRNGKeyArray) -> float:
+    def compile(self, loop: LoopState, root: PRNGKeyArray) -> float:
         """Compile, if that is not done; returns the seconds it took.
 
         Raises:
@@ -141,28 +141,28 @@ class StageLoop:
         """
         if root.shape in self._compiled:
             return 0.0
-        began = time.perf_counter()
-        chunk = jax.jit(self._chunk, donate_argnums=0)
-        compiled = chunk.lower(loop, root, jnp.zeros((), jnp.int32)).compile()
-        told = compiled.memory_analysis()
-        if told is not None and told.temp_size_in_bytes > memory():
-            gigabytes = f"{told.temp_size_in_bytes / 1e9:,.1f} GB of memory, this machine has {memory() / 1e9:,.1f}"
+        started = time.perf_counter()
+        jitted = jax.jit(self._chunk, donate_argnums=0)
+        compiled = jitted.lower(loop, root, jnp.zeros((), jnp.int32)).compile()
+        needs = compiled.memory_analysis()
+        if needs is not None and needs.temp_size_in_bytes > memory():
+            gigabytes = f"{needs.temp_size_in_bytes / 1e9:,.1f} GB of memory, this machine has {memory() / 1e9:,.1f}"
             raise Fault(f"the program of stage {self.stage.name} takes {gigabytes}; smaller batches need less")
         self._compiled[root.shape] = compiled
-        return time.perf_counter() - began
+        return time.perf_counter() - started
 
-    def run(self, loop: Loop, root: PRNGKeyArray, until: int) -> tuple[Loop, dict[str, np.ndarray]]:
+    def run(self, loop: LoopState, root: PRNGKeyArray, stop_at: int) -> tuple[LoopState, dict[str, np.ndarray]]:
         """One chunk; `loop` is used up. Metrics are those of the chunk's updates."""
-        first = int(loop.update.max())
-        loop, rows = self._compiled[root.shape](loop, root, jnp.asarray(until, jnp.int32))
-        n = int(loop.update.max()) - first
-        return loop, {name: np.asarray(x)[:n] for name, x in rows.items()}
+        first_update = int(loop.update.max())
+        loop, metrics = self._compiled[root.shape](loop, root, jnp.asarray(stop_at, jnp.int32))
+        updates = int(loop.update.max()) - first_update
+        return loop, {name: np.asarray(values)[:updates] for name, values in metrics.items()}
 
 
-@kept
-def stage_loop(env: Environment, stage: Stage, index: int, longest: int, together: bool = False) -> StageLoop:
+@memoize
+def stage_loop(env: Environment, stage: Stage, index: int, max_updates: int, together: bool = False) -> StageLoop:
     """A stage's loop, see `StageLoop`: the same one for the same stage, with its programs."""
-    return StageLoop(env, stage, index, longest, together)
+    return StageLoop(env, stage, index, max_updates, together)
 
 
 def nominal_updates(stage: Stage) -> int:
@@ -172,15 +172,17 @@ def nominal_updates(stage: Stage) -> int:
     return math.ceil(stage.budget / sum(b.envs * b.steps for b in stage.behaviours.values()))
 
 
-def check_countable(stages: Sequence[Stage]) -> None:
+def check_step_counts(stages: Sequence[Stage]) -> None:
     """Refuse, as BadInput, a budget whose steps, with those of the last rollout, are more than 32 bits count."""
     for stage in stages:
         rollout = sum(b.envs * b.steps for b in stage.behaviours.values())
-        most = stage.budget + rollout if stage.unit == "steps" else stage.budget * rollout
-        if most >= MOST:
-            raise BadInput(f"stage {stage.name}: up to {most} steps, rollouts of {rollout}; must be less than {MOST}")
+        most_steps = stage.budget + rollout if stage.unit == "steps" else stage.budget * rollout
+        if most_steps >= MOST:
+            raise BadInput(
+                f"stage {stage.name}: up to {most_steps} steps, rollouts of {rollout}; must be less than {MOST}"
+            )
 
 
-def owned(tree: Any) -> Any:
+def copy_tree(tree: Any) -> Any:
     """A copy, which outlives the chunk that uses up the original."""
     return jax.tree.map(jnp.copy, tree)

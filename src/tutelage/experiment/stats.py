@@ -15,7 +15,7 @@ Interval = tuple[float, float]
 
 Z = 1.959963984540054
 """97.5 % quantile of the standard normal distribution."""
-ENOUGH = 5
+MIN_SEEDS = 5
 """Seeds below which no verdict is given."""
 
 
@@ -34,28 +34,28 @@ def iqm(x: np.ndarray) -> float:
     return float(flat[cut : flat.size - cut].mean())
 
 
-def quantile(freedom: float) -> float:
+def t_quantile(degrees: float) -> float:
     """97.5 % quantile of Student's t."""
-    return float(stdtrit(freedom, 0.975))
+    return float(stdtrit(degrees, 0.975))
 
 
 def mean_interval(x: np.ndarray) -> Interval:
     """95 % interval of a mean of independent numbers (Student's t); of a single one no more than itself."""
     x = np.asarray(x, float)
-    half = quantile(len(x) - 1) * float(np.std(x, ddof=1)) / math.sqrt(len(x)) if len(x) > 1 else 0.0
+    half = t_quantile(len(x) - 1) * float(np.std(x, ddof=1)) / math.sqrt(len(x)) if len(x) > 1 else 0.0
     return float(np.mean(x)) - half, float(np.mean(x)) + half
 
 
 def difference_of_means(a: np.ndarray, b: np.ndarray) -> tuple[float, Interval]:
     """mean(a) - mean(b) of runs that have nothing in common, with a 95 % interval (Welch's t); two of each at least."""
     a, b = np.asarray(a, float), np.asarray(b, float)
-    gap = float(a.mean() - b.mean())
+    difference = float(a.mean() - b.mean())
     va, vb = float(a.var(ddof=1)) / len(a), float(b.var(ddof=1)) / len(b)
     if not va + vb:
-        return gap, (gap, gap)
-    freedom = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
-    half = quantile(freedom) * math.sqrt(va + vb)
-    return gap, (gap - half, gap + half)
+        return difference, (difference, difference)
+    degrees = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
+    half = t_quantile(degrees) * math.sqrt(va + vb)
+    return difference, (difference - half, difference + half)
 
 
 def ratio_of_means(a: np.ndarray, b: np.ndarray) -> tuple[float, Interval]:
@@ -69,7 +69,7 @@ def ratio_of_means(a: np.ndarray, b: np.ndarray) -> tuple[float, Interval]:
     if n < 2:
         return ratio, (ratio, ratio)
     # All r for which 0 lies within the interval of the mean of a - r b: (ma - r mb)^2 <= t^2 var(a - r b) / n.
-    (va, cov), (_, vb) = np.cov(a, b) * quantile(n - 1) ** 2 / n
+    (va, cov), (_, vb) = np.cov(a, b) * t_quantile(n - 1) ** 2 / n
     square, middle, rest = mb**2 - vb, ma * mb - cov, ma**2 - va
     if square <= 0:
         return ratio, (-math.inf, math.inf)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from tutelage.experiment.evaluate import Evaluation
-from tutelage.experiment.stage_loop import Loop
+from tutelage.experiment.stage_loop import LoopState
 from tutelage.types import Params, Stage
 
 
@@ -19,18 +19,18 @@ class Best(NamedTuple):
     params: Params
 
 
-class Interval(NamedTuple):
+class Unlogged(NamedTuple):
     """What has been done since the last record: a long interval between two is run in pieces.
 
     Attributes:
-        rows: the metrics of its updates.
-        seconds: that these took.
-        due: evaluations that were due when it began.
+        metrics: of the updates since the last record, one entry per update.
+        seconds: that these updates took.
+        due_before: how many evaluations were due before the first of these updates.
     """
 
-    rows: dict[str, np.ndarray]
+    metrics: dict[str, np.ndarray]
     seconds: float
-    due: int
+    due_before: int
 
 
 class Status(NamedTuple):
@@ -46,38 +46,38 @@ class Status(NamedTuple):
     """
 
     stage: int
-    loop: Loop
+    loop: LoopState
     steps: int
     best: Best | None
     seconds: float
-    since: Interval | None = None
+    unlogged: Unlogged | None = None
 
 
 @runtime_checkable
 class Recorder(Protocol):
     """What `fit` tells about itself."""
 
-    def begin(self, stage: Stage) -> None: ...
+    def begin_stage(self, stage: Stage) -> None: ...
     def metrics(self, record: dict[str, Any]) -> None: ...
     def evaluation(self, record: dict[str, Any]) -> None: ...
     def compiled(self, stage: Stage, seconds: float) -> None: ...
     def progress(self, stage: Stage, done: int, steps_per_second: float) -> None: ...
-    def due(self) -> bool:
+    def save_due(self) -> bool:
         """Whether it is time to save."""
         ...
 
-    def checkpoint(self, status: Status, wanted: bool) -> None:
-        """Save if it is time to, or `wanted`."""
+    def checkpoint(self, status: Status, force: bool) -> None:
+        """Save if it is time to, or `force`."""
         ...
 
-    def broke(self, best: Best | None, steps: int, seconds: float, error: Exception) -> None:
+    def training_failed(self, best: Best | None, steps: int, seconds: float, error: Exception) -> None:
         """Keep the best parameters so far, after so many steps and seconds: it cannot go on from here."""
         ...
 
     def interrupted(self) -> bool: ...
 
 
-class Result(NamedTuple):
+class FitResult(NamedTuple):
     """What `fit` ends with: parameters by role of the best evaluation, and its final test."""
 
     params: Params

@@ -15,20 +15,20 @@ from typing import Any
 from tutelage.errors import NotWritten
 
 
-class Nowhere(io.TextIOBase):
+class NullStream(io.TextIOBase):
     """What is written here is dropped."""
 
     def write(self, text: str) -> int:
         return len(text)
 
 
-class Stream:
+class StreamWrapper:
     """A text stream of which only writing is another than it was."""
 
     def __init__(self, stream: Any) -> None:
         """`stream`: None where it is closed, which Python knows so."""
         self.closed = stream is None
-        self.stream = Nowhere() if stream is None else stream
+        self.stream = NullStream() if stream is None else stream
         if hasattr(stream, "reconfigure"):  # a file name, or µ where letters are ASCII, must not end a command
             stream.reconfigure(errors="backslashreplace")
 
@@ -36,22 +36,22 @@ class Stream:
         return getattr(self.stream, name)
 
 
-class Output(Stream):
+class StandardOutput(StreamWrapper):
     """Standard output: what it cannot take is a Fault of one line. A reader that has left (`| head`) is none."""
 
     def write(self, text: str) -> int:
         if self.closed:
             raise NotWritten("cannot write to standard output: it is closed")
-        with told():
+        with write_faults():
             return int(self.stream.write(text))
 
     def flush(self) -> None:
-        with told():
+        with write_faults():
             self.stream.flush()
 
 
 @contextlib.contextmanager
-def told() -> Iterator[None]:
+def write_faults() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
@@ -62,7 +62,7 @@ def told() -> Iterator[None]:
         raise NotWritten(f"cannot write to standard output: {error.strerror or error}") from error
 
 
-class Listener(Stream):
+class StandardError(StreamWrapper):
     """Standard error, which nobody may read any more: what cannot be written is dropped, and what speaks goes on."""
 
     def write(self, text: str) -> int:
@@ -80,19 +80,19 @@ class Listener(Stream):
         return False
 
 
-def room(stream: Any) -> int | None:
+def line_width(stream: Any) -> int | None:
     """Characters in a line: what COLUMNS says, else the terminal's width, and without a terminal as many as there
     are (None)."""
-    told = os.environ.get("COLUMNS", "")
-    if told.isdecimal() and int(told):
-        return int(told)
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns):
+        return int(columns)
     with contextlib.suppress(OSError, ValueError):
         if stream.isatty():
             return os.get_terminal_size(stream.fileno()).columns or 80
     return None
 
 
-def hold_streams() -> None:
+def reserve_streams() -> None:
     """Put /dev/null where a standard stream is closed: the next file opened would take its number, and whatever is
     said there would be written into it, be it metrics or weights."""
     for number in range(3):
@@ -102,13 +102,13 @@ def hold_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number that is free
 
 
-def outlive_terminal() -> None:
+def ignore_hangup() -> None:
     """Go on when the terminal has gone (SIGHUP), which would end a process: nothing but what it shows depends on it."""
     if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-def let_go() -> None:
+def flush_or_drop() -> None:
     """Drop what a standard stream did not take, which Python would try once more, and complain of, as it ends."""
     for stream in (sys.__stdout__, sys.__stderr__):
         if stream is None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tutelage.configs.checks import check_fields, check_not_negative, check_seeds, check_unit
 from tutelage.errors import BadInput, Fault
-from tutelage.experiment.records import Device, KeptTest, Record, Versions, damage, read_kept
+from tutelage.experiment.records import Device, Record, StoredTest, Versions, as_damage, read_checked
 from tutelage.types import Measure
 
 
@@ -32,7 +32,7 @@ class RowTeacher:
     """Who taught, and how good it was."""
 
     name: str | None
-    test: KeptTest
+    test: StoredTest
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class RowResult:
     seed: int
     fingerprint: str
     env_options: dict[str, Any]
-    test: KeptTest
+    test: StoredTest
     teacher: RowTeacher | None
     curve: list[Record]
     cost: dict[str, Any]
@@ -81,11 +81,11 @@ def read_result(path: Path, folder: Path) -> Record:
         Fault: damaged, or another row's or seed's; says how to make it again.
     """
     try:
-        result = read_kept(path, RowResult)
-        with damage(path):
-            place = f"{result['row']}/seed-{result['seed']}.json"
-            if path.relative_to(folder).as_posix() != place:
-                raise BadInput(f"row and seed belong at {place}")
+        result = read_checked(path, RowResult)
+        with as_damage(path):
+            expected = f"{result['row']}/seed-{result['seed']}.json"
+            if path.relative_to(folder).as_posix() != expected:
+                raise BadInput(f"row and seed belong at {expected}")
             for i, point in enumerate(result["curve"]):
                 check_point(point, f"curve[{i}].")
     except Fault as error:
@@ -93,14 +93,14 @@ def read_result(path: Path, folder: Path) -> Record:
     return result
 
 
-def check_point(point: Record, inside: str) -> None:
+def check_point(point: Record, prefix: str) -> None:
     """Refuse, as BadInput, what is no point of a curve."""
     if point.keys() != Point.__annotations__.keys():
-        raise BadInput(f"{inside[:-1]} has {', '.join(point)}: must have {', '.join(Point.__annotations__)}")
+        raise BadInput(f"{prefix[:-1]} has {', '.join(point)}: must have {', '.join(Point.__annotations__)}")
     for name, value in point.items():
         if not isinstance(value, int | float) or isinstance(value, bool):
-            raise BadInput(f"{inside}{name} = {value!r}: must be a number")
+            raise BadInput(f"{prefix}{name} = {value!r}: must be a number")
     try:
         Point(**point)
     except BadInput as error:
-        raise BadInput(f"{inside}{error}") from None
+        raise BadInput(f"{prefix}{error}") from None

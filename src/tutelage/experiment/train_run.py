@@ -25,8 +25,8 @@ from tutelage.experiment.recorder import RunRecorder
 from tutelage.experiment.records import Record, read_metrics
 from tutelage.experiment.run_directory import make_record, save_role
 from tutelage.experiment.sinks import Display
-from tutelage.experiment.status import Result
-from tutelage.experiment.trust import again, named_in
+from tutelage.experiment.status import FitResult
+from tutelage.experiment.trust import code_named_in, command_for
 from tutelage.policies.acting import RULES
 from tutelage.types import Environment, Frozen, Method, Params
 
@@ -37,23 +37,24 @@ ON_ACCELERATOR = (
 
 
 @contextmanager
-def stoppable(recorders: Sequence[RunRecorder]) -> Iterator[Sequence[RunRecorder]]:
+def stop_on_signals(recorders: Sequence[RunRecorder]) -> Iterator[Sequence[RunRecorder]]:
     """Ctrl-C, and what ends a job in a queue (SIGTERM), is heard by the first recorder; at the end all are closed.
     A terminal that goes (SIGHUP) stops nothing.
 
     Raises:
         Interrupted: it came when there was nothing left to stop; the run is done, what would follow is not begun.
     """
-    main = threading.current_thread() is threading.main_thread()
-    signals: dict[Any, Any] = dict.fromkeys((signal.SIGINT, signal.SIGTERM), recorders[0].stop) if main else {}
-    if main and hasattr(signal, "SIGHUP"):
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    stop = recorders[0].stop
+    signals: dict[Any, Any] = dict.fromkeys((signal.SIGINT, signal.SIGTERM), stop) if in_main_thread else {}
+    if in_main_thread and hasattr(signal, "SIGHUP"):
         signals[signal.SIGHUP] = signal.SIG_IGN
-    before = {which: signal.signal(which, handler) for which, handler in signals.items()}
+    old_handlers = {number: signal.signal(number, handler) for number, handler in signals.items()}
     try:
         yield recorders
     finally:
-        for which, handler in before.items():
-            signal.signal(which, handler)
+        for number, handler in old_handlers.items():
+            signal.signal(number, handler)
         for recorder in recorders:
             recorder.close()
     if recorders[0].interrupted():
@@ -61,7 +62,7 @@ def stoppable(recorders: Sequence[RunRecorder]) -> Iterator[Sequence[RunRecorder
 
 
 @contextmanager
-def recoverable(folder: Path, record: Path) -> Iterator[None]:
+def mention_recover(folder: Path, record: Path) -> Iterator[None]:
     """Where a training ends with a number that is none, its error also says what can be made of it.
 
     Args:
@@ -70,71 +71,72 @@ def recoverable(folder: Path, record: Path) -> Iterator[None]:
     try:
         yield
     except NonFinite as error:
-        command = again(folder, named_in(read_json(record)), "recover")
-        way = f"the best parameters so far are kept: `{command}` makes a finished run of them"
-        raise NonFinite(f"{error}; {way}" if [*folder.glob(f"**/{BEST}")] else str(error)) from error
+        command = command_for(folder, code_named_in(read_json(record)), "recover")
+        advice = f"the best parameters so far are kept: `{command}` makes a finished run of them"
+        raise NonFinite(f"{error}; {advice}" if [*folder.glob(f"**/{BEST}")] else str(error)) from error
 
 
-def run_fit(
-    path: Path, env: Environment, method: Method, config: FitConfig, seed: int, display: Display, going: bool = False
-) -> Result:
+def fit_into(
+    path: Path, env: Environment, method: Method, config: FitConfig, seed: int, display: Display, resumed: bool = False
+) -> FitResult:
     """Fit into a run directory, from the beginning or from its checkpoint; Ctrl-C stops between pieces of a chunk."""
-    status, offset = load_status(path, env, method) if going else (None, None)
+    status, offset = load_status(path, env, method) if resumed else (None, None)
     if offset:
         read_metrics(path / "metrics.jsonl", offset)  # what is kept of it must be whole
     recorder = RunRecorder(path, config, display, offset, status)
-    with stoppable([recorder]), recoverable(path, path / "config.json"):
+    with stop_on_signals([recorder]), mention_recover(path, path / "config.json"):
         result = fit(env, method, config, seed, recorder, status)
-        end_run(path, result, seed, also(method, config, played(env, method, config, seed, result.params)))
+        extra = extra_evaluations(method, config, role_test(env, method, config, seed, result.params))
+        write_finished_run(path, result, seed, extra)
     return result
 
 
-def played(
+def role_test(
     env: Environment, method: Method, config: FitConfig, seed: int, params: Mapping[str, Params]
 ) -> Callable[[str, str], Evaluation]:
     """(role, how it acts) -> its final test."""
     return lambda role, act: evaluate(env, method.roles[role], params[role], config.test_episodes, seed, RULES[act])
 
 
-def also(method: Method, config: FitConfig, played: Callable[[str, str], Evaluation]) -> dict[str, Any]:
+def extra_evaluations(method: Method, config: FitConfig, test: Callable[[str, str], Evaluation]) -> dict[str, Any]:
     """What is evaluated beside the final test, by role and by how it acts."""
-    told: dict[str, Any] = {}
+    tests: dict[str, Any] = {}
     if method.also_tested:
-        told["beside"] = {role: played(role, config.act).as_dict() for role in method.also_tested}
+        tests["beside"] = {role: test(role, config.act).as_dict() for role in method.also_tested}
     if config.act != "greedy":
-        told["greedy"] = played(method.actor, "greedy").as_dict()
-    return told
+        tests["greedy"] = test(method.actor, "greedy").as_dict()
+    return tests
 
 
-def end_run(path: Path, result: Result, seed: int, more: dict[str, Any]) -> None:
+def write_finished_run(path: Path, result: FitResult, seed: int, extra: dict[str, Any]) -> None:
     """Write what a finished run is known by."""
     for role, params in result.params.items():
         save_role(path, role, params)
     test = {**result.test.as_dict(), "seed": seed, "steps": result.steps, "seconds": round(result.seconds, 2)}
-    write_json(path / "eval.json", test | more)
-    tidy(path)
+    write_json(path / "eval.json", test | extra)
+    remove_leftovers(path)
 
 
-def leftovers(path: Path) -> list[Path]:
+def leftover_files(path: Path) -> list[Path]:
     """Files of a training that a finished run has no use for; a kill at the very end leaves them."""
     names = re.compile(r"(checkpoint(-stage\d+)?|best)\.safetensors|\..*\.tmp")
     return [file for file in path.iterdir() if names.fullmatch(file.name)]
 
 
-def tidy(path: Path) -> None:
+def remove_leftovers(path: Path) -> None:
     """Remove them."""
-    for file in leftovers(path):
+    for file in leftover_files(path):
         file.unlink(missing_ok=True)
 
 
-def begin_run(job: Job, seed: int, path: Path, teacher: tuple[Frozen, Record] | None, display: Display) -> None:
+def start_run(job: Job, seed: int, path: Path, teacher: tuple[Frozen, Record] | None, display: Display) -> None:
     """Make one run from its beginning. What can be refused is refused before anything is written."""
-    frozen, told = teacher or (None, None)
-    env, method, config = job.made(frozen, display)
-    for role, params in frozen_roles(frozen).items() if frozen else ():
+    frozen, teacher_record = teacher or (None, None)
+    env, method, config = job.make(frozen, display)
+    for role, params in teacher_params(frozen).items() if frozen else ():
         save_role(path, role, params)
-    write_record(job, seed, path, env, config, told)  # last: a directory with it can be resumed
-    run_fit(path, env, method, config, seed, display)
+    write_record(job, seed, path, env, config, teacher_record)  # last: a directory with it can be resumed
+    fit_into(path, env, method, config, seed, display)
 
 
 def write_record(job: Job, seed: int, path: Path, env: Environment, config: FitConfig, teacher: Record | None) -> None:
@@ -145,32 +147,32 @@ def write_record(job: Job, seed: int, path: Path, env: Environment, config: FitC
     write_json(path / "config.json", record)
 
 
-def begin_together(job: Job, folder: Path, display: Display) -> None:
+def start_runs_together(job: Job, folder: Path, display: Display) -> None:
     """Make the runs of all seeds in one program. Progress is told of the first one."""
-    env, method, config = job.made(None, display)
+    env, method, config = job.make(None, display)
     if jax.default_backend() != "cpu":
         display.say(ON_ACCELERATOR)
     seeds = range(job.seed, job.seed + job.seeds)
     paths = [job.path(folder, seed) for seed in seeds]
     for seed, path in zip(seeds, paths, strict=True):
         write_record(job, seed, path, env, config, None)
-    voices = [display, *(Display(quiet=True) for _ in paths[1:])]
-    made = [RunRecorder(path, config, voice) for path, voice in zip(paths, voices, strict=True)]
-    with stoppable(made) as recorders, recoverable(folder, paths[0] / "config.json"):
+    displays = [display, *(Display(quiet=True) for _ in paths[1:])]
+    seed_recorders = [RunRecorder(path, config, own_display) for path, own_display in zip(paths, displays, strict=True)]
+    with stop_on_signals(seed_recorders) as recorders, mention_recover(folder, paths[0] / "config.json"):
         results = fit_together(env, method, config, seeds, recorders)
 
         @cache
-        def all_played(role: str, act: str) -> list[Evaluation]:
+        def test_all(role: str, act: str) -> list[Evaluation]:
             params = [result.params[role] for result in results]
             return evaluate_together(env, method.roles[role], params, config.test_episodes, seeds, RULES[act])
 
-        def one_of(index: int, role: str, act: str) -> Evaluation:
-            return all_played(role, act)[index]
+        def test_seed(index: int, role: str, act: str) -> Evaluation:
+            return test_all(role, act)[index]
 
         for i, (path, result, seed) in enumerate(zip(paths, results, seeds, strict=True)):
-            end_run(path, result, seed, also(method, config, partial(one_of, i)))
+            write_finished_run(path, result, seed, extra_evaluations(method, config, partial(test_seed, i)))
 
 
-def frozen_roles(frozen: Frozen) -> dict[str, Any]:
+def teacher_params(frozen: Frozen) -> dict[str, Any]:
     """A teacher's parameters by the roles they have in the student's run."""
     return {("teacher" if role == frozen.actor else role): params for role, params in frozen.params.items()}

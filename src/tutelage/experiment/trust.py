@@ -15,14 +15,14 @@ Trust = bool | Collection[str]
 """Whether to import what a run names: all, nothing, or what the user named: `module:name`s."""
 
 
-def own(names: Iterable[str | None]) -> frozenset[str]:
+def user_code(names: Iterable[str | None]) -> frozenset[str]:
     """Those names of methods, environments and teachers' factories that are a `module:name` of somebody's own."""
     return frozenset(name for name in names if name and ":" in name)
 
 
-def named_in(record: dict[str, Any]) -> frozenset[str]:
+def code_named_in(record: dict[str, Any]) -> frozenset[str]:
     """The code that config.json names: environment, method and teacher, the teacher's teacher, ..."""
-    return own(_names(record))
+    return user_code(_names(record))
 
 
 def _names(record: dict[str, Any]) -> Iterator[str]:
@@ -44,6 +44,6 @@ def check_trust(file: Path, names: Iterable[str], trust: Trust) -> None:
         )
 
 
-def again(folder: Path, names: Iterable[str], verb: str = "resume") -> str:
+def command_for(folder: Path, names: Iterable[str], verb: str = "resume") -> str:
     """The command that goes on with a run which names that code."""
-    return f"tutelage {verb} {folder}{' --trust' if own(names) else ''}"
+    return f"tutelage {verb} {folder}{' --trust' if user_code(names) else ''}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tutelage.experiment.stats import ENOUGH, mean_interval
+from tutelage.experiment.stats import MIN_SEEDS, mean_interval
 from tutelage.report.results import RowResults
 from tutelage.report.scores import Rows, flops, kept, mean, retention, scale, short, tasks
 
@@ -53,7 +53,7 @@ def differences(rows: Rows, env: str, what: str) -> np.ndarray | None:
 
 def called(gaps: list[np.ndarray]) -> str:
     """In words, from the paired intervals: worse or better only where an interval leaves out zero."""
-    judged = [mean_interval(gap) for gap in gaps if len(gap) >= ENOUGH]
+    judged = [mean_interval(gap) for gap in gaps if len(gap) >= MIN_SEEDS]
     if not judged:
         return "too few seeds"
     counts = {"worse": sum(high < 0 for _, high in judged), "better": sum(low > 0 for low, _ in judged)}

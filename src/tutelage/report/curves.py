@@ -12,7 +12,7 @@ import numpy as np
 
 from tutelage.errors import BadInput
 from tutelage.experiment.files import write_bytes
-from tutelage.experiment.stats import ENOUGH
+from tutelage.experiment.stats import MIN_SEEDS
 from tutelage.report.ablations import sizes
 from tutelage.report.results import RowResults
 from tutelage.report.scores import Rows, flops, scale, share_interval, short, tasks
@@ -29,7 +29,7 @@ def draw_curve(axis: Any, row: RowResults, label: str, **style: Any) -> None:
     """Mean over seeds, from five seeds on with the band of its 95 % interval."""
     steps, success = aligned(row)
     (line,) = axis.plot(steps / 1e6, success.mean(0), label=label, **style)
-    if len(success) >= ENOUGH:
+    if len(success) >= MIN_SEEDS:
         bands = np.array([share_interval(x) for x in success.T])
         axis.fill_between(steps / 1e6, bands[:, 0], bands[:, 1], color=line.get_color(), alpha=0.15, linewidth=0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tutelage.experiment.stats import ENOUGH, difference_of_means
+from tutelage.experiment.stats import MIN_SEEDS, difference_of_means
 from tutelage.report.ablations import markdown
 from tutelage.report.results import RowResults
 from tutelage.report.scores import Rows, share, steps_to, teachers_success, with_interval
@@ -65,7 +65,7 @@ def verdict(env: str, hint: RowResults, others: list[RowResults]) -> str:
     theirs, ours = at_its_best(best), at_its_best(hint)
     b, mean = float(theirs.mean()), float(ours.mean())
     aim, sure = target(b), ", one seed" if len(ours) == 1 else ""
-    if min(len(ours), len(theirs)) >= ENOUGH:
+    if min(len(ours), len(theirs)) >= MIN_SEEDS:
         sure = f", difference {with_interval(*difference_of_means(ours, theirs), sign='+')}"
     elif len(ours) > 1:
         sure = f", from {len(ours)} and {len(theirs)} seeds, too few to be sure"

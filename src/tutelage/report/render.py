@@ -17,9 +17,9 @@ from tutelage.configs.checks import check_seeds
 from tutelage.data.watch import fault_codes, raise_first_fault, watch_timestep
 from tutelage.envs.canvas import GREEN, INK, RED, font
 from tutelage.errors import BadInput
-from tutelage.experiment.choose_policy import Chosen, choose_policy, open_target
-from tutelage.experiment.files import not_below_a_file, write_bytes
-from tutelage.experiment.jit import jit_once
+from tutelage.experiment.choose_policy import ChosenPolicy, choose_policy, open_run_or_environment
+from tutelage.experiment.files import check_no_file_above, write_bytes
+from tutelage.experiment.jit import jit_unoptimised
 from tutelage.report.overlay import marks, overlaid
 from tutelage.types import Carry, Environment, Out, Params, TimeStep
 
@@ -86,22 +86,22 @@ def render(
     out = Path(out)
     if out.suffix.lower() not in WRITERS:
         raise BadInput(f"out = {out}: the file type must be one of {', '.join(WRITERS)}")
-    not_below_a_file(out)
+    check_no_file_above(out)
     if side_by_side and policy is not None:
         raise BadInput(f"policy = {policy!r}: side by side shows teacher and student; leave it out")
     check_seeds(seed)
     write = WRITERS[out.suffix.lower()]
     if write is video:
         video_library()
-    opened = open_target(target, trust, **options)
+    opened = open_run_or_environment(target, trust, **options)
     chosen = [choose_policy(opened, name) for name in (("teacher", "student") if side_by_side else (policy,))]
-    compiled = jit_once(opened.env.reset), jit_once(opened.env.step)
+    compiled = jit_unoptimised(opened.env.reset), jit_unoptimised(opened.env.step)
     played = [play(opened.env, who, seed, *compiled, overlay=overlay) for who in chosen]
     write_bytes(out, write(played))
     return played
 
 
-def play(env: Environment, who: Chosen, seed: int, env_reset: Any, env_step: Any, overlay: bool = True) -> Played:
+def play(env: Environment, who: ChosenPolicy, seed: int, env_reset: Any, env_step: Any, overlay: bool = True) -> Played:
     """Play one episode, drawing every state, and over it what the policy decided there.
 
     Everyone who plays a seed meets the same start and the same luck. `env_reset`, `env_step`: the environment's,
@@ -109,7 +109,7 @@ def play(env: Environment, who: Chosen, seed: int, env_reset: Any, env_step: Any
     """
     key_reset, key_env, key_policy = jax.random.split(jax.random.key(seed), 3)
 
-    @jit_once
+    @jit_unoptimised
     def decide(params: Params, state: Any, timestep: TimeStep, carry: Carry, t: Array) -> tuple[Array, Carry, Out]:
         if who.policy.goals:
             timestep = timestep._replace(goals=env.goals(state))  # type: ignore[attr-defined]
@@ -144,7 +144,7 @@ def play(env: Environment, who: Chosen, seed: int, env_reset: Any, env_step: Any
     return Played(who.name, networks(who), frames, returns, bool(timestep.success))
 
 
-def networks(who: Chosen) -> str:
+def networks(who: ChosenPolicy) -> str:
     """The kinds and widths of a team's networks, e.g. `gru 16 + 32`."""
     kinds: dict[str, list[str]] = {}
     for group in who.policy.groups:

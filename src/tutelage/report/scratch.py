@@ -7,7 +7,7 @@ learning rates, on seeds that no table compares.
 from __future__ import annotations
 
 from tutelage.envs.build import make
-from tutelage.experiment.stats import ENOUGH, difference_of_means
+from tutelage.experiment.stats import MIN_SEEDS, difference_of_means
 from tutelage.policies.build import build_team
 from tutelage.policies.cost import team_cost
 from tutelage.policies.views import view
@@ -36,7 +36,8 @@ def lacking(rows: Rows, env: str, method: str) -> list[str]:
     called, small = SCRATCH[method], rows.get(f"{method}/{short(rows, env)}/small")
     if small is None:
         return [f"{called} from scratch"]
-    told = [f"{called} from scratch has {len(small.seeds)} of {ENOUGH} seeds"] if len(small.seeds) < ENOUGH else []
+    too_few = len(small.seeds) < MIN_SEEDS
+    told = [f"{called} from scratch has {len(small.seeds)} of {MIN_SEEDS} seeds"] if too_few else []
     tried, worth = trials(rows, small), scale(rows, env)
     untried = [f"{lr:g}" for lr in TRIED if lr not in tried]
     if not tried:
@@ -59,8 +60,8 @@ def judged(rows: Rows, env: str) -> str:
     found = [row for method in SCRATCH if (row := rows.get(f"{method}/{short(rows, env)}/small"))]
     best = max(found, key=lambda row: worth.of(row).mean()) if found else None
     missing = [what for method in SCRATCH for what in lacking(rows, env, method)]
-    if len(student.seeds) < ENOUGH:
-        missing.insert(0, f"the student has {len(student.seeds)} of {ENOUGH} seeds")
+    if len(student.seeds) < MIN_SEEDS:
+        missing.insert(0, f"the student has {len(student.seeds)} of {MIN_SEEDS} seeds")
     if missing or best is None:
         told = f"not enough measured ({'; '.join(missing)})"
         if best is None:

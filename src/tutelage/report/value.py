@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tutelage.experiment.stats import ENOUGH, difference_of_means
+from tutelage.experiment.stats import MIN_SEEDS, difference_of_means
 from tutelage.report.ablations import markdown
 from tutelage.report.hint import TASKS
 from tutelage.report.results import RowResults
@@ -67,7 +67,7 @@ def gap(row: RowResults, score: Score, ddn: RowResults | None) -> str:
 
     Empty for DDN itself, where the steps differ, and where a score does not exist.
     """
-    if ddn is None or row.name == ddn.name or min(len(ddn.seeds), len(row.seeds)) < ENOUGH:
+    if ddn is None or row.name == ddn.name or min(len(ddn.seeds), len(row.seeds)) < MIN_SEEDS:
         return ""
     ours, theirs = score(ddn), score(row)
     if not same_budget(ddn, row) or np.isnan(ours).any() or np.isnan(theirs).any():
