@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -23,6 +24,16 @@ def build(name: str) -> Any:
     limits = {"smax": short, "smax-jaxmarl": short, "marine": SHORTEST}
     task = name.split("/")[0]
     return make(name, **({"max_steps": limits[task]} if task in limits else {}))
+
+
+@cache
+def compiled(name: str, **options: Any) -> Any:
+    """An environment whose functions are compiled whole: one by one, every operation in them would be."""
+    env = copy(make(name, **options))
+    for function in ("reset", "step", "sense", "goals"):
+        if hasattr(env, function):
+            setattr(env, function, jax.jit(getattr(env, function)))
+    return env
 
 
 class Played(NamedTuple):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from played import compiled
 from tutelage import BadInput, evaluate, make
 from tutelage.envs.fire_commander import rules as F
 from tutelage.envs.fire_commander.levels import LEVELS
@@ -91,7 +92,7 @@ def test_dousing_puts_out_the_own_cell_and_the_front_that_stands_there():
 
 
 def test_a_victory_is_a_true_end_and_the_limit_cuts_off():
-    env = make("fire_commander/easy", max_steps=5)
+    env = compiled("fire_commander/easy", max_steps=5)
     state, _ = env.reset(jax.random.key(0))
     alight = env.rules.cell(4, 4)
     # One front, which stays where it is; agents 3 and 4 can douse.
@@ -121,7 +122,7 @@ def test_knowledge_is_remembered_told_in_range_and_the_newest_wins():
 
 
 def test_the_log_sums_up_by_region_and_points_to_the_nearest_fire():
-    env = make("fire_commander/easy")
+    env = compiled("fire_commander/easy")
     state, _ = env.reset(jax.random.key(0))
     rules = env.rules
     burns = [(0, 9), (2, 9), (9, 0)]
@@ -134,13 +135,13 @@ def test_the_log_sums_up_by_region_and_points_to_the_nearest_fire():
     assert np.allclose(top_left[[0, 2, 3]], [2 / 4, -2 / 10, 0]) and np.isclose(top_left[1], 2 / 9)
     assert np.allclose(bottom_right[[0, 2, 3]], [1 / 4, 5 / 10, -9 / 10])
     assert (log[[0, 1, 3, 4, 5, 7, 8]] == 0).all()
-    silent = make("fire_commander/easy", radio=False)
+    silent = compiled("fire_commander/easy", radio=False)
     assert silent.spec.obs_width == env.spec.obs_width - 36
     assert (np.asarray(silent.sense(state).obs)[3:, 2:] == 0).all(), "an action agent alone knows its place only"
 
 
 def test_a_window_shows_agents_fire_and_the_border():
-    env = make("fire_commander/easy")
+    env = compiled("fire_commander/easy")
     state, _ = env.reset(jax.random.key(0))
     rules = env.rules
     x, y = jnp.array([0, 1, 9, 0, 9]), jnp.array([0, 1, 9, 1, 0])
@@ -153,7 +154,7 @@ def test_a_window_shows_agents_fire_and_the_border():
 
 def test_the_state_tells_what_the_team_knows_and_an_oracles_state_what_is():
     for knows, expected in (("belief", 0), ("oracle", 1)):
-        env = make("fire_commander/medium", knows=knows)
+        env = compiled("fire_commander/medium", knows=knows)
         state, _ = env.reset(jax.random.key(1))
         state = state._replace(known=jnp.zeros_like(state.known))
         burns = np.asarray(env.sense(state).state)[14 : 14 + 225]
@@ -191,7 +192,7 @@ def test_the_better_informed_the_script_the_better_it_does():
 
 
 def test_goals_are_regions_with_fire_for_those_who_douse_and_all_regions_for_those_who_see():
-    env = make("fire_commander/easy")
+    env = compiled("fire_commander/easy")
     state, _ = env.reset(jax.random.key(0))
     rules = env.rules
     known = jnp.zeros_like(state.known).at[0, rules.cell(0, 9)].set(3)

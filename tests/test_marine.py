@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from played import compiled
 from tutelage import BadInput, evaluate, make
 from tutelage.cli.main import guarded
 from tutelage.envs.marine import rules as M
@@ -236,7 +237,7 @@ def test_a_run_finds_its_record_from_anywhere(tmp_path, monkeypatch):
 
 
 def test_the_observation_has_the_sources_width_and_says_where_one_is():
-    env = make("marine/easy_source")
+    env = compiled("marine/easy_source")
     assert env.spec.obs_width == 99
     state, _ = env.reset(jax.random.key(0))
     state = state._replace(x=jnp.array([3, 1, 1, 4, 9]), y=jnp.array([2, 1, 1, 2, 9]), goal=jnp.array([3, 3, 3]))
@@ -254,7 +255,7 @@ def test_the_observation_has_the_sources_width_and_says_where_one_is():
 
 
 def test_the_window_shows_the_sea_that_the_last_step_was_made_in():
-    env = make("marine/easy_source")
+    env = compiled("marine/easy_source")
     state, _ = env.reset(jax.random.key(0))
     state = state._replace(x=jnp.array([4, 1, 1, 4, 9]), y=jnp.array([5, 1, 1, 2, 9]), time=jnp.asarray(3))
     # Levels 3 (up to 2 m), 2 and 1 by columns at step 2, and 1 everywhere at any other.
@@ -265,7 +266,7 @@ def test_the_window_shows_the_sea_that_the_last_step_was_made_in():
 
 
 def test_raiders_are_seen_and_told_of():
-    env = make("marine/easy_raid")
+    env = compiled("marine/easy_raid")
     state, _ = env.reset(jax.random.key(0))
     n = env.spec.n_agents
     state = state._replace(x=jnp.array([4, 0, 0, 8, 9, 5]), y=jnp.array([5, 0, 1, 8, 9, 5]))
@@ -278,7 +279,7 @@ def test_raiders_are_seen_and_told_of():
 
 
 def test_ais_tells_of_the_nearest_ships_within_a_quarter_of_the_map():
-    env = make("marine/medium")
+    env = compiled("marine/medium")
     state, _ = env.reset(jax.random.key(0))
     x, y = jnp.array([5, 6, 9, 5, 5, 14, 14]), jnp.array([5, 5, 5, 7, 5, 0, 14])
     fuel = jnp.array([9, 8, 7, 6])
@@ -298,7 +299,7 @@ def test_the_better_ships_find_each_other_the_better_they_do():
 
 
 def test_goals_are_the_own_port_and_meetings_of_ships_that_need_fuel():
-    env = make("marine/medium")
+    env = compiled("marine/medium")
     state, _ = env.reset(jax.random.key(0))
     at = lambda *z: jnp.array(z)
     state = state._replace(

@@ -11,6 +11,7 @@ import pytest
 
 import tutelage
 from helpers import assert_same
+from played import compiled
 from tutelage import BadInput, make
 from tutelage.envs.parts import ranks
 from tutelage.envs.predator_prey.rules import CATCH, STAY, Hunt, advance, begin, luck_needed
@@ -23,7 +24,7 @@ class Board:
     """Hunters and stags in given cells; hunters act in the order of their numbers."""
 
     def __init__(self, hunters, stags, hares=(), name="punish2", **options):
-        self.env = make(
+        self.env = compiled(
             f"predator_prey/{name}", n_agents=len(hunters), n_stags=len(stags), n_hares=len(hares), **options
         )
         self.rules, self.units = self.env.rules, [*hunters, *stags, *hares]
@@ -171,7 +172,7 @@ def test_the_game_is_over_when_all_hunters_are_frozen_or_all_prey_is_caught():
 
 
 def test_an_end_is_terminal_and_the_limit_a_truncation():
-    env = make("predator_prey/punish0", max_steps=1)
+    env = compiled("predator_prey/punish0", max_steps=1)
     state, ts = jax.jit(env.reset)(jax.random.key(0))
     _, ts = jax.jit(env.step)(jax.random.key(0), state, jnp.full(8, STAY))
     assert ts.last and ts.discount == 1 and not ts.success
