@@ -56,6 +56,25 @@ def summary(trials: dict[tuple[str, int], Record], now: str, wanted: dict[str, i
     return told
 
 
+def after(earlier: Record, told: Record) -> Record:
+    """Both summaries as one. Kinds of operations that both saw are counted once, where they are as many as either's."""
+    for kind in ORDER if earlier else ():
+        old, new = earlier[kind], told[kind]
+        for count in ("done", "trials"):
+            new[count] += old[count]
+        new["on this code"] += old["on this code"] if earlier["code"] == told["code"] else 0
+        new["outcomes"] = in_order(kind, Counter(old["outcomes"]) + Counter(new["outcomes"]))
+        names = sorted({*old["rows"], *new["rows"]})
+        counts = {name: Counter(old["rows"].get(name)) + Counter(new["rows"].get(name)) for name in names}
+        new["rows"] = {name: in_order(kind, count) for name, count in counts.items()}
+        new["found"] = old["found"] + new["found"]
+    if earlier:
+        old, new = earlier["kills"], told["kills"]
+        new["scenarios"] = dict(sorted((Counter(old["scenarios"]) + Counter(new["scenarios"])).items()))
+        new["operations"] = max(old["operations"], new["operations"])
+    return told
+
+
 def in_order(kind: str, counts: Counter[str]) -> dict[str, int]:
     return {name: counts[name] for name in ORDER[kind] if counts[name]}
 

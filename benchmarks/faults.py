@@ -2,6 +2,8 @@
 
     python benchmarks/faults.py                                 1,000 kills, 500 damaged files, 200 wrong inputs
     python benchmarks/faults.py --only kills --minutes 10       as many as there is time for; the next call goes on
+    python benchmarks/faults.py --behind                        behind the trials that faults.json counts, if these are
+                                                                kept nowhere on this machine
     python benchmarks/faults.py --trial files:17                one trial again, with all it found
     python benchmarks/faults.py --report                        summary, table and figure from what has been tried
 
@@ -19,6 +21,7 @@ import itertools
 import json
 import mmap
 import os
+import shutil
 import struct
 import sys
 import time
@@ -29,7 +32,7 @@ from typing import Any
 import fault_files
 import fault_inputs
 import fault_kills
-from fault_report import GOOD, draw, fill, summary
+from fault_report import GOOD, after, draw, fill, summary
 from fault_sandbox import ROOT, ends_with_parent, prepare
 
 FOLDER = ROOT / ".cache" / "faults"
@@ -56,6 +59,17 @@ class Trials:
         """The latest of each."""
         lines = self.path.read_text().splitlines() if self.path.exists() else []
         return {(told["kind"], told["trial"]): told for told in map(json.loads, lines)}
+
+    @property
+    def earlier(self) -> Record:
+        """A summary of the trials before these, which are kept nowhere on this machine; {} for none."""
+        path = self.path.with_name("earlier.json")
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def go_on_behind(self, summary: Path) -> None:
+        """From now on trials are counted from a summary on; nothing happens where there are trials already."""
+        if not self.path.exists() and not self.earlier:
+            shutil.copy(summary, self.path.with_name("earlier.json"))
 
     def add(self, record: Record) -> None:
         with open(self.path, "a") as file:
@@ -95,10 +109,11 @@ class Shared:
 
 def numbers(kind: str, trials: Trials, now: str) -> tuple[list[int], Iterator[int], int]:
     """Trials to try again, those never tried, and how much has been tried with nothing to repeat."""
+    before = trials.earlier.get(kind, {"trials": 0, "done": 0})
     done = {number: told for (k, number), told in trials.all().items() if k == kind}
     again = [n for n, told in done.items() if told["outcome"] not in GOOD[kind] and told["code"] != now]
-    fresh = (n for n in itertools.count() if n not in done)
-    return again, fresh, sum(weight(kind, told) for n, told in done.items() if n not in set(again))
+    fresh = (n for n in itertools.count(before["trials"]) if n not in done)
+    return again, fresh, before["done"] + sum(weight(kind, told) for n, told in done.items() if n not in set(again))
 
 
 def work(kind: str, wanted: int, until: float, core: int, shared: Shared, trials: Trials, kept: Path, now: str) -> None:
@@ -145,7 +160,7 @@ def side_by_side(jobs: int, act: Callable[[int], None]) -> None:
 
 def tell(trials: Trials, now: str, wanted: dict[str, int], out: Path) -> None:
     """The summary, printed and kept, its table and its figure."""
-    told = summary(trials.all(), now, wanted)
+    told = after(trials.earlier, summary(trials.all(), now, wanted))
     print(json.dumps({kind: told[kind]["outcomes"] for kind in KINDS if kind in told}, indent=1))
     out.mkdir(parents=True, exist_ok=True)
     (out / "faults.json").write_text(json.dumps(told, indent=1) + "\n")
@@ -165,6 +180,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--report", action="store_true", help="try nothing; summary, table and figure")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="trials and undisturbed runs")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks", help="folder of faults.json")
+    parser.add_argument("--behind", action="store_true", help="go on behind what faults.json counts")
     parser.add_argument("--plant", help=argparse.SUPPRESS)  # module:function, called first: a fault that must be found
     return parser.parse_args()
 
@@ -175,6 +191,8 @@ def main() -> None:
     trials = Trials(args.folder / "trials.jsonl")
     wanted = {kind: getattr(args, kind) for kind in KINDS}
     kept = args.folder.resolve() / "kept" / now
+    if args.behind:
+        trials.go_on_behind(args.out / "faults.json")
     until = time.monotonic() + 60 * args.minutes
     if not args.report:
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(args.folder.resolve() / "xla"))

@@ -271,3 +271,19 @@ def test_all_kills_of_a_trial_share_its_end_and_rows_add_up():
     assert told["rows"]["at a random moment"] == {"same": 1, "differs": 1}
     assert (told["done"], told["trials"], told["on this code"], told["operations"]) == (4, 2, 1, 1)
     assert told["scenarios"] == {"bc": 1, "mappo": 3} and told["found"] == [trials["kills", 1]]
+
+
+def test_a_summary_goes_on_behind_another():
+    def trials(*outcomes, code):
+        return {
+            ("kills", n): {"code": code, "scenario": "mappo", "outcome": end, "kills": [{"how": "moment"}] * kills}
+            for n, (end, kills) in enumerate(outcomes)
+        }
+
+    wanted = {"kills": 9, "files": 0, "inputs": 0}
+    old = R.summary(trials(("same", 2), ("differs", 1), code="a"), "a", wanted)
+    new = R.summary(trials(("same", 3), code="b"), "b", wanted)
+    both = R.after(old, new)["kills"]
+    assert (both["done"], both["trials"], both["on this code"]) == (6, 3, 1)
+    assert both["outcomes"] == {"same": 5, "differs": 1} and both["scenarios"] == {"mappo": 6}
+    assert both["rows"] == {"at a random moment": {"same": 5, "differs": 1}} and len(both["found"]) == 1
