@@ -1,4 +1,4 @@
-"""Where a training stands, on the disk: written while it goes on, read when it is taken up again."""
+"""Checkpoints: writing the state of a training to disk and reading it when the training is resumed."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tutelage.types import Environment, Method
 
 CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"
-"""The best parameters of a training that a number ended which was none."""
+"""File of the best parameters of a training that ended with a non-finite value."""
 
 Identity = dict[str, Any]
 
 
 def identity_of(path: Path) -> Identity:
-    """What a run's numbers depend on, by name, from its config.json: a checkpoint goes on under the same alone."""
+    """The settings that a run's results depend on, from its config.json; a checkpoint is resumed only under these."""
     if not (path / "config.json").exists():
         return {}
     record = read_json(path / "config.json")
@@ -45,7 +45,7 @@ def identity_of(path: Path) -> Identity:
 
 
 def check_identity(file: Path, saved: Identity | None) -> None:
-    """Refuse, as BadInput, a file that was made under other settings than the run's config.json has now."""
+    """Raise BadInput where a file was made under other settings than those now in the run's config.json."""
     current = identity_of(file.parent)
     saved = current if saved is None else saved  # earlier versions did not say
     for name in sorted({*saved, *current}):
@@ -58,7 +58,15 @@ def check_identity(file: Path, saved: Identity | None) -> None:
 def save_status(
     path: Path, status: Status, fixed: tuple[str, ...], first: bool, offset: int, identity: Identity
 ) -> None:
-    """Write where training stands. State fields that the stage does not change go to a file of their own, once."""
+    """Write a checkpoint.
+
+    Args:
+        status: state of the training.
+        fixed: fields of the train state that the current stage does not change. They are kept in a file of their own.
+        first: whether this is the stage's first checkpoint, so that this file has to be written.
+        offset: bytes of metrics.jsonl at this moment.
+        identity: see `identity_of`.
+    """
     state = status.loop.train_state
     if fixed and first:
         fixed_fields = {k: getattr(state, k) for k in fixed}
@@ -81,7 +89,7 @@ def save_status(
 
 
 def read_checkpoint_meta(file: Path, method: Method) -> CheckpointMeta:
-    """The meta of a checkpoint of this method.
+    """The metadata of a checkpoint of this method.
 
     Raises:
         BadInput: it was made under other settings. Fault: it is damaged.
@@ -98,7 +106,7 @@ def read_checkpoint_meta(file: Path, method: Method) -> CheckpointMeta:
 
 
 def load_status(path: Path, env: Environment, method: Method) -> tuple[Status, int]:
-    """Read where training stood, and how much of metrics.jsonl belongs to it.
+    """Read a checkpoint: the state of the training, and how many bytes of metrics.jsonl belong to it.
 
     Raises:
         BadInput: the checkpoint was made under other settings. Fault: a file is damaged.
@@ -129,27 +137,30 @@ def load_status(path: Path, env: Environment, method: Method) -> tuple[Status, i
 
 
 WEIGHT_FIELDS = {"params", "mu", "nu", "target", "frozen", "teacher", "returns", "errors"}
-"""Fields of the states of methods and optimisers that hold weights, means of gradients or of returns."""
+"""Names of fields in which methods and optimisers hold weights, gradient statistics or return statistics."""
 
 
 def is_weight(name: str) -> bool:
-    """Whether a leaf of a checkpoint is a weight or made of weights; worlds and records of them hold what they like."""
+    """Whether a leaf of a checkpoint belongs to WEIGHT_FIELDS, and so must hold finite numbers of a sane size.
+
+    Environment states and gathered data may hold anything.
+    """
     return name.startswith("['best']") or any(part in WEIGHT_FIELDS for part in re.findall(r"\w+", name))
 
 
 def best_meta(best: Best | None, steps: int, seconds: float, identity: Identity) -> dict[str, Any]:
-    """What is kept beside the best parameters so far: how good they were, and how long the whole training has been."""
+    """Metadata of the best parameters so far: their scores, and the steps and seconds of the whole training."""
     scores = [best.success_rate, best.return_mean] if best else None
     return {"best": scores, "total_steps": steps, "seconds": seconds, "run": identity}
 
 
 def save_best(path: Path, best: Best, steps: int, seconds: float, error: str, identity: Identity) -> None:
-    """Keep the best parameters so far of a training that cannot go on."""
+    """Write the best parameters so far of a training that failed."""
     save_tree(path / BEST, {"best": best.params}, {"error": error, **best_meta(best, steps, seconds, identity)})
 
 
 def load_best(path: Path, method: Method) -> tuple[Best, BestMeta] | None:
-    """The best parameters so far of a run that is not finished, and what is kept beside; None without an evaluation.
+    """The best parameters so far of an unfinished run and their metadata; None where nothing was evaluated.
 
     Raises:
         BadInput: they were made under other settings. Fault: a file is damaged.
@@ -176,7 +187,7 @@ def load_best(path: Path, method: Method) -> tuple[Best, BestMeta] | None:
 
 
 def read_best_meta(file: Path) -> BestMeta:
-    """The meta of the best parameters of a training that broke; raises as `read_mark`."""
+    """The metadata of the best parameters of a training that failed; raises as `read_checkpoint_meta`."""
     meta = read_meta(file)
     with as_damage(file):
         best = build(BestMeta, meta, "field of its meta")

@@ -15,13 +15,13 @@ from tutelage.types import ActRule, Environment, Params, Policy
 
 
 class RunOrEnvironment(NamedTuple):
-    """A run with its environment, or an environment alone.
+    """A loaded run with its environment, or an environment alone.
 
     Attributes:
-        name: as the user wrote it.
-        env_id: of the environment.
+        name: of the run or environment, as the user wrote it.
+        env_id: name of the environment.
         env: the environment.
-        run: the run, if it is one.
+        run: the run; None for an environment alone.
     """
 
     name: str
@@ -31,12 +31,12 @@ class RunOrEnvironment(NamedTuple):
 
 
 class ChosenPolicy(NamedTuple):
-    """Who plays.
+    """The policy that plays.
 
     Attributes:
         name: `student`, `teacher`, `scripted[:NAME]` or `random`.
-        policy, params, act: how.
-        rule: the name of that way of acting; None where it is the policy's own.
+        policy, params: the policy and its parameters.
+        act: how actions follow from its scores. rule: the name of that rule; None for a policy with a fixed rule.
     """
 
     name: str
@@ -50,9 +50,9 @@ def open_run_or_environment(name: str | Path, trust: bool = False, **options: An
     """Load a run (of a parent with several seeds, the first) or make an environment.
 
     Args:
-        name: of it.
-        trust: import what a run names beyond the built-in names.
-        **options: the environment's; a run has its own.
+        name: a run directory or the name of an environment.
+        trust: import code that a run names and that is not built in.
+        **options: of the environment; not for a run, which has its own.
 
     Raises:
         BadInput: neither, or options for a run. Fault: a damaged run.
@@ -66,16 +66,16 @@ def open_run_or_environment(name: str | Path, trust: bool = False, **options: An
 
 
 def choose_policy(opened: RunOrEnvironment, name: str | None = None, act: str | None = None) -> ChosenPolicy:
-    """Who plays in a target.
+    """The policy that plays in a run or environment.
 
     Args:
-        target: from `open_target`.
+        opened: from `open_run_or_environment`.
         name: `student`, `teacher`, `scripted[:NAME]` or `random`; None: the student of a run (its teacher where it
             has no student), the scripted controller of an environment.
         act: `greedy` or `sample`, for the policies of a run; None: as the run was evaluated.
 
     Raises:
-        BadInput: the target has no such policy.
+        BadInput: there is no such policy.
     """
     run = opened.run
     name = name or ("scripted" if run is None else run.frozen.actor)

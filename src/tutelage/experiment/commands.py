@@ -28,10 +28,10 @@ from tutelage.registry import method_row
 
 
 def continue_job(job: Job, folder: Path, display: Display, trust: Trust) -> list[LoadedRun]:
-    """Do what is not done yet: every seed, each preceded by its own teacher where none was named.
+    """Train every seed of a job that is not finished; `run_job` with advice on how to continue.
 
     Raises:
-        Interrupted: stopped by Ctrl-C; says how to go on.
+        Interrupted: stopped by Ctrl-C; names the command that continues.
     """
     try:
         return run_job(job, folder, display, trust)
@@ -40,7 +40,11 @@ def continue_job(job: Job, folder: Path, display: Display, trust: Trust) -> list
 
 
 def run_job(job: Job, folder: Path, display: Display, trust: Trust) -> list[LoadedRun]:
-    """`carry_on` without its advice."""
+    """Train every seed of a job that is not finished, each after its own teacher where the user named none.
+
+    Returns:
+        The finished runs, one per seed.
+    """
     seeds = range(job.seed, job.seed + job.seeds)
     if job.together and not any((job.path(folder, seed) / "config.json").exists() for seed in seeds):
         with exclusive([folder, *(job.path(folder, seed) for seed in seeds)]):
@@ -57,18 +61,18 @@ def run_job(job: Job, folder: Path, display: Display, trust: Trust) -> list[Load
 
 
 def is_finished(path: Path) -> bool:
-    """Whether a run is finished, and nothing of its training lies about."""
+    """Whether a run is finished and its checkpoints are removed."""
     return (path / "eval.json").exists() and not leftover_files(path)
 
 
 def check_no_link(folder: Path, path: Path) -> None:
-    """Refuse a run inside of another directory of runs that is a link: what it leads to is not ours to write."""
+    """Raise Fault where a seed's run directory is a symbolic link: it may lead to somebody else's files."""
     if path != folder and path.is_symlink():
         raise Fault(f"{path} is a link: nothing is written through it; put a directory in its place")
 
 
 def run_seed(job: Job, seed: int, folder: Path, display: Display, trust: Trust) -> None:
-    """Make one run, or go on with it; a teacher of its own comes first."""
+    """Train one seed of a job, or continue it; its own teacher is trained first where the user named none."""
     path = job.path(folder, seed)
     if (path / "config.json").exists():
         resume_run(path, display, trust)
@@ -85,10 +89,10 @@ def run_seed(job: Job, seed: int, folder: Path, display: Display, trust: Trust) 
 
 
 def resume(path: str | Path, quiet: bool = False, trust: bool = False) -> list[LoadedRun]:
-    """Go on with what was stopped or killed: one run, or all seeds of a parent directory.
+    """Continue what was stopped or killed: one run, or all seeds of a parent directory.
 
     Args:
-        trust: import what it names beyond the built-in names.
+        trust: import code that the run names and that is not built in.
 
     Raises:
         BadInput: not a run, or its settings were changed. Fault: damaged files.
@@ -116,13 +120,13 @@ def resume(path: str | Path, quiet: bool = False, trust: bool = False) -> list[L
 
 
 def recover(path: str | Path, quiet: bool = False, trust: bool = False) -> list[LoadedRun]:
-    """Make finished runs of the best parameters so far, tested, of what was stopped: one run, or every seed of several.
+    """Turn stopped runs into finished ones, with their best parameters so far: one run, or all seeds of a directory.
 
-    Use it where training cannot go on (a loss became no number) or is not worth going on with. Seeds that are
-    finished, or were never evaluated, stay as they are, if there is another.
+    Use it where training cannot continue (a loss became NaN) or should not. The parameters are tested. Of several
+    seeds, those that are finished or were never evaluated stay as they are.
 
     Args:
-        trust: import what it names beyond the built-in names.
+        trust: import code that the run names and that is not built in.
 
     Raises:
         BadInput: not a run, finished, or never evaluated. Fault: damaged files.
@@ -142,8 +146,7 @@ def recover(path: str | Path, quiet: bool = False, trust: bool = False) -> list[
 
 
 def check_job(job: Job, trust: Trust) -> None:
-    """Refuse what is impossible before hours are spent: the method is begun, with a teacher of the right shape, and
-    what it takes is held against the memory there is."""
+    """Raise BadInput for a job that cannot be trained: the method is built from shapes, and its memory is estimated."""
     row, env, fit = method_row(job.method), make(job.env, **job.env_options), FitConfig(**job.fit)
     for config in (job.config, job.teacher_config):
         if "envs" in config:
@@ -188,11 +191,10 @@ def train(
         seed, seeds: first seed and how many; with several, one sub-run per seed.
         preset: named settings of the method.
         teacher: run directory, `scripted:NAME` or `module:factory`. A method that needs one and is given none
-            trains its usual teacher first, as the run OUT/teacher.
+            trains its default teacher first, as the run OUT/teacher.
         teacher_config: settings of that teacher's training.
-        together: all seeds in one program, their arrays side by side; for an accelerator. What is stopped is resumed
-            seed by seed.
-        trust: import what the teacher's run names beyond the built-in names, and beyond what is named here.
+        together: train all seeds in one program, for an accelerator. What is stopped is resumed seed by seed.
+        trust: import code that the teacher's run names and that is neither built in nor named in this call.
         env_options: options of the environment.
         fit: evaluation and checkpointing.
         quiet: no progress on standard error.
@@ -220,10 +222,10 @@ def train(
 
 
 def check_unused(folder: Path, names: Iterable[str]) -> None:
-    """Refuse, as BadInput, a directory that holds more than a kill leaves behind while its very first file is made.
+    """Raise BadInput where the output directory is not empty, but for what a kill at the very beginning leaves.
 
     Args:
-        names: what is to be trained into it.
+        names: the `module:name`s of the job, for the command in the message.
     """
     check_no_file_above(folder)
     own_files = {LOCK, ".plan.json.tmp"}

@@ -1,7 +1,7 @@
-"""Compiled programs that are kept between processes: an entry of jax's cache is read only if it is that of its key.
+"""A checksum on every entry of jax's persistent compilation cache.
 
-jax names an entry by its program and looks at nothing else. One that was swapped, or half written, would run in another
-program's place, or warn and be compiled at every start.
+jax finds an entry by its file name and does not check the content. A swapped file would run in place of another
+program. A half-written one would cause a warning and a compilation at every start.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class VerifiedCache:
         self.base, self._path = base, base._path
 
     def get(self, key: str) -> bytes | None:
-        """An entry, or None where it is not there, damaged, another's, or not ours."""
+        """An entry; None where it is missing or its checksum is missing or wrong."""
         value = self.base.get(key)
         with contextlib.suppress(OSError):
             if value is not None and (self._path / f"{key}-digest").read_bytes() == digest(key, value):
@@ -28,7 +28,7 @@ class VerifiedCache:
         return None
 
     def put(self, key: str, value: bytes) -> None:
-        """Keep an entry, in the place of a damaged one. A full disk costs time later, no more."""
+        """Write an entry and its checksum. A full disk is ignored: the next start then compiles again."""
         with contextlib.suppress(OSError):
             for ending, content in (("cache", value), ("digest", digest(key, value))):
                 temporary = self._path / f".{key}-{ending}.{os.getpid()}"
@@ -42,9 +42,9 @@ def digest(key: str, value: bytes) -> bytes:
 
 @cache
 def verify_cache() -> None:
-    """Let jax read and write its cache in this way, once per process, where there is one.
+    """Make jax use `VerifiedCache` for its persistent cache, if it has one; done once per process.
 
-    jax has no public way to it; where a later version has another private one, its cache stays as it is.
+    This uses a private interface of jax. Where another version lacks it, the cache is left unverified.
     """
     with contextlib.suppress(ImportError, AttributeError):
         from jax._src import compilation_cache

@@ -1,4 +1,4 @@
-"""Playing whole episodes and summing them up."""
+"""Evaluation: playing whole episodes and computing success rate, return and length."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Evaluation:
 
 
 def ranking(measure: Measure, success_rate: float, return_mean: float) -> tuple[float, float]:
-    """What is greater of the better of two evaluations: first what the task is judged by, then the other."""
+    """Sort key of an evaluation, greater is better: first the measure of the environment, then the other score."""
     return (success_rate, return_mean) if measure == "success" else (return_mean, success_rate)
 
 
@@ -56,7 +56,7 @@ def make_player(env: Environment, policy: Policy, n: int, act: ActRule = greedy,
     """A jitted function (params, key) -> Episodes that plays `n` whole episodes side by side.
 
     Args:
-        together: of several seeds at once; all leaves have them as their first axis.
+        together: for several seeds at once; every leaf of params and key then has the seeds as its first axis.
     """
     vector = make_vector_env(env, n, policy.goals)
 
@@ -70,7 +70,7 @@ def make_player(env: Environment, policy: Policy, n: int, act: ActRule = greedy,
 def play_episodes(
     play: Callable[[Params, PRNGKeyArray], Episodes], params: Params, key: PRNGKeyArray, episodes: int, n: int
 ) -> Evaluation:
-    """Play `episodes` episodes, `n` at a time (what `play` was built for), and sum them up."""
+    """Evaluate on `episodes` episodes, played `n` at a time; `play` is a `make_player` of that `n`."""
     rounds = -(-episodes // n)
     batches = [jax.device_get(play(params, jax.random.fold_in(key, i))) for i in range(rounds)]
     return summarise(batches, episodes)
@@ -87,7 +87,7 @@ def play_episodes_together(
 
 
 def summarise(batches: Sequence[Episodes], episodes: int) -> Evaluation:
-    """The first so many episodes in numbers; raises NonFinite where something of a user's was wrong in them."""
+    """The evaluation of the first `episodes` episodes; raises NonFinite where user code returned bad values in them."""
     for played in batches:
         raise_first_fault(played.wrong)
     success, returns, length = (
@@ -118,11 +118,11 @@ def evaluate(
         policy, params: e.g. `run.policy("student")`, `run.params("student")`, or `env.scripted()` with no params.
         episodes: how many.
         seed: of the episodes.
-        act: `greedy` unless told otherwise.
+        act: how actions follow from scores; `greedy` by default.
 
     Raises:
-        BadInput: fewer than one episode, or a seed that is none. NonFinite: a value of your own environment, or of a
-            policy of yours, is no number or out of range.
+        BadInput: fewer than one episode, or an invalid seed. NonFinite: your own environment or policy returned a
+            value that is not finite or out of range.
     """
     if not 1 <= episodes < MOST:
         raise BadInput(f"episodes = {episodes}: must be at least 1 and less than {MOST}")

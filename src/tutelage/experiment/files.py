@@ -1,4 +1,4 @@
-"""Writing so that a file is either the old one or the new one, and reading so that damage is named."""
+"""Reading and writing files: writes are atomic, and errors of reading name the file and the damage."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tutelage.jsons import to_json
 
 
 def open_no_link(name: str, flags: int) -> int:
-    """An opener that refuses a link in the file's place: what it leads to is not ours to write."""
+    """An opener for `open` that refuses a symbolic link: the file it points to may belong to somebody else."""
     return os.open(name, flags | os.O_NOFOLLOW, 0o666)
 
 
 def check_no_file_above(out: Path) -> None:
-    """Refuse, as BadInput, a path where nothing can be written as it leads through a file."""
+    """Raise BadInput where a parent of the path is a file, so that nothing can be written there."""
     parent = next((parent for parent in out.parents if os.path.exists(parent)), out.parent)
     if os.path.exists(parent) and not os.path.isdir(parent):
         raise BadInput(f"out = {out}: {parent} is a file, must be a directory")
@@ -54,21 +54,21 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write readable JSON (see `write_bytes`); raises Fault for a number that is none."""
+    """Write readable JSON (see `write_bytes`); raises Fault for NaN and infinities."""
     write_bytes(path, (to_json(value, indent=1) + "\n").encode())
 
 
 LARGEST_JSON, LARGEST_LINES = 2**24, 2**28
-"""Bytes beyond which a file is not one of ours: most have a few thousand."""
+"""Largest size of a file that is read, in bytes; usual files have a few thousand."""
 DEEPEST = 100
-"""Levels of nested JSON; a teacher's teacher's record has ten."""
+"""Most levels of nesting in JSON that is read; the record of a teacher's teacher has ten."""
 
 
 def regular_file_size(path: Path) -> int:
-    """The size of a file, which a pipe, a directory or a link that leads out of its directory is not.
+    """The size of a regular file in bytes.
 
     Raises:
-        Fault: not a file, or missing.
+        Fault: missing, a pipe or a directory, or a link that leads out of its directory.
     """
     try:
         stats = path.stat()
@@ -100,7 +100,7 @@ def _read(path: Path, parse: Callable[[bytes], Any], max_bytes: int) -> Any:
 
 
 def parse_json(content: bytes | str) -> Any:
-    """JSON as we write it: numbers with an end, no field twice, not nested without end; raises ValueError."""
+    """Parse JSON; raises ValueError also for infinite numbers, repeated fields and more than DEEPEST levels."""
     try:
         value = json.loads(
             content, parse_constant=_finite_number, parse_float=_finite_number, object_pairs_hook=_unique_fields
@@ -137,7 +137,7 @@ def read_json(path: Path) -> Any:
     """Read JSON.
 
     Raises:
-        Fault: missing, damaged, or not a file of ours: a pipe, far too large, a link out of its directory.
+        Fault: missing, damaged, too large, or not a regular file (see `regular_file_size`).
     """
     return _read(path, parse_json, LARGEST_JSON)
 
@@ -146,7 +146,7 @@ def read_lines(path: Path, keep: int | None = None) -> list[Any]:
     """Read a file of one JSON value per line.
 
     Args:
-        keep: only its first so many bytes, which must be whole lines.
+        keep: read only this many bytes from the beginning; they must end with a line.
 
     Raises:
         Fault: as `read_json`.
@@ -178,7 +178,7 @@ def save_tree(path: Path, tree: Any, meta: dict[str, Any] | None = None) -> None
 
 
 def all_weights(name: str) -> bool:
-    """Of parameters, all is learned."""
+    """Default of `load_tree`: every leaf is a weight."""
     return True
 
 
@@ -189,8 +189,8 @@ def load_tree(
 
     Args:
         template: a pytree of the same structure; leaves need `shape` and `dtype` only.
-        learned: which leaves, by name, are weights or made of them, and so must be numbers of a sane size.
-        whole: whether the file may hold nothing else.
+        is_weight: whether the leaf of a name is a weight, and so must be finite and smaller than LARGEST_WEIGHT.
+        exact: whether to refuse a file that holds more than the template.
 
     Returns:
         The tree and its meta.
@@ -237,7 +237,7 @@ def _meta(file: Any) -> dict[str, Any]:
 
 
 LARGEST_WEIGHT = 1e20
-"""Far beyond what is learned, and far below what a flipped bit of an exponent makes of most weights."""
+"""Largest magnitude of a loaded weight: far above trained weights, far below what a flipped exponent bit gives."""
 
 
 def _read_leaf(path: Path, file: Any, name: str, template: Any, is_weight: bool) -> Any:

@@ -25,7 +25,7 @@ TEST_EPISODES = 128
 
 
 def check_same_environment(run: LoadedRun, env_id: str, options: dict[str, Any]) -> None:
-    """Refuse, as BadInput, a teacher that was trained on another environment."""
+    """Raise BadInput where a teacher was trained on another environment or with other options of it."""
     trained_on, wanted_on = (run.record["env"], run.record["env_options"]), (env_id, options)
     if trained_on != wanted_on:
         names = [f"{name} {settings}" if settings else name for name, settings in (trained_on, wanted_on)]
@@ -33,7 +33,7 @@ def check_same_environment(run: LoadedRun, env_id: str, options: dict[str, Any])
 
 
 def teacher_from_run(run: LoadedRun, env_id: str, options: dict[str, Any]) -> tuple[Frozen, Record]:
-    """A run as a teacher.
+    """A run as a frozen teacher, and its entry in the student's config.json.
 
     Raises:
         BadInput: it was trained on another environment.
@@ -55,7 +55,7 @@ def teacher_from_run(run: LoadedRun, env_id: str, options: dict[str, Any]) -> tu
 
 
 def seed_run(path: Path, seed: int | None) -> Path:
-    """The run of a seed below a parent directory; a single run teaches all. Raises BadInput where there is none."""
+    """The run of a seed below a parent directory, or the single run itself; raises BadInput where there is none."""
     runs = seed_runs(path)
     if seed is None or runs == [path]:
         return runs[0]
@@ -68,7 +68,7 @@ def seed_run(path: Path, seed: int | None) -> Path:
 
 
 def user_factory(name: str | None) -> str | None:
-    """A teacher's name where it is a user's `module:factory`: no run directory, no controller of the environment."""
+    """The teacher's name if it is a user's `module:factory`; None for a run directory, a controller or no teacher."""
     return None if name is None or name.startswith("scripted:") or Path(name).is_dir() else name
 
 
@@ -80,15 +80,15 @@ def find_teacher(
     seed: int | None = None,
     trust: Trust = False,
 ) -> tuple[Frozen, Record]:
-    """A teacher by name.
+    """A frozen teacher, and its entry in the student's config.json.
 
     Args:
         name: `scripted:NAME`, a run directory, or `module:factory`.
-        seed: which of a parent directory; None: the first.
+        seed: which run of a parent directory; None: the first.
         trust: see `load`.
 
     Raises:
-        BadInput: nothing of that name, another environment's, or never evaluated; or it gives what it must not.
+        BadInput: there is no such teacher, it is of another environment or not finished, or it returns bad values.
     """
     if name.startswith("scripted:"):
         kind, controller = "scripted", name.removeprefix("scripted:")

@@ -1,4 +1,4 @@
-"""The training loop: stages of compiled updates, with logging, evaluation and checkpoints between chunks.
+"""The training loop: stages of compiled updates, with logging, evaluation and checkpoints between pieces.
 
 Every random number comes from (seed, stage, update), so the length of chunks, evaluations, interruptions and resumes
 cannot change a number.
@@ -43,16 +43,16 @@ def fit(
     Args:
         env: one environment.
         method: from its factory.
-        config: evaluation cadence. None of it changes what is learned.
-        seed: of everything.
-        recorder: is told of metrics, evaluations, checkpoints.
-        status: where to go on; None: from the beginning.
+        config: when to evaluate and save. This does not change what is learned.
+        seed: of all random numbers.
+        recorder: receives metrics, evaluations and checkpoints.
+        status: state from which training continues; None: it starts from the beginning.
 
     Returns:
-        Parameters by role of the best evaluation of the acting role, and its test.
+        The parameters, by role, with which the deployable role had its best evaluation, and their final test.
 
     Raises:
-        NonFinite: a loss term, or a value of a user's environment or teacher, is no number.
+        NonFinite: a metric is not finite, or user code returned a bad value.
         Interrupted: the recorder asked to stop.
     """
     root = jax.random.key(seed)
@@ -95,16 +95,16 @@ def fit(
 
 
 def cadence(stage: Stage, config: FitConfig) -> tuple[int, int]:
-    """Updates between two records and between two evaluations."""
+    """Updates between two lines of metrics, and between two evaluations."""
     total_updates = nominal_updates(stage)
     log_every = max(1, total_updates // 200)
     return log_every, log_every * max(1, round(total_updates / log_every / config.evaluations))
 
 
 def count_due_evaluations(stage: Stage, loop: LoopState, every: int, evaluations: int) -> int:
-    """How many evaluations are due by now: one every so many updates.
+    """How many evaluations should have been made by now: one per `every` updates.
 
-    Where updates play whole episodes, which end when they like, by the share of the budget that is spent.
+    Where updates play whole episodes, whose number of steps varies, it follows the share of the budget that is spent.
     """
     if any(behaviour.once for behaviour in stage.behaviours.values()):
         return int(loop.steps) * evaluations // stage.budget
@@ -112,40 +112,40 @@ def count_due_evaluations(stage: Stage, loop: LoopState, every: int, evaluations
 
 
 def evaluation_due(stage: Stage, status: Status, due: bool, finished: bool) -> bool:
-    """Whether an evaluation follows: right after a record, if one is due by now or the stage is over."""
+    """Whether to evaluate now: right after a line of metrics, if an evaluation is due or the stage has finished."""
     return stage.evaluated and status.unlogged is None and (due or finished)
 
 
 PIECE_SECONDS = 5.0
-"""Seconds between two moments at which a training can be saved or stopped, if its updates are not longer."""
+"""Seconds that a piece should take. A training can be saved or stopped between two pieces."""
 
 
 class Pace:
-    """How many updates to run at a time, as they turn out to take."""
+    """Chooses how many updates a piece has, from the measured time per update."""
 
     def __init__(self) -> None:
         self.updates = 1
 
     def measured(self, updates: int, seconds: float) -> None:
-        """So many updates took so long; a single quick one is no promise for many."""
+        """Adjust to a piece of so many updates that took so many seconds; the size at most doubles."""
         affordable = int(updates * PIECE_SECONDS / max(seconds, 1e-9))
         self.updates = max(1, min(affordable, 2 * max(updates, self.updates)))
 
     def until(self, update: int, length: int) -> int:
-        """Where the next piece ends: at the next multiple of `length` updates at the latest."""
+        """Update at which the next piece ends: at the latest at the next multiple of `length`."""
         return min((update // length + 1) * length, update + self.updates)
 
 
 def run_piece(
     runner: StageLoop, status: Status, root: PRNGKeyArray, length: int, pace: Pace, due_before: int, recorder: Recorder
 ) -> Status:
-    """Run one piece; at the next multiple of `length` updates, and at the stage's end, log all since the last time.
+    """Run one piece of updates; at multiples of `length` updates, and at the end of the stage, write a line of metrics.
 
     Args:
-        due: evaluations that were due when this interval began.
+        due_before: evaluations that were due before the first update that is not logged yet.
 
     Raises:
-        NonFinite: a metric is no number.
+        NonFinite: a metric is not finite.
     """
     update = int(status.loop.update)
     started = time.perf_counter()
@@ -165,7 +165,7 @@ def record_piece(
     due_before: int,
     recorder: Recorder,
 ) -> Status:
-    """The status after a piece (see `advance`), whose updates had these metrics and took so long."""
+    """The status after a piece (see `run_piece`) with these metrics, (updates,) each, which took so many seconds."""
     metrics = check_finite(runner.stage, loop, metrics)
     earlier = status.unlogged or Unlogged({k: x[:0] for k, x in metrics.items()}, 0.0, due_before)
     all_metrics = {k: np.concatenate([earlier.metrics[k], x]) for k, x in metrics.items()}
@@ -178,7 +178,7 @@ def record_piece(
 
 
 def check_finite(stage: Stage, loop: LoopState, metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The metrics of the last updates without what is looked at; raises NonFinite where something is wrong in them."""
+    """The metrics without the fault codes of user code; raises NonFinite where one is not finite, or for a fault."""
     found = first_bad_metric(metrics)
     if found:
         index, message = found
@@ -188,7 +188,7 @@ def check_finite(stage: Stage, loop: LoopState, metrics: dict[str, np.ndarray]) 
 
 
 def log(stage: Stage, status: Status, unlogged: Unlogged, recorder: Recorder) -> None:
-    """Record the metrics of an interval."""
+    """Write a line with the means (for counts: sums) of the metrics since the last line."""
     loop = status.loop
     means = {k: float(v.sum() if k in SUMMED_METRICS else v.mean()) for k, v in unlogged.metrics.items()}
     recorder.metrics(
@@ -217,7 +217,11 @@ def record_evaluation(
     params: Callable[[], Params],
     recorder: Recorder,
 ) -> Status:
-    """Record an evaluation, and keep its parameters (a copy, asked for then) where no earlier one was better."""
+    """Record an evaluation; where no earlier one was better, keep the parameters.
+
+    Args:
+        params: gives a copy of them; called only where they are kept.
+    """
     recorder.evaluation(
         {
             "stage": method.stages[status.stage].name,
@@ -235,7 +239,7 @@ def record_evaluation(
 
 @memoize
 def compile_player(env: Environment, method: Method, role: str, n: int, act: ActRule) -> Future[Any]:
-    """A role's `player`, compiled beside the first stage: the compiler leaves the second core free."""
+    """Compile the evaluation of a role in a thread, while the first stage compiles on another core."""
     shapes = jax.eval_shape(lambda key: method.params(method.init(key))[role], jax.random.key(0))
     play = make_player(env, method.roles[role], n, act)
     threads = ThreadPoolExecutor(1)
@@ -262,6 +266,6 @@ class Evaluator:
         return record_evaluation(status, method, result, self.measure, lambda: copy_tree(params), recorder)
 
     def test(self, params: Params) -> Evaluation:
-        """The absolute metric: more episodes, a key of its own."""
+        """The final test: more episodes, with a key of its own."""
         n = self.config.eval_episodes
         return play_episodes(self.play, params[self.role], test_key(self.seed), self.config.test_episodes, n)

@@ -1,7 +1,7 @@
 """Several seeds of one method trained together: one program, the seeds an axis of all its arrays.
 
-Small networks leave an accelerator idle: ten seeds take it little longer than one. On a CPU nothing is gained. A seed
-draws the numbers that it draws alone, so its training differs from that by rounding only.
+Small networks leave an accelerator idle: ten seeds take little longer than one. On a CPU nothing is gained. A seed
+draws the same random numbers as when it is trained alone, so the results differ by rounding only.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from tutelage.types import ActRule, Environment, Method, Params, Policy
 
 
 def stack_trees(trees: Sequence[Any]) -> Any:
-    """Trees of one shape as one, with a new first axis."""
+    """Stack trees of one shape along a new first axis."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def seed_part(tree: Any, index: int) -> Any:
-    """One seed's part of it, a copy."""
+    """A copy of the part of one seed (an index of the first axis)."""
     return jax.tree.map(lambda x: x[index], tree)
 
 
@@ -50,11 +50,11 @@ def fit_together(
 ) -> list[FitResult]:
     """`fit` for several seeds at once, each with a recorder of its own.
 
-    Where it stops, by request or because a loss of some seed is no number, every seed is saved and can be resumed
+    When it stops, on request or because a metric of some seed is not finite, every seed is saved and can be resumed
     alone.
 
     Raises:
-        NonFinite: a loss term of a seed stopped being a number.
+        NonFinite: a metric of a seed is not finite.
         Interrupted: a recorder asked to stop.
     """
     roots = stack_trees([jax.random.key(seed) for seed in seeds])
@@ -122,7 +122,7 @@ def test_keys(seeds: Sequence[int]) -> PRNGKeyArray:
 
 
 def zero_loop_state() -> LoopState:
-    """A stage's counters at its beginning: what is kept of a seed's loop on the host."""
+    """A loop state with zero counters and no arrays: all that the host keeps of one seed's loop."""
     return LoopState((), {}, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
 
@@ -136,7 +136,7 @@ def run_piece_together(
     due_before: Sequence[int],
     recorders: Sequence[Recorder],
 ) -> tuple[LoopState, list[Status], dict[int, NonFinite]]:
-    """`advance` of `fit` for all seeds; also says which broke."""
+    """`run_piece` of `fit` for all seeds; also returns the errors of the seeds that failed, by index."""
     first_update = max(int(status.loop.update) for status in statuses)
     started = time.perf_counter()
     loop, metrics = runner.run(loop, roots, pace.until(first_update, length))
@@ -168,7 +168,7 @@ def evaluate_seeds(
     to_evaluate: Sequence[bool],
     recorders: Sequence[Recorder],
 ) -> list[Status]:
-    """Evaluate the seeds that are asked for, and keep the best parameters of each."""
+    """Evaluate the seeds of which `to_evaluate` is true, and keep the best parameters of each."""
     if not any(to_evaluate):
         return list(statuses)
     params, stage, n = jax.vmap(method.params)(loop.train_state), statuses[0].stage, config.eval_episodes
@@ -187,7 +187,7 @@ def evaluate_seeds(
 def save_seeds(
     loop: LoopState, statuses: Sequence[Status], recorders: Sequence[Recorder], force: bool, failed: Collection[int]
 ) -> None:
-    """Offer every seed's state to its recorder, but for those whose numbers broke."""
+    """Checkpoint every seed for which it is time, or with `force` all, except those that failed."""
     for i, (status, recorder) in enumerate(zip(statuses, recorders, strict=True)):
         if i not in failed and (force or recorder.save_due()):
             recorder.checkpoint(status._replace(loop=seed_part(loop, i)), force)

@@ -1,6 +1,6 @@
-"""Where students lose what their teacher would have won: states that students reach, from which both play on.
+"""Comparing students with their teacher on the states that the students reach: from each, both play to the end.
 
-The environment is pure, so a state can be played on from twice, with the same random numbers.
+The environment is pure, so both can continue from the same state with the same random numbers.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from tutelage.types import ActRule, Environment, Params, Policy
 
 
 class Fork(NamedTuple):
-    """What both made of the states that students were in after some steps.
+    """How students and teacher continue from the states that the students reach after some steps.
 
     Attributes:
-        step: how many. going: (n,) episodes that had not ended.
-        student, teacher: outcomes from there on, as if either played alone.
+        step: number of steps after which both continue.
+        going: (n,) whether the episode had not ended by then.
+        student, teacher: the rest of the episodes, played by the students or by the teacher alone.
     """
 
     step: int
@@ -42,7 +43,7 @@ class Fork(NamedTuple):
     teacher: Episodes
 
     def as_dict(self) -> dict[str, Any]:
-        """Means over the episodes still going; `regret` is the teacher's return less the students'."""
+        """Means over the episodes that had not ended; `regret` is the teacher's return minus the students'."""
         going = self.going
         regret = (self.teacher.returns - self.student.returns)[going]
         rate = lambda x: float(x.success[going].mean()) if going.any() else None
@@ -77,7 +78,7 @@ def forks(
         seed: of the episodes; student and teacher meet the same random numbers.
 
     Raises:
-        BadInput: fewer than one episode or step, or a seed that is none. NonFinite: as in `evaluate`.
+        BadInput: fewer than one episode or step, or an invalid seed. NonFinite: as in `evaluate`.
     """
     every = max(1, env.spec.max_steps // 10) if every is None else every
     for name, value in (("episodes", episodes), ("every", every)):
@@ -125,10 +126,12 @@ def fork_run(
     act: str | None = None,
     teacher: LoadedRun | None = None,
 ) -> list[Fork]:
-    """`forks` of a run's students and of its teacher, or of another run's: so teachers are compared on the same states.
+    """`forks` of the students of a run, with its own teacher or the teacher of another run.
+
+    With another run's teacher, two teachers can be compared on the same states.
 
     Raises:
-        BadInput: a run has not what is asked of it, or the other's environment is not the same.
+        BadInput: a run lacks the role, or the environments of the two runs differ.
     """
     teacher_run = teacher or run
     check_same_environment(teacher_run, run.record["env"], run.record["env_options"])

@@ -14,13 +14,13 @@ from tutelage.policies.acting import random_policy, sample
 from tutelage.types import Environment
 
 LARGEST_USUAL, SMALLEST_USUAL = 100.0, 0.01
-"""Beyond these sizes of the largest number the user is told. At 100 MAPPO still learned a small task, at 10,000 not."""
+"""A warning is given where the largest value lies outside. At 100 MAPPO still learned a small task, at 10,000 not."""
 STEPS, ENVS = 64, 8
-"""Of the random play that is looked at."""
+"""Length and number of environments of the random play that is looked at."""
 
 
 def column_maxima(env: Environment) -> tuple[np.ndarray, np.ndarray]:
-    """The largest absolute value of every column of observations and state, over a short random play."""
+    """Largest absolute value of each column of observations (D,) and state (S,) in a short random play."""
     vector, policy = make_vector_env(env, ENVS), random_policy()
 
     def play(key: PRNGKeyArray) -> tuple[Array, Array]:
@@ -32,7 +32,7 @@ def column_maxima(env: Environment) -> tuple[np.ndarray, np.ndarray]:
 
 
 def scale_warnings(env: Environment) -> tuple[str, ...]:
-    """Warnings about what a user's environment shows, where it is far from unit size."""
+    """Warnings for a user's environment whose observations or state are far from unit size."""
     if not hasattr(env, "watched"):
         return ()
     found = []

@@ -11,11 +11,11 @@ from tutelage.experiment.compilation_cache import verify_cache
 
 
 def jit_unoptimised(function: Callable[..., Any]) -> Any:
-    """`jax.jit` without the optimiser: compiled in half the time, and about twice as slow.
+    """`jax.jit` without the optimiser: compiles in half the time and runs about half as fast.
 
-    Programs with and without it may round differently, so one kind of program is always compiled the same way.
-    On a CPU only: on a GPU (an H200, jax 0.11.2) episodes played by such a program were not those that the same
-    parameters and keys give elsewhere.
+    The two kinds of compilation may round differently, so each kind of program always uses the same one. On a GPU the
+    optimiser stays on: there (an H200, jax 0.11.2) unoptimised programs played other episodes than the same parameters
+    and keys give elsewhere.
     """
     verify_cache()
     if jax.default_backend() != "cpu":

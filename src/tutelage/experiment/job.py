@@ -1,4 +1,4 @@
-"""A job: what a user asked `train` for, kept as plan.json; nothing here trains."""
+"""Job: what a user asked `train` for, as it is kept in plan.json."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tutelage.types import Environment, Frozen, Method
 
 @dataclass(frozen=True)
 class Job:
-    """What a user asked for, as kept in plan.json of the output directory: enough to carry on after a kill."""
+    """What a user asked for, as plan.json keeps it: everything that is needed to continue after a kill."""
 
     method: str
     env: str
@@ -35,7 +35,7 @@ class Job:
     teacher_config: dict[str, Any]
     together: bool = False
     teacher_paths: tuple[str, ...] = ()
-    """Of a teacher that is a directory: its absolute path, and its path from the output directory."""
+    """Where the teacher is a directory: its absolute path, and its path relative to the output directory."""
 
     def __post_init__(self) -> None:
         check_positive(self, "seeds")
@@ -44,21 +44,21 @@ class Job:
             raise BadInput(f"teacher_paths = {short(self.teacher_paths)}: must be two, the absolute one first")
 
     def user_code(self) -> frozenset[str]:
-        """The code of one's own that it names."""
+        """The `module:name`s that the job names."""
         return user_code((self.method, self.env, user_factory(self.teacher)))
 
     def method_config(self) -> Any:
         return method_config(self.method, **self.config)
 
     def path(self, folder: Path, seed: int) -> Path:
-        """Where a seed's run lies in the output directory."""
+        """The run directory of a seed within the output directory."""
         return folder if self.seeds == 1 else folder / f"seed-{seed}"
 
     def teacher_name(self, folder: Path) -> str | None:
-        """The teacher as it is found now: where it was, or at the same place seen from a directory that was moved.
+        """The name under which the teacher is found now: at its absolute path, or at its path relative to `folder`.
 
         Raises:
-            Fault: it is at neither.
+            Fault: it is at neither place.
         """
         if not self.teacher_paths or self.teacher is None:
             return self.teacher
@@ -70,7 +70,7 @@ class Job:
         raise Fault(f"{folder}: its teacher is neither at {absolute} nor at {folder / relative}; put it back there")
 
     def make(self, teacher: Frozen | None, display: Display) -> tuple[Environment, Method, FitConfig]:
-        """What is to be trained; its notes are told."""
+        """The environment and method to train, and the FitConfig; notes for the user are shown."""
         env, method = make_env_and_method(self.method, self.env, self.env_options, self.config, teacher)
         check_step_counts(method.stages)
         for note in (*method.notes, *scale_warnings(env)):
@@ -78,14 +78,14 @@ class Job:
         return env, method, FitConfig(**self.fit)
 
     def teacher_job(self, seed: int) -> Job:
-        """The training of this job's own teacher."""
+        """The job that trains the teacher of a seed, where the user named none."""
         name = method_row(self.method).teacher
         assert name is not None
         return replace(self, method=name, config=self.teacher_config, seed=seed, seeds=1, teacher=None)
 
 
 def read_job(file: Path, trust: Trust = False, cls: type[Job] = Job) -> Job:
-    """A job that was kept; raises Fault where the file is damaged, BadInput for code that is not trusted."""
+    """Read a job; raises Fault where the file is damaged, BadInput where it names code that is not trusted."""
     content = read_checked(file, cls)
     job = cls(**content)
     check_trust(file, job.user_code(), trust)
@@ -112,7 +112,7 @@ def new_job(
     fit: FitConfig | None,
     settings: dict[str, Any],
 ) -> Job:
-    """The job that `train` is asked for; raises BadInput for what it cannot be."""
+    """The job for the arguments of `train`; raises BadInput where they are invalid."""
     row = method_row(method)
     if seeds < 1:
         raise BadInput(f"seeds = {seeds}: must be at least 1")

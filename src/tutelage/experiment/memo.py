@@ -1,4 +1,4 @@
-"""The last few results of what takes seconds to make and is wanted again in the same process."""
+"""Memoizing functions whose results take seconds to make, e.g. compiled programs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 MAX_RESULTS = 8
-"""How many results of each function."""
+"""How many results of each function are kept."""
 CACHES: list[Any] = []
 
 
 class ArgumentKey:
-    """A key that equals one of the same argument: an equal number or word, or else the very same object."""
+    """A hashable key for any argument: numbers and strings compare by value, everything else by identity."""
 
     def __init__(self, argument: Any) -> None:
         self.argument, self.plain = argument, isinstance(argument, int | str)
@@ -28,7 +28,7 @@ class ArgumentKey:
 
 
 def memoize(function: Callable[..., T]) -> Callable[..., T]:
-    """`lru_cache` for arguments that cannot be hashed: such count as the same where they are the same object."""
+    """`lru_cache` for arguments that may be unhashable: these are compared by identity."""
     cached = lru_cache(MAX_RESULTS)(lambda *keys: function(*(key.argument for key in keys)))
     CACHES.append(cached)
 
@@ -40,6 +40,6 @@ def memoize(function: Callable[..., T]) -> Callable[..., T]:
 
 
 def clear_caches() -> None:
-    """Make everything anew from now on."""
+    """Forget all memoized results."""
     for cached in CACHES:
         cached.cache_clear()

@@ -16,7 +16,7 @@ from tutelage.types import Environment, Method, Policy
 
 
 def check_instances(env: Environment, name: str, n: int) -> None:
-    """Refuse more instances side by side than fit into memory.
+    """Raise BadInput where so many instances of an environment do not fit into memory.
 
     Args:
         env: one environment.
@@ -24,23 +24,23 @@ def check_instances(env: Environment, name: str, n: int) -> None:
         n: how many.
 
     Raises:
-        BadInput: says what they take, at least, and what there is.
+        BadInput: names the least memory they take, and the memory of the machine.
     """
     bytes_each = size_of(jax.eval_shape(make_vector_env(env, 2).reset, jax.random.key(0))) / 2
     check_fits({f"{n:,} environments side by side ({name})": n * bytes_each})
 
 
 def check_training(env: Environment, method: Method, config: FitConfig, seeds: int = 1) -> None:
-    """Refuse a training that cannot fit into memory: what any program of it holds at least, stage by stage.
+    """Raise BadInput where a training cannot fit into memory: a lower bound of what each stage holds is compared.
 
     Args:
         env: one environment.
         method: from its factory.
         config: how it is evaluated.
-        seeds: trained together.
+        seeds: how many are trained together.
 
     Raises:
-        BadInput: says what it takes, at least, and what there is.
+        BadInput: names the least memory it takes, and the memory of the machine.
     """
     key = jax.random.key(0)
     networks = {"networks and what is kept to learn from": size_of(jax.eval_shape(method.init, key))}
@@ -59,14 +59,14 @@ def check_training(env: Environment, method: Method, config: FitConfig, seeds: i
 
 
 def collector_bytes(env: Environment, policy: Policy, n: int, goals: bool = False) -> tuple[float, float]:
-    """Bytes of `n` instances at the beginning of their episodes with a policy's memory, and of a timestep of theirs."""
+    """Bytes of the collector state of `n` instances, with the policy's memory, and of one timestep of theirs."""
     vector = make_vector_env(env, 2, goals or policy.goals)
     collector = jax.eval_shape(lambda key: init_collector(vector, policy, key), jax.random.key(0))
     return n * size_of(collector) / 2, n * size_of(collector.timestep) / 2
 
 
 def check_fits(parts: dict[str, Any], seeds: int = 1) -> None:
-    """Raise BadInput where parts of so many bytes, of each of so many seeds, are more than there is."""
+    """Raise BadInput where `parts` (bytes by label), times the number of seeds, exceed the memory of the machine."""
     needed, available = seeds * sum(parts.values()), memory()
     if needed <= available:
         return

@@ -7,7 +7,7 @@ import numpy as np
 from tutelage.data.watch import MARK, describe_fault
 
 CAUSES = (("reward",), ("target", "value", "team_value", "student_value"))
-"""Metrics that others follow from, causes first; the last to be blamed are those of FOLLOW."""
+"""Metrics whose failure makes others fail, the likeliest cause first. The message names the earliest in this order."""
 CONSEQUENCES = (
     "entropy",
     "approx_kl",
@@ -18,11 +18,18 @@ CONSEQUENCES = (
     "executor_entropy",
     "goal_entropy",
 )
-"""Metrics of parameters alone, which break where a loss has broken them before."""
+"""Metrics that depend on the parameters alone: they fail only after a loss has damaged the parameters."""
 
 
 def first_bad_metric(metrics: dict[str, np.ndarray]) -> tuple[int, str] | None:
-    """Where the metrics of a chunk first tell of something wrong, and what: inputs, returns, losses, parameters."""
+    """The first update with a bad metric, and a message about the metric that most likely caused the others.
+
+    Args:
+        metrics: by name, one entry per update of a chunk. Names that begin with MARK hold fault codes of user code.
+
+    Returns:
+        Index of the update and message, or None where all metrics are finite and without fault.
+    """
     found = []
     for name, values in metrics.items():
         bad = values > 0 if name.startswith(MARK) else ~np.isfinite(values)

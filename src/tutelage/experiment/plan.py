@@ -1,4 +1,4 @@
-"""The plan of the results: a TOML file of `[[row]]` tables.
+"""The plan of a sweep: a TOML file of `[[row]]` tables, one per entry of the result tables.
 
 name = "kd_marl/3s_vs_5z"      # METHOD/MAP[/WHAT]: results/kd_marl/3s_vs_5z/seed-0.json, ...
 method = "kd_marl"             # of the registry; or random or scripted: a floor, which is only evaluated
@@ -36,7 +36,7 @@ from tutelage.policies import size
 from tutelage.registry import check_teacher, environment_options, method_config, method_row
 
 FLOORS = ("random", "scripted")
-"""What can be measured without learning."""
+"""Methods that learn nothing: they are only evaluated, as a lower bound."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Row:
 
     @property
     def all_seeds(self) -> range:
-        """The seeds that it asks for."""
+        """All seeds of the row."""
         return range(self.first_seed, self.first_seed + self.seeds)
 
 
@@ -78,7 +78,7 @@ def read_plan(path: Path) -> Rows:
     """Read and check a plan.
 
     Raises:
-        BadInput: not there, not TOML, or a row that cannot be run.
+        BadInput: the file is missing or no TOML, or a row cannot be run.
     """
     try:
         content = tomllib.loads(path.read_text())
@@ -114,12 +114,12 @@ def read_plan(path: Path) -> Rows:
 
 
 def as_option(given: Any, value: Any) -> Any:
-    """An option as the plan gives it, but for a whole number that is written as a float (1e2)."""
+    """An option as the plan gives it; a whole number that is written as a float (1e2) becomes an int."""
     return value if isinstance(given, float) and isinstance(value, int) else given
 
 
 def check_teachers(row: Row, rows: Rows) -> None:
-    """Refuse, as BadInput, a row that is taught by one that is only evaluated, or in the end by itself."""
+    """Raise BadInput where the teacher of a row is a row that learns nothing, or where rows teach in a circle."""
     seen = [row.name]
     while row.teacher in rows:
         row = rows[row.teacher]
@@ -131,12 +131,12 @@ def check_teachers(row: Row, rows: Rows) -> None:
 
 
 def is_list_of_tables(entries: Any) -> bool:
-    """Whether that is a list of tables."""
+    """Whether the entries are a list of tables."""
     return isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
 
 
 def each_row(entry: dict[str, Any], label: str) -> Iterator[dict[str, Any]]:
-    """The entry for each table of its `each`, and for each of its environments."""
+    """The rows that an entry stands for: one for each table of its `each` and each of its environments."""
     shared = {key: value for key, value in entry.items() if key != "each"}
     each = entry.get("each", [{}])
     if not (each and is_list_of_tables(each)) or any("each" in addition for addition in each):
@@ -154,7 +154,7 @@ def each_row(entry: dict[str, Any], label: str) -> Iterator[dict[str, Any]]:
 
 
 def settings_of(row: Row) -> Any:
-    """The config of the row's method; None for a floor. Raises BadInput for what the method does not know."""
+    """The config of the row's method, None for one of FLOORS; raises BadInput for invalid settings."""
     if row.method not in FLOORS:
         check_teacher(row.method, row.teacher)
         return method_config(row.method, row.preset, **row.config)
@@ -164,38 +164,39 @@ def settings_of(row: Row) -> Any:
 
 
 def fit_config(row: Row) -> FitConfig:
-    """How the row is evaluated; raises BadInput for what that cannot be."""
+    """The FitConfig of the row; raises BadInput for invalid settings."""
     return build(FitConfig, row.fit, "field of fit")
 
 
 def version_of(row: Row) -> int:
-    """The version of the row's method as it is now."""
+    """The current version of the row's method."""
     return 1 if row.method in FLOORS else method_row(row.method).version
 
 
 def default_teacher(row: Row) -> Any:
-    """What decides the numbers of the teacher that is trained first where a row names none; None without one."""
+    """Settings and version of the teacher that is trained first where a row names none; None where there is none."""
     name = None if row.method in FLOORS else method_row(row.method).teacher
     return [name, lasting(method_config(name)), method_row(name).version] if name else None
 
 
 def code_constants(settings: Any) -> dict[str, Any]:
-    """Numbers in the code that decide a row's and are no settings, where they are not those of the first results."""
+    """Constants of the code that results depend on, where they differ from those of the first results."""
     unequal = getattr(settings, "capacity", "equal") != "equal"
     return {"least_width": size.LEAST} if unequal and size.LEAST != 8 else {}
 
 
 def fingerprint(row: Row, rows: Rows, version: int | None = None) -> str:
-    """Changes with the row's settings, its teacher's, the versions of environment and method, and what chooses.
+    """A hash of everything that the results of a row are meant to depend on.
 
-    Libraries, machines and other changes of the code are not in it: results say which libraries and how many cores.
+    These are the settings of the row and of its teacher, the versions of environment and method, and the measure by
+    which parameters are chosen. Libraries, machines and other changes of the code do not change the hash.
 
     Args:
-        version: of the method; by default as it is now.
+        version: of the method; by default the current one.
     """
     settings, spec = settings_of(row), make(row.env, **row.env_options).spec
     version = version or version_of(row)
-    # By what parameters are chosen; success leaves results as they were, and of a floor nothing is chosen.
+    # The measure by which parameters are chosen. Success is left out, so that older fingerprints stay valid.
     chosen_by = {} if row.method in FLOORS or spec.measure == "success" else {"measure": spec.measure}
     content = {
         "method": row.method,
@@ -205,7 +206,9 @@ def fingerprint(row: Row, rows: Rows, version: int | None = None) -> str:
         "env_version": spec.version,
         "fit": lasting(fit_config(row)),
         "teacher": fingerprint(rows[row.teacher], rows) if row.teacher in rows else row.teacher or default_teacher(row),
-        **({"method_version": version} if version > 1 else {}),  # the first leaves results as they were
+        **(
+            {"method_version": version} if version > 1 else {}
+        ),  # version 1 is left out, so that older fingerprints stay valid
         **chosen_by,
         **code_constants(settings),
     }

@@ -20,9 +20,9 @@ def make_env_and_method(
 ) -> tuple[Environment, Method]:
     """An environment and a method for it; raises BadInput as `make` and the method do.
 
-    Asked for again, they are the same objects, so that their programs are compiled once: for seeds that are trained in
-    turn, and what is resumed or loaded in one process. With a teacher, and with code or files of the user's own, which
-    may have changed, they are made anew.
+    Calls with equal arguments return the same objects, so that their programs are compiled once per process: for seeds
+    trained in turn, and for runs that are resumed or loaded. With a teacher, and with the user's own code or files
+    (which may have changed), new objects are made.
     """
     names_files = any(isinstance(value, str) and Path(value).exists() for value in options.values())
     if teacher is not None or names_files or user_code((method, env_id)):

@@ -1,4 +1,4 @@
-"""Keeping a run while it goes on: metrics, checkpoints, progress."""
+"""Writing metrics, checkpoints and progress of a run while it trains."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tutelage.experiment.status import Best, Status
 from tutelage.types import Stage
 
 WINDOW = 20
-"""Records (a stage has about 200) over which a metric is averaged before it is called unusual; the first window, in
-which everything is new, does not count."""
+"""Lines of metrics (a stage has about 200) over which a metric is averaged before the user is warned that it is
+unusual. The first window is ignored."""
 
 
 class RunRecorder:
-    """Writes a run directory while `fit` goes on."""
+    """Writes into a run directory while `fit` runs; a `Recorder`."""
 
     def __init__(
         self,
@@ -28,7 +28,12 @@ class RunRecorder:
         kept_bytes: int | None = None,
         status: Status | None = None,
     ) -> None:
-        """`keep`, `status`: of a resumed run, the bytes of its metrics that stay, and where it goes on."""
+        """Open the files.
+
+        Args:
+            kept_bytes: of a resumed run, how many bytes of metrics.jsonl stay.
+            status: of a resumed run, the state from which it continues.
+        """
         self.path, self.config, self.display = path, config, display
         self.lines = JsonLines(path / "metrics.jsonl", kept_bytes)
         self.sinks: list[Sink] = [self.lines]
@@ -84,7 +89,7 @@ class RunRecorder:
             self.saved = time.monotonic()
 
     def training_failed(self, best: Best | None, steps: int, seconds: float, error: Exception) -> None:
-        """Keep the best parameters so far of a training that cannot go on, if there are any, and why."""
+        """Write the best parameters so far, if there are any, and the error that ended the training."""
         if best:
             save_best(self.path, best, steps, seconds, str(error), self.identity)
 

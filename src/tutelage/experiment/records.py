@@ -1,4 +1,4 @@
-"""What the JSON files of a run hold: frozen dataclasses, against which whatever is read is checked in one place."""
+"""The content of a run's JSON files as frozen dataclasses, against which everything that is read is checked."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class StoredEvaluation(Evaluation):
-    """An evaluation that was kept."""
+    """An evaluation that is read from a file."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -54,11 +54,12 @@ class StoredEvaluation(Evaluation):
 
 @dataclass(frozen=True)
 class StoredTest(StoredEvaluation):
-    """A test, of a run or of what plays without learning: a teacher's controller, a sweep's floor.
+    """A final test that is read from a file: of a run, of a teacher's controller, or of random or scripted play.
 
     Attributes:
-        beside: tests of other roles. greedy: the test with the likeliest actions, where others were drawn.
-        recovered: that training was not finished, with the error that stopped it.
+        beside: tests of further roles, by name.
+        greedy: the test with greedy actions, where actions are sampled otherwise.
+        recovered: the error that stopped the training, where the run was recovered before its training had finished.
     """
 
     seed: int | None = None
@@ -80,7 +81,7 @@ class StoredTest(StoredEvaluation):
 
 @dataclass(frozen=True)
 class FinalTest(StoredTest):
-    """eval.json: the final test."""
+    """eval.json: the final test of a run."""
 
     seed: int = field(kw_only=True)
     steps: int = field(kw_only=True)
@@ -89,7 +90,12 @@ class FinalTest(StoredTest):
 
 @dataclass(frozen=True)
 class Device:
-    """What a run was made on; `together`: with how many seeds at once."""
+    """The machine that a run was made on.
+
+    Attributes:
+        used: cores that the process might use.
+        together: how many seeds were trained together.
+    """
 
     kind: str
     machine: str
@@ -103,7 +109,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Versions:
-    """What a run was made with; `jaxmarl`: of runs from when every environment needed it."""
+    """Versions of Python and of the packages that a run was made with; `jaxmarl` only in older runs."""
 
     python: str
     tutelage: str
@@ -123,7 +129,7 @@ class Versions:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """config.json."""
+    """config.json: method, environment and settings of a run."""
 
     format: int
     method: str
@@ -150,7 +156,7 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class TeacherRecord:
-    """Who taught: a run with its record, a controller of the environment, or a user's `module:factory`."""
+    """The teacher of a run: another run, a controller of the environment, or a user's `module:factory`."""
 
     kind: Literal["run", "scripted", "callable"]
     name: str
@@ -167,11 +173,14 @@ class TeacherRecord:
 
 @dataclass(frozen=True)
 class CheckpointMeta:
-    """The meta of a checkpoint: where training stands.
+    """The metadata of a checkpoint.
 
     Attributes:
-        since: of the updates that no record tells of yet: metrics, seconds, evaluations that were due before them.
-        total_steps: of all stages.
+        stage: index of the current stage. fixed: fields of the train state that are kept in a file of their own.
+        steps: environment steps of earlier stages. total_steps: of all stages.
+        offset: bytes of metrics.jsonl that belong to the checkpoint.
+        best: success rate and return of the best evaluation.
+        since: the updates that are not logged yet, see `UnloggedMeta`.
         run: the settings under which it was made.
     """
 
@@ -195,7 +204,7 @@ class CheckpointMeta:
 
 @dataclass(frozen=True)
 class UnloggedMeta:
-    """What a checkpoint between two records keeps of the updates since the first of these."""
+    """The updates since the last line of metrics, as a checkpoint keeps them; see `status.Unlogged`."""
 
     rows: dict[str, list[float]]
     seconds: float
@@ -209,7 +218,7 @@ class UnloggedMeta:
 
 @dataclass(frozen=True)
 class BestMeta:
-    """The meta of the best parameters of a training that cannot go on: how good, after how long, and why it stopped."""
+    """The metadata of the best parameters of a training that failed: scores, steps, seconds and the error."""
 
     best: tuple[float, float] | None
     total_steps: int
@@ -224,7 +233,7 @@ class BestMeta:
 
 
 def check_best(best: tuple[float, float] | None) -> None:
-    """Refuse, as BadInput, scores of a best evaluation that can be none."""
+    """Raise BadInput where the scores of a best evaluation are impossible."""
     if best is not None and not 0 <= best[0] <= 1:
         raise BadInput(f"best = {list(best)}: must be a success rate from 0 to 1, and a return")
 
@@ -245,10 +254,10 @@ class EvaluationLine(StoredEvaluation):
 
 
 class MethodSettings(NamedTuple):
-    """A method on an environment with settings, as a file names them.
+    """Method, environment and their settings, as a file names them.
 
     Attributes:
-        inside: where in the file, e.g. `"teacher.record."`.
+        prefix: where in the file they are, e.g. `"teacher.record."`.
     """
 
     prefix: str
@@ -261,7 +270,7 @@ class MethodSettings(NamedTuple):
 
 @contextmanager
 def as_damage(path: Path) -> Iterator[None]:
-    """What is wrong in the block is damage of a file, which is named."""
+    """Turn a BadInput of the block into a Fault that says that this file is damaged."""
     try:
         yield
     except BadInput as error:
@@ -278,7 +287,7 @@ def as_object(value: Any, name: str) -> Record:
 
 
 def read_checked(path: Path, cls: type) -> Record:
-    """A file of one JSON object with the fields of a dataclass.
+    """Read a file of one JSON object and check it against a dataclass.
 
     Raises:
         Fault: missing or damaged; names the field, its value and what is allowed.
@@ -290,7 +299,7 @@ def read_checked(path: Path, cls: type) -> Record:
 
 
 def check_field_types(path: Path, cls: type) -> None:
-    """Refuse, as Fault, a file with a field of another kind; more or fewer of them, as of another version, may be."""
+    """Raise Fault where a field of a file has another type than in the dataclass; fields may be missing or new."""
     content = read_json(path)
     with as_damage(path):
         for name, hint in field_types(cls).items():
@@ -299,8 +308,7 @@ def check_field_types(path: Path, cls: type) -> None:
 
 
 def read_metrics(path: Path, keep: int | None = None) -> list[Record]:
-    """metrics.jsonl, or its first `keep` bytes; raises Fault where a line is none of ours, or does not follow from
-    those before."""
+    """Read metrics.jsonl, or its first `keep` bytes; raises Fault where a line is invalid or contradicts others."""
     lines, seen = read_lines(path, keep), dict[str, Record]()
     for number, line in enumerate(lines, 1):
         prefix = f"line {number}: "
@@ -320,9 +328,9 @@ def read_metrics(path: Path, keep: int | None = None) -> list[Record]:
 
 
 def check_metrics(line: Record, previous: Record, prefix: str) -> None:
-    """Refuse, as BadInput, a line of metrics that does not go on from the stage's line before it.
+    """Raise BadInput where a line of metrics does not continue from the stage's previous line.
 
-    Another version may tell of more or less; a name that is off by a letter is damage.
+    Metrics may be missing or new, as of another version, but a name that differs by one letter is damage.
     """
     for name in ("stage", "update", "total_steps", "seconds"):
         if name not in line:
@@ -339,7 +347,7 @@ def check_metrics(line: Record, previous: Record, prefix: str) -> None:
 
 
 def recorded_settings(record: Record, prefix: str = "") -> Iterator[MethodSettings]:
-    """What was trained, and what its teacher was, the teacher of that, ..."""
+    """The settings of a run, of its teacher, of the teacher's teacher, ..."""
     settings = (record[name] for name in ("method", "config", "env", "env_options", "fit"))
     yield MethodSettings(prefix, *settings)
     if record["teacher"] and record["teacher"].get("record"):
@@ -347,10 +355,10 @@ def recorded_settings(record: Record, prefix: str = "") -> Iterator[MethodSettin
 
 
 def check_settings(path: Path, settings: Iterable[MethodSettings]) -> None:
-    """Hold settings that a file names against what methods and environments know. Imports a user's own method.
+    """Check settings of a file against the configs of methods and environments. Imports a user's own method.
 
     Raises:
-        Fault: the file is damaged. BadInput: a method of one's own cannot be imported.
+        Fault: the file is damaged. BadInput: a user's own method cannot be imported.
     """
     for prefix, method, config, env, env_options, fit in settings:
         if ":" in method:

@@ -25,7 +25,7 @@ from tutelage.types import Environment, Method
 
 
 def rebuild_unfinished(record: Record, path: Path) -> tuple[Environment, Method]:
-    """The environment and method of a run that is not finished, with the teacher that it keeps."""
+    """The environment and method of an unfinished run, with the teacher whose parameters it keeps."""
     teacher = None
     if record["teacher"]:
         teacher = abstract_teacher(record["teacher"])
@@ -36,7 +36,7 @@ def rebuild_unfinished(record: Record, path: Path) -> tuple[Environment, Method]
 
 
 def resume_run(path: Path, display: Display, trust: Trust = False) -> None:
-    """Go on with one run; of a finished one nothing is left to do."""
+    """Continue one run until it is finished; of a finished run only leftover files are removed."""
     record = read_record(path, trust)
     if (path / "eval.json").exists():
         remove_leftovers(path)
@@ -49,7 +49,7 @@ def resume_run(path: Path, display: Display, trust: Trust = False) -> None:
 
 
 def machine_changes(record: Record) -> list[str]:
-    """What a resumed run is told where its numbers will round otherwise than until now."""
+    """Warnings where machine or packages are not those the run began with, so that results may round differently."""
     now, before = {**device(), **versions()}, {**record["device"], **record["versions"]}
     names = {"kind": "device", "machine": "processor", "used": "cores", "jax": "jax", "jaxlib": "jaxlib"}
     changes = [f"{label} {before[key]}, now {now[key]}" for key, label in names.items() if before.get(key) != now[key]]
@@ -58,7 +58,7 @@ def machine_changes(record: Record) -> list[str]:
 
 
 def failure_notes(path: Path, record: Record) -> list[str]:
-    """What a run is told that a number ended which was none."""
+    """A warning where the run was stopped by a non-finite value."""
     if not (path / BEST).exists():
         return []
     error = read_best_meta(path / BEST).error
@@ -67,10 +67,10 @@ def failure_notes(path: Path, record: Record) -> list[str]:
 
 
 def recover_run(path: Path, display: Display, trust: Trust = False) -> None:
-    """Make a finished run of the best parameters so far, tested.
+    """Test the best parameters so far of an unfinished run, and make it a finished one.
 
     Raises:
-        BadInput: it is finished, or nothing of it was ever evaluated.
+        BadInput: it is finished, or was never evaluated.
     """
     record = read_record(path, trust)
     if (path / "eval.json").exists():

@@ -1,7 +1,7 @@
-"""Run directories: what a training leaves behind, and how it is read again.
+"""Run directories: the files of a run, and loading it.
 
     config.json      method, environment, every setting, teacher, versions
-    metrics.jsonl    one object per log interval and per evaluation
+    metrics.jsonl    one object per line of metrics and per evaluation
     eval.json        the final test of the best parameters; absent until training has finished
     ROLE.safetensors parameters of each role
     checkpoint*      while training: where to resume
@@ -60,7 +60,7 @@ def make_record(
     seed: int,
     teacher: Record | None,
 ) -> Record:
-    """Everything that is needed to rebuild a run."""
+    """The content of config.json: everything that is needed to rebuild a run."""
     return {
         "format": FORMAT,
         "method": method,
@@ -77,7 +77,7 @@ def make_record(
 
 
 def versions() -> Record:
-    """What the numbers were made with."""
+    """The versions of Python and packages, see `records.Versions`."""
     packages = ("tutelage", "jax", "jaxlib", "flax", "optax", "numpy")
     return {"python": platform.python_version(), **{p: version_of(p) for p in packages}}
 
@@ -91,13 +91,13 @@ def version_of(package: str) -> str:
 
 
 def device() -> Record:
-    """What the numbers were made on."""
+    """This machine, see `records.Device`."""
     used = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"kind": jax.devices()[0].device_kind, "machine": platform.machine(), "cores": os.cpu_count(), "used": used}
 
 
 def rebuild_method(record: Record, teacher: Frozen | None) -> tuple[Environment, Method]:
-    """The environment and method of a record; raises BadInput where the environment's version is another now."""
+    """The environment and method of a config.json; raises BadInput where the environment has another version now."""
     env, method = make_env_and_method(record["method"], record["env"], record["env_options"], record["config"], teacher)
     if env.spec.version != record["env_version"]:
         raise BadInput(
@@ -108,17 +108,17 @@ def rebuild_method(record: Record, teacher: Frozen | None) -> tuple[Environment,
 
 
 def teaching_roles(roles: Mapping[str, T], distilled: bool) -> dict[str, T]:
-    """Who of a run's roles teaches: of a team that was taught, by another run or in its own, the students alone."""
+    """The roles of a run that can teach: where it has students that learned from a teacher, only these."""
     return {"student": roles["student"]} if distilled or {"student", "teacher"} <= roles.keys() else dict(roles)
 
 
 def provided_outputs(method: str, roles: Iterable[str]) -> frozenset[str]:
-    """What a method's policies offer to a distillation, with a critic where one of the roles is."""
+    """What a method's policies provide to a distillation: its entry in the registry, and `critic` if it is a role."""
     return method_row(method).provides | ({"critic"} & set(roles))
 
 
 def teacher_policies(record: Record) -> tuple[dict[str, Policy], frozenset[str]]:
-    """The policies of a teacher's record (by the roles of the run it was), and what they provide."""
+    """The policies of a teacher, by role, and what they provide; from the teacher's entry in config.json."""
     env = make(record["env"], **record["env_options"])
     if record["kind"] == "scripted":
         return {"teacher": find_controller(env, record["name"])}, frozenset()
@@ -133,23 +133,23 @@ def teacher_policies(record: Record) -> tuple[dict[str, Policy], frozenset[str]]
 
 
 def abstract_teacher(record: Record) -> Frozen:
-    """A teacher of which only shapes are known: enough to rebuild the policies of a run."""
+    """A teacher with shapes in place of parameters: enough to rebuild the policies of its students."""
     roles, provides = teacher_policies(record)
     return Frozen(roles, param_shapes(roles), provides, record["test"])
 
 
 def param_shapes(roles: Mapping[str, Policy]) -> dict[str, Params]:
-    """The shapes of the parameters of policies, by role."""
+    """Shapes of the parameters of policies, by role."""
     return {role: jax.eval_shape(policy.init, jax.random.key(0)) for role, policy in roles.items()}
 
 
 def scripted_teacher(name: str, env: Environment) -> Frozen:
-    """A controller of the environment; raises BadInput where it has none of that name."""
+    """A controller of the environment as a teacher; raises BadInput where there is none of that name."""
     return Frozen({"teacher": find_controller(env, name)}, {"teacher": ()}, frozenset(), {})
 
 
 def callable_teacher(name: str, env: Environment) -> Frozen:
-    """A user's `module:factory`: factory(env) gives a Frozen, or a function timestep -> actions (B, N).
+    """A teacher made by a user's `module:factory`: factory(env) is a Frozen or a function timestep -> actions (B, N).
 
     Raises:
         BadInput: it cannot be imported, raises, or gives something else.
@@ -221,7 +221,7 @@ def read_record(path: Path, trust: Trust = False) -> Record:
     """config.json of a run.
 
     Raises:
-        BadInput: no such directory, not a run, or it names code that is not trusted.
+        BadInput: no such directory, no run in it, or it names code that is not trusted.
         Fault: damaged.
     """
     if not path.is_dir():
@@ -245,10 +245,10 @@ def load(path: str | Path, trust: Trust = False) -> LoadedRun:
 
     Args:
         path: a run directory; of a parent with several seeds, the first.
-        trust: import what it names beyond the built-in names: True, or those `module:name`s that are trusted.
+        trust: which code that is not built in may be imported: True for all, or the `module:name`s that are trusted.
 
     Raises:
-        BadInput: not a run, never evaluated, or it names code that is not trusted.
+        BadInput: not a run, not finished, or it names code that is not trusted.
         Fault: damaged files.
     """
     path = seed_runs(Path(path))[0]
@@ -265,7 +265,7 @@ def load(path: str | Path, trust: Trust = False) -> LoadedRun:
 
 
 def read_test(file: Path, record: Record) -> Record:
-    """eval.json of a run with that config.json; raises Fault where it is damaged or another's."""
+    """Read eval.json of a run; raises Fault where it is damaged or belongs to another config.json."""
     test = read_checked(file, FinalTest)
     for name, expected in (("seed", record["seed"]), ("episodes", record["fit"].get("test_episodes"))):
         if expected is not None and test.get(name) != expected:
@@ -274,7 +274,7 @@ def read_test(file: Path, record: Record) -> Record:
 
 
 def load_role(path: Path, role: str, policy: Policy) -> Params:
-    """Parameters of one role."""
+    """Load the parameters of one role."""
     template = jax.eval_shape(policy.init, jax.random.key(0))
     if not jax.tree.leaves(template):
         return template
@@ -282,6 +282,6 @@ def load_role(path: Path, role: str, policy: Policy) -> Params:
 
 
 def save_role(path: Path, role: str, params: Params) -> None:
-    """Keep the parameters of one role."""
+    """Save the parameters of one role."""
     if jax.tree.leaves(params):
         save_tree(path / f"{role}.safetensors", params)

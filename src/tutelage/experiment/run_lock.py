@@ -15,18 +15,18 @@ from tutelage.errors import Fault, NotWritten
 
 LOCK = ".run.lock"
 _locked_here: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
-"""Directories that are claimed here already: who trains a run may claim it again within."""
+"""Directories whose lock this context holds already, so that it can be taken again within the block."""
 
 
 @contextmanager
 def try_lock(runs: Sequence[Path]) -> Iterator[bool]:
-    """Whether all these run directories are now this process's own, for the time of the block.
+    """Lock all these run directories for the time of the block; yields False where another process holds one.
 
-    A claim is a lock of the operating system on a file in the directory, which is made for it. It goes when its process
-    goes, however that ends. A directory that holds nothing else at the end goes as well.
+    The lock is one of the operating system, on a file that is made in the directory. It is released when the process
+    ends, however it ends. A directory that was made for the lock and is empty at the end is removed.
 
     Raises:
-        NotWritten: the lock's file cannot be.
+        NotWritten: the lock file cannot be written.
     """
     locked_before = _locked_here.get()
     with ExitStack() as stack:
@@ -46,10 +46,10 @@ def try_lock(runs: Sequence[Path]) -> Iterator[bool]:
 
 @contextmanager
 def exclusive(runs: Sequence[Path]) -> Iterator[None]:
-    """Training into these run directories, which nobody else may do meanwhile.
+    """Lock these run directories for the time of the block.
 
     Raises:
-        Fault: another process does. NotWritten: the lock's file cannot be.
+        Fault: another process holds one. NotWritten: a lock file cannot be written.
     """
     with try_lock(runs) as acquired:
         if not acquired:
@@ -58,9 +58,10 @@ def exclusive(runs: Sequence[Path]) -> Iterator[None]:
 
 
 def remove_stale_locks(runs: Iterable[Path]) -> None:
-    """Take away the locks that a kill at the very end left, and directories that hold nothing else.
+    """Remove lock files that a killed process left, and directories that are empty then.
 
-    What is held stays. Only for runs that are finished or a sweep's own: an empty directory is not asked whose it is.
+    Locks that are held stay. Call it only for runs that are finished or made by a sweep: every empty directory is
+    removed.
     """
     for run in runs:
         if (run / LOCK).exists():
@@ -72,7 +73,7 @@ def remove_stale_locks(runs: Iterable[Path]) -> None:
 
 @contextmanager
 def _lock_directory(run: Path) -> Iterator[bool]:
-    """Whether the lock in a directory is held now."""
+    """Take the lock of one directory for the time of the block; yields whether that succeeded."""
     path, is_new = run / LOCK, not run.exists()
     try:
         file = _open_and_lock(path)

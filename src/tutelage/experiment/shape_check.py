@@ -20,20 +20,22 @@ from tutelage.types import Frozen, Method
 
 
 def abstract_team(name: str, method: Method, distilled: bool = False) -> Frozen:
-    """What a run of a method will teach with; its parameters are shapes.
+    """The teacher that a finished run of a method will be, with shapes in place of parameters.
 
     Args:
-        distilled: whether the method has a teacher itself.
+        name, method: the method that will be trained, by name and as built.
+        distilled: whether the method itself learns from a teacher.
     """
     roles = teaching_roles(method.roles, distilled)
     return Frozen(roles, param_shapes(roles), provided_outputs(name, roles), {})
 
 
 def draft_method(row: Row, rows: Rows, drafts: dict[str, Method]) -> Method:
-    """The method of a plan's row, taught by a draft of the row's teacher; raises BadInput where it cannot be had.
+    """The method of a plan's row, with a teacher of which only shapes are known; raises BadInput where it cannot be.
 
     Args:
-        made: drafts by row, of which this becomes one: a teacher of many is made once.
+        row, rows: the row and the whole plan, in which its teacher is looked up.
+        drafts: methods built so far, by row name; the result is added, so that a shared teacher is built once.
     """
     if row.name in drafts:
         return drafts[row.name]
@@ -58,7 +60,7 @@ def draft_method(row: Row, rows: Rows, drafts: dict[str, Method]) -> Method:
 
 
 def check_rows(names: Collection[str], rows: Rows) -> None:
-    """Refuse, as BadInput, a row that cannot be trained as it is set: at once, not when its turn comes."""
+    """Raise BadInput for a row that cannot be trained with its settings, before the first row is run."""
     drafts: dict[str, Method] = {}
     for row in [row for name, row in rows.items() if name in names]:
         try:

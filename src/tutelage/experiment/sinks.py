@@ -1,4 +1,4 @@
-"""Where a run tells about itself: JSON lines always, TensorBoard on request, a progress bar on a terminal."""
+"""Outputs of a training run: JSON lines always, TensorBoard on request, a progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tutelage.jsons import to_json
 
 @runtime_checkable
 class Sink(Protocol):
-    """Takes records as they come."""
+    """Receives metrics and evaluations."""
 
     def write(self, kind: str, record: dict[str, Any]) -> None: ...
     def close(self) -> None: ...
@@ -29,7 +29,7 @@ class JsonLines:
     """`metrics.jsonl`: one object per line; `kind` says whether it is `metrics` or `evaluation`."""
 
     def __init__(self, path: Path, kept_bytes: int | None) -> None:
-        """`keep`: bytes of an existing file that a resumed run goes on from."""
+        """`kept_bytes`: of a resumed run, how many bytes of the existing file stay."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if kept_bytes and (not path.exists() or path.stat().st_size < kept_bytes):
@@ -54,7 +54,7 @@ class JsonLines:
             raise NotWritten(f"cannot write {self.path}: it was deleted or moved while the run was writing it")
 
     def synced_size(self) -> int:
-        """How many bytes there are, all on the disk: what a checkpoint is made with must outlive a power cut."""
+        """Flush to the disk and return the size in bytes, which a checkpoint refers to."""
         try:
             os.fsync(self.file.fileno())
         except OSError as error:
@@ -70,7 +70,7 @@ class TensorBoard:
     """Scalars by environment step. Needs the `track` extra."""
 
     def __init__(self, folder: Path, first_step: int | None = None) -> None:
-        """`purge`: of a resumed run, the first step that comes again; what is there of it and later counts no more."""
+        """`first_step`: of a resumed run, the step from which earlier entries are discarded."""
         from tensorboardX import SummaryWriter
 
         self.folder = folder
@@ -82,7 +82,7 @@ class TensorBoard:
             raise NotWritten(f"cannot write {folder}: {error.strerror or error}") from error
 
     def writer_died(self) -> bool:
-        """Whether the thread that writes has died, as on a full disk: who waits for it then waits for ever."""
+        """Whether the writing thread has died, as on a full disk; waiting for it would then never end."""
         return not self.writer.file_writer.event_writer._worker.is_alive()
 
     def write(self, kind: str, record: dict[str, Any]) -> None:
@@ -100,13 +100,13 @@ class TensorBoard:
 
 
 ANNOUNCE_SECONDS = 3.0
-"""Seconds without a word after which it is said what is waited for."""
+"""Seconds of waiting after which a message says what is waited for."""
 
 
 class Display:
     """Progress for people, on standard error: a bar with rate and remaining time, or plain lines in a pipe.
 
-    Nothing that happens to who listens ends a run: what cannot be written is dropped.
+    Output that cannot be written is dropped, so that a closed terminal does not end a run.
     """
 
     def __init__(self, quiet: bool = False) -> None:
@@ -127,7 +127,7 @@ class Display:
         print(words, file=StandardError(sys.stderr), flush=True)  # type: ignore[call-overload]
 
     def announce_later(self, words: str) -> None:
-        """Say the words if what begins now takes seconds: until `arrived` or `close`."""
+        """Show a message after ANNOUNCE_SECONDS, unless `cancel_announcement` or `close` comes first."""
         self.cancel_announcement()
         if self.quiet:
             return
@@ -168,7 +168,7 @@ class Display:
         self.bar.update(self.task, completed=done, rate=speed)
 
     def close(self) -> None:
-        """Take the bar away; the next run, which may begin with a stage of the same name, gets a new one."""
+        """Remove the bar; the next run gets a new one, even if its first stage has the same name."""
         self.cancel_announcement()
         if self.bar is not None:
             self.bar.stop()

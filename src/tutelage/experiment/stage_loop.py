@@ -1,4 +1,4 @@
-"""One stage of training, compiled: chunks of updates, each of which plays and learns."""
+"""One stage of training as a compiled loop; each update gathers experience and changes the train state."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from tutelage.types import Environment, Metrics, Rollout, Stage, TrainState
 
 
 class LoopState(NamedTuple):
-    """What a compiled chunk takes and gives back.
+    """State of the compiled loop of a stage.
 
     Attributes:
-        train_state: the method's.
+        train_state: of the method.
         collectors: the state of collection of each behaviour, by name.
-        update, steps: done in this stage.
+        update, steps: updates and environment steps done in this stage.
 
-    Of several seeds together every leaf has the seeds (S) as its first axis.
+    Where several seeds are trained together, every leaf has the seeds (S) as its first axis.
     """
 
     train_state: TrainState
@@ -42,7 +42,7 @@ class LoopState(NamedTuple):
 
 
 def count_experience(rollouts: dict[str, Rollout]) -> Metrics:
-    """Steps, finished episodes, successes and reward of the gathered experience; and what is wrong with it."""
+    """Numbers of steps, finished episodes and successes, the sum of rewards, and the fault codes of user code."""
     total: Metrics = {}
     for rollout in rollouts.values():
         sums = {
@@ -61,10 +61,10 @@ SUMMED_METRICS = ("steps", "episodes", "successes", "reward")
 
 
 class StageLoop:
-    """One stage, compiled once for chunks of any length up to `longest`.
+    """One stage, compiled once for chunks of any length up to `max_updates`.
 
-    With `together`, of several seeds at once: `root`, states and metrics have the seeds as an axis. Seeds that are
-    through with the stage stand still until the last one is.
+    With `together` it trains several seeds at once: `root`, states and metrics have the seeds as an axis. The state of
+    a seed that has finished the stage stays as it is until the last seed has finished.
     """
 
     def __init__(self, env: Environment, stage: Stage, index: int, max_updates: int, together: bool = False) -> None:
@@ -78,7 +78,7 @@ class StageLoop:
         self._compiled: dict[tuple[int, ...], Any] = {}  # by the number of seeds
 
     def init_state(self, train_state: TrainState, root: PRNGKeyArray) -> LoopState:
-        """Begin the stage with `train_state` as it is, which the first chunk will use up: it may hold gigabytes."""
+        """State at the beginning of the stage. The first chunk donates `train_state`, which is not copied."""
         zeros = lambda: jnp.zeros(root.shape, jnp.int32)  # two arrays: both are used up
         return LoopState(train_state, jit_unoptimised(self._init_collectors)(root), zeros(), zeros())
 
@@ -105,12 +105,12 @@ class StageLoop:
         return LoopState(train_state, collectors, loop.update + 1, steps), metrics | counts
 
     def _update_all(self, loop: LoopState, root: PRNGKeyArray) -> tuple[LoopState, Metrics]:
-        """One update of every seed that is not through."""
+        """One update of every seed that has not finished."""
         updated, metrics = jax.vmap(self._update_one)(loop, root)
         return choose(self._finished(loop), loop, updated), metrics
 
     def _chunk(self, loop: LoopState, root: PRNGKeyArray, stop_at: Array) -> tuple[LoopState, Metrics]:
-        """Updates up to number `until` or the end of the budget; metrics of each, (longest,) or (longest, S)."""
+        """Run updates up to number `stop_at` or the end of the budget; metrics (max_updates,), or (max_updates, S)."""
         first_update = loop.update.max()  # of the seeds that go on, all at the same update
         shapes = jax.eval_shape(self._update, loop, root)[1]
         history = {name: jnp.zeros((self.max_updates, *root.shape), jnp.float32) for name in shapes}
@@ -130,11 +130,11 @@ class StageLoop:
         return (loop.steps if self.stage.unit == "steps" else loop.update) >= self.stage.budget
 
     def finished(self, loop: LoopState) -> bool:
-        """Whether the stage is through, with every seed."""
+        """Whether every seed has finished the stage."""
         return bool(np.all(self._finished(loop)))
 
     def compile(self, loop: LoopState, root: PRNGKeyArray) -> float:
-        """Compile, if that is not done; returns the seconds it took.
+        """Compile, if that was not done before; returns the seconds that it took.
 
         Raises:
             Fault: the program needs more memory than there is.
@@ -152,7 +152,7 @@ class StageLoop:
         return time.perf_counter() - started
 
     def run(self, loop: LoopState, root: PRNGKeyArray, stop_at: int) -> tuple[LoopState, dict[str, np.ndarray]]:
-        """One chunk; `loop` is used up. Metrics are those of the chunk's updates."""
+        """Run one chunk, up to update `stop_at`; `loop` is donated. Metrics are (updates,), or (updates, S)."""
         first_update = int(loop.update.max())
         loop, metrics = self._compiled[root.shape](loop, root, jnp.asarray(stop_at, jnp.int32))
         updates = int(loop.update.max()) - first_update
@@ -161,19 +161,19 @@ class StageLoop:
 
 @memoize
 def stage_loop(env: Environment, stage: Stage, index: int, max_updates: int, together: bool = False) -> StageLoop:
-    """A stage's loop, see `StageLoop`: the same one for the same stage, with its programs."""
+    """A memoized `StageLoop`: the same object, with its compiled programs, for the same stage."""
     return StageLoop(env, stage, index, max_updates, together)
 
 
 def nominal_updates(stage: Stage) -> int:
-    """How many updates the budget will take, at least."""
+    """How many updates the budget takes at least: all rollouts count as full."""
     if stage.unit == "updates":
         return stage.budget
     return math.ceil(stage.budget / sum(b.envs * b.steps for b in stage.behaviours.values()))
 
 
 def check_step_counts(stages: Sequence[Stage]) -> None:
-    """Refuse, as BadInput, a budget whose steps, with those of the last rollout, are more than 32 bits count."""
+    """Raise BadInput where the budget and one more rollout have more steps than a 32-bit counter holds."""
     for stage in stages:
         rollout = sum(b.envs * b.steps for b in stage.behaviours.values())
         most_steps = stage.budget + rollout if stage.unit == "steps" else stage.budget * rollout
@@ -184,5 +184,5 @@ def check_step_counts(stages: Sequence[Stage]) -> None:
 
 
 def copy_tree(tree: Any) -> Any:
-    """A copy, which outlives the chunk that uses up the original."""
+    """A copy of all arrays, which stays valid when the original is donated."""
     return jax.tree.map(jnp.copy, tree)

@@ -16,7 +16,7 @@ Interval = tuple[float, float]
 Z = 1.959963984540054
 """97.5 % quantile of the standard normal distribution."""
 MIN_SEEDS = 5
-"""Seeds below which no verdict is given."""
+"""Least number of seeds for a statement about which method is better."""
 
 
 def wilson(successes: int, n: int) -> Interval:
@@ -40,14 +40,14 @@ def t_quantile(degrees: float) -> float:
 
 
 def mean_interval(x: np.ndarray) -> Interval:
-    """95 % interval of a mean of independent numbers (Student's t); of a single one no more than itself."""
+    """95 % interval of a mean of independent values (Student's t); of a single value the value itself."""
     x = np.asarray(x, float)
     half = t_quantile(len(x) - 1) * float(np.std(x, ddof=1)) / math.sqrt(len(x)) if len(x) > 1 else 0.0
     return float(np.mean(x)) - half, float(np.mean(x)) + half
 
 
 def difference_of_means(a: np.ndarray, b: np.ndarray) -> tuple[float, Interval]:
-    """mean(a) - mean(b) of runs that have nothing in common, with a 95 % interval (Welch's t); two of each at least."""
+    """mean(a) - mean(b) of independent samples with a 95 % interval (Welch's t); each needs at least two values."""
     a, b = np.asarray(a, float), np.asarray(b, float)
     difference = float(a.mean() - b.mean())
     va, vb = float(a.var(ddof=1)) / len(a), float(b.var(ddof=1)) / len(b)
@@ -61,7 +61,7 @@ def difference_of_means(a: np.ndarray, b: np.ndarray) -> tuple[float, Interval]:
 def ratio_of_means(a: np.ndarray, b: np.ndarray) -> tuple[float, Interval]:
     """mean(a) / mean(b) over paired seeds with a 95 % interval (Fieller's).
 
-    Without bounds where mean(b) could be 0.
+    Infinite bounds where the interval of mean(b) contains 0.
     """
     a, b = np.asarray(a, float), np.asarray(b, float)
     n, ma, mb = len(a), float(a.mean()), float(b.mean())

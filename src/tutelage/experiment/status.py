@@ -1,4 +1,4 @@
-"""Where a training stands: what `fit` hands on from piece to piece, tells its recorder, and ends with."""
+"""The state of a training on the host, the interface through which `fit` reports, and what `fit` returns."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ class Best(NamedTuple):
 
 
 class Unlogged(NamedTuple):
-    """What has been done since the last record: a long interval between two is run in pieces.
+    """Updates since the last line of metrics, which are not logged yet.
+
+    The updates between two lines of metrics are run in several pieces.
 
     Attributes:
-        metrics: of the updates since the last record, one entry per update.
+        metrics: by name, one entry per update.
         seconds: that these updates took.
         due_before: how many evaluations were due before the first of these updates.
     """
@@ -34,15 +36,15 @@ class Unlogged(NamedTuple):
 
 
 class Status(NamedTuple):
-    """Where training stands, on the host.
+    """State of a training on the host.
 
     Attributes:
         stage: index of the current stage.
-        loop: its state.
+        loop: state of the compiled loop over the stage's updates.
         steps: environment steps of earlier stages.
         best: None before the first evaluation.
         seconds: spent learning so far, without compilation and evaluation.
-        since: what no record tells of yet; None right after a record.
+        unlogged: updates since the last line of metrics; None right after a line.
     """
 
     stage: int
@@ -55,7 +57,7 @@ class Status(NamedTuple):
 
 @runtime_checkable
 class Recorder(Protocol):
-    """What `fit` tells about itself."""
+    """Receives the metrics, evaluations and checkpoints of `fit`."""
 
     def begin_stage(self, stage: Stage) -> None: ...
     def metrics(self, record: dict[str, Any]) -> None: ...
@@ -63,22 +65,22 @@ class Recorder(Protocol):
     def compiled(self, stage: Stage, seconds: float) -> None: ...
     def progress(self, stage: Stage, done: int, steps_per_second: float) -> None: ...
     def save_due(self) -> bool:
-        """Whether it is time to save."""
+        """Whether enough time has passed since the last checkpoint."""
         ...
 
     def checkpoint(self, status: Status, force: bool) -> None:
-        """Save if it is time to, or `force`."""
+        """Save if `save_due`, or if `force`."""
         ...
 
     def training_failed(self, best: Best | None, steps: int, seconds: float, error: Exception) -> None:
-        """Keep the best parameters so far, after so many steps and seconds: it cannot go on from here."""
+        """Keep the best parameters of a training that failed after so many steps and seconds."""
         ...
 
     def interrupted(self) -> bool: ...
 
 
 class FitResult(NamedTuple):
-    """What `fit` ends with: parameters by role of the best evaluation, and its final test."""
+    """What `fit` returns: parameters by role of the best evaluation, and their final test."""
 
     params: Params
     test: Evaluation

@@ -1,4 +1,4 @@
-"""Standard output and standard error, which may be full, closed, or a terminal that has gone."""
+"""Wrappers of standard output and standard error, which may be full, closed, or a terminal that has gone."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tutelage.errors import NotWritten
 
 
 class NullStream(io.TextIOBase):
-    """What is written here is dropped."""
+    """A stream that drops everything."""
 
     def write(self, text: str) -> int:
         return len(text)
 
 
 class StreamWrapper:
-    """A text stream of which only writing is another than it was."""
+    """A text stream with another way of writing; everything else is passed on."""
 
     def __init__(self, stream: Any) -> None:
-        """`stream`: None where it is closed, which Python knows so."""
+        """`stream`: None where it is closed, as `sys.stdout` is then."""
         self.closed = stream is None
         self.stream = NullStream() if stream is None else stream
         if hasattr(stream, "reconfigure"):  # a file name, or µ where letters are ASCII, must not end a command
@@ -37,7 +37,7 @@ class StreamWrapper:
 
 
 class StandardOutput(StreamWrapper):
-    """Standard output: what it cannot take is a Fault of one line. A reader that has left (`| head`) is none."""
+    """Standard output: errors of writing become Faults, except that of a closed pipe (`| head`)."""
 
     def write(self, text: str) -> int:
         if self.closed:
@@ -63,7 +63,7 @@ def write_faults() -> Iterator[None]:
 
 
 class StandardError(StreamWrapper):
-    """Standard error, which nobody may read any more: what cannot be written is dropped, and what speaks goes on."""
+    """Standard error: what cannot be written is dropped, so that the program continues without a reader."""
 
     def write(self, text: str) -> int:
         with contextlib.suppress(OSError, ValueError):
@@ -81,8 +81,7 @@ class StandardError(StreamWrapper):
 
 
 def line_width(stream: Any) -> int | None:
-    """Characters in a line: what COLUMNS says, else the terminal's width, and without a terminal as many as there
-    are (None)."""
+    """Width of a line in characters: from COLUMNS, else of the terminal; None (unlimited) without a terminal."""
     columns = os.environ.get("COLUMNS", "")
     if columns.isdecimal() and int(columns):
         return int(columns)
@@ -93,8 +92,10 @@ def line_width(stream: Any) -> int | None:
 
 
 def reserve_streams() -> None:
-    """Put /dev/null where a standard stream is closed: the next file opened would take its number, and whatever is
-    said there would be written into it, be it metrics or weights."""
+    """Open /dev/null in place of closed standard streams.
+
+    Otherwise the next opened file would get the number of the stream, and messages would be written into it.
+    """
     for number in range(3):
         try:
             os.fstat(number)
@@ -103,13 +104,13 @@ def reserve_streams() -> None:
 
 
 def ignore_hangup() -> None:
-    """Go on when the terminal has gone (SIGHUP), which would end a process: nothing but what it shows depends on it."""
+    """Ignore SIGHUP, so that the process continues when its terminal is closed."""
     if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def flush_or_drop() -> None:
-    """Drop what a standard stream did not take, which Python would try once more, and complain of, as it ends."""
+    """Flush the standard streams; what cannot be written is dropped, so that Python does not try again at exit."""
     for stream in (sys.__stdout__, sys.__stderr__):
         if stream is None:
             continue

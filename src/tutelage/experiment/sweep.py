@@ -1,4 +1,4 @@
-"""Running the rows of a plan: what is missing, in order of priority, unattended, in slices, resumable."""
+"""Running the rows of a plan that have no current result, in order of priority. A sweep can be stopped and resumed."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ from tutelage.policies.cost import Cost, team_cost
 from tutelage.registry import method_config, method_row
 
 WAIT_SECONDS = 2.0
-"""Seconds between two looks at what other sweeps have finished."""
+"""Seconds between two checks of what other sweeps have finished."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowJob(Job):
-    """row.json: the job of a row, and the fingerprint that it had."""
+    """row.json: the job of a row, and the fingerprint of the row at the time."""
 
     fingerprint: str
 
 
 @dataclass(frozen=True)
 class SweepPaths:
-    """Where a sweep keeps things: results to commit, runs to resume from, the zoo."""
+    """The directories of a sweep: results to commit, unfinished runs, and the zoo of trained teams."""
 
     results: Path
     runs: Path
@@ -68,12 +68,12 @@ class SweepPaths:
 
 
 def is_current(path: Path, row_fingerprint: str) -> bool:
-    """Whether a result exists and belongs to the row as it is now."""
+    """Whether a result exists and has the fingerprint that the row has now."""
     return path.exists() and read_or_empty(path).get("fingerprint") == row_fingerprint
 
 
 def read_or_empty(path: Path) -> dict[str, Any]:
-    """What a file of a sweep holds; nothing where it is missing or damaged."""
+    """The content of a JSON file; an empty dict where it is missing or damaged."""
     try:
         content = read_json(path)
     except Fault:
@@ -82,11 +82,11 @@ def read_or_empty(path: Path) -> dict[str, Any]:
 
 
 def missing_results(rows: Rows, paths: SweepPaths, only: str, seeds: int | None = None) -> Iterator[tuple[Row, int]]:
-    """Missing (row, seed) pairs: by priority, then seed by seed, then as the plan lists them.
+    """Pairs (row, seed) without a current result: by priority, then seed by seed, then in the order of the plan.
 
     Args:
-        only: shell patterns of row names, with commas between them.
-        seeds: of every row no more than its first so many seeds.
+        only: shell patterns of row names, separated by commas.
+        seeds: at most this many seeds of every row.
     """
     chosen: dict[str, Row] = {}
     for pattern in only.split(","):
@@ -105,7 +105,7 @@ def missing_results(rows: Rows, paths: SweepPaths, only: str, seeds: int | None 
 
 
 def estimate(plan: Path, paths: SweepPaths, only: str, seeds: int | None) -> tuple[int, float]:
-    """How many results are missing, and the minutes that the plan gives them in all; see `todo`."""
+    """How many results are missing, and the sum of the minutes that the plan expects; see `missing_results`."""
     rows = read_plan(plan)
     missing = [row for row, _ in missing_results(rows, paths, only, seeds)]
     return len(missing), sum(row.minutes for row in missing)
@@ -117,7 +117,7 @@ def teacher_chain(row: Row, rows: Rows) -> list[Row]:
 
 
 def needed_runs(row: Row, seed: int, rows: Rows, paths: SweepPaths) -> list[Path]:
-    """The run directories that making a result writes to: the row's own, and those of teachers not yet trained."""
+    """The run directories that are written for a result: the row's own, and those of teachers not trained yet."""
     directories = [paths.run(row, seed)]
     for teacher in teacher_chain(row, rows)[1:]:
         run = paths.run(teacher, seed)
@@ -127,7 +127,7 @@ def needed_runs(row: Row, seed: int, rows: Rows, paths: SweepPaths) -> list[Path
 
 
 def train_row(row: Row, seed: int, rows: Rows, paths: SweepPaths, display: Display) -> LoadedRun:
-    """Train one row with one seed, after its teacher; go on where a kill left it."""
+    """Train one row with one seed, after its teacher; an unfinished run is continued."""
     teacher = row.teacher
     if teacher in rows:
         assert teacher is not None
@@ -160,14 +160,14 @@ def train_row(row: Row, seed: int, rows: Rows, paths: SweepPaths, display: Displ
 SWEEP_FILES = re.compile(
     r"(row|plan|config)\.json|metrics\.jsonl|[a-z_]+(-stage\d+)?\.safetensors|events\..*|\..*\.(tmp|lock)"
 )
-"""Files that a sweep makes of a run which is not finished."""
+"""Names of the files of an unfinished run, which `remove_stale_run` may delete."""
 
 
 def remove_stale_run(folder: Path) -> None:
-    """Remove an unfinished run that a sweep made under other settings; it must be claimed.
+    """Remove an unfinished run that a sweep made under other settings; its lock must be held.
 
     Raises:
-        Fault: a run in it is finished, or something in it was made by no sweep: that is named and stays.
+        Fault: it holds a finished run or a file that no sweep made, which is named. Nothing is removed.
     """
     files = [file for file in folder.rglob("*") if not file.is_dir() or file.is_symlink()]
     if not [file for file in files if not file.name.startswith(".")]:
@@ -187,7 +187,7 @@ def remove_stale_run(folder: Path) -> None:
 
 
 def result_from_run(row: Row, seed: int, run: LoadedRun, row_fingerprint: str, seconds: float) -> dict[str, Any]:
-    """What is kept of a run: everything a table or curve needs."""
+    """The result of a run: everything that tables and curves need, see `sweep_result.RowResult`."""
     lines = read_metrics(run.path / "metrics.jsonl")
     names = ("total_steps", "seconds", "update", "success_rate", "return_mean")
     teacher = run.record["teacher"]
@@ -214,7 +214,7 @@ def result_from_run(row: Row, seed: int, run: LoadedRun, row_fingerprint: str, s
 
 
 def floor_result(row: Row, seed: int, row_fingerprint: str) -> dict[str, Any]:
-    """What is kept of a floor: random or scripted play on the final test's episodes."""
+    """The result of random or scripted play, on the episodes of the final test."""
     started = time.monotonic()
     env = make(row.env, **row.env_options)
     policy, act = (random_policy(), sample) if row.method == "random" else (env.scripted(), greedy)
@@ -247,7 +247,11 @@ def as_dict(cost: Cost | None) -> dict[str, int] | None:
 
 
 def copy_to_zoo(run: LoadedRun, place: Path) -> None:
-    """Copy what `load` needs; the team that was there stays until all of it is. Raises Fault where it cannot."""
+    """Copy the files that `load` needs to the zoo; the team that is there stays until all are copied.
+
+    Raises:
+        Fault: another row's team is there. NotWritten: the files cannot be written.
+    """
     temporary = place.with_name(f".{place.name}.tmp")
     present = read_or_empty(place / "config.json")
     if place.exists() and any(present.get(k) != run.record[k] for k in ("method", "env", "seed")):
@@ -293,21 +297,22 @@ def sweep(
     display: Display | None = None,
     extra: Callable[[Row, LoadedRun], dict[str, Any]] = lambda row, run: {},
 ) -> tuple[int, int]:
-    """Run what is missing. Other processes may sweep the same plan at the same time: what one is at, others leave out.
+    """Run everything without a current result. Several processes may sweep the same plan and share the work.
 
     Args:
         plan: the TOML file.
-        only: shell patterns of row names, with commas between them.
-        minutes: stop after so long (the run in progress is saved and resumed next time).
-        seeds: of every row no more than its first so many seeds.
-        extra: more to keep in a result, e.g. measured latencies.
+        paths: where results, runs and the zoo are.
+        only: shell patterns of row names, separated by commas.
+        minutes: stop after so long; the run in progress is saved and resumed by the next sweep.
+        seeds: at most this many seeds of every row.
+        extra: (row, run) -> further entries of the result, e.g. measured latencies.
 
     Returns:
         How many results were made, and how many are still missing.
 
     Raises:
         BadInput: the plan cannot be read. NotWritten: the disk is full, read-only, ... Fault: some runs could not be
-        made, e.g. as losses stopped being numbers or a file is damaged; all others were made first.
+        made, e.g. because of a non-finite loss or a damaged file; all others were made first.
     """
     check_machine(training=True)
     rows, display = read_plan(plan), display or Display()

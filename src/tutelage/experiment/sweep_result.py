@@ -14,7 +14,7 @@ from tutelage.types import Measure
 
 @dataclass(frozen=True)
 class Point:
-    """One evaluation of a curve."""
+    """One evaluation of a learning curve."""
 
     total_steps: int
     seconds: float
@@ -29,7 +29,7 @@ class Point:
 
 @dataclass(frozen=True)
 class RowTeacher:
-    """Who taught, and how good it was."""
+    """The teacher of a row, and its final test."""
 
     name: str | None
     test: StoredTest
@@ -37,11 +37,11 @@ class RowTeacher:
 
 @dataclass(frozen=True)
 class RowResult:
-    """A result; `config` and `versions` are missing where nothing was learned.
+    """The result of one row and seed; `config` and `versions` are None where nothing was learned.
 
     Attributes:
-        cost: by role. widths: of the acting team's networks.
-        cost_report: with latencies. forks: what a teacher made of the students' states.
+        cost: by role. widths: of the networks of the deployed team.
+        cost_report: cost with latencies. forks: comparison with the teacher on the students' states, see `fork.Fork`.
     """
 
     row: str
@@ -75,10 +75,10 @@ class RowResult:
 
 
 def read_result(path: Path, folder: Path) -> Record:
-    """A result below the folder of a plan's results.
+    """Read a result from the folder of a plan's results.
 
     Raises:
-        Fault: damaged, or another row's or seed's; says how to make it again.
+        Fault: damaged, or of another row or seed than its path says; the message says how to make it again.
     """
     try:
         result = read_checked(path, RowResult)
@@ -94,7 +94,7 @@ def read_result(path: Path, folder: Path) -> Record:
 
 
 def check_point(point: Record, prefix: str) -> None:
-    """Refuse, as BadInput, what is no point of a curve."""
+    """Raise BadInput where a point of a curve is invalid."""
     if point.keys() != Point.__annotations__.keys():
         raise BadInput(f"{prefix[:-1]} has {', '.join(point)}: must have {', '.join(Point.__annotations__)}")
     for name, value in point.items():

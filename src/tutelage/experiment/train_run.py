@@ -1,4 +1,4 @@
-"""Training into run directories: one seed, or all seeds of a job together, from the beginning or a checkpoint."""
+"""Training into run directories: one seed, or all seeds of a job together."""
 
 from __future__ import annotations
 
@@ -38,11 +38,10 @@ ON_ACCELERATOR = (
 
 @contextmanager
 def stop_on_signals(recorders: Sequence[RunRecorder]) -> Iterator[Sequence[RunRecorder]]:
-    """Ctrl-C, and what ends a job in a queue (SIGTERM), is heard by the first recorder; at the end all are closed.
-    A terminal that goes (SIGHUP) stops nothing.
+    """During the block, Ctrl-C and SIGTERM ask the first recorder to stop, and SIGHUP is ignored; then all are closed.
 
     Raises:
-        Interrupted: it came when there was nothing left to stop; the run is done, what would follow is not begun.
+        Interrupted: a signal came after the training had finished. The run is complete; nothing further is begun.
     """
     in_main_thread = threading.current_thread() is threading.main_thread()
     stop = recorders[0].stop
@@ -63,10 +62,11 @@ def stop_on_signals(recorders: Sequence[RunRecorder]) -> Iterator[Sequence[RunRe
 
 @contextmanager
 def mention_recover(folder: Path, record: Path) -> Iterator[None]:
-    """Where a training ends with a number that is none, its error also says what can be made of it.
+    """Add to a NonFinite error of the block how to recover the best parameters so far, where there are any.
 
     Args:
-        record: the config.json of a run in the folder.
+        folder: the directory that the user knows.
+        record: the config.json of a run in it.
     """
     try:
         yield
@@ -79,7 +79,7 @@ def mention_recover(folder: Path, record: Path) -> Iterator[None]:
 def fit_into(
     path: Path, env: Environment, method: Method, config: FitConfig, seed: int, display: Display, resumed: bool = False
 ) -> FitResult:
-    """Fit into a run directory, from the beginning or from its checkpoint; Ctrl-C stops between pieces of a chunk."""
+    """Train into a run directory that has its config.json, from the beginning or (`resumed`) from its checkpoint."""
     status, offset = load_status(path, env, method) if resumed else (None, None)
     if offset:
         read_metrics(path / "metrics.jsonl", offset)  # what is kept of it must be whole
@@ -94,12 +94,12 @@ def fit_into(
 def role_test(
     env: Environment, method: Method, config: FitConfig, seed: int, params: Mapping[str, Params]
 ) -> Callable[[str, str], Evaluation]:
-    """(role, how it acts) -> its final test."""
+    """A function (role, acting rule) -> final test of the role with these parameters."""
     return lambda role, act: evaluate(env, method.roles[role], params[role], config.test_episodes, seed, RULES[act])
 
 
 def extra_evaluations(method: Method, config: FitConfig, test: Callable[[str, str], Evaluation]) -> dict[str, Any]:
-    """What is evaluated beside the final test, by role and by how it acts."""
+    """Evaluations that eval.json holds beside the final test: of further roles, and with greedy actions."""
     tests: dict[str, Any] = {}
     if method.also_tested:
         tests["beside"] = {role: test(role, config.act).as_dict() for role in method.also_tested}
@@ -109,7 +109,7 @@ def extra_evaluations(method: Method, config: FitConfig, test: Callable[[str, st
 
 
 def write_finished_run(path: Path, result: FitResult, seed: int, extra: dict[str, Any]) -> None:
-    """Write what a finished run is known by."""
+    """Write the parameters and eval.json of a finished run, and remove its checkpoints."""
     for role, params in result.params.items():
         save_role(path, role, params)
     test = {**result.test.as_dict(), "seed": seed, "steps": result.steps, "seconds": round(result.seconds, 2)}
@@ -118,19 +118,19 @@ def write_finished_run(path: Path, result: FitResult, seed: int, extra: dict[str
 
 
 def leftover_files(path: Path) -> list[Path]:
-    """Files of a training that a finished run has no use for; a kill at the very end leaves them."""
+    """Checkpoints and temporary files in a run directory; a kill at the very end leaves them in a finished run."""
     names = re.compile(r"(checkpoint(-stage\d+)?|best)\.safetensors|\..*\.tmp")
     return [file for file in path.iterdir() if names.fullmatch(file.name)]
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove them."""
+    """Remove the `leftover_files` of a finished run."""
     for file in leftover_files(path):
         file.unlink(missing_ok=True)
 
 
 def start_run(job: Job, seed: int, path: Path, teacher: tuple[Frozen, Record] | None, display: Display) -> None:
-    """Make one run from its beginning. What can be refused is refused before anything is written."""
+    """Train one run from the beginning. All checks are made before anything is written."""
     frozen, teacher_record = teacher or (None, None)
     env, method, config = job.make(frozen, display)
     for role, params in teacher_params(frozen).items() if frozen else ():
@@ -148,7 +148,7 @@ def write_record(job: Job, seed: int, path: Path, env: Environment, config: FitC
 
 
 def start_runs_together(job: Job, folder: Path, display: Display) -> None:
-    """Make the runs of all seeds in one program. Progress is told of the first one."""
+    """Train the runs of all seeds in one program. Progress is shown for the first one."""
     env, method, config = job.make(None, display)
     if jax.default_backend() != "cpu":
         display.say(ON_ACCELERATOR)
@@ -174,5 +174,5 @@ def start_runs_together(job: Job, folder: Path, display: Display) -> None:
 
 
 def teacher_params(frozen: Frozen) -> dict[str, Any]:
-    """A teacher's parameters by the roles they have in the student's run."""
+    """A teacher's parameters by the role names under which the student's run keeps them."""
     return {("teacher" if role == frozen.actor else role): params for role, params in frozen.params.items()}

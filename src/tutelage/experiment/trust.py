@@ -1,6 +1,6 @@
-"""Whose code a run may bring: what it names beyond the built-in names is imported only on the user's word.
+"""Which code is imported: a run may name code of its author, and opening the run would execute it.
 
-His word is what he named himself, on the command line or in a plan that he runs, or that he trusts the run.
+Such code is imported only if the user named it on the command line or in a plan, or said that he trusts the run.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any
 from tutelage.errors import BadInput
 
 Trust = bool | Collection[str]
-"""Whether to import what a run names: all, nothing, or what the user named: `module:name`s."""
+"""Which `module:name`s of a run may be imported: True for all, False for none, or these."""
 
 
 def user_code(names: Iterable[str | None]) -> frozenset[str]:
-    """Those names of methods, environments and teachers' factories that are a `module:name` of somebody's own."""
+    """Those of the names (of methods, environments and teachers) that are a `module:name`, so not built in."""
     return frozenset(name for name in names if name and ":" in name)
 
 
 def code_named_in(record: dict[str, Any]) -> frozenset[str]:
-    """The code that config.json names: environment, method and teacher, the teacher's teacher, ..."""
+    """All `module:name`s in a config.json: of environment, method, teacher, the teacher's teacher, ..."""
     return user_code(_names(record))
 
 
@@ -35,7 +35,7 @@ def _names(record: dict[str, Any]) -> Iterator[str]:
 
 
 def check_trust(file: Path, names: Iterable[str], trust: Trust) -> None:
-    """Refuse, as BadInput, a file that names code which nobody vouches for; nothing is imported before."""
+    """Raise BadInput where a file names code that is not trusted. This is checked before anything is imported."""
     unknown = [] if trust is True else sorted(set(names) - set(trust or ()))
     if unknown:
         raise BadInput(
@@ -45,5 +45,5 @@ def check_trust(file: Path, names: Iterable[str], trust: Trust) -> None:
 
 
 def command_for(folder: Path, names: Iterable[str], verb: str = "resume") -> str:
-    """The command that goes on with a run which names that code."""
+    """The command line that continues a run; with `--trust` where the run names code that is not built in."""
     return f"tutelage {verb} {folder}{' --trust' if user_code(names) else ''}"

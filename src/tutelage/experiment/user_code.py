@@ -23,10 +23,10 @@ from tutelage.types import Behaviour, Carry, Environment, Frozen, Method, Out, P
 
 
 def make_method(name: str, env: Environment, config: Any, teacher: Frozen | None) -> Method:
-    """A method, ready to be fitted.
+    """A method for an environment.
 
     Raises:
-        BadInput: it cannot be had with these settings; or it is the user's own and raises, or gives no `Method`.
+        BadInput: the settings are impossible; or the method is the user's own, and raises or returns no `Method`.
     """
     row = method_row(name)
     factory = resolve(row.factory)
@@ -60,7 +60,7 @@ def make_method(name: str, env: Environment, config: Any, teacher: Frozen | None
 
 
 def describe(value: Any) -> str:
-    """What something is, in a few words."""
+    """Type, and for arrays the shape, of a value, for error messages."""
     if hasattr(value, "dtype"):
         return f"{value.dtype.name} {value.shape}"
     return "None" if value is None else f"a {type(value).__name__}"
@@ -72,12 +72,15 @@ def episode_age(timestep: TimeStep) -> Any:
 
 
 def policy_from_function(label: str, act: Callable[[TimeStep], Any], env: Environment) -> Policy:
-    """A function of the user's from timesteps to actions, as a policy.
+    """A policy made of a user's function from timesteps to actions (B, N).
 
-    An action that does not exist is not taken: it is told, and the first one available is taken instead.
+    An action out of range is marked as a fault in the output's `watch` and replaced by an available one.
+
+    Args:
+        label: name of the function in error messages.
 
     Raises:
-        BadInput: it raises, or gives something else than whole numbers (B, N).
+        BadInput: the function raises, or does not return integers (B, N).
     """
     n, largest = env.spec.n_agents, env.spec.n_actions - 1
     name = f"an action of {label} (allowed: 0 to {largest})"
@@ -100,14 +103,15 @@ def policy_from_function(label: str, act: Callable[[TimeStep], Any], env: Enviro
 
 
 def checked_policy(label: str, policy: Policy, params: Params, env: Environment, acts: bool = True) -> Policy:
-    """A user's policy, its scores and features looked at in every step and its scores masked.
+    """A user's policy whose outputs are checked in every step and whose scores are masked.
 
     Args:
+        label: name of the policy in error messages.
         params: its parameters, or their shapes.
-        acts: whether it gives scores, or is a critic and gives values.
+        acts: whether it returns scores; a critic returns values instead.
 
     Raises:
-        BadInput: it raises, or what it gives has another shape or kind.
+        BadInput: it raises, or its output has another shape or type.
     """
     if not isinstance(policy, Policy):
         raise BadInput(f"{label}: is {describe(policy)}, must be a tutelage.types.Policy")
@@ -146,7 +150,10 @@ def checked_policy(label: str, policy: Policy, params: Params, env: Environment,
 
 
 def check_memory(label: str, policy: Policy, params: Params, env: Environment) -> None:
-    """Let a policy act on shapes alone, in other numbers of environments than there are agents."""
+    """Trace one step of a policy, and raise BadInput where it changes the shape or type of its memory.
+
+    The batch has another size than the number of agents, so that the two axes cannot be confused.
+    """
     vector = make_vector_env(env, env.spec.n_agents + 1, policy.goals)
 
     def step_once(params: Params, key: Array) -> tuple[Carry, Carry]:
@@ -161,7 +168,7 @@ def check_memory(label: str, policy: Policy, params: Params, env: Environment) -
 
 
 def find_controller(env: Environment, name: str) -> Policy:
-    """A scripted controller of an environment; of a user's own, its scores are looked at."""
+    """A scripted controller of an environment; for a user's own environment, its outputs are checked."""
     policy = env.scripted(name)
     return (
         checked_policy(f"controller {name!r} of {env.watched}", policy, (), env) if hasattr(env, "watched") else policy
@@ -169,14 +176,14 @@ def find_controller(env: Environment, name: str) -> Policy:
 
 
 PROVIDED = {"logits", "features", "critic"}
-"""What a teacher can offer beside its actions."""
+"""What a teacher can provide beside its actions."""
 
 
 def checked_team(label: str, frozen: Frozen, env: Environment) -> Frozen:
-    """A user's own team, its policies looked at.
+    """A user's own team with all policies checked, see `checked_policy`.
 
     Raises:
-        BadInput: it has nobody who acts, no parameters for a role, offers what there is not, or see `guarded`.
+        BadInput: it has no acting role, lacks parameters of a role, or provides something unknown.
     """
     roles, params = frozen.roles, frozen.params
     if not isinstance(roles, Mapping) or not isinstance(params, Mapping) or not {"student", "teacher"} & roles.keys():
