@@ -1,9 +1,9 @@
-"""The front page's tables of DDN and HINT: an environment per line, a method per column."""
+"""Tables of DDN and HINT at a glance: an environment per line, a method per column."""
 
 from __future__ import annotations
 
 from tutelage.report.ablations import markdown
-from tutelage.report.hint import at_its_best, beside
+from tutelage.report.hint import beside
 from tutelage.report.results import RowResults
 from tutelage.report.scores import Rows
 
@@ -27,8 +27,8 @@ BESIDE_HINT = {
 
 
 def cell(row: RowResults | None) -> str:
-    """Mean success, with drawn or with the likeliest actions, whichever is higher, and how many seeds it is of."""
-    return "-" if row is None else f"{at_its_best(row).mean():.3f} ({len(row.seeds)}){row.mark}"
+    """Mean success, and how many seeds it is of."""
+    return "-" if row is None else f"{row.success.mean():.3f} ({len(row.seeds)}){row.mark}"
 
 
 def glance(rows: Rows, method: str, others: dict[str, str]) -> str:

@@ -31,12 +31,6 @@ def likeliest(row: RowResults) -> np.ndarray | None:
     return np.array([test["success_rate"] for test in found]) if all(found) else None
 
 
-def at_its_best(row: RowResults) -> np.ndarray:
-    """Per seed: success with drawn or with the likeliest actions, whichever mean over seeds is higher."""
-    other = likeliest(row)
-    return row.success if other is None or row.success.mean() >= other.mean() else other
-
-
 def from_students_states(row: RowResults) -> str:
     """Success from states that students reached, all forks of all seeds: of the students / of their teacher."""
     found = [fork for s in row.seeds for fork in s.get("forks", []) if fork["going"]]
@@ -48,30 +42,29 @@ def from_students_states(row: RowResults) -> str:
 
 
 def against(row: RowResults, hint: RowResults | None) -> str:
-    """HINT's mean over this row's, each at its best; empty for HINT's own rows."""
+    """HINT's mean over this row's; empty for HINT's own rows."""
     if hint is None or row.method == "hint":
         return ""
-    mean = float(at_its_best(row).mean())
-    return f"{at_its_best(hint).mean() / mean:.2f}x" if mean else "-"
+    mean = float(row.success.mean())
+    return f"{hint.success.mean() / mean:.2f}x" if mean else "-"
 
 
 def verdict(env: str, hint: RowResults, others: list[RowResults]) -> str:
     """Whether HINT reaches what it aims at, how sure that is, and after how many steps it has what the best has.
 
-    Every row counts as it does best: with drawn actions, or with the likeliest ones. The steps are to the best one's
-    success in the way of acting that all were evaluated with while they learned.
+    Every row counts as the plan tests it: those of methods that act by drawing with drawn actions, value-based ones
+    with the likeliest. The steps are to the best one's success.
     """
-    best = max(others, key=lambda row: (at_its_best(row).mean(), len(row.seeds)))  # of equals the surest
-    theirs, ours = at_its_best(best), at_its_best(hint)
+    best = max(others, key=lambda row: (row.success.mean(), len(row.seeds)))  # of equals the surest
+    theirs, ours = best.success, hint.success
     b, mean = float(theirs.mean()), float(ours.mean())
     aim, sure = target(b), ", one seed" if len(ours) == 1 else ""
     if min(len(ours), len(theirs)) >= MIN_SEEDS:
         sure = f", difference {with_interval(*difference_of_means(ours, theirs), sign='+')}"
     elif len(ours) > 1:
         sure = f", from {len(ours)} and {len(theirs)} seeds, too few to be sure"
-    level = float(best.success.mean())  # curves are of this way of acting alone
-    when = [f"{w:,} steps" if w else "never" for w in (steps_to(row, level) for row in (hint, best))]
-    soon = f" {level:.3f} in evaluations: HINT {when[0]}, it {when[1]}." if level else ""  # no success comes at once
+    when = [f"{w:,} steps" if w else "never" for w in (steps_to(row, b) for row in (hint, best))]
+    soon = f" {b:.3f} in evaluations: HINT {when[0]}, it {when[1]}." if b else ""  # no success comes at once
     return (
         f"- `{env}`, `{hint.name}`: best baseline {b:.3f} (`{best.name}`), aimed at {aim:.3f}, HINT {mean:.3f}: "
         f"{'reached' if mean >= aim else 'missed'}{sure}.{soon}"

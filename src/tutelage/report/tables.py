@@ -57,6 +57,33 @@ def headline(rows: Rows) -> str:
     return markdown(header, body)
 
 
+FIRST = "smax/2s3z", "smax/3s_vs_5z", "smax/MMM2"
+"""Tasks of the front page: an easy one, the one of the paper's kind, the largest team."""
+
+
+def first_look(rows: Rows) -> str:
+    """The front page's table: expert, student, what the student keeps, and the same size without a teacher."""
+    body = []
+    for env in (env for env in FIRST if env in tasks(rows)):
+        name, worth = short(rows, env), scale(rows, env)
+        student = rows[f"kd_marl/{name}"]
+        scratch = [rows[key] for key in (f"mappo/{name}/small", f"ippo/{name}/small") if key in rows]
+        best = max(scratch, key=lambda row: worth.of(row).mean(), default=None)
+        factor = flops_ratio(student)
+        body.append(
+            [
+                f"`{env}`",
+                worth.brief(rows[f"mappo/{name}"]),
+                worth.brief(student),
+                kept(rows, student, env),
+                f"{factor:.1f}x" if factor else "",
+                worth.brief(best) + (f" {best.method.upper()}" if best else ""),
+            ]
+        )
+    header = ["environment", "expert", "student", "retention", "fewer FLOPs", "same size, learned from scratch"]
+    return markdown(header, body) if body else "No results yet."
+
+
 def choices(rows: Rows) -> str:
     """How many evaluations the parameters of each compared row were chosen from."""
     body = []
@@ -107,6 +134,7 @@ def environment_list(rows: Rows) -> str:
 
 
 TABLES: dict[str, Any] = {
+    "first-look": first_look,
     "headline": headline,
     "verdict": verdict,
     "ratios": ratios,
