@@ -28,7 +28,7 @@ from tutelage.report.hint import hint_table
 from tutelage.report.results import Asked, RowResults, current, marked, marl_eval, read_results, short
 from tutelage.report.scores import measure
 from tutelage.report.scratch import ratios, verdict
-from tutelage.report.tables import TABLES, choices, fill, headline
+from tutelage.report.tables import TABLES, choices, fill, first_look, headline
 from tutelage.report.value import value_based, value_changes
 
 TINY = 'config = {core = "mlp", size = "width=4", critic_width = 4, envs = 16, rollout = 4, chunk = 1, steps = 600}'
@@ -639,13 +639,13 @@ def test_hint_is_told_as_a_ratio_to_every_baseline_and_by_what_it_aims_at():
     line = {cells[1].strip("`"): cells for cells in lines}
     assert line["hint/x"][4].startswith("0.700")
     assert line["hint/x"][5:] == ["0.650 [0.650, 0.650]", "0.900", "0.200 / 0.500", "20.0", ""]
-    assert line["mappo/x"][9] == "2.00x" and line["happo/x"][9] == "-" and line["hint/x/flat"][9] == ""
+    assert line["mappo/x"][9] == "2.33x" and line["happo/x"][9] == "-" and line["hint/x/flat"][9] == ""
     plain, talking = (line for line in told.splitlines() if line.startswith("- "))
     assert (
-        "best baseline 0.350 (`mappo/x`), aimed at 0.560, HINT 0.700: reached, from 2 and 2 seeds, too few to be sure."
+        "best baseline 0.300 (`mappo/x`), aimed at 0.480, HINT 0.700: reached, from 2 and 2 seeds, too few to be sure."
         in plain
     )
-    assert plain.endswith("0.300 in evaluations: HINT 3,000 steps, it 3,000 steps."), "drawn actions, as in the curves"
+    assert plain.endswith("0.300 in evaluations: HINT 3,000 steps, it 3,000 steps.")
     for row in rows[1:3]:
         for s in row.seeds:
             s["test"] |= {"success_rate": 0.0, "greedy": {"success_rate": 0.0}}
@@ -674,16 +674,25 @@ def test_hint_is_told_as_a_ratio_to_every_baseline_and_by_what_it_aims_at():
     assert "reached, difference +0.250 [+0.227, +0.273]." in hint_table(rows_of(*rows[:2]))
 
 
-def test_the_front_page_shows_plain_rows_at_their_best_and_of_how_many_seeds():
+def test_a_glance_shows_plain_rows_as_the_plan_tests_them_and_of_how_many_seeds():
     hint, flat, mappo = (results(name, scores, env="marine/x") for name, scores in
                          (("hint/x", [0.6, 0.8]), ("hint/x/flat", [0.1]), ("mappo/x", [0.2])))  # fmt: skip
     for s in hint.seeds:
         s["test"] |= {"beside": {"teacher": {"success_rate": 0.9}}, "greedy": {"success_rate": 0.75}}
     rows = rows_of(hint, flat, mappo, results("mappo/y", [0.3], env="marine/y"), results("ddn/z", [0.5]))
     told = hint_glance(rows)
-    assert told.splitlines()[2:] == ["| `marine/x` | 0.750 (2) | 0.900 | 0.200 (1) |" + " - |" * 6]
+    assert told.splitlines()[2:] == ["| `marine/x` | 0.700 (2) | 0.900 | 0.200 (1) |" + " - |" * 6]
     assert cells(ddn_glance(rows), "0.500 (1)")[1:3] == ["0.500 (1)", "-"], "a row without a teacher's test"
     assert ddn_glance(rows_of(hint)) == hint_glance(rows_of(mappo)) == "No results yet."
+
+
+def test_the_front_page_compares_with_the_better_team_from_scratch():
+    env = "smax/2s3z"
+    named = {"mappo/2s3z": [1.0, 1.0], "kd_marl/2s3z": [0.9, 0.7], "mappo/2s3z/small": [0.5], "ippo/2s3z/small": [0.6]}
+    rows = rows_of(*(results(name, scores, env=env) for name, scores in named.items()))
+    (line,) = (line for line in first_look(rows).splitlines() if env in line)
+    assert [cell.strip() for cell in line.split("|")][2:4] == ["1.000 (2)", "0.800 (2)"]
+    assert line.endswith("| 0.600 (1) IPPO |") and first_look(rows_of()) == "No results yet."
 
 
 def test_results_of_an_earlier_plan_are_left_out():
