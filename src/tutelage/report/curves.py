@@ -1,4 +1,4 @@
-"""Pictures of results: success against environment steps, and against the cost of a decision."""
+"""Pictures of results: success (or return, where a task is judged by it) against steps, and success against cost."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ import numpy as np
 
 from tutelage.errors import BadInput
 from tutelage.experiment.files import write_bytes
-from tutelage.experiment.stats import MIN_SEEDS
+from tutelage.experiment.stats import MIN_SEEDS, mean_interval
 from tutelage.report.ablations import sizes
 from tutelage.report.results import RowResults
-from tutelage.report.scores import Rows, flops, scale, share_interval, short, tasks
+from tutelage.report.scores import Rows, flops, measure, scale, share_interval, short, tasks
 
 
 def aligned(row: RowResults) -> tuple[np.ndarray, np.ndarray]:
-    """Steps (P,) and success (seeds, P) of the evaluations that every seed has."""
+    """Steps (P,) and scores (seeds, P), by what the task is judged by, of the evaluations that every seed has."""
     points = min(len(s["curve"]) for s in row.seeds)
+    key = {"success": "success_rate", "return": "return_mean"}[measure(row)]
     steps = np.mean([[p["total_steps"] for p in s["curve"][:points]] for s in row.seeds], 0)
-    return steps, np.array([[p["success_rate"] for p in s["curve"][:points]] for s in row.seeds])
+    return steps, np.array([[p[key] for p in s["curve"][:points]] for s in row.seeds])
 
 
 def draw_curve(axis: Any, row: RowResults, label: str, **style: Any) -> None:
     """Mean over seeds, from five seeds on with the band of its 95 % interval."""
-    steps, success = aligned(row)
-    (line,) = axis.plot(steps / 1e6, success.mean(0), label=label, **style)
-    if len(success) >= MIN_SEEDS:
-        bands = np.array([share_interval(x) for x in success.T])
+    steps, scores = aligned(row)
+    (line,) = axis.plot(steps / 1e6, scores.mean(0), label=label, **style)
+    if len(scores) >= MIN_SEEDS:
+        interval = share_interval if measure(row) == "success" else mean_interval
+        bands = np.array([interval(x) for x in scores.T])
         axis.fill_between(steps / 1e6, bands[:, 0], bands[:, 1], color=line.get_color(), alpha=0.15, linewidth=0)
 
 
@@ -64,26 +66,25 @@ def draw_compared(rows: Rows, path: Path, method: str, others: Sequence[str]) ->
 
 
 def draw_curves(rows: Rows, path: Path) -> None:
-    """One panel per environment that is judged by success: expert and same size from scratch as curves, the student's
-    test as a line.
+    """One panel per environment: expert and same size from scratch as curves, the student's test as a line.
 
     Raises:
         BadInput: matplotlib is missing.
     """
-    envs = [env for env in tasks(rows) if scale(rows, env).name == "success"]
+    envs = tasks(rows)
     if not envs:
         return
     plt = pyplot()
     figure, axes = panels(plt, len(envs))
     for axis, env in zip(axes.ravel(), envs, strict=False):
-        name = short(rows, env)
+        name, worth = short(rows, env), scale(rows, env)
         expert, small, student = (rows.get(key) for key in (f"mappo/{name}", f"mappo/{name}/small", f"kd_marl/{name}"))
         if expert:
             draw_curve(axis, expert, "expert, 128-GRU", color="C0")
         if small:
             draw_curve(axis, small, "small, from scratch", color="C1")
         if student:
-            axis.axhline(student.success.mean(), color="C2", linestyle="--", label="small, distilled")
+            axis.axhline(worth.of(student).mean(), color="C2", linestyle="--", label="small, distilled")
         finish_curves(axis, env, [row for row in (expert, small, student) if row])
     save(plt, figure, path)
 
@@ -110,7 +111,7 @@ def draw_front(rows: Rows, path: Path) -> None:
         expert = rows[f"mappo/{short(rows, env)}"]
         axis.plot(flops(expert), expert.success.mean(), "C0s", label="expert, 128-GRU")
         axis.set_xscale("log")
-        finish(axis, env, "FLOPs of a joint decision, thousands")
+        finish(axis, env, "FLOPs of a joint decision, thousands", "success")
     save(plt, figure, path)
 
 
@@ -127,23 +128,23 @@ def pyplot() -> Any:
 
 
 def panels(plt: Any, n: int) -> tuple[Any, Any]:
-    """A figure with room for n panels of success, at most two in a row."""
+    """A figure with room for n panels, at most two in a row."""
     columns = min(2, n)
     lines = math.ceil(n / columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(5 * columns, 3.2 * lines), squeeze=False, sharey=True)
+    figure, axes = plt.subplots(lines, columns, figsize=(5 * columns, 3.2 * lines), squeeze=False)
     figure.set_layout_engine("constrained")
     for axis in axes.ravel()[n:]:
         axis.set_visible(False)
-    for axis in axes[:, 0]:
-        axis.set_ylabel("success")
     return figure, axes
 
 
-def finish(axis: Any, title: str, label: str) -> None:
-    """Titles, and a scale from 0 to 1."""
+def finish(axis: Any, title: str, label: str, score: str) -> None:
+    """Titles, and of success a scale from 0 to 1."""
     axis.set_title(title)
     axis.set_xlabel(label)
-    axis.set_ylim(-0.02, 1.02)
+    axis.set_ylabel(score)
+    if score == "success":
+        axis.set_ylim(-0.02, 1.02)
     axis.grid(alpha=0.3)
 
 
@@ -151,7 +152,7 @@ def finish_curves(axis: Any, env: str, rows: Sequence[RowResults]) -> None:
     """`finish` of a panel of curves, with how many seeds they have."""
     least, most = (f(len(row.seeds) for row in rows) for f in (min, max))
     seeds = f"{least} to {most} seeds" if least < most else f"{most} seed{'s' if most > 1 else ''}"
-    finish(axis, f"{env} ({seeds})", "environment steps, millions")
+    finish(axis, f"{env} ({seeds})", "environment steps, millions", measure(rows[0]))
 
 
 def save(plt: Any, figure: Any, path: Path) -> None:
