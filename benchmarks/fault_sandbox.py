@@ -71,9 +71,9 @@ def command(*argv: Any) -> Callable[[], int]:
     """What `tutelage ARGV` does."""
 
     def run() -> int:
-        from tutelage.cli.main import guarded
+        from tutelage.cli.main import exit_code
 
-        return guarded([str(word) for word in argv])
+        return exit_code([str(word) for word in argv])
 
     return run
 

@@ -277,5 +277,5 @@ def test_sweeps_side_by_side_do_not_look_for_modules_in_the_current_directory_fi
 
     monkeypatch.setattr(jobs.subprocess, "Popen", start)
     with pytest.raises(KeyboardInterrupt):
-        jobs.side_by_side(["sweep"], 1)
+        jobs.run_in_processes(["sweep"], 1)
     assert asked == [[sys.executable, "-P", "-m", "tutelage", "sweep"]]

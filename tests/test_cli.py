@@ -15,9 +15,9 @@ import pytest
 
 from helpers import TINY
 from tutelage import __version__
-from tutelage.cli.main import VERBS, guarded
+from tutelage.cli.main import VERBS, exit_code
 from tutelage.cli.parsing import parse
-from tutelage.configs.checks import whole
+from tutelage.configs.checks import parse_whole
 from tutelage.configs.ppo import PpoConfig
 from tutelage.errors import BadInput
 from tutelage.registry import ENVIRONMENTS, METHODS, method_config
@@ -51,7 +51,7 @@ def run(capsys):
 
     def go(*argv):
         try:
-            code = guarded([str(word) for word in argv])
+            code = exit_code([str(word) for word in argv])
         except SystemExit as stop:
             code = stop.code or 0
         return (code, *capsys.readouterr())
@@ -110,7 +110,7 @@ def test_help_of_a_training_shows_the_options_of_method_and_environment(run):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp("cli") / "run"
-    assert guarded(["train", "mappo", "probe/action", "--out", str(out), "--quiet", *SMALL, *FIT]) == 0
+    assert exit_code(["train", "mappo", "probe/action", "--out", str(out), "--quiet", *SMALL, *FIT]) == 0
     return out
 
 
@@ -266,13 +266,13 @@ def test_ctrl_c_is_exit_code_130(run, monkeypatch):
 # ---- numbers and help -----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("text", ["4096", "4_096", "4.096e3", "4096.0"])
 def test_whole_numbers_are_understood_as_people_write_them(text):
-    assert whole(text) == 4096 and isinstance(whole(text), int)
+    assert parse_whole(text) == 4096 and isinstance(parse_whole(text), int)
 
 
 @pytest.mark.parametrize("text", ["1.5", "1e-3", "nan", "inf", "1e999999999", "many", ""])
 def test_what_is_no_whole_number_is_refused(text):
     with pytest.raises(ValueError, match=f"'{text}' is no whole number"):
-        whole(text)
+        parse_whole(text)
 
 
 def test_numbers_of_a_teacher_and_of_options_are_read_the_same_way():
@@ -316,8 +316,8 @@ def test_help_takes_less_than_half_a_second():
 )  # fmt: skip
 def test_help_listing_and_typing_errors_need_no_jax(argv):
     code = (
-        "import sys\nfrom tutelage.cli.main import guarded, prepare\nprepare()\n"
-        "try:\n    guarded(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "import sys\nfrom tutelage.cli.main import exit_code, prepare\nprepare()\n"
+        "try:\n    exit_code(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
         "heavy = {'jax', 'jaxmarl', 'flax', 'optax', 'numpy'} & set(sys.modules)\n"
         "sys.exit(f'imported {sorted(heavy)}' if heavy else 0)"
     )
@@ -340,7 +340,7 @@ def test_a_closed_pipe_is_not_an_error():
 
 def test_of_several_presets_the_last_one_counts(tmp_path, capsys):
     told = ["train", "mappo", "probe/action", "--out", str(tmp_path / "run"), "--preset", "fast", "--preset=nonsense"]
-    assert guarded(told) == 2
+    assert exit_code(told) == 2
     assert "unknown preset of mappo 'nonsense'" in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
@@ -356,5 +356,5 @@ def test_of_several_presets_the_last_one_counts(tmp_path, capsys):
 def test_nothing_can_be_written_below_a_file(tmp_path, monkeypatch, capsys, words, out):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
-    assert guarded(words.split()) == 2
+    assert exit_code(words.split()) == 2
     assert capsys.readouterr().err == f"tutelage: out = {out}: notes.txt is a file, must be a directory\n"

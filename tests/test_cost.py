@@ -11,9 +11,9 @@ import pytest
 
 import tutelage
 from helpers import QUICK, TINY
-from tutelage.cli.cost import numbers
-from tutelage.cli.main import guarded
-from tutelage.deploy.cost import cost_report, whole
+from tutelage.cli.cost import agent_ranges
+from tutelage.cli.main import exit_code
+from tutelage.deploy.cost import cost_report, joint_totals
 from tutelage.deploy.latency import compiled_call, measure_latency, numpy_call, time_agents
 from tutelage.deploy.numpy_step import numpy_carry, numpy_step
 from tutelage.deploy.products import count_products, dot_macs, traced_macs
@@ -207,11 +207,11 @@ def test_latency_failures_are_named(tmp_path):
 
 def test_a_whole_team_has_the_products_of_its_agents(memory_run, student_run):
     for run in (memory_run, student_run):
-        told = whole(run, "student")
+        told = joint_totals(run, "student")
         team = cost_report(run, latency=False)["team"]
         assert (told["macs"], told["agents"]) == (team["macs"], team["agents"])
         assert told["params"] == sum(x.size for x in jax.tree.leaves(run.params("student")))
-    assert whole(memory_run, "teacher") is None
+    assert joint_totals(memory_run, "teacher") is None
 
 
 def test_products_in_loops_count_as_often_as_they_run_and_of_branches_the_most():
@@ -227,30 +227,30 @@ def test_products_in_loops_count_as_often_as_they_run_and_of_branches_the_most()
 
 # ---- the command -----------------------------------------------------------------------------------------------------
 def test_command_prints_json(student_run: LoadedRun, capsys):
-    assert guarded(["cost", str(student_run.path), "--json", "--no-latency"]) == 0
+    assert exit_code(["cost", str(student_run.path), "--json", "--no-latency"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert set(report) == {"teacher", "students", "team", "ratio", "convention"}
     assert report == cost_report(student_run, latency=False)
 
 
 def test_command_prints_a_table(student_run, memory_run, capsys):
-    assert guarded(["cost", str(student_run.path), "--no-latency"]) == 0
+    assert exit_code(["cost", str(student_run.path), "--no-latency"]) == 0
     table = capsys.readouterr().out
     assert all(word in table for word in ("gru 8", "gru 4", "gru 2", "5.5x", "4.9x", "team of 2")) and "µs" not in table
-    assert guarded(["cost", str(memory_run.path), "--no-latency"]) == 0
+    assert exit_code(["cost", str(memory_run.path), "--no-latency"]) == 0
     assert "no ratio: the run has no teacher that is counted" in capsys.readouterr().out
 
 
 def test_command_takes_the_first_of_several_seeds(student_run, tmp_path, capsys):
     (tmp_path / "seed-0").symlink_to(student_run.path)
-    assert guarded(["cost", str(tmp_path), "--json", "--no-latency"]) == 0
+    assert exit_code(["cost", str(tmp_path), "--json", "--no-latency"]) == 0
     assert len(json.loads(capsys.readouterr().out)["students"]) == 2
 
 
 def test_command_refuses_what_is_no_run(tmp_path, capsys):
-    assert guarded(["cost", str(tmp_path)]) == 2
+    assert exit_code(["cost", str(tmp_path)]) == 2
     assert "is not a run" in capsys.readouterr().err
 
 
 def test_agent_numbers_are_shortened():
-    assert numbers([0, 1, 2, 5, 7, 8]) == "0-2,5,7-8"
+    assert agent_ranges([0, 1, 2, 5, 7, 8]) == "0-2,5,7-8"

@@ -16,7 +16,7 @@ import tutelage
 from helpers import QUICK, TINY
 from tutelage import BadInput, Fault
 from tutelage.cli import jobs, main
-from tutelage.cli.main import guarded
+from tutelage.cli.main import exit_code
 from tutelage.errors import Interrupted
 from tutelage.experiment import sweep as S
 from tutelage.experiment.files import read_lines
@@ -100,7 +100,7 @@ def test_a_demo_removes_nothing(tmp_path, capsys):
     (tmp_path / "expert").mkdir()
     (tmp_path / "expert" / "thesis.tex").write_text("mine")
     for more, told in (([], "was left by no demo"), (["--seed", "-1"], "seed = -1")):
-        assert guarded(["demo", "--out", str(tmp_path), *more]) == 2
+        assert exit_code(["demo", "--out", str(tmp_path), *more]) == 2
         assert told in capsys.readouterr().err
     assert (tmp_path / "expert" / "thesis.tex").read_text() == "mine"
 
@@ -109,7 +109,7 @@ def test_a_demo_removes_nothing(tmp_path, capsys):
 def test_a_demo_does_not_take_a_run_of_somebody_for_its_own(action_run, tmp_path, capsys, name):
     shutil.copytree(action_run.path, tmp_path / name)
     before = {p.name: p.read_bytes() for p in (tmp_path / name).iterdir()}
-    assert guarded(["demo", "--out", str(tmp_path)]) == 2
+    assert exit_code(["demo", "--out", str(tmp_path)]) == 2
     assert f"{tmp_path / name} is another run than this demo's" in capsys.readouterr().err
     assert {p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} == before
     assert [p.name for p in tmp_path.iterdir()] == [name]
@@ -117,7 +117,7 @@ def test_a_demo_does_not_take_a_run_of_somebody_for_its_own(action_run, tmp_path
 
 def test_a_demo_does_not_draw_over_a_picture_of_somebody(tmp_path, capsys):
     (tmp_path / "episode.gif").write_bytes(b"mine")
-    assert guarded(["demo", "--out", str(tmp_path)]) == 2
+    assert exit_code(["demo", "--out", str(tmp_path)]) == 2
     assert "episode.gif is there and was left by no demo" in capsys.readouterr().err
 
 
@@ -126,7 +126,7 @@ def test_what_does_not_fit_into_memory_is_told_in_one_line(monkeypatch, capsys):
         raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 17 bytes.")
 
     monkeypatch.setattr(main, "run", fails)
-    assert guarded(["train"]) == 1 and capsys.readouterr().err.startswith("tutelage: out of memory;")
+    assert exit_code(["train"]) == 1 and capsys.readouterr().err.startswith("tutelage: out of memory;")
 
 
 LONG = "n" * 300
@@ -143,7 +143,7 @@ LONG = "n" * 300
 )  # fmt: skip
 def test_a_name_that_is_too_long_for_a_file_is_one_line(argv, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert guarded(argv) == 2
+    assert exit_code(argv) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "File name too long" in said and not [*tmp_path.iterdir()]
 
@@ -172,9 +172,9 @@ def test_a_killed_process_is_no_success(monkeypatch):
             return self.code
 
     codes = iter([0, -9])
-    monkeypatch.setattr(jobs, "kept_to", lambda cores: nullcontext())
+    monkeypatch.setattr(jobs, "restricted_to", lambda cores: nullcontext())
     monkeypatch.setattr(jobs.subprocess, "Popen", lambda *_, **__: Child(next(codes)))
-    assert jobs.side_by_side(["sweep"], 2) == 137
+    assert jobs.run_in_processes(["sweep"], 2) == 137
 
 
 # ---- what is asked ---------------------------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ def test_a_sweep_from_within_the_plans_folder_keeps_its_runs_beside_it(tmp_path,
     monkeypatch.setattr(S, "estimate", lambda *_: (0, 0.0))
     for folder, plan in ((tmp_path, "results/plan.toml"), (tmp_path / "results", "plan.toml")):
         monkeypatch.chdir(folder)
-        assert guarded(["sweep", plan]) == 0
+        assert exit_code(["sweep", plan]) == 0
         assert [p.resolve() for p in found[-1].__dict__.values()] == [tmp_path / x for x in ("results", "runs", "zoo")]
     assert not found[0].runs.is_absolute(), "runs remember their teachers' paths"
 

@@ -12,8 +12,8 @@ import pytest
 import tutelage
 from helpers import QUICK, TINY, assert_same
 from tutelage import BadInput, make
-from tutelage.cli.main import guarded
-from tutelage.cli.sweep import measured
+from tutelage.cli.main import exit_code
+from tutelage.cli.sweep import extra_measurements
 from tutelage.envs.parts import controller
 from tutelage.experiment.fork import fork_run, forks
 
@@ -77,9 +77,9 @@ def test_the_teacher_of_another_run_plays_on_from_the_same_states(monkeypatch, t
     assert (both.teacher.returns > own.teacher.returns).all() and both.teacher.success.all()
 
     monkeypatch.setattr("tutelage.experiment.run_directory.load", {tmp_path / "zoo/one": one}.get)
-    told = measured(SimpleNamespace(zoo=False, forks="zoo/one"), other, tmp_path)["forks"]
+    told = extra_measurements(SimpleNamespace(zoo=False, forks="zoo/one"), other, tmp_path)["forks"]
     assert told[0]["student_success"] == 0 and told[0]["teacher_success"] == 1
-    told = measured(SimpleNamespace(zoo=False, forks=True), one, tmp_path)["forks"]
+    told = extra_measurements(SimpleNamespace(zoo=False, forks=True), one, tmp_path)["forks"]
     assert told[0]["student_success"] == told[0]["teacher_success"] == 0
 
 
@@ -87,15 +87,15 @@ def test_the_command_and_what_it_refuses(action_run, tmp_path, capsys):
     student = dict(core="mlp", size="width=4", gather=64, envs=16, batch=8, passes=2)
     tutelage.train("kl", "probe/action", out=tmp_path / "run", quiet=True, fit=QUICK, teacher=str(action_run.path),
                    **student)  # fmt: skip
-    assert guarded(["fork", str(tmp_path / "run"), "--episodes", "8", "--json"]) == 0
+    assert exit_code(["fork", str(tmp_path / "run"), "--episodes", "8", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["method"] == "kl" and told["forks"][0]["going"] == 8
-    assert guarded(["fork", str(tmp_path / "run"), "--episodes", "8"]) == 0 and "regret" in capsys.readouterr().out
+    assert exit_code(["fork", str(tmp_path / "run"), "--episodes", "8"]) == 0 and "regret" in capsys.readouterr().out
     tutelage.train("mappo", "probe/value", out=tmp_path / "elsewhere", quiet=True, fit=QUICK, **TINY)
-    assert guarded(["fork", str(tmp_path / "run"), "--teacher", str(tmp_path / "elsewhere")]) == 2
+    assert exit_code(["fork", str(tmp_path / "run"), "--teacher", str(tmp_path / "elsewhere")]) == 2
     assert "was trained on probe/value, not on probe/action" in capsys.readouterr().err
-    assert guarded(["fork", str(action_run.path)]) == 2
+    assert exit_code(["fork", str(action_run.path)]) == 2
     assert "has no policy 'teacher'" in capsys.readouterr().err
-    assert guarded(["fork", str(tmp_path / "run"), "--every", "0"]) == 2
+    assert exit_code(["fork", str(tmp_path / "run"), "--every", "0"]) == 2
     with pytest.raises(BadInput, match="episodes = 0"):
         forks(make("probe/action"), always(0), always(1), 0)

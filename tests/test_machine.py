@@ -15,7 +15,7 @@ import pytest
 import tutelage
 from helpers import QUICK, TINY, build
 from tutelage import BadInput, Fault, machine
-from tutelage.cli.main import guarded
+from tutelage.cli.main import exit_code
 from tutelage.experiment import memory_check, run_directory, stage_loop
 from tutelage.experiment.fork import forks
 from tutelage.experiment.memory_check import check_fits, check_training, collector_bytes
@@ -137,7 +137,7 @@ def test_a_program_that_cannot_fit_is_one_line(action_run, monkeypatch, tmp_path
 
 
 def test_episodes_beyond_what_is_counted_are_refused(capsys):
-    assert guarded(["eval", "probe/action", "--episodes", "1e12"]) == 2
+    assert exit_code(["eval", "probe/action", "--episodes", "1e12"]) == 2
     assert "episodes = 1000000000000: must be at least 1 and less than 2147483648" in capsys.readouterr().err
 
 
@@ -155,7 +155,7 @@ def test_memory_that_numpy_does_not_get_is_one_line(monkeypatch, capsys):
         raise MemoryError
 
     monkeypatch.setattr(main, "run", fails)
-    assert guarded(["eval"]) == 1 and capsys.readouterr().err.startswith("tutelage: out of memory;")
+    assert exit_code(["eval"]) == 1 and capsys.readouterr().err.startswith("tutelage: out of memory;")
 
 
 # ---- packages --------------------------------------------------------------------------------------------------------
@@ -175,10 +175,10 @@ def test_without_jaxmarl_its_environments_are_not_listed_and_refused_in_one_line
         "found = util.find_spec\n"
         "util.find_spec = lambda name, *more: None if name == 'jaxmarl' else found(name, *more)\n"
         "sys.modules['jaxmarl'] = None\n"  # whoever imports it fails
-        "from tutelage.cli.main import guarded\n"
-        "told = [guarded(argv.split()) for argv in ('list', 'eval smax-jaxmarl/3m --env.max-steps 5',\n"
+        "from tutelage.cli.main import exit_code\n"
+        "codes = [exit_code(argv.split()) for argv in ('list', 'eval smax-jaxmarl/3m --env.max-steps 5',\n"
         "    'train ippo smax-jaxmarl/3m', 'eval mpe/simple_tag --episodes 2 --policy scripted')]\n"
-        "sys.exit(told != [0, 2, 2, 0])"
+        "sys.exit(codes != [0, 2, 2, 0])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

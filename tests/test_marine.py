@@ -11,10 +11,10 @@ import pytest
 
 from played import compiled
 from tutelage import BadInput, evaluate, make
-from tutelage.cli.main import guarded
+from tutelage.cli.main import exit_code
 from tutelage.envs.marine import rules as M
 from tutelage.envs.marine.sea import EASY, HARD, Sea, levels, load, recorded, synthetic
-from tutelage.registry import options_kept
+from tutelage.registry import stored_options
 
 UP, RIGHT, DOWN, LEFT, STAY = range(5)
 FLAT = M.Rules(size=10, routing=2, logistics=1, shared=False, bounds=EASY)
@@ -233,7 +233,7 @@ def test_what_are_no_wave_heights_is_refused(tmp_path, change, says):
 
 def test_a_run_finds_its_record_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert options_kept("marine/easy", {"waves": "sea.nc"}) == {"waves": str(tmp_path / "sea.nc")}
+    assert stored_options("marine/easy", {"waves": "sea.nc"}) == {"waves": str(tmp_path / "sea.nc")}
 
 
 def test_the_observation_has_the_sources_width_and_says_where_one_is():
@@ -322,7 +322,7 @@ def test_goals_are_the_own_port_and_meetings_of_ships_that_need_fuel():
     [("--env.reward=gold", "'gold'"), ("--env.max-steps=0", "max_steps = 0"), ("--env.waves=/no/such.nc", "such.nc'")],
 )
 def test_bad_options_are_refused_by_name(option, named, capsys):
-    assert guarded(["eval", "marine/easy", option]) == 2
+    assert exit_code(["eval", "marine/easy", option]) == 2
     told = capsys.readouterr().err
     assert named in told and "Unrecognized" not in told
 
@@ -330,4 +330,4 @@ def test_bad_options_are_refused_by_name(option, named, capsys):
 @pytest.mark.parametrize(("before", "after"), [([], ["marine/easy"]), (["marine/easy"], [])])
 def test_an_environment_is_evaluated_with_its_options_before_or_after_it(before, after, capsys):
     asked = ["--policy", "random", "--episodes", "4", "--env.max-steps", "3"]
-    assert guarded(["eval", *before, *asked, *after]) == 0 and "length 3.0" in capsys.readouterr().out
+    assert exit_code(["eval", *before, *asked, *after]) == 0 and "length 3.0" in capsys.readouterr().out

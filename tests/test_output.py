@@ -18,7 +18,7 @@ import pytest
 from helpers import TINY
 from tutelage.cli import cost, main
 from tutelage.cli import sweep as sweep_command
-from tutelage.cli.main import guarded
+from tutelage.cli.main import exit_code
 from tutelage.cli.printing import blocks, lines, print_json, print_table
 from tutelage.errors import Fault, Interrupted, NotWritten
 from tutelage.experiment import sinks, train_run
@@ -130,7 +130,7 @@ def test_the_costs_of_a_run_are_whole_on_forty_columns(monkeypatch, capsys):
     report = {"teacher": {"tiers": [tier], "team": team}, "students": [tier], "team": team,
               "ratio": {"flops": 28.6, "params": None}, "convention": "1 multiply-add is 2 FLOPs"}  # fmt: skip
     monkeypatch.setenv("COLUMNS", "40")
-    cost.show("run", report)
+    cost.print_report("run", report)
     out = capsys.readouterr().out
     assert out.count("101,632") == 2 and out.count("1,304,896") == 2 and out.count("28.6x") == 2
     assert max(map(len, out.splitlines())) <= 40
@@ -139,20 +139,20 @@ def test_the_costs_of_a_run_are_whole_on_forty_columns(monkeypatch, capsys):
 # ---- standard output -------------------------------------------------------------------------------------------------
 def test_standard_output_that_is_full_is_one_line_and_exit_code_1(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdout", StandardOutput(Fails(errno.ENOSPC)))
-    assert guarded(["list"]) == 1
+    assert exit_code(["list"]) == 1
     assert capsys.readouterr().err == "tutelage: cannot write to standard output: No space left on device\n"
 
 
 def test_standard_output_that_is_closed_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdout", StandardOutput(None))
-    assert guarded(["--version"]) == 1
+    assert exit_code(["--version"]) == 1
     assert capsys.readouterr().err == "tutelage: cannot write to standard output: it is closed\n"
 
 
 @pytest.mark.parametrize("number", [errno.EPIPE, errno.EIO])
 def test_a_reader_that_has_left_is_no_error(number, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdout", StandardOutput(Fails(number)))
-    assert guarded(["list"]) == 0 and capsys.readouterr().err == ""
+    assert exit_code(["list"]) == 0 and capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_run_goes_on_whatever_happens_to_who_listens(stream, monkeypatch):
 
 def test_an_error_that_nobody_can_read_keeps_its_exit_code(monkeypatch):
     monkeypatch.setattr(sys, "stderr", StandardError(Fails(errno.ENOSPC)))
-    assert guarded(["trian"]) == 2
+    assert exit_code(["trian"]) == 2
 
 
 def lost(out: Path, how: str) -> int:
@@ -239,7 +239,7 @@ def test_the_streams_of_a_command_are_guarded(monkeypatch):
 # ---- what is said while one waits ------------------------------------------------------------------------------------
 def test_a_compilation_that_takes_seconds_says_so(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(sinks, "ANNOUNCE_SECONDS", 0.0)
-    assert guarded(["train", "mappo", "probe/action", "--out", str(tmp_path / "run"), *SMALL, *FIT]) == 0
+    assert exit_code(["train", "mappo", "probe/action", "--out", str(tmp_path / "run"), *SMALL, *FIT]) == 0
     assert "train: compiling, which is kept for the next start ...\n" in capsys.readouterr().err
 
 
@@ -264,7 +264,7 @@ def test_seeds_together_on_an_accelerator_are_warned_of(monkeypatch, capsys, tmp
             patch.setattr(train_run.jax, "default_backend", lambda backend=backend: backend)
             out = str(tmp_path / backend)
             argv = ["train", "mappo", "probe/action", "--seeds", "2", "--together", "--out", out, *SMALL, *FIT]
-            assert guarded(argv) == 130
+            assert exit_code(argv) == 130
         said = capsys.readouterr().err
         assert ("evaluations on an accelerator have been wrong" in said) == warned
         assert ("JAX_PLATFORMS=cpu tutelage eval RUN" in said) == warned
@@ -296,7 +296,7 @@ def test_a_sweep_asks_beyond_an_hour(minutes, more, typed, began, told, monkeypa
     monkeypatch.setattr(S, "sweep", lambda *_: begun.append(1) or (2, 0))
     monkeypatch.setattr(sys, "stdin", Terminal(typed))
     monkeypatch.setattr(sys, "stderr", Terminal())
-    assert guarded(["sweep", str(tmp_path / "plan.toml"), *more]) == (0 if began else 130)
+    assert exit_code(["sweep", str(tmp_path / "plan.toml"), *more]) == (0 if began else 130)
     assert bool(begun) == began and told in sys.stderr.getvalue()
 
 
@@ -305,7 +305,7 @@ def test_without_a_terminal_nothing_is_asked(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(S, "sweep", lambda *_: (919, 0))
     for stdin in (io.StringIO("n\n"), None):
         monkeypatch.setattr(sys, "stdin", stdin)
-        assert guarded(["sweep", str(tmp_path / "plan.toml")]) == 0
+        assert exit_code(["sweep", str(tmp_path / "plan.toml")]) == 0
         assert capsys.readouterr().err == "919 results are missing, about 6 days\n"
 
 
@@ -313,7 +313,7 @@ def test_processes_side_by_side_ask_once_and_share_the_time(monkeypatch, tmp_pat
     asked = []
     monkeypatch.setattr(S, "estimate", lambda *_: (2, 100.0))
     monkeypatch.setattr(sweep_command, "cores", lambda: [0, 1])
-    monkeypatch.setattr(sweep_command, "side_by_side", lambda argv, jobs: asked.append(argv) or 0)
+    monkeypatch.setattr(sweep_command, "run_in_processes", lambda argv, jobs: asked.append(argv) or 0)
     monkeypatch.setattr(sys, "stderr", Terminal())
-    assert guarded(["sweep", str(tmp_path / "plan.toml"), "--jobs", "2"]) == 0
+    assert exit_code(["sweep", str(tmp_path / "plan.toml"), "--jobs", "2"]) == 0
     assert asked[0][-3:] == ["--jobs", "1", "--yes"] and "about 50 minutes\n" in sys.stderr.getvalue()

@@ -13,7 +13,7 @@ from PIL import Image
 
 import tutelage
 from helpers import QUICK, build
-from tutelage.cli.main import guarded
+from tutelage.cli.main import exit_code
 from tutelage.envs.canvas import GREEN, RED, SIZE, Canvas, extent
 from tutelage.errors import BadInput
 from tutelage.experiment.choose_policy import ChosenPolicy, choose_policy, open_run_or_environment
@@ -227,7 +227,7 @@ def test_another_file_type_is_refused_before_anything_is_played(name, tmp_path, 
     monkeypatch.setattr(
         "tutelage.report.render.open_run_or_environment", lambda target, **options: pytest.fail("played")
     )
-    assert guarded(["render", "probe/memory", "-o", str(tmp_path / name)]) == 2
+    assert exit_code(["render", "probe/memory", "-o", str(tmp_path / name)]) == 2
     error = capsys.readouterr().err
     assert ".gif, .mp4, .png" in error and error.count("\n") == 1
     assert not list(tmp_path.iterdir())
@@ -235,7 +235,7 @@ def test_another_file_type_is_refused_before_anything_is_played(name, tmp_path, 
 
 def test_a_write_failure_is_a_fault(tmp_path, capsys):
     (tmp_path / "a.png").mkdir()
-    assert guarded(["render", "probe/value", "-o", str(tmp_path / "a.png")]) == 1
+    assert exit_code(["render", "probe/value", "-o", str(tmp_path / "a.png")]) == 1
     assert "cannot write" in capsys.readouterr().err
 
 
@@ -251,14 +251,14 @@ def test_side_by_side_needs_both_and_nobody_else(memory_run, tmp_path):
 # ---- the command -----------------------------------------------------------------------------------------------------
 def test_command_plays_the_student_by_default(student_run, tmp_path, capsys):
     out = tmp_path / "a.png"
-    assert guarded(["render", str(student_run.path), "-o", str(out)]) == 0
+    assert exit_code(["render", str(student_run.path), "-o", str(out)]) == 0
     assert "student (gru 4)" in capsys.readouterr().out and out.exists()
 
 
 @pytest.mark.parametrize("policy", ["teacher", "scripted", "scripted:local", "random"])
 def test_command_plays_others(student_run, policy, tmp_path, capsys):
     out = tmp_path / "a.gif"
-    assert guarded(["render", str(student_run.path), "--out", str(out), "--policy", policy, "--seed", "4"]) == 0
+    assert exit_code(["render", str(student_run.path), "--out", str(out), "--policy", policy, "--seed", "4"]) == 0
     assert policy in capsys.readouterr().out and out.exists()
 
 
@@ -271,7 +271,7 @@ def test_a_name_is_a_run_unless_it_can_only_be_an_environment(student_run):
 def test_a_picture_of_an_environment_with_options(tmp_path, capsys):
     out = tmp_path / "a.png"
     asked = ["render", "fire_commander/5x5", "-o", str(out), "--policy", "random", "--env.max-steps", "3"]
-    assert guarded(asked) == 0 and "3 steps" in capsys.readouterr().out and out.exists()
+    assert exit_code(asked) == 0 and "3 steps" in capsys.readouterr().out and out.exists()
 
 
 def test_defaults_and_refusals_of_policies(student_run):

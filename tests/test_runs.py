@@ -15,7 +15,7 @@ import pytest
 import tutelage
 from helpers import QUICK, TINY, Killed, assert_same, kill_at
 from tutelage import BadInput, Fault, FitConfig
-from tutelage.cli.main import guarded
+from tutelage.cli.main import exit_code
 from tutelage.experiment.find_teacher import find_teacher
 from tutelage.experiment.recorder import RunRecorder
 from tutelage.experiment.sinks import Display
@@ -226,7 +226,7 @@ def test_every_command_names_a_weight_that_is_no_number(action_run, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     shutil.copytree(action_run.path, tmp_path / "run")
     key = spoiled(tmp_path / "run" / "student.safetensors", "['head']['bias']")
-    assert guarded(["run" if word == "RUN" else word for word in command]) == 1
+    assert exit_code(["run" if word == "RUN" else word for word in command]) == 1
     out, err = capsys.readouterr()
     assert err.startswith(f"tutelage: run/student.safetensors: {key} holds nan at [0], must be a number") and not out
     assert err.count("\n") == 1 and not (tmp_path / "out").exists()

@@ -11,8 +11,8 @@ import pytest
 
 from tutelage import BadInput, make
 from tutelage.cli.jobs import cores
-from tutelage.cli.main import guarded
-from tutelage.configs.checks import lasting, later
+from tutelage.cli.main import exit_code
+from tutelage.configs.checks import fingerprinted, later
 from tutelage.errors import Fault
 from tutelage.experiment import plan as plans
 from tutelage.experiment.plan import fingerprint, read_plan, settings_of
@@ -254,14 +254,14 @@ def test_sweeps_side_by_side_share_the_work(tmp_path):
                 return mine
 
         assert not Context().run(claims, 0) and Context().run(claims, 1)  # as another process would
-    assert guarded(["sweep", str(plan), "--out", str(tmp_path / "out"), "--jobs", "2"]) == 0
+    assert exit_code(["sweep", str(plan), "--out", str(tmp_path / "out"), "--jobs", "2"]) == 0
     logs = [json.loads(path.read_text()) for path in (tmp_path / "out").glob("[kms]*/**/seed-*.json")]
     assert sorted((x["row"], x["seed"]) for x in logs) == [
         ("kd_marl/action", 0), ("kd_marl/action", 1), ("mappo/action", 0), ("mappo/action", 1), ("scripted/action", 0),
     ]  # fmt: skip
     assert {x["device"]["used"] for x in logs} == {len(cores()) // 2}
-    assert guarded(["sweep", str(plan), "--jobs", "0"]) == 2
-    assert guarded(["sweep", str(plan), "--seeds", "0"]) == 2
+    assert exit_code(["sweep", str(plan), "--jobs", "0"]) == 2
+    assert exit_code(["sweep", str(plan), "--seeds", "0"]) == 2
 
 
 def test_one_row_can_be_for_many_environments(tmp_path):
@@ -348,8 +348,8 @@ def test_a_field_that_joined_later_leaves_fingerprints_alone_at_its_old_value():
     class After(Before):
         form: str = later("old")
 
-    assert lasting(Before()) == lasting(After()) == {"lr": 0.1}
-    assert lasting(After(form="new")) == {"lr": 0.1, "form": "new"}
+    assert fingerprinted(Before()) == fingerprinted(After()) == {"lr": 0.1}
+    assert fingerprinted(After(form="new")) == {"lr": 0.1, "form": "new"}
 
 
 # ---- tables --------------------------------------------------------------------------------------------------------
@@ -808,7 +808,7 @@ def report_of(tmp_path, page, plan=""):
     (tmp_path / "README.md").write_text(page)
     if plan:
         (tmp_path / "results" / "plan.toml").write_text(plan)
-    return guarded(["report", str(tmp_path / "results")])
+    return exit_code(["report", str(tmp_path / "results")])
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ import pytest
 import tutelage
 from conftest import ROOT
 from tutelage import BadInput, dotted
-from tutelage.cli.main import guarded
-from tutelage.dotted import yours
+from tutelage.cli.main import exit_code
+from tutelage.dotted import import_user_code
 from tutelage.experiment.job import read_job
 from tutelage.experiment.trust import check_trust, code_named_in, command_for
 
@@ -50,7 +50,7 @@ def downloaded(tmp_path, monkeypatch):
 
     (tmp_path / "evil.py").write_text("open('mark', 'w').close()\ndef make(*args): raise ValueError('called')\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(dotted, "BESIDE", [str(tmp_path)])
+    monkeypatch.setattr(dotted, "USER_FOLDERS", [str(tmp_path)])
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield make
     sys.modules.pop("evil", None)
@@ -72,7 +72,7 @@ COMMANDS = {
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_command_imports_what_a_run_names(downloaded, capsys, command, what):
     downloaded(**STRANGE[what])
-    assert guarded([*COMMANDS[command]]) == 2
+    assert exit_code([*COMMANDS[command]]) == 2
     told = capsys.readouterr().err
     assert "names 'evil:make', which is not of tutelage" in told and "--trust" in told and told.count("\n") == 1
     assert not Path("mark").exists() and not Path("out").exists()
@@ -91,7 +91,7 @@ def test_python_imports_what_a_run_names_where_it_is_told_to(downloaded, what):
 
 def test_a_command_imports_what_a_run_names_where_it_is_told_to(downloaded, capsys):
     downloaded(**STRANGE["environment"])
-    assert guarded(["eval", "run", "--trust"]) == 2
+    assert exit_code(["eval", "run", "--trust"]) == 2
     assert "evil:make: making it raised ValueError: called" in capsys.readouterr().err and Path("mark").exists()
 
 
@@ -154,7 +154,7 @@ def test_nothing_of_python_itself_is_called(name, use):
 def test_nor_where_a_users_module_hands_it_on(mine, thing):
     mine.it = thing
     with pytest.raises(BadInput, match=r"'mine:it': is .*, a part of Python; must be your own"):
-        yours("mine:it")
+        import_user_code("mine:it")
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_nor_where_a_users_module_hands_it_on(mine, thing):
 def test_what_cannot_be_called_is_told(mine, thing, told):
     mine.it = thing
     with pytest.raises(BadInput, match=f"'mine:it': {told}"):
-        yours("mine:it")
+        import_user_code("mine:it")
 
 
 def test_functions_classes_and_parts_of_a_user_are_his(mine):
@@ -171,7 +171,7 @@ def test_functions_classes_and_parts_of_a_user_are_his(mine):
         def __call__(self) -> None: ...
 
     for mine.it in (Env, Env(), lambda: None, partial(Env), Env().__call__):
-        assert yours("mine:it") is mine.it
+        assert import_user_code("mine:it") is mine.it
 
 
 def test_a_class_without_a_reset_is_not_called(mine):

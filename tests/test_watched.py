@@ -13,7 +13,7 @@ import pytest
 import tutelage
 from helpers import QUICK, TINY, make_spec, make_steps
 from tutelage import BadInput, evaluate, make
-from tutelage.cli.main import guarded as command
+from tutelage.cli.main import exit_code as command
 from tutelage.data.vector import make_vector_env
 from tutelage.data.watch import fault_codes, raise_first_fault, watch_timestep
 from tutelage.envs.own import Own

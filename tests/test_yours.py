@@ -11,7 +11,7 @@ import pytest
 import tutelage
 from helpers import QUICK, TINY
 from tutelage import BadInput, evaluate, make
-from tutelage.cli.main import guarded
+from tutelage.cli.main import exit_code
 from tutelage.envs.own import Own
 from tutelage.policies.acting import random_policy, sample
 from tutelage.report.render import render
@@ -204,7 +204,7 @@ def test_a_method_that_raises_is_told(here, tmp_path):
 
 
 def test_the_command_line_shows_the_line_then_the_frames(here, capsys):
-    assert guarded(["eval", "world:Steps", "--policy", "random"]) == 2
+    assert exit_code(["eval", "world:Steps", "--policy", "random"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "tutelage: world:Steps: step raised ZeroDivisionError: division by zero"
     assert lines[1] == "Your code, most recent call last:"

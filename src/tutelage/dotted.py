@@ -1,4 +1,4 @@
-"""Code that is named `module:name`: the package's own, from tables, and a user's."""
+"""Importing what is named `module:name`: the package's own code and a user's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from functools import partial
 from typing import Any
 
-from tutelage.errors import BadInput, users
+from tutelage.errors import BadInput, reports_user_error
 
 
 def resolve(dotted: str) -> Any:
@@ -20,7 +20,7 @@ def resolve(dotted: str) -> Any:
     module_name, _, name = dotted.partition(":")
     if not (module_name and name):
         raise BadInput(f"{dotted!r}: must be module:name")
-    with users(f"{dotted}: importing {module_name}"):
+    with reports_user_error(f"{dotted}: importing {module_name}"):
         try:
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
@@ -32,36 +32,36 @@ def resolve(dotted: str) -> Any:
     return getattr(module, name)
 
 
-BESIDE: list[str] = []
-"""Folders in which a user's own modules are looked for last, and nothing else is: the command line's directory."""
+USER_FOLDERS: list[str] = []
+"""Folders that are appended to the search path for a user's own modules: the directory of the command line."""
 
 
-def yours(dotted: str) -> Any:
-    """A user's own `module:name`, which is going to be called: a function or class that is no part of Python.
+def import_user_code(dotted: str) -> Any:
+    """Import a user's `module:name`, which must be a function or class that is not part of Python.
 
     Raises:
-        BadInput: it cannot be imported, or is something else; nothing is called.
+        BadInput: it cannot be imported, or is something else. Nothing is called.
     """
     top = dotted.partition(":")[0].partition(".")[0]
     if top in sys.stdlib_module_names:
         raise BadInput(f"{dotted!r}: {top} is a module of Python, must be one of your own")
-    sys.path += [folder for folder in BESIDE if folder not in sys.path]
-    found = resolve(dotted)
-    if not callable(found):
-        raise BadInput(f"{dotted!r}: is a {type(found).__name__}, must be a function or class")
-    inner: Any = found
-    while isinstance(inner, partial):
-        inner = inner.func
-    made: Any = inner if inspect.isroutine(inner) or inspect.isclass(inner) else type(inner)
-    home = getattr(made, "__module__", None) or "builtins"
-    if home.partition(".")[0] in sys.stdlib_module_names:
-        raise BadInput(f"{dotted!r}: is {home}.{made.__qualname__}, a part of Python; must be your own")
-    return found
+    sys.path += [folder for folder in USER_FOLDERS if folder not in sys.path]
+    value = resolve(dotted)
+    if not callable(value):
+        raise BadInput(f"{dotted!r}: is a {type(value).__name__}, must be a function or class")
+    unwrapped: Any = value
+    while isinstance(unwrapped, partial):
+        unwrapped = unwrapped.func
+    definition: Any = unwrapped if inspect.isroutine(unwrapped) or inspect.isclass(unwrapped) else type(unwrapped)
+    module_name = getattr(definition, "__module__", None) or "builtins"
+    if module_name.partition(".")[0] in sys.stdlib_module_names:
+        raise BadInput(f"{dotted!r}: is {module_name}.{definition.__qualname__}, a part of Python; must be your own")
+    return value
 
 
-def takes(told: str, factory: Any, *args: Any, **options: Any) -> None:
-    """Refuse, as BadInput, a function that does not take these arguments; it is not called."""
+def check_signature(label: str, factory: Any, *args: Any, **options: Any) -> None:
+    """Raise BadInput where a function does not accept these arguments; it is not called."""
     try:
         inspect.signature(factory).bind(*args, **options)
     except (TypeError, ValueError) as error:
-        raise BadInput(f"{told}: {error}") from None
+        raise BadInput(f"{label}: {error}") from None

@@ -1,4 +1,4 @@
-"""What can go wrong, in two kinds: the user's input (exit 2) and faults of the run or the machine (exit 1)."""
+"""Exceptions: bad input by the user (exit code 2), and faults of a run or the machine (exit code 1)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class BadInput(ValueError):
     """A value that cannot be accepted; the message names it and what is allowed. Exit code 2.
 
     Attributes:
-        frames: where the user's own code raised, as a traceback of his lines alone; empty where it did not.
+        frames: traceback within the user's own code, where that raised; empty otherwise.
     """
 
     frames = ""
@@ -30,21 +30,21 @@ class NotWritten(Fault):
 
 
 class NonFinite(Fault):
-    """A loss term, or a value of a user's environment or teacher, is not what a number can be."""
+    """A loss term, or a value returned by user code, is not finite or out of range."""
 
 
 class Interrupted(Exception):
-    """Training was stopped between two chunks; everything is saved. Exit code 130."""
+    """Training was stopped between two pieces; everything is saved. Exit code 130."""
 
 
-def short(value: Any, told_by: Callable[[Any], str] = repr) -> str:
-    """A value in a message, however long it is."""
-    told = told_by(value)
-    return told if len(told) <= 100 else f"{told[:97]}..."
+def short(value: Any, text_of: Callable[[Any], str] = repr) -> str:
+    """A value as text of at most 100 characters, for messages."""
+    text = text_of(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def unknown(kind: str, value: str, allowed: Iterable[str]) -> BadInput:
-    """One line that names `value` and the nearest allowed names.
+    """An error that names an unknown value and the nearest allowed names.
 
     Args:
         kind: what was named, e.g. `"method"`.
@@ -55,26 +55,26 @@ def unknown(kind: str, value: str, allowed: Iterable[str]) -> BadInput:
     value = short(value, str)
     if not names:
         return BadInput(f"unknown {kind} {value!r}; there are none")
-    near = difflib.get_close_matches(value, names, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"allowed: {', '.join(names)}"
+    similar = difflib.get_close_matches(value, names, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(map(repr, similar))}?" if similar else f"allowed: {', '.join(names)}"
     return BadInput(f"unknown {kind} {value!r}; {hint}")
 
 
-NOT_HIS = ("jax", "jaxlib", "flax", "optax", "jaxtyping", "tutelage")
-"""Packages whose lines say nothing to a user about his own code."""
+NOT_USER_CODE = ("jax", "jaxlib", "flax", "optax", "jaxtyping", "tutelage")
+"""Packages whose lines are left out of tracebacks of user code."""
 
-TRACED = ("Tracer", "Concretization")
-"""How jax's errors begin about NumPy and Python on arrays whose values are not known yet."""
+TRACING_ERRORS = ("Tracer", "Concretization")
+"""First words of the names of errors that jax raises where traced arrays are used as values."""
 
 
 @contextmanager
-def users(told: str) -> Iterator[None]:
-    """A call of the user's own code: what it raises is told in a line that begins with `told`.
+def reports_user_error(label: str) -> Iterator[None]:
+    """Wraps a call of user code: an exception becomes a BadInput of one line that begins with `label`.
 
-    What is a line already passes, and so do Ctrl-C and a full memory.
+    BadInput, Fault and Interrupted pass unchanged, and so do Ctrl-C and a full memory.
 
     Raises:
-        BadInput: it raised, or would have ended Python; with his frames, chained to what it raised.
+        BadInput: the code raised, or called for Python to exit; with `frames`, and chained to the original.
     """
     try:
         yield
@@ -83,26 +83,28 @@ def users(told: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         if "RESOURCE_EXHAUSTED" in str(error):
             raise
-        name, first = type(error).__name__, (str(error).splitlines() or [""])[0]
-        hint = "; it is compiled: use jax.numpy, and jnp.where instead of if" if name.startswith(TRACED) else ""
-        bad = BadInput(f"{told} raised {name}" + (f": {first.rstrip('.')}" if first else "") + hint)
-        bad.frames = his_frames(error)
-        raise bad from error
+        name, reason = type(error).__name__, (str(error).splitlines() or [""])[0]
+        hint = "; it is compiled: use jax.numpy, and jnp.where instead of if" if name.startswith(TRACING_ERRORS) else ""
+        wrapped = BadInput(f"{label} raised {name}" + (f": {reason.rstrip('.')}" if reason else "") + hint)
+        wrapped.frames = user_frames(error)
+        raise wrapped from error
 
 
-def his_frames(error: BaseException) -> str:
+def user_frames(error: BaseException) -> str:
     """The traceback of an error without the lines of this package, of jax and of Python itself."""
     installed = {Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib")}
-    ours = [Path(__file__).parent, Path(sysconfig.get_path("stdlib"))]
+    own_folders = [Path(__file__).parent, Path(sysconfig.get_path("stdlib"))]
 
-    def his(name: str) -> bool:
+    def is_user_code(name: str) -> bool:
         path = Path(name)
         for folder in installed:  # it may lie below the standard library
             if folder in path.parents:
-                return path.relative_to(folder).parts[0] not in NOT_HIS
-        return not name.startswith("<frozen") and not any(folder in path.parents for folder in ours)
+                return path.relative_to(folder).parts[0] not in NOT_USER_CODE
+        return not name.startswith("<frozen") and not any(folder in path.parents for folder in own_folders)
 
-    stack = traceback.StackSummary.from_list([f for f in traceback.extract_tb(error.__traceback__) if his(f.filename)])
-    last = traceback.format_exception_only(error)
-    last = last if isinstance(error, SyntaxError) else [last[0].splitlines()[0]]
-    return "".join(["Your code, most recent call last:\n", *stack.format(), *last]).rstrip()
+    stack = traceback.StackSummary.from_list(
+        [f for f in traceback.extract_tb(error.__traceback__) if is_user_code(f.filename)]
+    )
+    ending = traceback.format_exception_only(error)
+    ending = ending if isinstance(error, SyntaxError) else [ending[0].splitlines()[0]]
+    return "".join(["Your code, most recent call last:\n", *stack.format(), *ending]).rstrip()

@@ -1,4 +1,4 @@
-"""JSON that every reader takes: NaN and Infinity, which JSON does not know, are never written."""
+"""Writing standard JSON: NaN and infinities, which JSON does not have, are refused."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ def to_json(value: Any, indent: int | None = None) -> str:
     """A value as JSON.
 
     Raises:
-        Fault: a number in it is NaN or infinite; says which.
+        Fault: a number in it is NaN or infinite; it is named.
     """
     try:
         return json.dumps(value, indent=indent, allow_nan=False)
     except ValueError:
-        named = next(endless(value, ""), None)
+        named = next(non_finite_numbers(value, ""), None)
         if named is None:
             raise
         raise Fault(f"{named[0]} is {named[1]}, which is no number and not written as JSON") from None
 
 
-def endless(value: Any, name: str) -> Iterator[tuple[str, float]]:
-    """Name and value of every number that is none or has no end."""
+def non_finite_numbers(value: Any, name: str) -> Iterator[tuple[str, float]]:
+    """Path and value of every NaN or infinity in a value."""
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from endless(item, f"{name}.{key}" if name else str(key))
+            yield from non_finite_numbers(item, f"{name}.{key}" if name else str(key))
     elif isinstance(value, list | tuple):
         for i, item in enumerate(value):
-            yield from endless(item, f"{name}[{i}]")
+            yield from non_finite_numbers(item, f"{name}[{i}]")
     elif isinstance(value, float) and not isfinite(value):
         yield name, value

@@ -13,13 +13,13 @@ from tutelage.errors import BadInput, Fault
 
 
 def check_machine(training: bool = False) -> None:
-    """Refuse settings of jax that cannot work, before they end in an exception of its own.
+    """Raise an error for settings of jax that cannot work.
 
     Args:
-        training: whether something is to be trained, which is compiled as a whole.
+        training: whether something will be trained, which needs compilation.
 
     Raises:
-        BadInput: 64 bits, no compilation (for training), or a platform that is not there. Fault: there is none at all.
+        BadInput: 64 bits, no compilation (for training), or a missing platform. Fault: jax finds no device.
     """
     settings: Any = jax.config
     if settings.jax_enable_x64:
@@ -29,18 +29,18 @@ def check_machine(training: bool = False) -> None:
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
-        why = " ".join(str(error).partition("(set ")[0].split())
-        told = f": {why}" if why else ""
-        if asked := settings.jax_platforms:
-            raise BadInput(f"JAX_PLATFORMS = {asked!r}: jax cannot use it here; cpu always works{told}") from None
-        raise Fault(f"jax finds nothing to compute on{told}") from None
+        reason = " ".join(str(error).partition("(set ")[0].split())
+        suffix = f": {reason}" if reason else ""
+        if platforms := settings.jax_platforms:
+            raise BadInput(f"JAX_PLATFORMS = {platforms!r}: jax cannot use it here; cpu always works{suffix}") from None
+        raise Fault(f"jax finds nothing to compute on{suffix}") from None
 
 
 def memory() -> float:
-    """Bytes that arrays may take: of the accelerator, or of the machine as far as this process may use it."""
-    told = jax.devices()[0].memory_stats() or {}
-    if jax.default_backend() != "cpu" and "bytes_limit" in told:
-        return told["bytes_limit"]
+    """Memory for arrays in bytes: of the accelerator, or what this process may use of the machine."""
+    stats = jax.devices()[0].memory_stats() or {}
+    if jax.default_backend() != "cpu" and "bytes_limit" in stats:
+        return stats["bytes_limit"]
     limits = [float("inf")]
     with contextlib.suppress(AttributeError, OSError, ValueError):  # where the system does not tell
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

@@ -1,6 +1,7 @@
-"""Which methods and environments exist: tables of dotted names, so that listing them imports nothing heavy.
+"""The tables of methods and environments. They hold dotted names, so that listing them imports nothing heavy.
 
-Adding one = one file, one config, one row. `module:factory` is accepted wherever a name is.
+A new method or environment needs one file, one config and one row here. A user's `module:factory` is accepted wherever
+a name is.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from tutelage.configs.checks import build
-from tutelage.dotted import resolve, yours
+from tutelage.dotted import import_user_code, resolve
 from tutelage.errors import BadInput, unknown
 
 
@@ -25,8 +26,9 @@ class MethodRow:
         about: one line for `tutelage list`.
         teacher: the method that trains a teacher where the user names none; None if there is no teacher.
         presets: named changes to the config's defaults; `default` is always applied.
-        provides: what its policies offer to a distillation: action values are no logits.
-        version: changes whenever it learns otherwise with the same settings; results of another are measured anew.
+        provides: what its policies provide to a distillation. Action values do not count as logits.
+        version: to be raised whenever the method learns differently with the same settings; a sweep then measures it
+            again.
     """
 
     factory: str
@@ -46,7 +48,7 @@ class EnvironmentRow:
         factory: `module:function` taking (name after the slash, options) -> Environment.
         options: `module:Class`, a frozen dataclass.
         about: one line for `tutelage list`.
-        extra: the package that it plays through, which an extra of the same name installs.
+        extra: a package that it needs, which the extra of the same name installs.
     """
 
     factory: str
@@ -61,7 +63,7 @@ _PPO_FAST = dict(core="mlp", size="width=64", critic_width=64, chunk=1)
 _KD = "tutelage.methods.kd_marl:kd_marl"
 _KD_CONFIG = "tutelage.configs.kd_marl:KdMarlConfig"
 _KD_PUBLISHED = dict(temperature=2.0, lr=5e-4, anneal=False, gather=200_000)
-_ONLY = dict(adv=0.0, kl=0.0, ce=0.0, rel=0.0, role=0.0, entropy=0.0)
+_NO_TERMS = dict(adv=0.0, kl=0.0, ce=0.0, rel=0.0, role=0.0, entropy=0.0)
 
 _Q_PUBLISHED = dict(
     replay="episode", envs=8, batch=32, updates=8, capacity_episodes=5_000, lr=5e-4, optimiser="rmsprop", anneal=False,
@@ -81,7 +83,7 @@ _Q: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 _VALUES = frozenset({"features"})
-_TAUGHT: dict[str, tuple[str, dict[str, Any]]] = {
+_DDN_FAMILY: dict[str, tuple[str, dict[str, Any]]] = {
     "ddn": ("a teacher with personalised state, students taught at three levels, curiosity on the state", {}),
     "ctds": (
         "a teacher that sees the state acts, students learn its action values",
@@ -135,21 +137,21 @@ METHODS: dict[str, MethodRow] = {
         _KD_CONFIG,
         "students match the expert's action distribution (KL term alone)",
         teacher="mappo",
-        presets={"default": {**_ONLY, "kl": 1.0}},
+        presets={"default": {**_NO_TERMS, "kl": 1.0}},
     ),
     "bc": MethodRow(
         _KD,
         _KD_CONFIG,
         "behaviour cloning: students copy the expert's action (CE term alone)",
         teacher="mappo",
-        presets={"default": {**_ONLY, "ce": 1.0}},
+        presets={"default": {**_NO_TERMS, "ce": 1.0}},
     ),
     "dagger_kl": MethodRow(
         _KD,
         _KD_CONFIG,
         "students act, the expert labels the states they reach, and they match its action distribution",
         teacher="mappo",
-        presets={"default": {**_ONLY, "kl": 1.0, "data": "dagger"}},
+        presets={"default": {**_NO_TERMS, "kl": 1.0, "data": "dagger"}},
     ),
     **{
         name: MethodRow(
@@ -159,7 +161,7 @@ METHODS: dict[str, MethodRow] = {
             presets={"default": changes, "tuned": changes, "published": {**_Q_PUBLISHED, **changes}},
             provides=_VALUES,
         )
-        for name, (about, changes) in _TAUGHT.items()
+        for name, (about, changes) in _DDN_FAMILY.items()
     },
     "ptde": MethodRow(
         "tutelage.methods.ptde:ptde",
@@ -251,7 +253,7 @@ _PROBES = {
 
 _SMAX_OPTIONS = "tutelage.configs.envs:SmaxOptions"
 
-EVERYWHERE: dict[str, EnvironmentRow] = {
+ALL_ENVIRONMENTS: dict[str, EnvironmentRow] = {
     **{
         f"smax/{name}": EnvironmentRow("tutelage.envs.battle.env:make", _SMAX_OPTIONS, about)
         for name, about in {**_NATIVE_MAPS, **_MORE_MAPS}.items()
@@ -290,10 +292,10 @@ EVERYWHERE: dict[str, EnvironmentRow] = {
         for name, about in _PROBES.items()
     },
 }
-"""All environments, also those whose package is not installed."""
+"""All environments, including those whose package is not installed."""
 
-ENVIRONMENTS = {name: row for name, row in EVERYWHERE.items() if not row.extra or find_spec(row.extra)}
-"""Those that can be made here."""
+ENVIRONMENTS = {name: row for name, row in ALL_ENVIRONMENTS.items() if not row.extra or find_spec(row.extra)}
+"""The environments whose packages are installed."""
 
 
 def method_row(name: str) -> MethodRow:
@@ -302,15 +304,15 @@ def method_row(name: str) -> MethodRow:
         return METHODS[name]
     if ":" not in name:
         raise unknown("method", name, METHODS)
-    config: Any = hints(name).get("config")
+    config: Any = annotations_of(name).get("config")
     if not isinstance(config, type) or not is_dataclass(config):
         raise BadInput(f"method {name!r}: its parameter `config` must be annotated with a dataclass")
     return MethodRow(name, f"{config.__module__}:{config.__qualname__}", "yours")
 
 
-def hints(name: str) -> dict[str, Any]:
-    """Those of a user's own factory; raises BadInput where they cannot be read."""
-    factory = yours(name)
+def annotations_of(name: str) -> dict[str, Any]:
+    """The type annotations of a user's own factory; raises BadInput where they cannot be read."""
+    factory = import_user_code(name)
     try:
         return get_type_hints(factory)
     except (NameError, TypeError, AttributeError) as error:
@@ -318,7 +320,7 @@ def hints(name: str) -> dict[str, Any]:
 
 
 def check_teacher(method: str, teacher: Any) -> None:
-    """Refuse, as BadInput, a teacher of a method that learns by itself."""
+    """Raise BadInput where a teacher is given to a method that needs none."""
     if teacher is not None and method_row(method).teacher is None:
         raise BadInput(f"teacher = {str(teacher)!r}: {method} learns by itself and takes none")
 
@@ -340,18 +342,18 @@ def method_config(name: str, preset: str | None = None, **changes: Any) -> Any:
 def environment_row(env_id: str) -> EnvironmentRow:
     """The entry of an environment, or of a user's `module:factory`; raises BadInput naming the nearest ones.
 
-    One whose package is missing has an entry too: a run on it is read, and only `make` refuses it.
+    An environment whose package is missing has an entry too: its runs can be read, and only `make` refuses it.
     """
-    if env_id in EVERYWHERE:
-        return EVERYWHERE[env_id]
+    if env_id in ALL_ENVIRONMENTS:
+        return ALL_ENVIRONMENTS[env_id]
     if ":" in env_id:
         return EnvironmentRow(env_id, "tutelage.configs.envs:AnyOptions", "yours")
     raise unknown("environment", env_id, ENVIRONMENTS)
 
 
 def names_environment(name: str) -> bool:
-    """Whether a name is meant as an environment, not as a run: no directory, of a known family or `module:factory`."""
-    families = {env_id.partition("/")[0] for env_id in EVERYWHERE}
+    """Whether a name means an environment and not a run: no directory, but of a known family or a `module:factory`."""
+    families = {env_id.partition("/")[0] for env_id in ALL_ENVIRONMENTS}
     return not Path(name).is_dir() and (name.partition("/")[0] in families or ":" in name)
 
 
@@ -360,9 +362,9 @@ def environment_options(env_id: str, **changes: Any) -> Any:
     return build(resolve(environment_row(env_id).options), changes, f"option of {env_id}")
 
 
-def options_kept(env_id: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Options as a run keeps them: each as the environment understands it, a file by its absolute path."""
+def stored_options(env_id: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Options as config.json keeps them: converted to their types, and files with absolute paths."""
     if environment_row(env_id).factory == env_id:
-        return dict(given)  # of your own environment: as given
+        return dict(given)  # a user's own environment takes them as they are
     options = environment_options(env_id, **given)
     return {name: getattr(options, name) for name in given}

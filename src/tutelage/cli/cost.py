@@ -40,17 +40,17 @@ def main(argv: Sequence[str]) -> None:
     if args.json:
         print_json(report)
     else:
-        show(str(run.path), report)
+        print_report(str(run.path), report)
 
 
-def show(name: str, report: dict[str, Any]) -> None:
-    """Print a report as a table: a column per tier and team, a row per figure, the ratio of the teams last."""
+def print_report(name: str, report: dict[str, Any]) -> None:
+    """Print a report as a table: one column per tier and team, one row per figure, the ratio of the teams last."""
     columns, ratio = agent_columns(report), report["ratio"]
     rows = [row for row in ROWS if any(row[1](figures) for _, figures in columns)]
-    shown = [(head, [cell(figures) for _, cell, _ in rows]) for head, figures in columns]
+    table = [(head, [cell(figures) for _, cell, _ in rows]) for head, figures in columns]
     if ratio:
-        shown.append(("ratio", [times(ratio.get(key)) for _, _, key in rows]))
-    print_table(name, ("per decision", [label for label, _, _ in rows]), shown)
+        table.append(("ratio", [ratio_text(ratio.get(key)) for _, _, key in rows]))
+    print_table(name, ("per decision", [label for label, _, _ in rows]), table)
     if not ratio:
         print("no ratio: the run has no " + ("teacher that is counted" if report["students"] else "student"))
     print()
@@ -58,19 +58,19 @@ def show(name: str, report: dict[str, Any]) -> None:
 
 
 def agent_columns(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """(Heading, figures) of every tier, and of every team."""
+    """Heading and figures of every tier and every team."""
     teacher = report["teacher"] or {"tiers": [], "team": None}
     columns = []
     for role, rows, team in (
         ("teacher", teacher["tiers"], teacher["team"]),
         ("student", report["students"], report["team"]),
     ):
-        columns += [(f"{role}\n{numbers(row['agents'])}", row) for row in rows]
+        columns += [(f"{role}\n{agent_ranges(row['agents'])}", row) for row in rows]
         columns += [(f"{role}\nteam of {team['agents']}", team)] if team else []
     return columns
 
 
-def numbers(agents: list[int]) -> str:
+def agent_ranges(agents: list[int]) -> str:
     """Agent numbers with runs shortened: 0-2,5."""
     runs: list[list[int]] = []
     for i in sorted(agents):
@@ -81,29 +81,29 @@ def numbers(agents: list[int]) -> str:
     return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-def times(ratio: float | None) -> str:
-    """A ratio as text; nothing where there is none."""
+def ratio_text(ratio: float | None) -> str:
+    """A ratio as text; empty where there is none."""
     return "" if ratio is None else f"{ratio:.1f}x"
 
 
 def network(row: dict[str, Any]) -> str:
-    """Core and width of a tier; nothing for a team."""
+    """Core and width of a tier; empty for a team."""
     return f"{row['core']} {row['width']}" if "core" in row else ""
 
 
-def counted(name: str, unit: int = 1) -> Cell:
-    """A counted figure."""
+def counted_cell(name: str, unit: int = 1) -> Cell:
+    """A function that formats a counted figure, divided by `unit`."""
     return lambda row: "" if row[name] is None else f"{row[name]:,}" if unit == 1 else f"{row[name] / unit:,.1f}"
 
 
-def measured(name: str, statistic: str) -> Cell:
-    """A latency: of an agent by statistic, of a team the sum of medians."""
+def latency_cell(name: str, statistic: str) -> Cell:
+    """A function that formats a latency: a statistic of one agent, or for a team the sum of the agents' medians."""
 
     def cell(row: dict[str, Any]) -> str:
-        told = (row["latency_us"] or {}).get(name)
-        if isinstance(told, dict):
-            return f"{told[statistic]:.1f}"
-        return f"{told:.1f}" if told is not None and statistic == "median" else ""
+        latency = (row["latency_us"] or {}).get(name)
+        if isinstance(latency, dict):
+            return f"{latency[statistic]:.1f}"
+        return f"{latency:.1f}" if latency is not None and statistic == "median" else ""
 
     return cell
 
@@ -111,14 +111,14 @@ def measured(name: str, statistic: str) -> Cell:
 ROWS: tuple[tuple[str, Cell, str], ...] = (
     ("network", network, ""),
     ("inputs", lambda row: str(row.get("inputs", "")), ""),
-    ("MACs", counted("macs"), "flops"),
-    ("product FLOPs", counted("flops"), "flops"),
-    ("all FLOPs", counted("flops_total"), ""),
-    ("parameters", counted("params"), "params"),
-    ("KiB", counted("bytes", 1024), ""),
-    ("µs, compiled", measured("compiled", "median"), "latency"),
-    ("    p95", measured("compiled", "p95"), ""),
-    ("µs, NumPy", measured("numpy", "median"), "latency_numpy"),
-    ("    p95", measured("numpy", "p95"), ""),
+    ("MACs", counted_cell("macs"), "flops"),
+    ("product FLOPs", counted_cell("flops"), "flops"),
+    ("all FLOPs", counted_cell("flops_total"), ""),
+    ("parameters", counted_cell("params"), "params"),
+    ("KiB", counted_cell("bytes", 1024), ""),
+    ("µs, compiled", latency_cell("compiled", "median"), "latency"),
+    ("    p95", latency_cell("compiled", "p95"), ""),
+    ("µs, NumPy", latency_cell("numpy", "median"), "latency_numpy"),
+    ("    p95", latency_cell("numpy", "p95"), ""),
 )
-"""Label, cell of a column, and which ratio stands at the end."""
+"""Rows of the table: label, function that makes a cell, and key of the ratio in the last column."""

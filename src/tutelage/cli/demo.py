@@ -1,4 +1,4 @@
-"""`tutelage demo`: the main job once, small: an expert is trained on SMAX 2s3z and distilled into small students."""
+"""`tutelage demo`: a small example, in which an expert is trained on SMAX 2s3z and distilled into small students."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ class DemoArgs:
 def main(argv: Sequence[str]) -> None:
     """Train, distil, compare, draw."""
     args = parse(DemoArgs, "demo", argv, "An expert is trained and distilled on SMAX 2s3z, in about a minute.")
-    began = time.monotonic()
+    started = time.monotonic()
     check_seeds(args.seed)
-    own(args.out, args.seed)
+    check_out(args.out, args.seed)
     from tutelage.deploy.cost import cost_report
     from tutelage.report.render import render
 
-    expert = made("mappo", args.out / "expert", args.seed, **EXPERT)
-    student = made("kd_marl", args.out / "student", args.seed, teacher=expert.path, **STUDENT)
+    expert = train_or_resume("mappo", args.out / "expert", args.seed, **EXPERT)
+    student = train_or_resume("kd_marl", args.out / "student", args.seed, teacher=expert.path, **STUDENT)
     cost = cost_report(student)
-    table(expert, student, cost)
+    print_comparison(expert, student, cost)
     picture = args.out / PICTURE
     render(str(student.path), picture, side_by_side=True)
-    print(f"\nruns: {expert.path}, {student.path}\npicture: {picture}\n{time.monotonic() - began:.0f} s in all")
+    print(f"\nruns: {expert.path}, {student.path}\npicture: {picture}\n{time.monotonic() - started:.0f} s in all")
 
 
-def own(out: Path, seed: int) -> None:
-    """Refuse a directory in which something else than a demo of this seed has a demo's names; nothing is removed."""
+def check_out(out: Path, seed: int) -> None:
+    """Raise BadInput where the directory holds files that a demo would write but a demo of this seed did not."""
     from tutelage.experiment.job import read_job
 
     for name, method, settings in (("expert", "mappo", EXPERT), ("student", "kd_marl", STUDENT)):
@@ -71,26 +71,28 @@ def own(out: Path, seed: int) -> None:
         raise BadInput(f"out = {out}: {out / PICTURE} is there and was left by no demo; name another directory")
 
 
-def made(method: str, out: Path, seed: int, **asked: Any) -> Any:
-    """A run of the demo; what is there of it is not made again."""
+def train_or_resume(method: str, out: Path, seed: int, **settings: Any) -> Any:
+    """Train a run of the demo; a run that exists is resumed."""
     from tutelage.configs.experiment import FitConfig
     from tutelage.experiment.commands import resume, train
 
     if (out / "plan.json").exists():
         return resume(out)[0]
-    return train(method, ENV, out=out, seed=seed, fit=FitConfig(evaluations=8), **asked)[0]
+    return train(method, ENV, out=out, seed=seed, fit=FitConfig(evaluations=8), **settings)[0]
 
 
-def table(expert: Any, student: Any, cost: dict[str, Any]) -> None:
-    """Success, size and speed side by side."""
-    kept = student.test["success_rate"] / max(expert.test["success_rate"], 1e-9)
+def print_comparison(expert: Any, student: Any, cost: dict[str, Any]) -> None:
+    """Print success, size and speed of expert and students beside each other."""
+    retention = student.test["success_rate"] / max(expert.test["success_rate"], 1e-9)
     teacher, team, ratio = cost["teacher"]["team"], cost["team"], cost["ratio"]
-    rows = [("success", *[f"{run.test['success_rate']:.3f}" for run in (expert, student)], f"retention {kept:.3f}")]
+    rows = [
+        ("success", *[f"{run.test['success_rate']:.3f}" for run in (expert, student)], f"retention {retention:.3f}")
+    ]
     for label, key in (("FLOPs per team decision", "flops"), ("parameters", "params")):
         rows.append((label, f"{teacher[key]:,}", f"{team[key]:,}", f"{ratio[key]:.1f}x fewer"))
     for label, key, name in (("compiled", "compiled", "latency"), ("NumPy", "numpy", "latency_numpy")):
-        micro = [f"{side['latency_us'][key]:.1f} µs" for side in (teacher, team)]
-        rows.append((f"latency, {label}", *micro, f"{ratio[name]:.2f}x faster"))
+        latencies = [f"{figures['latency_us'][key]:.1f} µs" for figures in (teacher, team)]
+        rows.append((f"latency, {label}", *latencies, f"{ratio[name]:.2f}x faster"))
     labels, *columns = zip(*rows, strict=True)
     title = f"{ENV}: one expert, distilled ({student.test['episodes']} greedy episodes each)"
     print_table(title, ("", labels), list(zip(("expert", "students", ""), columns, strict=True)))

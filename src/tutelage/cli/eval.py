@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
-from tutelage.cli.parsing import beside_environment, options_given, parse
+from tutelage.cli.parsing import options_given, parse, with_environment_options
 from tutelage.cli.printing import print_json
 from tutelage.registry import names_environment
 
@@ -36,39 +36,39 @@ class EvalArgs:
 
 def main(argv: Sequence[str]) -> None:
     """Evaluate and print."""
-    arguments = beside_environment(EvalArgs, argv)
+    arguments = with_environment_options(EvalArgs, argv)
     args = parse(arguments, "eval", argv, "Play episodes with a trained, scripted or random team.")
     from tutelage.experiment.run_directory import seed_runs
 
-    targets = [args.target] if names_environment(args.target) else [str(run) for run in seed_runs(Path(args.target))]
-    results = [one(target, args) for target in targets]
+    names = [args.target] if names_environment(args.target) else [str(run) for run in seed_runs(Path(args.target))]
+    results = [evaluate_one(name, args) for name in names]
     if args.json:
         print_json(results[0] if len(results) == 1 else {"runs": results})
         return
-    for target, told in zip(targets, results, strict=True):
-        low, high = told["ci95"]
-        acts = f" ({told['act']})" if told["act"] else ""
+    for name, result in zip(names, results, strict=True):
+        low, high = result["ci95"]
+        rule = f" ({result['act']})" if result["act"] else ""
         print(
-            f"{target} {told['policy']}{acts}: success {told['success_rate']:.3f} [{low:.3f}, {high:.3f}], return "
-            f"{told['return_mean']:.2f}, length {told['length_mean']:.1f}, {told['episodes']} episodes"
+            f"{name} {result['policy']}{rule}: success {result['success_rate']:.3f} [{low:.3f}, {high:.3f}], return "
+            f"{result['return_mean']:.2f}, length {result['length_mean']:.1f}, {result['episodes']} episodes"
         )
 
 
-def one(name: str, args: EvalArgs) -> dict[str, Any]:
+def evaluate_one(name: str, args: EvalArgs) -> dict[str, Any]:
     """Evaluate one run or environment."""
     from tutelage.experiment.choose_policy import choose_policy, open_run_or_environment
     from tutelage.experiment.evaluate import evaluate
 
-    target = open_run_or_environment(name, args.trust, **options_given(args))
-    chosen = choose_policy(target, args.policy, args.act)
-    result = evaluate(target.env, chosen.policy, chosen.params, args.episodes, args.seed, chosen.act)
-    told = result.as_dict()
+    opened = open_run_or_environment(name, args.trust, **options_given(args))
+    chosen = choose_policy(opened, args.policy, args.act)
+    result = evaluate(opened.env, chosen.policy, chosen.params, args.episodes, args.seed, chosen.act)
+    scores = result.as_dict()
     return {
-        "env": target.env_id,
-        "env_version": target.env.spec.version,
-        "method": target.run.record["method"] if target.run else None,
+        "env": opened.env_id,
+        "env_version": opened.env.spec.version,
+        "method": opened.run.record["method"] if opened.run else None,
         "policy": chosen.name,
         "act": chosen.rule,
         "seed": args.seed,
-        **{k: told[k] for k in ("episodes", "success_rate", "ci95", "return_mean", "return_ci95", "length_mean")},
+        **{k: scores[k] for k in ("episodes", "success_rate", "ci95", "return_mean", "return_ci95", "length_mean")},
     }

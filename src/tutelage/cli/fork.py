@@ -43,21 +43,26 @@ def main(argv: Sequence[str]) -> None:
 
     run = load(seed_runs(args.run)[0], args.trust)
     teacher = load(seed_runs(args.teacher)[0], args.trust) if args.teacher else run
-    found = fork_run(run, args.episodes, args.every, args.seed, args.act, teacher)
-    rows = [fork.as_dict() for fork in found]
+    forks = fork_run(run, args.episodes, args.every, args.seed, args.act, teacher)
+    rows = [fork.as_dict() for fork in forks]
     if args.json:
-        told = {"env": run.record["env"], "method": run.record["method"], "episodes": args.episodes, "seed": args.seed}
-        told["teacher"] = str(teacher.path)
-        print_json({**told, "forks": rows})
+        header = {
+            "env": run.record["env"],
+            "method": run.record["method"],
+            "episodes": args.episodes,
+            "seed": args.seed,
+        }
+        header["teacher"] = str(teacher.path)
+        print_json({**header, "forks": rows})
         return
-    whose = f", the teacher of {teacher.path}" if args.teacher else ""
-    title = f"{run.path}{whose}: from the students' states after so many steps, success of either to the end"
+    suffix = f", the teacher of {teacher.path}" if args.teacher else ""
+    title = f"{run.path}{suffix}: from the students' states after so many steps, success of either to the end"
     columns = [(head, [cell(row) for row in rows]) for head, cell in COLUMNS]
     print_table(title, ("step", [str(row["step"]) for row in rows]), columns)
 
 
-def regret(row: dict[str, Any]) -> str:
-    """The teacher's return less the students', with its interval."""
+def regret_cell(row: dict[str, Any]) -> str:
+    """The teacher's return minus the students', with its interval."""
     low, high = row["regret_ci95"]
     return f"{row['regret']:.2f} [{low:.2f}, {high:.2f}]"
 
@@ -68,6 +73,6 @@ COLUMNS: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
     ("teacher", lambda row: f"{row['teacher_success']:.2f}"),
     ("saved", lambda row: str(row["saved"])),
     ("lost", lambda row: str(row["lost"])),
-    ("regret (return)", regret),
+    ("regret (return)", regret_cell),
 )
-"""Heading and cell, beside the step."""
+"""Columns of the table after the step: heading, and function that makes a cell."""

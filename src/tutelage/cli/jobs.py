@@ -20,8 +20,8 @@ def cores() -> list[int]:
 
 
 @contextmanager
-def kept_to(share: Sequence[int]) -> Iterator[None]:
-    """Processes started in the block may use these cores only (where the system lets one choose)."""
+def restricted_to(share: Sequence[int]) -> Iterator[None]:
+    """Restrict processes that are started in the block to these cores, where the system can do so."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -33,19 +33,21 @@ def kept_to(share: Sequence[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def side_by_side(arguments: Sequence[str], jobs: int) -> int:
-    """Run the same command in `jobs` processes with a share of the cores each; what they say is marked by process.
+def run_in_processes(arguments: Sequence[str], jobs: int) -> int:
+    """Run the same command in `jobs` processes, each with a share of the cores; their messages get the process number.
 
     Returns:
-        The highest exit code; of a process that was killed 128 and the signal's number.
+        The highest exit code; a process that was killed counts as 128 plus the signal's number.
     """
     # -P: a user's random.py in the current directory must not stand in for the standard library's.
     command = [sys.executable, "-P", "-m", "tutelage", *arguments]
     children = []
     for i in range(jobs):
-        with kept_to(cores()[i::jobs]):
+        with restricted_to(cores()[i::jobs]):
             children.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
-    readers = [threading.Thread(target=pass_on, args=(child.stderr, f"[{i}] ")) for i, child in enumerate(children)]
+    readers = [
+        threading.Thread(target=forward_lines, args=(child.stderr, f"[{i}] ")) for i, child in enumerate(children)
+    ]
     for reader in readers:
         reader.start()
     try:
@@ -57,7 +59,8 @@ def side_by_side(arguments: Sequence[str], jobs: int) -> int:
             reader.join()
 
 
-def pass_on(lines: IO[str], mark: str) -> None:
+def forward_lines(lines: IO[str], prefix: str) -> None:
+    """Print every line to standard error, with a prefix."""
     with lines:
         for line in lines:
-            print(mark + line, end="", file=sys.stderr, flush=True)
+            print(prefix + line, end="", file=sys.stderr, flush=True)

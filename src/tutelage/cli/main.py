@@ -11,7 +11,7 @@ import sys
 from importlib import import_module
 
 from tutelage import __version__
-from tutelage.dotted import BESIDE
+from tutelage.dotted import USER_FOLDERS
 from tutelage.errors import BadInput, Fault, Interrupted, short, unknown
 from tutelage.experiment.streams import StandardError, StandardOutput, flush_or_drop, ignore_hangup, reserve_streams
 
@@ -29,7 +29,7 @@ VERBS = {
     "report": "tables, curves and the marl-eval file from results",
 }
 TRAINING = ("demo", "train", "resume", "recover", "sweep")
-"""Commands that may take hours: they go on when their terminal is closed."""
+"""Commands that may take hours: they continue when their terminal is closed."""
 
 
 def usage() -> str:
@@ -64,13 +64,13 @@ def entry() -> None:
     prepare()
     if sys.argv[1:] and sys.argv[1] in TRAINING:
         ignore_hangup()
-    code = guarded(sys.argv[1:])
+    code = exit_code(sys.argv[1:])
     flush_or_drop()
     sys.exit(code)
 
 
-def complete(argv: list[str]) -> int:
-    """Run a command, and see that what it prints is out; returns the exit code that it asks for."""
+def run_and_flush(argv: list[str]) -> int:
+    """Run a command, flush its output, and return the exit code that it asks for."""
     code = 0
     try:
         run(argv)
@@ -80,31 +80,34 @@ def complete(argv: list[str]) -> int:
     return code
 
 
-def guarded(argv: list[str]) -> int:
-    """Run a command and return its exit code."""
+def exit_code(argv: list[str]) -> int:
+    """Run a command and return its exit code; errors are printed as one line."""
     try:
-        return complete(argv)
+        return run_and_flush(argv)
     except BadInput as error:
-        return say(error, 2)
+        return print_error(error, 2)
     except Fault as error:
-        return say(error, 1)
+        return print_error(error, 1)
     except Interrupted as stop:
-        return say(stop, 130)
+        return print_error(stop, 130)
     except KeyboardInterrupt:
         return 130
     except (RuntimeError, MemoryError) as error:  # of XLA, whose class is not known before jax is, or of NumPy
         if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        return say(Fault("out of memory; smaller numbers of environments, sequences or units need less"), 1)
+        return print_error(Fault("out of memory; smaller numbers of environments, sequences or units need less"), 1)
     except BrokenPipeError:  # who read has what he wanted
         return 0
     except OSError as error:
         if error.filename is None:
             raise
-        return say(BadInput(f"{short(error.filename, str)}: {error.strerror}"), 2)  # a name that the system refuses
+        return print_error(
+            BadInput(f"{short(error.filename, str)}: {error.strerror}"), 2
+        )  # a name that the system refuses
 
 
-def say(error: Exception, code: int) -> int:
+def print_error(error: Exception, code: int) -> int:
+    """Print an error to standard error, with the traceback within user code if there is one; returns `code`."""
     print(f"tutelage: {error}", file=sys.stderr)
     if isinstance(error, BadInput) and error.frames:
         print(error.frames, file=sys.stderr)
@@ -112,11 +115,11 @@ def say(error: Exception, code: int) -> int:
 
 
 def prepare() -> None:
-    """Streams that cannot break a run, and compiled programs kept between commands: the second start is quicker."""
+    """Wrap the standard streams, set the folder of jax's compilation cache, and let user code be imported."""
     reserve_streams()
     sys.stdout, sys.stderr = StandardOutput(sys.stdout), StandardError(sys.stderr)  # type: ignore[assignment]
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(cache, "tutelage", "xla"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
     with contextlib.suppress(OSError):  # a folder that is gone
-        BESIDE.append(os.getcwd())  # where a user's own module:factory is found
+        USER_FOLDERS.append(os.getcwd())  # where a user's own module:factory is found

@@ -13,23 +13,23 @@ from typing import Any, TypeVar
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from tutelage.configs.checks import whole
+from tutelage.configs.checks import parse_whole
 from tutelage.errors import BadInput
-from tutelage.registry import EVERYWHERE, environment_options, names_environment
+from tutelage.registry import ALL_ENVIRONMENTS, environment_options, names_environment
 
 T = TypeVar("T")
 RULES = ConstructorRegistry()
 
 
 @RULES.primitive_rule
-def whole_numbers(wanted: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
+def whole_numbers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
     """Whole numbers are also written as 1e6 and 1_000_000."""
-    if wanted.type is not int:
+    if info.type is not int:
         return None
     return PrimitiveConstructorSpec(
         nargs=1,
         metavar="INT",
-        instance_from_str=lambda words: whole(words[0]),
+        instance_from_str=lambda strings: parse_whole(strings[0]),
         is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
         str_from_instance=lambda value: [str(value)],
     )
@@ -41,20 +41,20 @@ def parse(cls: type[T], verb: str, argv: Sequence[str], about: str, default: Any
     Raises:
         BadInput: one line that says what was wrong.
     """
-    said = io.StringIO()
+    errors = io.StringIO()
     extra = {} if default is tyro.MISSING else {"default": default}
     try:
-        with contextlib.redirect_stderr(said), unwrapped(argv):
+        with contextlib.redirect_stderr(errors), without_line_breaks(argv):
             return tyro.cli(cls, prog=f"tutelage {verb}", args=list(argv), description=about, registry=RULES, **extra)
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise BadInput(one_line(said.getvalue(), f"tutelage {verb} --help")) from None
+        raise BadInput(one_line(errors.getvalue(), f"tutelage {verb} --help")) from None
 
 
 @contextlib.contextmanager
-def unwrapped(argv: Sequence[str]) -> Iterator[None]:
-    """What is said of wrong words has no end of a line inside them; help keeps to the terminal's width."""
+def without_line_breaks(argv: Sequence[str]) -> Iterator[None]:
+    """Keep tyro from breaking lines of error messages, which are parsed; help keeps the width of the terminal."""
     before = os.environ.get("COLUMNS")
     if not {"-h", "--help"} & set(argv):
         os.environ["COLUMNS"] = "100000"
@@ -65,19 +65,21 @@ def unwrapped(argv: Sequence[str]) -> Iterator[None]:
         os.environ |= {} if before is None else {"COLUMNS": before}
 
 
-def beside_environment(cls: type[T], argv: Sequence[str]) -> type[T]:
-    """The class of arguments, with an environment's options as `env` where the target names one that has any.
+def with_environment_options(cls: type[T], argv: Sequence[str]) -> type[T]:
+    """The class of arguments, with a field `env` for the options of the environment that the arguments name.
 
-    The target is the first word or, behind options, the first that is an environment of the package.
+    The environment is the first word or, after options, the first word that is an environment of the package.
     """
-    words = [word for word in argv[:1] if not word.startswith("-")] + [word for word in argv if word in EVERYWHERE]
+    words = [word for word in argv[:1] if not word.startswith("-")] + [
+        word for word in argv if word in ALL_ENVIRONMENTS
+    ]
     if not words or not names_environment(words[0]):
         return cls
     options = environment_options(words[0])
     if not dataclasses.fields(options):
         return cls
-    more = [("env", type(options), dataclasses.field(default=options))]
-    return dataclasses.make_dataclass(cls.__name__, more, bases=(cls,), frozen=True)
+    fields_added = [("env", type(options), dataclasses.field(default=options))]
+    return dataclasses.make_dataclass(cls.__name__, fields_added, bases=(cls,), frozen=True)
 
 
 def changed(value: Any, default: Any) -> dict[str, Any]:
@@ -86,7 +88,7 @@ def changed(value: Any, default: Any) -> dict[str, Any]:
 
 
 def options_given(args: Any) -> dict[str, Any]:
-    """The environment's options that were asked for, of arguments with an `env`; of others none."""
+    """The options of the environment that differ from their defaults; none for arguments without a field `env`."""
     return changed(args.env, environment_options(args.target)) if hasattr(args, "env") else {}
 
 
@@ -101,7 +103,7 @@ def one_line(box: str, help_command: str) -> str:
             break
         message.append(line)
     names = re.findall(r"^(--[a-z][\w.-]*)", "\n".join(lines[len(message) :]), re.MULTILINE)
-    near = f"; did you mean {' or '.join(dict.fromkeys(names))}?" if names and "Unrecognized" in box else ""
+    suggestion = f"; did you mean {' or '.join(dict.fromkeys(names))}?" if names and "Unrecognized" in box else ""
     # What a config says of itself comes wrapped in where it was read; it names its field anyway.
-    told = re.sub(r"^.*?Error parsing [\w.-]+: (?=\w+ = )", "", " ".join(message)).rstrip(".")
-    return f"{told}{near} (see `{help_command}`)"
+    text = re.sub(r"^.*?Error parsing [\w.-]+: (?=\w+ = )", "", " ".join(message)).rstrip(".")
+    return f"{text}{suggestion} (see `{help_command}`)"

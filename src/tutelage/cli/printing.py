@@ -1,4 +1,4 @@
-"""What commands print: JSON, and tables that fit where they are read without a figure being cut."""
+"""Printing JSON, and tables that are split into blocks of columns where the terminal is narrow."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ GAP = "   "
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON object; raises Fault for a number that is none."""
+    """Print one JSON object; raises Fault for NaN and infinities."""
     print(to_json(value, indent=1))
 
 
 def print_table(title: str, labels: Column, columns: Sequence[Column]) -> None:
-    """Print a table; where it is too wide for the terminal, its columns in several blocks, each behind the labels."""
+    """Print a table; where it is too wide for the terminal, as several blocks of columns that repeat the labels."""
     print(title)
     for block in blocks(labels, columns, line_width(sys.stdout)):
         print()
@@ -39,33 +39,33 @@ def width(column: Column) -> int:
 
 
 def blocks(labels: Column, columns: Sequence[Column], limit: int | None) -> Iterator[list[Column]]:
-    """The columns in order, as many at a time as fit beside the labels, at least one.
+    """Split columns into blocks that fit beside the labels; each block has at least one column.
 
     Args:
-        limit: characters in a line; None: as many as there are.
+        limit: characters in a line; None: unlimited.
     """
     block: list[Column] = []
     used = width(labels)
     for column in columns:
-        wide = len(GAP) + width(column)
-        if block and limit is not None and used + wide > limit:
+        added = len(GAP) + width(column)
+        if block and limit is not None and used + added > limit:
             yield block
             block, used = [], width(labels)
         block.append(column)
-        used += wide
+        used += added
     yield block
 
 
 def lines(labels: Column, columns: Sequence[Column]) -> Iterator[str]:
-    """One block: headings, whose last lines stand above the rule, and a line per row."""
-    all_of = [labels, *columns]
-    heads = [column[0].split("\n") for column in all_of]
-    deep = max(map(len, heads))
-    heads = [[""] * (deep - len(head)) + head for head in heads]
-    wide = [width(column) for column in all_of]
-    rows = [[head[i] for head in heads] for i in range(deep)]
-    for i, row in enumerate(rows + [[column[1][j] for column in all_of] for j in range(len(labels[1]))]):
-        if i == deep:
-            yield "─" * (sum(wide) + len(GAP) * (len(wide) - 1))
-        cells = [f"{text:>{w}}" for text, w in zip(row, wide, strict=True)]
-        yield GAP.join([f"{row[0]:<{wide[0]}}", *cells[1:]])
+    """The lines of one block: headings aligned at the bottom, a rule, and one line per row."""
+    all_columns = [labels, *columns]
+    heads = [column[0].split("\n") for column in all_columns]
+    depth = max(map(len, heads))
+    heads = [[""] * (depth - len(head)) + head for head in heads]
+    widths = [width(column) for column in all_columns]
+    rows = [[head[i] for head in heads] for i in range(depth)]
+    for i, row in enumerate(rows + [[column[1][j] for column in all_columns] for j in range(len(labels[1]))]):
+        if i == depth:
+            yield "─" * (sum(widths) + len(GAP) * (len(widths) - 1))
+        cells = [f"{text:>{w}}" for text, w in zip(row, widths, strict=True)]
+        yield GAP.join([f"{row[0]:<{widths[0]}}", *cells[1:]])

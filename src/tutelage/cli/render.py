@@ -9,7 +9,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from tutelage.cli.parsing import beside_environment, options_given, parse
+from tutelage.cli.parsing import options_given, parse, with_environment_options
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class RenderArgs:
 
 def main(argv: Sequence[str]) -> None:
     """Play, draw and say what was played."""
-    args = parse(beside_environment(RenderArgs, argv), "render", argv, "A picture of one episode.")
+    args = parse(with_environment_options(RenderArgs, argv), "render", argv, "A picture of one episode.")
     from tutelage.report.render import outcome, render, title
 
     how = args.policy, args.seed, args.side_by_side, args.overlay, args.trust

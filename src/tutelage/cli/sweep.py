@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
-from tutelage.cli.jobs import cores, side_by_side
+from tutelage.cli.jobs import cores, run_in_processes
 from tutelage.cli.parsing import parse
 from tutelage.errors import BadInput, Interrupted
 
@@ -55,61 +55,64 @@ def main(argv: Sequence[str]) -> None:
 
     results = args.out or args.plan.parent
     # Relative, since runs remember the paths of their teachers.
-    beside = Path(os.path.relpath(args.plan.resolve().parent.parent))
-    root = beside if args.out is None else results
-    places, display = SweepPaths(results, root / "runs", root / "zoo"), Display(args.quiet)
-    if not args.yes and not begins(*estimate(args.plan, places, args.only, args.seeds), args, display):
+    base = Path(os.path.relpath(args.plan.resolve().parent.parent))
+    root = base if args.out is None else results
+    paths, display = SweepPaths(results, root / "runs", root / "zoo"), Display(args.quiet)
+    if not args.yes and not confirm(*estimate(args.plan, paths, args.only, args.seeds), args, display):
         raise Interrupted("nothing was run")
     if args.jobs > 1:
-        code = side_by_side(["sweep", *argv, "--jobs", "1", "--yes"], args.jobs)
+        code = run_in_processes(["sweep", *argv, "--jobs", "1", "--yes"], args.jobs)
         if code:
             raise SystemExit(code)
         return
-    measure = lambda row, run: measured(row, run, beside)
-    done, left = sweep(args.plan, places, args.only, args.minutes, args.seeds, display, measure)
-    print(f"{done} results made, {left} missing; results in {results}, runs in {places.runs}")
+    measure = lambda row, run: extra_measurements(row, run, base)
+    done, missing = sweep(args.plan, paths, args.only, args.minutes, args.seeds, display, measure)
+    print(f"{done} results made, {missing} missing; results in {results}, runs in {paths.runs}")
 
 
-def begins(missing: int, minutes: float, args: SweepArgs, display: Display) -> bool:
-    """Say how long it takes, and of more than an hour ask, where somebody is there to answer.
+def confirm(missing: int, minutes: float, args: SweepArgs, display: Display) -> bool:
+    """Print how long a sweep will take; where that is more than an hour, ask at a terminal whether to begin.
 
     Args:
-        missing: results. minutes: that they take, one after the other.
+        missing: number of results. minutes: that they take, one after the other.
+
+    Returns:
+        Whether to begin.
     """
     minutes = min(minutes / args.jobs, args.minutes or float("inf"))
-    told = f"{missing:,} results are missing, about {spoken(minutes)}"
+    message = f"{missing:,} results are missing, about {duration(minutes)}"
     if minutes <= 60 or not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
-        display.say(told)
+        display.say(message)
         return True
-    sys.stderr.write(f"{told}; begin? [y/N] ")
+    sys.stderr.write(f"{message}; begin? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def spoken(minutes: float) -> str:
-    """A time as people say it."""
+def duration(minutes: float) -> str:
+    """A duration in minutes, hours or days."""
     if minutes < 90:
         return f"{minutes:.0f} minutes"
     return f"{minutes / 60:.0f} hours" if minutes < 48 * 60 else f"{minutes / 1440:.0f} days"
 
 
-def measured(row: Any, run: Any, root: Path) -> dict[str, Any]:
-    """Latencies, for the rows whose runs are kept; what students lose that their teacher wins, for those that ask.
+def extra_measurements(row: Any, run: Any, root: Path) -> dict[str, Any]:
+    """Further entries of a result: the cost with latencies for rows with `zoo`, forks for rows with `forks`.
 
     Args:
-        root: where the directories are that `forks` names.
+        root: directory to which run directories in `forks` are relative.
     """
-    told: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
     if row.zoo:
         from tutelage.deploy.cost import cost_report
 
         report = cost_report(run)
-        told["cost_report"] = {k: report[k] for k in ("teacher", "students", "team", "ratio")}
+        extra["cost_report"] = {k: report[k] for k in ("teacher", "students", "team", "ratio")}
     if row.forks:
         from tutelage.experiment.fork import fork_run
         from tutelage.experiment.run_directory import load
         from tutelage.experiment.trust import code_named_in
 
         students = load(root / row.forks, code_named_in(run.record)) if isinstance(row.forks, str) else run
-        told["forks"] = [fork.as_dict() for fork in fork_run(students, 128, None, seed=0, teacher=run)]
-    return told
+        extra["forks"] = [fork.as_dict() for fork in fork_run(students, 128, None, seed=0, teacher=run)]
+    return extra

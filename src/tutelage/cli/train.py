@@ -45,27 +45,27 @@ class RunArgs:
 
 def main(argv: Sequence[str]) -> None:
     """Train and report where the runs are."""
-    method, env, rest = positionals(list(argv))
-    preset = option(rest, "--preset")
+    method, env, rest = split_positionals(list(argv))
+    preset = option_value(rest, "--preset")
     row = method_row(method)
     # The types of the arguments depend on the method and the environment, so the class is made here.
-    parts: list[Any] = [
+    arguments_fields: list[Any] = [
         ("run", OmitArgPrefixes[RunArgs], field(default_factory=RunArgs)),
         ("config", OmitArgPrefixes[resolve(row.config)], field(default=method_config(method, preset))),  # type: ignore[misc]
         ("fit", OmitArgPrefixes[FitConfig], field(default_factory=FitConfig)),
     ]
     options = environment_options(env)
     if dataclasses.fields(options):
-        parts.append(("env", type(options), field(default=options)))
+        arguments_fields.append(("env", type(options), field(default=options)))
     if row.teacher is not None:
         teacher = method_config(row.teacher)
-        parts.append(("teacher_config", type(teacher), field(default=teacher)))
-    arguments = make_dataclass("TrainArgs", parts, frozen=True)
+        arguments_fields.append(("teacher_config", type(teacher), field(default=teacher)))
+    arguments = make_dataclass("TrainArgs", arguments_fields, frozen=True)
     arguments.__doc__ = f"{method}: {row.about}. {env}: {environment_row(env).about}."
     args: Any = parse(arguments, f"train {method} {env}", rest, arguments.__doc__)
-    given: dict[str, Any] = {"env_options": changed(args.env, options)} if hasattr(args, "env") else {}
+    further: dict[str, Any] = {"env_options": changed(args.env, options)} if hasattr(args, "env") else {}
     if row.teacher is not None:
-        given["teacher_config"] = changed(args.teacher_config, teacher)
+        further["teacher_config"] = changed(args.teacher_config, teacher)
     from tutelage.experiment.commands import train
 
     runs = train(
@@ -79,29 +79,29 @@ def main(argv: Sequence[str]) -> None:
         trust=args.run.trust,
         fit=args.fit,
         quiet=args.run.quiet,
-        **given,
+        **further,
         **asdict(args.config),
     )
     report(runs)
 
 
 def report(runs: Sequence[LoadedRun]) -> None:
-    """Say what finished runs came to."""
+    """Print the final tests of finished runs."""
     for run in runs:
         low, high = run.test["ci95"]
         print(
             f"{run.path}: success {run.test['success_rate']:.3f} [{low:.3f}, {high:.3f}], "
             f"return {run.test['return_mean']:.2f}, {run.test['episodes']} episodes"
         )
-        for role, other in run.test.get("beside", {}).items():
-            told = f"  {role}: success {other['success_rate']:.3f}"
-            if other["success_rate"]:
-                told += f"; the student has {run.test['success_rate'] / other['success_rate']:.3f} of it"
-            print(told)
+        for role, test in run.test.get("beside", {}).items():
+            line = f"  {role}: success {test['success_rate']:.3f}"
+            if test["success_rate"]:
+                line += f"; the student has {run.test['success_rate'] / test['success_rate']:.3f} of it"
+            print(line)
 
 
-def positionals(argv: list[str]) -> tuple[str, str, list[str]]:
-    """Split METHOD and ENV off."""
+def split_positionals(argv: list[str]) -> tuple[str, str, list[str]]:
+    """Method, environment and the remaining arguments."""
     if argv and argv[0] in ("-h", "--help"):
         print(
             "usage: tutelage train METHOD ENV [options]\n\n"
@@ -113,8 +113,8 @@ def positionals(argv: list[str]) -> tuple[str, str, list[str]]:
     return argv[0], argv[1], argv[2:]
 
 
-def option(argv: list[str], name: str) -> str | None:
-    """The value of an option that must be known before the rest can be parsed; of several the last, as everywhere."""
+def option_value(argv: list[str], name: str) -> str | None:
+    """The value of an option that must be known before the rest can be parsed; the last one counts."""
     for i, word in reversed([*enumerate(argv)]):
         if word == name and i + 1 < len(argv):
             return argv[i + 1]

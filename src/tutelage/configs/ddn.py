@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.configs.checks import check_fields, check_not_negative, check_positive, check_unit, silent
-from tutelage.configs.ppo import PpoConfig, without_goals
+from tutelage.configs.checks import check_fields, check_no_messages, check_not_negative, check_positive, check_unit
+from tutelage.configs.ppo import PpoConfig, check_no_goals
 from tutelage.configs.qlearning import QConfig
 from tutelage.errors import BadInput
 
 
-def _unweighted(config: QConfig) -> None:
-    """Refuse WQMIX's weights, where the team that learns reads the state already."""
+def _check_unweighted(config: QConfig) -> None:
+    """Raise BadInput for the weights of WQMIX: the teacher reads the state, so they have no use."""
     if config.weighting != "none":
         raise BadInput(f"weighting = {config.weighting!r}: teachers that see the state learn with none")
 
@@ -32,7 +32,7 @@ class DdnConfig(QConfig):
     generator: int = 32
     """Hidden width of the network that personalises."""
     encoder: float = 1.0
-    """Weight of the difference between what the first layers make of their inputs."""
+    """Weight of the difference between the outputs of the first layers."""
     features: float = 1.0
     """Weight of the difference between the recurrent layers' outputs."""
     values: float = 1.0
@@ -58,8 +58,8 @@ class DdnConfig(QConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_fields(self)
-        silent(self)
-        _unweighted(self)
+        check_no_messages(self)
+        _check_unweighted(self)
         check_positive(self, "fusion_width", "generator")
         check_unit(self, "mu")
         if self.chooses == "student" and not self.double:
@@ -87,8 +87,8 @@ class PtdeConfig(QConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        silent(self)
-        _unweighted(self)
+        check_no_messages(self)
+        _check_unweighted(self)
         check_positive(self, "fusion_width", "generator", "predict")
 
 
@@ -109,6 +109,6 @@ class PtdeMappoConfig(PpoConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        silent(self)
-        without_goals(self)
+        check_no_messages(self)
+        check_no_goals(self)
         check_positive(self, "fusion_width", "generator", "predict")

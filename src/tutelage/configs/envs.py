@@ -103,7 +103,7 @@ class FireCommanderOptions:
     radio: bool | None = None
     """Whether agents within half a map's side of each other share what they have seen; the level's own unless given."""
     knows: Literal["belief", "oracle"] = "belief"
-    """What the world state tells of fires: all that the agents together know, or the truth."""
+    """What the world state says of fires: all that the agents together know, or the truth."""
     max_steps: int = 80
     """Steps after which an episode is cut off; 126 at most."""
 

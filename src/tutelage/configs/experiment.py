@@ -1,4 +1,4 @@
-"""How a run is evaluated and kept: the same for every method."""
+"""Settings of evaluation and checkpoints, which are the same for every method."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class FitConfig:
     test_episodes: int = 320
     """Episodes of the final test of the best parameters, with a key of its own."""
     act: Literal["greedy", "sample"] = later("greedy")
-    """What is played in them: the likeliest actions (the field's protocol), or actions drawn from the policy."""
+    """Actions in evaluations and the test: greedy (the usual protocol), or sampled from the policy."""
     checkpoint_seconds: float = 30.0
     """Seconds between checkpoints."""
     tensorboard: bool = False

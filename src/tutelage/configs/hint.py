@@ -28,39 +28,39 @@ class HintConfig(TeamSettings):
     pair_width: int = 32
     """Width of the coordinator."""
     flat: bool = False
-    """No coordinator: nobody ever has a goal, nothing is pre-trained, and what is set for goals alone does nothing."""
+    """No coordinator: no agent has a goal, nothing is pre-trained, and settings that concern goals have no effect."""
     every: int = 5
-    """Steps that goals are held, and between the states from which both play on (filter_student = fork)."""
+    """Steps that a goal is held; with filter_student = fork also the steps between two forks."""
     spread: float = 1.0
-    """What a goal's logit loses for every agent that has it already."""
+    """How much a goal's logit falls for every agent that has the goal already."""
     pretrain: int = 200_000
-    """Environment steps of executors with random goals, before anything else; part of `steps`."""
+    """Environment steps in which executors first train with random goals; part of `steps`."""
     shaping: float = 5.0
     """Weight of progress towards the goal in the executors' rewards."""
     off_policy: float = 1.0
-    """Weight of what the students' experience says about acts and goals; 0: the teacher learns from its own alone."""
+    """Weight of the students' experience in the teacher's policy losses; 0: it learns from its own experience alone."""
     explain: Literal["posterior", "relabel"] = "posterior"
-    """Which goals students' actions are said to have served: those that explain them, or the coordinator's draw."""
+    """Goals given to the students' experience: the posterior given their actions, or a draw of the coordinator."""
     labels: Literal["held", "best", "all"] = "all"
-    """Under which goals the teacher tells students what it would do: the best ones by its own schedule of decisions,
-    the best ones of every step, or all of them, each as likely as the coordinator and what was done make it."""
+    """Goals under which the teacher labels states: the best ones, held as long as the teacher holds them; the best ones
+    of every step; or all, weighted by their probability under the coordinator and given past actions."""
     renew: float = 0.5
-    """Probability that goals are given anew at a step where labels sum them out; 1: what was done does not count."""
+    """Probability that a goal changes at a step (labels = all); 1: past actions do not count."""
     sharpness: float = 1.0
     """Power of the coordinator's likelihood (labels = all); 1: the teacher's distribution with the goal summed out."""
     temperature: float = 0.5
-    """Of the teacher's distribution over actions where it is a label; below 1 students are surer than their teacher."""
+    """Temperature of the teacher's action distribution in labels; below 1 labels are sharper than the teacher."""
     filter_own: Literal["episode", "none"] = "episode"
-    """What students learn of teacher episodes: those that did at least as well as students would, or all."""
+    """Teacher episodes that students learn from: those at least as good as the students' expected return, or all."""
     filter_student: Literal["advantage", "none", "fork"] = "advantage"
-    """What students learn on states they reached: where the teacher is thought to do better, everything, or where it
-    does: both play on from there (fork)."""
+    """States reached by students that they learn from: where the teacher's estimated value is higher (advantage), all
+    (none), or where it is better when both continue from the same state (fork)."""
     fork_envs: int = 16
-    """Environments in which both play on from students' states (filter_student = fork)."""
+    """Environments in which both continue from students' states (filter_student = fork)."""
     margin: float = 0.0
-    """By how much better, in deviations of the returns."""
+    """How much better it must be, in standard deviations of the returns."""
     store: int = 16
-    """Iterations whose labels students go on learning from."""
+    """How many of the last iterations are kept for the students to learn from."""
     memory_gb: float = 1.0
     """Refuse a store larger than this."""
     distil: int = 128

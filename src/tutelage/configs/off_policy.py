@@ -64,13 +64,15 @@ class OffPolicyConfig(TeamSettings):
         check_unit(self, "gamma", "target_rate")
         if self.burn_in < 0 or (self.replay == "stream" and self.burn_in >= self.chunk):
             raise BadInput(f"burn_in = {self.burn_in}: must be at least 0 and less than chunk = {self.chunk}")
-        kept, least = {
+        capacity, least = {
             "stream": ("capacity_steps", self.envs * self.chunk),
             "episode": ("capacity_episodes", self.envs),
         }[self.replay]
-        if getattr(self, kept) < least:
-            told = f"{kept} = {getattr(self, kept)}: must be at least {least}, what is played between two updates"
-            raise BadInput(told)
+        if getattr(self, capacity) < least:
+            message = (
+                f"{capacity} = {getattr(self, capacity)}: must be at least {least}, what is played between two updates"
+            )
+            raise BadInput(message)
         check_not_negative(self, "warm_up")
         if self.warm_up >= self.steps:
             raise BadInput(f"warm_up = {self.warm_up}: must be less than steps = {self.steps}, or nothing is learned")

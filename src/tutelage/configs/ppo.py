@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.configs.checks import check_fields, check_not_negative, check_positive, check_unit, later, silent
+from tutelage.configs.checks import (
+    check_fields,
+    check_no_messages,
+    check_not_negative,
+    check_positive,
+    check_unit,
+    later,
+)
 from tutelage.configs.team import TeamSettings
 from tutelage.errors import BadInput
 
@@ -70,9 +77,9 @@ class PpoConfig(TeamSettings):
             raise BadInput(f"chunk = {self.chunk}: must divide rollout = {self.rollout}")
         if self.messages != "none" and self.chunk == 1:
             raise BadInput("chunk = 1: what is said is heard a step later; messages need sequences of 2 steps or more")
-        rows = self.envs * self.rollout // self.chunk
-        if rows % self.minibatches:
-            raise BadInput(f"minibatches = {self.minibatches}: must divide envs x rollout / chunk = {rows}")
+        sequences = self.envs * self.rollout // self.chunk
+        if sequences % self.minibatches:
+            raise BadInput(f"minibatches = {self.minibatches}: must divide envs x rollout / chunk = {sequences}")
 
 
 @dataclass(frozen=True)
@@ -94,13 +101,13 @@ class HappoConfig(PpoConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        silent(self)
-        without_goals(self)
+        check_no_messages(self)
+        check_no_goals(self)
         if self.critic != "team":
             raise BadInput(f"critic = {self.critic!r}: happo's agents share one advantage, of the 'team'")
 
 
-def without_goals(config: PpoConfig) -> None:
-    """Refuse goals in the critic or the reward, for methods that have no use for them."""
+def check_no_goals(config: PpoConfig) -> None:
+    """Raise BadInput for goals in the critic or the reward, in methods that do not support them."""
     if config.critic == "goals" or config.shaping:
         raise BadInput(f"critic = {config.critic!r}, shaping = {config.shaping}: only mappo and ippo know goals")

@@ -1,4 +1,4 @@
-"""How long one decision of one agent takes: batch 1, one thread, in a child process of its own.
+"""Measuring how long one decision of one agent takes: batch 1, one thread, in a child process.
 
 The number of threads is fixed when the libraries are loaded, so the measurement runs as
 `python -m tutelage.deploy.latency RUN` with the environment below, and prints JSON. This module imports jax only
@@ -30,9 +30,9 @@ ONE_THREAD = {
         "1",
     ),
 }
-"""Environment of the child."""
+"""Environment variables of the child process."""
 ROUNDS, CALLS = 30, 200
-"""Rounds over everything that is timed, and calls of each in a round: machine noise hits teacher and student alike."""
+"""Rounds over all timed functions, and calls of each per round; in turn, as noise then hits all alike."""
 WARM_UP = 100
 """Calls before the first round."""
 
@@ -59,19 +59,19 @@ def measure_latency(
     if min(rounds, calls) < 1:
         raise BadInput(f"rounds = {rounds}, calls = {calls}: must be at least 1")
     # The child finds the same modules as this process: -P keeps its working directory from hiding any of them.
-    here = {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
+    search_path = {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
     command = [sys.executable, "-P", "-m", __name__, str(path), str(rounds), str(calls), *trust]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **here, **ONE_THREAD}, check=False
+    finished = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **search_path, **ONE_THREAD}, check=False
     )
-    if done.returncode != 0:
-        why = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise Fault(f"measuring the latency of {path} failed (exit code {done.returncode}): {why}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    if finished.returncode != 0:
+        reason = (finished.stderr.strip().splitlines() or ["no message"])[-1]
+        raise Fault(f"measuring the latency of {path} failed (exit code {finished.returncode}): {reason}")
+    return json.loads(finished.stdout.strip().splitlines()[-1])
 
 
 def main(argv: Sequence[str]) -> None:
-    """The child: RUN ROUNDS CALLS TRUSTED ..."""
+    """Main function of the child process; its arguments are RUN ROUNDS CALLS TRUSTED ..."""
     if hasattr(os, "sched_setaffinity"):  # Linux
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     import jax
@@ -82,12 +82,12 @@ def main(argv: Sequence[str]) -> None:
 
     run = load(argv[0], argv[3:])
     rounds, calls = (int(n) for n in argv[1:3])
-    told = time_agents(subjects(run), rounds, calls)
-    sys.stdout.write(json.dumps(told) + "\n")
+    latencies = time_agents(timed_calls(run), rounds, calls)
+    sys.stdout.write(json.dumps(latencies) + "\n")
 
 
-def subjects(run: Any) -> dict[str, list[dict[str, Call | None]]]:
-    """What is timed of a LoadedRun: per role and tier one decision `compiled` and one in `numpy`."""
+def timed_calls(run: Any) -> dict[str, list[dict[str, Call | None]]]:
+    """The functions that are timed: one decision, `compiled` and in `numpy`, of each role and tier of a LoadedRun."""
     return {
         role: [
             {"compiled": compiled_call(group.agent, params), "numpy": numpy_call(group.agent, params)}
@@ -144,42 +144,44 @@ def example(agent: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def time_agents(
-    timed: dict[str, list[dict[str, Call | None]]], rounds: int, calls: int
+    calls_by_role: dict[str, list[dict[str, Call | None]]], rounds: int, calls: int
 ) -> dict[str, list[dict[str, dict[str, float] | None]]]:
     """Time all calls in turn, `rounds` times `calls` each, every other round in reverse order.
 
     Returns:
         The same structure with median and 95th percentile in microseconds.
     """
-    every = [call for tiers in timed.values() for tier in tiers for call in tier.values() if call is not None]
-    samples: list[tuple[Call, list[np.ndarray]]] = [(call, []) for call in every]
+    all_calls = [
+        call for tiers in calls_by_role.values() for tier in tiers for call in tier.values() if call is not None
+    ]
+    samples: list[tuple[Call, list[np.ndarray]]] = [(call, []) for call in all_calls]
     for call, _ in samples:
         nanoseconds(call, WARM_UP)
-    collecting = gc.isenabled()
+    gc_enabled = gc.isenabled()
     gc.disable()
     try:
         for i in range(rounds):
-            for call, taken in samples if i % 2 == 0 else reversed(samples):
+            for call, durations in samples if i % 2 == 0 else reversed(samples):
                 nanoseconds(call, 3)  # caches are cold after the others
-                taken.append(nanoseconds(call, calls))
+                durations.append(nanoseconds(call, calls))
     finally:
-        if collecting:
+        if gc_enabled:
             gc.enable()
-    told = iter([summary(np.concatenate(taken)) for _, taken in samples])
+    summaries = iter([summary(np.concatenate(durations)) for _, durations in samples])
     return {
-        role: [{name: next(told) if call is not None else None for name, call in tier.items()} for tier in tiers]
-        for role, tiers in timed.items()
+        role: [{name: next(summaries) if call is not None else None for name, call in tier.items()} for tier in tiers]
+        for role, tiers in calls_by_role.items()
     }
 
 
 def nanoseconds(call: Call, n: int) -> np.ndarray:
     """Duration of each of `n` calls, (n,)."""
-    clock, taken = time.perf_counter_ns, np.empty(n)
+    clock, durations = time.perf_counter_ns, np.empty(n)
     for i in range(n):
         start = clock()
         call()
-        taken[i] = clock() - start
-    return taken
+        durations[i] = clock() - start
+    return durations
 
 
 def summary(nanoseconds: np.ndarray) -> dict[str, float]:

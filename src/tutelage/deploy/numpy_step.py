@@ -61,7 +61,7 @@ def _linear(params: Arrays) -> Callable[[np.ndarray], np.ndarray]:
 def _gru(params: Arrays) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Flax's GRUCell: input biases on all three gates, a recurrent one on the candidate `n` alone.
 
-    The three products of each input are one product with the kernels side by side: NumPy's overhead is per call.
+    The three products of each input are one product with the concatenated kernels: NumPy's overhead is per call.
     """
     kernel_x = _array(np.concatenate([params[gate]["kernel"] for gate in ("ir", "iz", "in")], -1))
     kernel_h = _array(np.concatenate([params[gate]["kernel"] for gate in ("hr", "hz", "hn")], -1))

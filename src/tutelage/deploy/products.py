@@ -1,5 +1,4 @@
-"""Counting matrix products: those that XLA really runs, to hold the formulas of `policies.cost` against, and those of
-policies that have no formula."""
+"""Counting the matrix products that XLA runs, to check `policies.cost` and for policies without a formula."""
 
 from __future__ import annotations
 
@@ -45,18 +44,18 @@ def count_products(agent: Agent) -> Products:
     Args:
         agent: of any kind and width.
     """
-    like = (
+    shapes = (
         jax.eval_shape(agent.init, jax.random.key(0)),
         jax.eval_shape(agent.carry),
         jax.ShapeDtypeStruct((agent.inputs,), jnp.float32),
         jax.ShapeDtypeStruct((agent.n_actions,), jnp.bool_),
     )
-    lowered = jax.jit(agent_step(agent)).lower(*like)
-    written = list(dot_macs(lowered.as_text(dialect="hlo")))
-    compiled = list(dot_macs(lowered.compile().as_text() or ""))
-    if len(compiled) < len(written):
-        return Products(sum(written), len(written), "lowered")
-    return Products(sum(compiled), len(compiled), "compiled")
+    lowered = jax.jit(agent_step(agent)).lower(*shapes)
+    lowered_macs = list(dot_macs(lowered.as_text(dialect="hlo")))
+    compiled_macs = list(dot_macs(lowered.compile().as_text() or ""))
+    if len(compiled_macs) < len(lowered_macs):
+        return Products(sum(lowered_macs), len(lowered_macs), "lowered")
+    return Products(sum(compiled_macs), len(compiled_macs), "compiled")
 
 
 def dot_macs(hlo: str) -> Iterator[int]:
@@ -81,8 +80,8 @@ def dot_macs(hlo: str) -> Iterator[int]:
 
 
 def traced_macs(jaxpr: Any) -> int:
-    """Multiply-adds of every `dot_general` of a traced function: those of a loop as often as it runs, of the branches
-    of a condition the most.
+    """Multiply-adds of all `dot_general`s of a traced function; a loop counts as often as it runs, and of the branches
+    of a condition the largest counts.
 
     Args:
         jaxpr: e.g. `jax.make_jaxpr(f)(*like).jaxpr`.
@@ -98,16 +97,16 @@ def traced_macs(jaxpr: Any) -> int:
             total += max(traced_macs(branch.jaxpr) for branch in params["branches"])
         else:
             bodies = [getattr(value, "jaxpr", value) for value in params.values()]
-            inside = sum(traced_macs(body) for body in bodies if hasattr(body, "eqns"))
-            total += params.get("length", 1) * inside if equation.primitive.name == "scan" else inside
+            in_bodies = sum(traced_macs(body) for body in bodies if hasattr(body, "eqns"))
+            total += params.get("length", 1) * in_bodies if equation.primitive.name == "scan" else in_bodies
     return total
 
 
 def _operand(text: str, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
     """Shape of the first operand: written beside its name, or where the name was defined."""
-    written = _SHAPE.search(text)
-    if written:
-        return _numbers(written["shape"])
+    shape = _SHAPE.search(text)
+    if shape:
+        return _numbers(shape["shape"])
     name = _NAME.match(text)
     assert name is not None, text
     return shapes[name["name"]]

@@ -16,7 +16,7 @@ def agent_step(agent: Agent) -> Step:
     """The greedy step of one agent.
 
     Args:
-        agent: whose.
+        agent: the agent that acts.
 
     Returns:
         A function (params, carry, x (D,), avail (A,)) -> (carry, action, masked logits (A,)).

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tutelage.dotted import resolve, takes, yours
+from tutelage.dotted import check_signature, import_user_code, resolve
 from tutelage.envs.own import Own, check_own
-from tutelage.errors import BadInput, users
+from tutelage.errors import BadInput, reports_user_error
 from tutelage.machine import check_machine
 from tutelage.registry import ENVIRONMENTS, environment_options, environment_row
 from tutelage.types import Environment
@@ -18,10 +18,10 @@ def called(env_id: str, factory: Any, options: dict[str, Any]) -> Environment:
     Raises:
         BadInput: it is no factory, takes no such options, raises, or gives something that does not keep to its `spec`.
     """
-    takes(env_id, factory, **options)
+    check_signature(env_id, factory, **options)
     if isinstance(factory, type) and not any(hasattr(factory, name) for name in ("reset", "__getattr__")):
         raise BadInput(f"{env_id}: {factory.__name__} has no reset, so it is no environment")
-    with users(f"{env_id}: making it"):
+    with reports_user_error(f"{env_id}: making it"):
         made = factory(**options)
     env = Own(env_id, made)
     check_own(env)
@@ -45,5 +45,5 @@ def make(env_id: str, **options: Any) -> Environment:
         raise BadInput(f"{env_id} needs the package {row.extra}: pip install 'tutelage[{row.extra}]'")
     check_machine()
     if row.factory == env_id:
-        return called(env_id, yours(env_id), options)
+        return called(env_id, import_user_code(env_id), options)
     return resolve(row.factory)(env_id.partition("/")[2], environment_options(env_id, **options))

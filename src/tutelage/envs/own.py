@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from tutelage.configs.checks import MOST
-from tutelage.errors import BadInput, users
+from tutelage.configs.checks import MAX_COUNT
+from tutelage.errors import BadInput, reports_user_error
 from tutelage.types import Block, Environment, EnvState, Goals, Policy, Sensed, Spec, TimeStep, VectorEnv
 
 Shape = tuple[int, ...]
@@ -45,7 +45,7 @@ class Own:
 
     def call(self, part: str, *args: Any) -> Any:
         """What a function of the environment gives."""
-        with users(f"{self.name}: {part}"):
+        with reports_user_error(f"{self.name}: {part}"):
             return getattr(self.inner, part)(*args)
 
     def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
@@ -89,7 +89,7 @@ class Own:
     def _side_by_side(self, n: int) -> VectorEnv:
         """Many instances as the environment itself plays them."""
         made: VectorEnv = self.call("vector", n)
-        told = lambda part, function: users(f"{self.name}: {part} of vector")(function)
+        told = lambda part, function: reports_user_error(f"{self.name}: {part} of vector")(function)
         reset, step, sense = (told(part, getattr(made, part)) for part in ("reset", "step", "sense"))
         goals = told("goals", made.goals) if made.goals else None
 
@@ -125,8 +125,8 @@ def checked_spec(name: str, env: Any) -> Spec:
     counts = ("n_agents", "n_actions", "obs_width", "state_width", "max_steps")
     for field in counts:
         value = getattr(spec, field)
-        if not isinstance(value, Integral) or not 1 <= int(value) < MOST:
-            raise wrong(field, f"a whole number from 1 to {MOST - 1}")
+        if not isinstance(value, Integral) or not 1 <= int(value) < MAX_COUNT:
+            raise wrong(field, f"a whole number from 1 to {MAX_COUNT - 1}")
     if spec.time_limit not in ("terminal", "truncation"):
         raise wrong("time_limit", "'terminal' or 'truncation'")
     if spec.measure not in ("success", "return"):
@@ -187,7 +187,7 @@ def check_own(env: Own) -> None:
 
 def shaped(env: Own, part: str, *args: Any) -> Any:
     """Shapes of what a function of the environment gives."""
-    with users(f"{env.name}: {part}"):
+    with reports_user_error(f"{env.name}: {part}"):
         return jax.eval_shape(lambda *given: env.call(part, *given), *args)
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from tutelage.configs.checks import MOST, check_seeds
+from tutelage.configs.checks import MAX_COUNT, check_seeds
 from tutelage.data.collect import init_collector
 from tutelage.data.episodes import Episodes, play_on
 from tutelage.data.vector import make_vector_env
@@ -124,8 +124,8 @@ def evaluate(
         BadInput: fewer than one episode, or an invalid seed. NonFinite: your own environment or policy returned a
             value that is not finite or out of range.
     """
-    if not 1 <= episodes < MOST:
-        raise BadInput(f"episodes = {episodes}: must be at least 1 and less than {MOST}")
+    if not 1 <= episodes < MAX_COUNT:
+        raise BadInput(f"episodes = {episodes}: must be at least 1 and less than {MAX_COUNT}")
     check_seeds(seed)
     n = min(episodes, 32)
     return play_episodes(make_player(env, policy, n, act), params, test_key(seed), episodes, n)

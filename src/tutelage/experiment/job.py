@@ -16,7 +16,7 @@ from tutelage.experiment.records import MethodSettings, check_settings, read_che
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.stage_loop import check_step_counts
 from tutelage.experiment.trust import Trust, check_trust, user_code
-from tutelage.registry import check_teacher, method_config, method_row, options_kept
+from tutelage.registry import check_teacher, method_config, method_row, stored_options
 from tutelage.types import Environment, Frozen, Method
 
 
@@ -127,7 +127,7 @@ def new_job(
     return Job(
         method=method,
         env=env,
-        env_options=options_kept(env, env_options or {}),
+        env_options=stored_options(env, env_options or {}),
         config=asdict(method_config(method, preset, **settings)),
         fit=asdict(fit or FitConfig()),
         seed=seed,

@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tutelage.configs.checks import build, check_positive, check_seeds, lasting
+from tutelage.configs.checks import build, check_positive, check_seeds, fingerprinted
 from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, unknown
@@ -176,7 +176,7 @@ def version_of(row: Row) -> int:
 def default_teacher(row: Row) -> Any:
     """Settings and version of the teacher that is trained first where a row names none; None where there is none."""
     name = None if row.method in FLOORS else method_row(row.method).teacher
-    return [name, lasting(method_config(name)), method_row(name).version] if name else None
+    return [name, fingerprinted(method_config(name)), method_row(name).version] if name else None
 
 
 def code_constants(settings: Any) -> dict[str, Any]:
@@ -200,11 +200,11 @@ def fingerprint(row: Row, rows: Rows, version: int | None = None) -> str:
     chosen_by = {} if row.method in FLOORS or spec.measure == "success" else {"measure": spec.measure}
     content = {
         "method": row.method,
-        "config": lasting(settings) if settings else None,
+        "config": fingerprinted(settings) if settings else None,
         "env": row.env,
         "env_options": row.env_options,
         "env_version": spec.version,
-        "fit": lasting(fit_config(row)),
+        "fit": fingerprinted(fit_config(row)),
         "teacher": fingerprint(rows[row.teacher], rows) if row.teacher in rows else row.teacher or default_teacher(row),
         **(
             {"method_version": version} if version > 1 else {}

@@ -18,7 +18,7 @@ from tutelage.configs.checks import (
     check_unit,
     checked,
     field_types,
-    within,
+    with_prefix,
 )
 from tutelage.configs.experiment import FitConfig
 from tutelage.errors import BadInput, Fault, short, unknown
@@ -75,7 +75,7 @@ class StoredTest(StoredEvaluation):
         check_seeds(self.seed or 0)
         for role, test in self.beside.items():
             build(
-                StoredEvaluation, as_object(test, f"beside.{role}"), f"field of beside.{role}", inside=f"beside.{role}."
+                StoredEvaluation, as_object(test, f"beside.{role}"), f"field of beside.{role}", prefix=f"beside.{role}."
             )
 
 
@@ -199,7 +199,7 @@ class CheckpointMeta:
         check_not_negative(self, "stage", "steps", "seconds", "offset", "total_steps")
         check_best(self.best)
         if self.since is not None:
-            build(UnloggedMeta, self.since, "field of since", inside="since.")
+            build(UnloggedMeta, self.since, "field of since", prefix="since.")
 
 
 @dataclass(frozen=True)
@@ -315,7 +315,7 @@ def read_metrics(path: Path, keep: int | None = None) -> list[Record]:
         with as_damage(path):
             kind = as_object(line, prefix + "content").get("kind")
             if kind == "evaluation":
-                build(EvaluationLine, line, f"{prefix}field", inside=prefix)
+                build(EvaluationLine, line, f"{prefix}field", prefix=prefix)
             elif kind == "metrics":
                 stage = str(line.get("stage"))
                 if stage in seen and stage != (latest := list(seen)[-1]):
@@ -373,4 +373,4 @@ def check_settings(path: Path, settings: Iterable[MethodSettings]) -> None:
                     FitConfig, fit | {"tensorboard": False}, "field of fit"
                 )  # which needs a package to write, not here
             except BadInput as error:
-                raise BadInput(within(prefix, error)) from None
+                raise BadInput(with_prefix(prefix, error)) from None

@@ -26,9 +26,9 @@ import jax
 from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.configs.checks import build
-from tutelage.dotted import takes, yours
+from tutelage.dotted import check_signature, import_user_code
 from tutelage.envs.build import make
-from tutelage.errors import BadInput, Fault, users
+from tutelage.errors import BadInput, Fault, reports_user_error
 from tutelage.experiment.files import load_tree, read_json, save_tree
 from tutelage.experiment.prepare import make_env_and_method
 from tutelage.experiment.records import (
@@ -154,9 +154,9 @@ def callable_teacher(name: str, env: Environment) -> Frozen:
     Raises:
         BadInput: it cannot be imported, raises, or gives something else.
     """
-    factory, label = yours(name), f"teacher {name!r}"
-    takes(label, factory, env)
-    with users(f"{label}: making it"):
+    factory, label = import_user_code(name), f"teacher {name!r}"
+    check_signature(label, factory, env)
+    with reports_user_error(f"{label}: making it"):
         teacher = factory(env)
     if isinstance(teacher, Frozen):
         return checked_team(label, teacher, env)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from tutelage.configs.checks import MOST
+from tutelage.configs.checks import MAX_COUNT
 from tutelage.data.collect import CollectorState, init_collector, play
 from tutelage.data.trees import choose
 from tutelage.data.vector import make_vector_env
@@ -177,9 +177,9 @@ def check_step_counts(stages: Sequence[Stage]) -> None:
     for stage in stages:
         rollout = sum(b.envs * b.steps for b in stage.behaviours.values())
         most_steps = stage.budget + rollout if stage.unit == "steps" else stage.budget * rollout
-        if most_steps >= MOST:
+        if most_steps >= MAX_COUNT:
             raise BadInput(
-                f"stage {stage.name}: up to {most_steps} steps, rollouts of {rollout}; must be less than {MOST}"
+                f"stage {stage.name}: up to {most_steps} steps, rollouts of {rollout}; must be less than {MAX_COUNT}"
             )
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Array
 from tutelage.data.vector import make_vector_env
 from tutelage.data.watch import FINE, OUTSIDE, Watch, fault_of
 from tutelage.envs.parts import one_hot_scores
-from tutelage.errors import BadInput, users
+from tutelage.errors import BadInput, reports_user_error
 from tutelage.networks.cores import mask_logits
 from tutelage.registry import method_row, resolve
 from tutelage.types import Behaviour, Carry, Environment, Frozen, Method, Out, Params, Policy, Stage, TimeStep
@@ -32,11 +32,11 @@ def make_method(name: str, env: Environment, config: Any, teacher: Frozen | None
     factory = resolve(row.factory)
     if row.factory != name:
         return factory(env, config, teacher)
-    with users(f"method {name}: making it"):
+    with reports_user_error(f"method {name}: making it"):
         built = factory(env, config, teacher)
     if not isinstance(built, Method):
         raise BadInput(f"method {name}: gives a {type(built).__name__}, must be a tutelage.types.Method")
-    named = lambda part, function: users(f"method {name}: {part}")(function)
+    named = lambda part, function: reports_user_error(f"method {name}: {part}")(function)
 
     def name_policy(role: str, policy: Policy) -> Policy:
         replay = policy.replay and named(f"replay of {role}", policy.replay)
@@ -86,7 +86,7 @@ def policy_from_function(label: str, act: Callable[[TimeStep], Any], env: Enviro
     name = f"an action of {label} (allowed: 0 to {largest})"
 
     def step(params: Params, carry: Carry, timestep: TimeStep, key: Array) -> tuple[Carry, Out]:
-        with users(label):
+        with reports_user_error(label):
             action = act(timestep)
         shape = timestep.alive.shape
         if getattr(action, "shape", None) != shape or not jnp.issubdtype(action.dtype, jnp.integer):
@@ -124,7 +124,7 @@ def checked_policy(label: str, policy: Policy, params: Params, env: Environment,
         return value
 
     def step(params: Params, carry: Carry, timestep: TimeStep, key: Array) -> tuple[Carry, Out]:
-        with users(label):
+        with reports_user_error(label):
             returned = policy.step(params, carry, timestep, key)
         if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(returned[1], Out):
             raise BadInput(f"{label}: step gives {describe(returned)}, must give (carry, tutelage.types.Out)")
@@ -157,7 +157,7 @@ def check_memory(label: str, policy: Policy, params: Params, env: Environment) -
     vector = make_vector_env(env, env.spec.n_agents + 1, policy.goals)
 
     def step_once(params: Params, key: Array) -> tuple[Carry, Carry]:
-        with users(f"{label}: its memory"):
+        with reports_user_error(f"{label}: its memory"):
             before = policy.carry(vector.n)
         return before, policy.step(params, before, vector.reset(key)[1], key)[0]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tutelage.experiment.files import write_bytes
 from tutelage.experiment.stats import iqm
-from tutelage.registry import EVERYWHERE, METHODS
+from tutelage.registry import ALL_ENVIRONMENTS, METHODS
 from tutelage.report.ablations import ablations, front, markdown, sights
 from tutelage.report.glance import ddn_glance, hint_glance
 from tutelage.report.hint import hint_table
@@ -129,7 +129,7 @@ def method_list(rows: Rows) -> str:
 def environment_list(rows: Rows) -> str:
     """The registry's environments, on every machine the same."""
     needs = lambda row: f"; needs `tutelage[{row.extra}]`" if row.extra else ""
-    body = [[f"`{name}`", row.about + needs(row)] for name, row in EVERYWHERE.items()]
+    body = [[f"`{name}`", row.about + needs(row)] for name, row in ALL_ENVIRONMENTS.items()]
     return markdown(["environment", "what it is"], body)
 
 
