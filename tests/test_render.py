@@ -19,7 +19,7 @@ from tutelage.errors import BadInput
 from tutelage.experiment.choose_policy import ChosenPolicy, choose_policy, open_run_or_environment
 from tutelage.policies.acting import RULES
 from tutelage.registry import names_environment
-from tutelage.report.overlay import HEAD, Marks, overlaid
+from tutelage.report.overlay import HEAD, Marks, draw_overlay
 from tutelage.report.render import (
     FRAME_MS,
     GAP,
@@ -28,12 +28,12 @@ from tutelage.report.render import (
     LEAST,
     Played,
     moments,
-    moving,
     networks,
     play,
     render,
-    strip,
     verdict,
+    write_gif,
+    write_strip,
 )
 from tutelage.types import Places
 
@@ -88,13 +88,13 @@ def test_side_by_side_puts_the_teacher_left_on_the_same_start(student_run, tmp_p
 
 
 def test_the_shorter_episode_keeps_its_last_picture():
-    with Image.open(io.BytesIO(moving([episode(2), episode(5)]))) as picture:
+    with Image.open(io.BytesIO(write_gif([episode(2), episode(5)]))) as picture:
         assert picture.n_frames == 6
         picture.seek(5)
         last = np.asarray(picture.convert("RGB")).astype(int)
     left, right = last[HEADER + 10, 10], last[HEADER + 10, LEAST + GAP + 10]
     assert abs(left - 20).max() <= 8 and abs(right - 50).max() <= 8
-    with Image.open(io.BytesIO(strip([episode(2), episode(5)]))) as picture:
+    with Image.open(io.BytesIO(write_strip([episode(2), episode(5)]))) as picture:
         assert picture.size == (LEAST, 2 * (20 + HEADER))
 
 
@@ -144,13 +144,13 @@ def colour(picture, rgb, near=12):
 def test_arrows_point_to_goals_and_lines_join_who_listens():
     blank = np.full((200, 100, 3), 255, np.uint8)
     places = Places(np.array([[0.1, 0.1], [0.9, 0.9]]), np.array([[[0.5, 0.5], [0.9, 0.1]], [[0.1, 0.9], [0.9, 0.9]]]))
-    y, x = colour(overlaid(blank, places, Marks(goal=np.array([1, 2]))), (230, 150, 30), 40)
+    y, x = colour(draw_overlay(blank, places, Marks(goal=np.array([1, 2]))), (230, 150, 30), 40)
     assert x.min() >= 8 and x.max() <= 91 and abs(y - 20).max() <= 6, "to (0.9, 0.1) alone: the other has no goal"
-    y, x = colour(overlaid(blank, places, Marks(goal=np.array([2, 1]))), (230, 150, 30), 40)
+    y, x = colour(draw_overlay(blank, places, Marks(goal=np.array([2, 1]))), (230, 150, 30), 40)
     assert abs(x - 90).max() <= HEAD + 3 and abs(y - 180).max() <= HEAD + 3, "who is there has a ring"
     heard = np.array([[0.0, 1.0], [0.0, 0.0]])
-    both = overlaid(blank, places, Marks(heard=heard))
-    assert (both != 255).any() and (overlaid(blank, places, Marks(heard=0 * heard)) == 255).all()
+    both = draw_overlay(blank, places, Marks(heard=heard))
+    assert (both != 255).any() and (draw_overlay(blank, places, Marks(heard=0 * heard)) == 255).all()
 
 
 def test_who_hides_another_is_counted_and_what_is_seen_ends_with_the_board():

@@ -25,7 +25,15 @@ from tutelage.report.ablations import ablations, front, sights
 from tutelage.report.curves import draw_front
 from tutelage.report.glance import ddn_glance, hint_glance
 from tutelage.report.hint import hint_table
-from tutelage.report.results import Asked, RowResults, current, marked, marl_eval, read_results, short
+from tutelage.report.results import (
+    Expected,
+    RowResults,
+    current_results,
+    mark_other_jax,
+    marl_eval,
+    read_results,
+    short,
+)
 from tutelage.report.scores import measure
 from tutelage.report.scratch import ratios, verdict
 from tutelage.report.tables import TABLES, choices, fill, first_look, headline
@@ -444,11 +452,11 @@ def test_seeds_of_another_jax_than_most_are_marked():
     row, other = results("hint/x", [0.5] * 3, env="marine/x"), results("random/x", [0.0], env="marine/x")
     for s, jax in zip(row.seeds, ("0.10.2", "0.11.2", "0.10.2"), strict=True):
         s["versions"] = {"jax": jax}
-    told = marked(rows_of(row, other))
+    told = mark_other_jax(rows_of(row, other))
     assert told["hint/x"].variant == "v (jax 0.11.2: seeds 1)" and told["random/x"].variant == "v"
     assert [told[name].mark for name in ("hint/x", "random/x")] == ["†", ""]
     assert "0.500 (3)†" in hint_glance(told) and "0.500 (3) |" in hint_glance(rows_of(row))
-    assert marked(rows_of(other)) == rows_of(other), "nothing says what it was made with"
+    assert mark_other_jax(rows_of(other)) == rows_of(other), "nothing says what it was made with"
 
 
 def test_a_change_is_called_worse_or_better_only_where_its_interval_leaves_out_zero():
@@ -699,9 +707,9 @@ def test_results_of_an_earlier_plan_are_left_out():
     row = results("mappo/x", [0.9, 0.8, 0.7])
     for s, mark in zip(row.seeds, "aab", strict=True):
         s["fingerprint"] = mark
-    kept, stale = current({"mappo/x": row, "gone/x": row}, {"mappo/x": Asked({1: "a"}, range(9))})
+    kept, stale = current_results({"mappo/x": row, "gone/x": row}, {"mappo/x": Expected({1: "a"}, range(9))})
     assert list(kept) == ["mappo/x"] and [s["seed"] for s in kept["mappo/x"].seeds] == [0, 1] and stale == 4
-    kept, _ = current({"mappo/x": row}, {"mappo/x": Asked({1: "a"}, range(1, 9))})
+    kept, _ = current_results({"mappo/x": row}, {"mappo/x": Expected({1: "a"}, range(1, 9))})
     assert [s["seed"] for s in kept["mappo/x"].seeds] == [1], "a seed that the plan does not ask for"
 
 
@@ -709,7 +717,7 @@ def test_results_of_an_earlier_version_stand_in_until_there_are_later_ones():
     row = results("hint/x", [0.9, 0.8, 0.7])
     for s, mark in zip(row.seeds, "aab", strict=True):
         s["fingerprint"] = mark
-    shown = lambda marks: current({"hint/x": row}, {"hint/x": Asked(marks, range(9))})
+    shown = lambda marks: current_results({"hint/x": row}, {"hint/x": Expected(marks, range(9))})
     kept, stale = shown({2: "b", 1: "a"})
     assert [s["seed"] for s in kept["hint/x"].seeds] == [2] and kept["hint/x"].variant == row.variant and stale == 2
     kept, stale = shown({3: "c", 2: "z", 1: "a"})

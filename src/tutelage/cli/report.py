@@ -30,21 +30,21 @@ def main(argv: Sequence[str]) -> None:
     from tutelage.experiment.plan import fingerprint, read_plan, version_of
     from tutelage.report.curves import draw_compared, draw_curves, draw_front
     from tutelage.report.hint import BASELINES
-    from tutelage.report.results import Asked, current, marked, marl_eval, read_results
-    from tutelage.report.tables import HOW, asks, fill
+    from tutelage.report.results import Expected, current_results, mark_other_jax, marl_eval, read_results
+    from tutelage.report.tables import HOW, fill, has_table
     from tutelage.report.value import METHODS
 
     rows = read_results(args.results)
     if (plan := args.results / "plan.toml").exists():
         wanted = read_plan(plan)
         marks = lambda row: {v: fingerprint(row, wanted, v) for v in range(version_of(row), 0, -1)}
-        asked = {name: Asked(marks(row), row.all_seeds) for name, row in wanted.items()}
-        rows, stale = current(rows, asked)
+        asked = {name: Expected(marks(row), row.all_seeds) for name, row in wanted.items()}
+        rows, stale = current_results(rows, asked)
         if stale:
             print(f"{stale} results are left out: the plan has other settings now, or no such row or seed")
         if not rows:
             raise BadInput(f"no result in {args.results} belongs to {plan} as it is now: run `tutelage sweep {plan}`")
-    rows = marked(rows)
+    rows = mark_other_jax(rows)
     into = args.into or args.results.resolve().parent
     write_json(args.results / "marl_eval.json", marl_eval(rows))
     figures = into / "docs" / "figures"
@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
     rewritten = [path for path in pages if fill(path, rows)]
     for path in rewritten:
         print(f"rewrote {path}")
-    if not rewritten and not any(asks(path) for path in pages):
+    if not rewritten and not any(has_table(path) for path in pages):
         print(f"no page in {into} has a table to fill: {HOW}")
     elif not rewritten:
         print(f"all tables of {into} are as they were")

@@ -1,1 +1,1 @@
-"""What people look at: pictures."""
+"""Tables, curves and pictures made from results."""

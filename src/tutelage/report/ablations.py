@@ -1,4 +1,4 @@
-"""Tables about KD-MARL's parts: which terms earn their place, what sight and unequal widths do, cost against success.
+"""Tables about variants of KD-MARL: without single terms, with restricted sight, and of several sizes.
 
 Rows are found by name: `kd_marl/TASK` is the full objective, `kd_marl/TASK/WHAT` a change of one thing.
 """
@@ -9,7 +9,7 @@ import numpy as np
 
 from tutelage.experiment.stats import MIN_SEEDS, mean_interval
 from tutelage.report.results import RowResults
-from tutelage.report.scores import Rows, flops, kept, mean, retention, scale, short, tasks
+from tutelage.report.scores import Rows, flops, mean, retention, retention_cell, scale, short, tasks
 
 CHANGES = {
     "no-adv": "without the advantage term",
@@ -37,86 +37,89 @@ SIGHTS = {
 
 
 def markdown(header: list[str], body: list[list[str]]) -> str:
-    """A table."""
+    """A Markdown table."""
     line = lambda cells: "| " + " | ".join(cells) + " |"
     return "\n".join([line(header), line(["---"] * len(header)), *map(line, body)])
 
 
 def differences(rows: Rows, env: str, what: str) -> np.ndarray | None:
-    """Changed minus full objective, per seed that both have."""
+    """Score of a variant minus that of the full objective, (seeds,), over seeds that both have; None without a row."""
     changed = rows.get(f"kd_marl/{short(rows, env)}/{what}")
     if changed is None:
         return None
-    a, b = changed.of_seeds(rows[f"kd_marl/{short(rows, env)}"])
-    return scale(rows, env).of(a) - scale(rows, env).of(b)
+    changed_rows, full_rows = changed.of_seeds(rows[f"kd_marl/{short(rows, env)}"])
+    return scale(rows, env).of(changed_rows) - scale(rows, env).of(full_rows)
 
 
-def called(gaps: list[np.ndarray]) -> str:
-    """In words, from the paired intervals: worse or better only where an interval leaves out zero."""
-    judged = [mean_interval(gap) for gap in gaps if len(gap) >= MIN_SEEDS]
-    if not judged:
+def summarise_intervals(differences_by_task: list[np.ndarray]) -> str:
+    """On how many tasks a change is worse or better, which it is where the paired interval excludes zero."""
+    intervals = [mean_interval(difference) for difference in differences_by_task if len(difference) >= MIN_SEEDS]
+    if not intervals:
         return "too few seeds"
-    counts = {"worse": sum(high < 0 for _, high in judged), "better": sum(low > 0 for low, _ in judged)}
-    told = [f"{word} on {n} of {len(judged)}" for word, n in counts.items() if n]
-    return ", ".join(told) or f"no difference shown on {len(judged)}"
+    counts = {"worse": sum(high < 0 for _, high in intervals), "better": sum(low > 0 for low, _ in intervals)}
+    parts = [f"{word} on {n} of {len(intervals)}" for word, n in counts.items() if n]
+    return ", ".join(parts) or f"no difference shown on {len(intervals)}"
 
 
 def ablations(rows: Rows) -> str:
-    """Every change against the full objective: paired differences, and the verdict."""
+    """Table of every change of the objective: paired differences to the full objective, and a verdict."""
     envs = [env for env in tasks(rows) if any(f"kd_marl/{short(rows, env)}/{what}" in rows for what in CHANGES)]
     body = []
     for what, text in CHANGES.items():
-        gaps = {env: differences(rows, env, what) for env in envs}
-        known = [gap for gap in gaps.values() if gap is not None]
-        if known:
+        differences_by_task = {env: differences(rows, env, what) for env in envs}
+        measured = [difference for difference in differences_by_task.values() if difference is not None]
+        if measured:
             digits = {env: scale(rows, env).digits for env in envs}
-            cells = ["-" if g is None else mean(g, digits[env], "+") for env, g in gaps.items()]
-            body.append([text, *cells, called(known)])
+            cells = [
+                "-" if difference is None else mean(difference, digits[env], "+")
+                for env, difference in differences_by_task.items()
+            ]
+            body.append([text, *cells, summarise_intervals(measured)])
     return markdown(["change", *(f"`{env}`" for env in envs), "verdict"], body) if body else "No results yet."
 
 
 def sights(rows: Rows) -> str:
-    """Retention under restricted sight."""
+    """Table of retention under restricted sight."""
     envs = [env for env in tasks(rows) if any(f"kd_marl/{short(rows, env)}/{what}" in rows for what in SIGHTS)]
     body = []
     for what, text in {"": "full sight", **SIGHTS}.items():
-        found = [rows.get(f"kd_marl/{short(rows, env)}" + (f"/{what}" if what else "")) for env in envs]
-        if any(found):
-            body.append([text, *(kept(rows, row, env) for row, env in zip(found, envs, strict=True))])
+        sight_rows = [rows.get(f"kd_marl/{short(rows, env)}" + (f"/{what}" if what else "")) for env in envs]
+        if any(sight_rows):
+            body.append([text, *(retention_cell(rows, row, env) for row, env in zip(sight_rows, envs, strict=True))])
     return markdown(["students see", *(f"`{env}`" for env in envs)], body) if len(body) > 1 else "No results yet."
 
 
-def sizes(rows: Rows, env: str) -> dict[str, list[RowResults]]:
-    """Distilled and from-scratch rows of a task by falling cost."""
-    at = lambda row, method, usual: row.name == usual or row.name.startswith(f"{method}/{short(rows, env)}/ratio-")
+def rows_by_size(rows: Rows, env: str) -> dict[str, list[RowResults]]:
+    """Distilled and from-scratch rows of a task, the most expensive first."""
+    matches = lambda row, method, usual: row.name == usual or row.name.startswith(f"{method}/{short(rows, env)}/ratio-")
     groups = {
-        "distilled": [row for row in rows.values() if at(row, "kd_marl", f"kd_marl/{short(rows, env)}")],
-        "from scratch": [row for row in rows.values() if at(row, "mappo", f"mappo/{short(rows, env)}/small")],
+        "distilled": [row for row in rows.values() if matches(row, "kd_marl", f"kd_marl/{short(rows, env)}")],
+        "from scratch": [row for row in rows.values() if matches(row, "mappo", f"mappo/{short(rows, env)}/small")],
     }
     return {kind: sorted(found, key=flops, reverse=True) for kind, found in groups.items()}
 
 
-def smallest(rows: Rows, env: str) -> RowResults | None:
-    """The smallest team from scratch (MAPPO or IPPO) that has 95 % of its expert; None where none measured has."""
+def smallest_from_scratch(rows: Rows, env: str) -> RowResults | None:
+    """The smallest team trained from scratch (MAPPO or IPPO) with 95 % of the expert's score; None without one."""
     ippo = rows.get(f"ippo/{short(rows, env)}/small")
-    found = sizes(rows, env)["from scratch"] + ([ippo] if ippo else [])
-    return min((row for row in found if retention(rows, row, env)[0] >= 0.95), key=flops, default=None)
+    candidates = rows_by_size(rows, env)["from scratch"] + ([ippo] if ippo else [])
+    return min((row for row in candidates if retention(rows, row, env)[0] >= 0.95), key=flops, default=None)
 
 
 def front(rows: Rows) -> str:
-    """Success against FLOPs, distilled and from scratch, and the smallest from scratch that does nearly as well."""
-    body, told = [], []
+    """Table of scores by size, distilled and from scratch, and the smallest from scratch that is nearly as good."""
+    body, lines = [], []
     for env in tasks(rows):
-        groups, worth, expert = sizes(rows, env), scale(rows, env), rows[f"mappo/{short(rows, env)}"]
+        groups, task_scale, expert = rows_by_size(rows, env), scale(rows, env), rows[f"mappo/{short(rows, env)}"]
         if not any("/ratio-" in row.name for found in groups.values() for row in found):
             continue
         for kind, found in groups.items():
             for row in found:
                 size = [f"{flops(row):.2f}", f"{flops(expert) / flops(row):.1f}x"]
-                body.append([f"`{env}`", kind, *size, worth.told(row), kept(rows, row, env)])
-        least = smallest(rows, env)
-        words = f"{flops(expert) / flops(least):.1f}x fewer FLOPs than the expert" if least else "none of these"
-        told.append(f"- `{env}`: smallest team from scratch with 95 % of the expert: {words}")
+                body.append([f"`{env}`", kind, *size, task_scale.with_interval(row), retention_cell(rows, row, env)])
+        smallest = smallest_from_scratch(rows, env)
+        text = f"{flops(expert) / flops(smallest):.1f}x fewer FLOPs than the expert" if smallest else "none of these"
+        lines.append(f"- `{env}`: smallest team from scratch with 95 % of the expert: {text}")
     header = [
         "environment",
         "how",
@@ -125,4 +128,4 @@ def front(rows: Rows) -> str:
         "score",
         "share of the expert",
     ]
-    return markdown(header, body) + "\n\n" + "\n".join(told) if body else "No results yet."
+    return markdown(header, body) + "\n\n" + "\n".join(lines) if body else "No results yet."

@@ -13,13 +13,13 @@ import numpy as np
 from tutelage.errors import BadInput
 from tutelage.experiment.files import write_bytes
 from tutelage.experiment.stats import MIN_SEEDS, mean_interval
-from tutelage.report.ablations import sizes
+from tutelage.report.ablations import rows_by_size
 from tutelage.report.results import RowResults
 from tutelage.report.scores import Rows, flops, measure, scale, share_interval, short, tasks
 
 
-def aligned(row: RowResults) -> tuple[np.ndarray, np.ndarray]:
-    """Steps (P,) and scores (seeds, P), by what the task is judged by, of the evaluations that every seed has."""
+def aligned_curves(row: RowResults) -> tuple[np.ndarray, np.ndarray]:
+    """Steps (P,) and scores (seeds, P) of the P evaluations that every seed has, by the measure of the task."""
     points = min(len(s["curve"]) for s in row.seeds)
     key = {"success": "success_rate", "return": "return_mean"}[measure(row)]
     steps = np.mean([[p["total_steps"] for p in s["curve"][:points]] for s in row.seeds], 0)
@@ -27,8 +27,8 @@ def aligned(row: RowResults) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_curve(axis: Any, row: RowResults, label: str, **style: Any) -> None:
-    """Mean over seeds, from five seeds on with the band of its 95 % interval."""
-    steps, scores = aligned(row)
+    """Draw the mean over seeds; with at least MIN_SEEDS seeds also the band of its 95 % interval."""
+    steps, scores = aligned_curves(row)
     (line,) = axis.plot(steps / 1e6, scores.mean(0), label=label, **style)
     if len(scores) >= MIN_SEEDS:
         interval = share_interval if measure(row) == "success" else mean_interval
@@ -37,36 +37,36 @@ def draw_curve(axis: Any, row: RowResults, label: str, **style: Any) -> None:
 
 
 def draw_compared(rows: Rows, path: Path, method: str, others: Sequence[str]) -> None:
-    """One panel per environment that a method has a row on: its curve and those of what it is compared with.
+    """One panel per environment with a row of the method: its curve and those of other methods.
 
     Args:
-        others: methods; their rows named METHOD/TASK, and /published and /hetgat below that (dashed).
+        others: methods to compare with: their rows METHOD/TASK, and dashed METHOD/TASK/published and /hetgat.
 
     Raises:
         BadInput: matplotlib is missing.
     """
     methods = list(dict.fromkeys((method, *others)))
-    further = lambda row: row.name.split("/")[2:]
-    found: dict[str, list[RowResults]] = {row.env: [] for row in rows.values() if row.method == method}
+    suffixes = lambda row: row.name.split("/")[2:]
+    rows_by_env: dict[str, list[RowResults]] = {row.env: [] for row in rows.values() if row.method == method}
     for row in sorted(rows.values(), key=lambda r: r.name):
-        shown = row.method in methods and set(further(row)) <= {"published", "hetgat"}
-        if row.env in found and shown and all(s["curve"] for s in row.seeds):
-            found[row.env].append(row)
-    if not found:
+        is_shown = row.method in methods and set(suffixes(row)) <= {"published", "hetgat"}
+        if row.env in rows_by_env and is_shown and all(s["curve"] for s in row.seeds):
+            rows_by_env[row.env].append(row)
+    if not rows_by_env:
         return
     plt = pyplot()
-    figure, axes = panels(plt, len(found))
+    figure, axes = panels(plt, len(rows_by_env))
     colours = [*plt.get_cmap("tab10").colors, "black", "silver"]
-    for axis, (env, several) in zip(axes.ravel(), sorted(found.items()), strict=False):
-        for row in several:
-            label, colour = "/".join([row.method, *further(row)]), colours[methods.index(row.method)]
-            draw_curve(axis, row, label, color=colour, linestyle="--" if further(row) else "-")
-        finish_curves(axis, env, several)
+    for axis, (env, env_rows) in zip(axes.ravel(), sorted(rows_by_env.items()), strict=False):
+        for row in env_rows:
+            label, colour = "/".join([row.method, *suffixes(row)]), colours[methods.index(row.method)]
+            draw_curve(axis, row, label, color=colour, linestyle="--" if suffixes(row) else "-")
+        label_curves(axis, env, env_rows)
     save(plt, figure, path)
 
 
 def draw_curves(rows: Rows, path: Path) -> None:
-    """One panel per environment: expert and same size from scratch as curves, the student's test as a line.
+    """One panel per environment: curves of the expert and of the same size from scratch, the student's test as a line.
 
     Raises:
         BadInput: matplotlib is missing.
@@ -77,15 +77,15 @@ def draw_curves(rows: Rows, path: Path) -> None:
     plt = pyplot()
     figure, axes = panels(plt, len(envs))
     for axis, env in zip(axes.ravel(), envs, strict=False):
-        name, worth = short(rows, env), scale(rows, env)
+        name, task_scale = short(rows, env), scale(rows, env)
         expert, small, student = (rows.get(key) for key in (f"mappo/{name}", f"mappo/{name}/small", f"kd_marl/{name}"))
         if expert:
             draw_curve(axis, expert, "expert, 128-GRU", color="C0")
         if small:
             draw_curve(axis, small, "small, from scratch", color="C1")
         if student:
-            axis.axhline(worth.of(student).mean(), color="C2", linestyle="--", label="small, distilled")
-        finish_curves(axis, env, [row for row in (expert, small, student) if row])
+            axis.axhline(task_scale.of(student).mean(), color="C2", linestyle="--", label="small, distilled")
+        label_curves(axis, env, [row for row in (expert, small, student) if row])
     save(plt, figure, path)
 
 
@@ -95,13 +95,13 @@ def draw_front(rows: Rows, path: Path) -> None:
     Raises:
         BadInput: matplotlib is missing.
     """
-    several = {env: sizes(rows, env) for env in tasks(rows) if scale(rows, env).name == "success"}
-    several = {env: found for env, found in several.items() if all(len(r) > 1 for r in found.values())}
-    if not several:
+    groups_by_env = {env: rows_by_size(rows, env) for env in tasks(rows) if scale(rows, env).name == "success"}
+    groups_by_env = {env: found for env, found in groups_by_env.items() if all(len(r) > 1 for r in found.values())}
+    if not groups_by_env:
         return
     plt = pyplot()
-    figure, axes = panels(plt, len(several))
-    for axis, (env, found) in zip(axes.ravel(), several.items(), strict=False):
+    figure, axes = panels(plt, len(groups_by_env))
+    for axis, (env, found) in zip(axes.ravel(), groups_by_env.items(), strict=False):
         for (kind, line), colour in zip(found.items(), ("C2", "C1"), strict=True):
             success = [row.success for row in line]
             bands = np.array([share_interval(x) for x in success])
@@ -111,12 +111,12 @@ def draw_front(rows: Rows, path: Path) -> None:
         expert = rows[f"mappo/{short(rows, env)}"]
         axis.plot(flops(expert), expert.success.mean(), "C0s", label="expert, 128-GRU")
         axis.set_xscale("log")
-        finish(axis, env, "FLOPs of a joint decision, thousands", "success")
+        label_axis(axis, env, "FLOPs of a joint decision, thousands", "success")
     save(plt, figure, path)
 
 
 def pyplot() -> Any:
-    """matplotlib without a screen."""
+    """matplotlib.pyplot, set up to draw without a screen."""
     try:
         import matplotlib
     except ModuleNotFoundError:
@@ -138,8 +138,8 @@ def panels(plt: Any, n: int) -> tuple[Any, Any]:
     return figure, axes
 
 
-def finish(axis: Any, title: str, label: str, score: str) -> None:
-    """Titles, and of success a scale from 0 to 1."""
+def label_axis(axis: Any, title: str, label: str, score: str) -> None:
+    """Set title and axis labels, and for success a scale from 0 to 1."""
     axis.set_title(title)
     axis.set_xlabel(label)
     axis.set_ylabel(score)
@@ -148,11 +148,11 @@ def finish(axis: Any, title: str, label: str, score: str) -> None:
     axis.grid(alpha=0.3)
 
 
-def finish_curves(axis: Any, env: str, rows: Sequence[RowResults]) -> None:
-    """`finish` of a panel of curves, with how many seeds they have."""
+def label_curves(axis: Any, env: str, rows: Sequence[RowResults]) -> None:
+    """Label a panel of curves, with their number of seeds in the title."""
     least, most = (f(len(row.seeds) for row in rows) for f in (min, max))
     seeds = f"{least} to {most} seeds" if least < most else f"{most} seed{'s' if most > 1 else ''}"
-    finish(axis, f"{env} ({seeds})", "environment steps, millions", measure(rows[0]))
+    label_axis(axis, f"{env} ({seeds})", "environment steps, millions", measure(rows[0]))
 
 
 def save(plt: Any, figure: Any, path: Path) -> None:

@@ -1,13 +1,13 @@
-"""Tables of DDN and HINT at a glance: an environment per line, a method per column."""
+"""Short tables of DDN and HINT: one line per environment, one column per method."""
 
 from __future__ import annotations
 
 from tutelage.report.ablations import markdown
-from tutelage.report.hint import beside
+from tutelage.report.hint import teacher_cell
 from tutelage.report.results import RowResults
 from tutelage.report.scores import Rows
 
-BESIDE_DDN = {
+DDN_BASELINES = {
     "ctds": "CTDS",
     "qmix": "QMIX",
     "qplex": "QPLEX",
@@ -15,7 +15,7 @@ BESIDE_DDN = {
     "ow_qmix": "OW-QMIX",
     "w_vdn": "weighted VDN",
 }
-BESIDE_HINT = {
+HINT_BASELINES = {
     "mappo": "MAPPO",
     "happo": "HAPPO",
     "tarmac": "TarMAC",
@@ -27,26 +27,28 @@ BESIDE_HINT = {
 
 
 def cell(row: RowResults | None) -> str:
-    """Mean success, and how many seeds it is of."""
+    """Mean success and the number of seeds."""
     return "-" if row is None else f"{row.success.mean():.3f} ({len(row.seeds)}){row.mark}"
 
 
 def glance(rows: Rows, method: str, others: dict[str, str]) -> str:
-    """A method where it was measured, its teacher, and what it is compared with; of each the row without changes."""
-    plain = {(row.env, row.method): row for row in rows.values() if row.plain}
+    """Table of a method, its teacher and other methods, each with its row METHOD/TASK."""
+    unchanged = {(row.env, row.method): row for row in rows.values() if row.plain}
     body = []
-    for env in sorted(env for env, name in plain if name == method):
-        ours = plain[env, method]
-        body.append([f"`{env}`", cell(ours), beside(ours) or "-", *[cell(plain.get((env, name))) for name in others]])
+    for env in sorted(env for env, name in unchanged if name == method):
+        ours = unchanged[env, method]
+        body.append(
+            [f"`{env}`", cell(ours), teacher_cell(ours) or "-", *[cell(unchanged.get((env, name))) for name in others]]
+        )
     header = ["", f"{method.upper()}'s students", "its teacher", *others.values()]
     return markdown(header, body) if body else "No results yet."
 
 
 def ddn_glance(rows: Rows) -> str:
-    """DDN beside value-based methods."""
-    return glance(rows, "ddn", BESIDE_DDN)
+    """Table of DDN and value-based methods."""
+    return glance(rows, "ddn", DDN_BASELINES)
 
 
 def hint_glance(rows: Rows) -> str:
-    """HINT beside its baselines and a script."""
-    return glance(rows, "hint", BESIDE_HINT)
+    """Table of HINT, its baselines and a script."""
+    return glance(rows, "hint", HINT_BASELINES)

@@ -1,4 +1,4 @@
-"""What a team decides, drawn over a picture: who was sent where, and who listens to whom."""
+"""Drawing goals and messages of a team over a picture of the environment."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ ORANGE, VIOLET = (224, 138, 0), (122, 79, 208)
 HEAD = 9
 """Pixels from the tip of an arrow to where its barbs end."""
 LEAST = 0.05
-"""Attention below which a message is not drawn."""
+"""Messages with less attention are not drawn."""
 
 
 class Marks(NamedTuple):
-    """What there is to draw of a step; None where the policy decides no such thing.
+    """What is drawn for one step; a field is None where the policy has no goals or no messages.
 
     Attributes:
-        goal: (N,) the goal of each agent; M is none.
-        heard: (N, N) how much of what j said agent i took in.
+        goal: (N,) the goal of each agent; M means no goal.
+        heard: (N, N) attention of agent i to the message of agent j.
     """
 
     goal: np.ndarray | None = None
@@ -32,7 +32,7 @@ class Marks(NamedTuple):
 
 
 def marks(extra: Any) -> Marks | None:
-    """The marks in what a policy of one environment decided besides its scores (`Out.extra`), if there are any."""
+    """The marks of one environment from `Out.extra` of its policy; None where there is nothing to draw."""
     if isinstance(extra, Drawn):
         return Marks(goal=np.asarray(extra.goal)[0])
     if isinstance(extra, Heard):
@@ -40,37 +40,39 @@ def marks(extra: Any) -> Marks | None:
     return None
 
 
-def overlaid(picture: np.ndarray, places: Places, told: Marks) -> np.ndarray:
-    """The picture with an orange arrow from each agent to its goal, and a violet line from speaker to listener, the
-    thicker the more is taken in."""
+def draw_overlay(picture: np.ndarray, places: Places, decided: Marks) -> np.ndarray:
+    """The picture with an orange arrow from each agent to its goal and a violet line from each speaker to listener.
+
+    Lines are thicker for higher attention.
+    """
     height, width = picture.shape[:2]
-    sheet = Image.new("RGBA", (FINE * width, FINE * height))
-    pen = ImageDraw.Draw(sheet)
+    layer = Image.new("RGBA", (FINE * width, FINE * height))
+    pen = ImageDraw.Draw(layer)
     scale = FINE * np.array([width, height])
     agents, goals = places.agents * scale, places.goals * scale
-    if told.heard is not None:
-        for i, j in zip(*np.nonzero(told.heard > LEAST), strict=True):
-            share = float(told.heard[i, j])
+    if decided.heard is not None:
+        for i, j in zip(*np.nonzero(decided.heard > LEAST), strict=True):
+            share = float(decided.heard[i, j])
             pen.line([*agents[j], *agents[i]], fill=(*VIOLET, 150), width=round(FINE * (0.5 + 3 * share)))
             arrow(pen, agents[j], agents[i], (*VIOLET, 200), shaft=False)
-    if told.goal is not None:
-        for agent, goal in enumerate(told.goal):
+    if decided.goal is not None:
+        for agent, goal in enumerate(decided.goal):
             if goal < goals.shape[1]:
                 arrow(pen, agents[agent], goals[agent, goal], (*ORANGE, 230))
-    under = Image.fromarray(picture).convert("RGBA")
-    return np.asarray(Image.alpha_composite(under, sheet.reduce(FINE)).convert("RGB"))
+    background = Image.fromarray(picture).convert("RGBA")
+    return np.asarray(Image.alpha_composite(background, layer.reduce(FINE)).convert("RGB"))
 
 
 def arrow(pen: Any, start: np.ndarray, end: np.ndarray, colour: tuple[int, ...], shaft: bool = True) -> None:
-    """An arrow; where it would be shorter than its head, a ring around the end: the agent is there."""
-    way = end - start
-    length, head = float(np.hypot(*way)), FINE * HEAD
+    """Draw an arrow; where it would be shorter than its head, a ring around the end, where the agent is."""
+    offset = end - start
+    length, head = float(np.hypot(*offset)), FINE * HEAD
     if length < head:
         pen.ellipse([*(end - head), *(end + head)], outline=colour, width=2 * FINE)
         return
-    along = way / length
-    across = np.array([-along[1], along[0]])
-    back = end - head * along
+    direction = offset / length
+    normal = np.array([-direction[1], direction[0]])
+    base = end - head * direction
     if shaft:
-        pen.line([*start, *back], fill=colour, width=2 * FINE)
-    pen.polygon([tuple(end), tuple(back + 0.5 * head * across), tuple(back - 0.5 * head * across)], fill=colour)
+        pen.line([*start, *base], fill=colour, width=2 * FINE)
+    pen.polygon([tuple(end), tuple(base + 0.5 * head * normal), tuple(base - 0.5 * head * normal)], fill=colour)

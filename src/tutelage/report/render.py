@@ -1,4 +1,4 @@
-"""Pictures of an episode: a moving one (.gif, .mp4) or a strip of moments (.png)."""
+"""Pictures of an episode: an animation (.gif, .mp4) or a strip of moments (.png)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tutelage.errors import BadInput
 from tutelage.experiment.choose_policy import ChosenPolicy, choose_policy, open_run_or_environment
 from tutelage.experiment.files import check_no_file_above, write_bytes
 from tutelage.experiment.jit import jit_unoptimised
-from tutelage.report.overlay import marks, overlaid
+from tutelage.report.overlay import draw_overlay, marks
 from tutelage.types import Carry, Environment, Out, Params, TimeStep
 
 FRAME_MS, LAST_MS = 120, 2000
@@ -35,11 +35,11 @@ class Played(NamedTuple):
     """One episode.
 
     Attributes:
-        name: who played.
+        name: of the policy.
         network: the agents' networks, e.g. `gru 16`; empty for a controller.
         frames: T+1 pictures, uint8 (height, width, 3) each.
         returns: (T+1,) reward so far.
-        success: the environment's verdict.
+        success: whether the environment counts the episode as a success.
     """
 
     name: str
@@ -74,7 +74,7 @@ def render(
         seed: of the episode.
         side_by_side: the teacher and the student of a run, on the same seed.
         overlay: draw the goals that a teacher gives, and who listens to whom.
-        trust: import what a run names beyond the built-in names.
+        trust: import code that a run names and that is not built in.
         **options: of an environment.
 
     Returns:
@@ -91,76 +91,80 @@ def render(
         raise BadInput(f"policy = {policy!r}: side by side shows teacher and student; leave it out")
     check_seeds(seed)
     write = WRITERS[out.suffix.lower()]
-    if write is video:
+    if write is write_mp4:
         video_library()
     opened = open_run_or_environment(target, trust, **options)
-    chosen = [choose_policy(opened, name) for name in (("teacher", "student") if side_by_side else (policy,))]
+    policies = [choose_policy(opened, name) for name in (("teacher", "student") if side_by_side else (policy,))]
     compiled = jit_unoptimised(opened.env.reset), jit_unoptimised(opened.env.step)
-    played = [play(opened.env, who, seed, *compiled, overlay=overlay) for who in chosen]
+    played = [play(opened.env, chosen, seed, *compiled, overlay=overlay) for chosen in policies]
     write_bytes(out, write(played))
     return played
 
 
-def play(env: Environment, who: ChosenPolicy, seed: int, env_reset: Any, env_step: Any, overlay: bool = True) -> Played:
-    """Play one episode, drawing every state, and over it what the policy decided there.
+def play(
+    env: Environment, chosen: ChosenPolicy, seed: int, env_reset: Any, env_step: Any, overlay: bool = True
+) -> Played:
+    """Play one episode and draw every state, with goals and messages over it.
 
-    Everyone who plays a seed meets the same start and the same luck. `env_reset`, `env_step`: the environment's,
-    jitted, so that several episodes share them.
+    Episodes of one seed have the same initial state and the same random numbers.
+
+    Args:
+        env_reset, env_step: of the environment, jitted, so that several episodes share the compiled programs.
     """
     key_reset, key_env, key_policy = jax.random.split(jax.random.key(seed), 3)
 
     @jit_unoptimised
     def decide(params: Params, state: Any, timestep: TimeStep, carry: Carry, t: Array) -> tuple[Array, Carry, Out]:
-        if who.policy.goals:
+        if chosen.policy.goals:
             timestep = timestep._replace(goals=env.goals(state))  # type: ignore[attr-defined]
-        one = jax.tree.map(lambda x: x[None], timestep)
+        batched = jax.tree.map(lambda x: x[None], timestep)
         key_step, key_act = jax.random.split(jax.random.fold_in(key_policy, t))
-        carry, told = who.policy.step(params, carry, one, key_step)
-        return who.act(key_act, told, one)[0][0], carry, told
+        carry, output = chosen.policy.step(params, carry, batched, key_step)
+        return chosen.act(key_act, output, batched)[0][0], carry, output
 
     def draw(state: Any, extra: Any) -> np.ndarray:
-        told = marks(extra)
-        if not overlay or told is None or not hasattr(env, "places"):
+        decided = marks(extra)
+        if not overlay or decided is None or not hasattr(env, "places"):
             return env.draw(state)
-        return overlaid(env.draw(state), env.places(state), told)
+        return draw_overlay(env.draw(state), env.places(state), decided)
 
-    def looked(timestep: TimeStep, t: int) -> None:
+    def check_timestep(timestep: TimeStep, t: int) -> None:
         if hasattr(env, "watched"):
             raise_first_fault(fault_codes(watch_timestep(env.watched, env.spec, timestep, t)))
 
     state, timestep = env_reset(key_reset)
-    looked(timestep, 0)
-    carry: Any = who.policy.carry(1)
+    check_timestep(timestep, 0)
+    carry: Any = chosen.policy.carry(1)
     frames, returns = [], [0.0]
     while not timestep.last:
         t = len(returns) - 1
-        action, carry, told = decide(who.params, state, timestep, carry, t)
-        raise_first_fault(fault_codes(told.watch))
-        frames.append(draw(state, told.extra))
+        action, carry, output = decide(chosen.params, state, timestep, carry, t)
+        raise_first_fault(fault_codes(output.watch))
+        frames.append(draw(state, output.extra))
         state, timestep = env_step(jax.random.fold_in(key_env, t), state, action)
-        looked(timestep, t + 1)
+        check_timestep(timestep, t + 1)
         returns.append(returns[-1] + float(timestep.reward))
     frames.append(env.draw(state))
-    return Played(who.name, networks(who), frames, returns, bool(timestep.success))
+    return Played(chosen.name, networks(chosen), frames, returns, bool(timestep.success))
 
 
-def networks(who: ChosenPolicy) -> str:
+def networks(chosen: ChosenPolicy) -> str:
     """The kinds and widths of a team's networks, e.g. `gru 16 + 32`."""
     kinds: dict[str, list[str]] = {}
-    for group in who.policy.groups:
+    for group in chosen.policy.groups:
         kinds.setdefault(group.agent.kind, []).append(str(group.agent.width))
     return ", ".join(f"{kind} {' + '.join(dict.fromkeys(widths))}" for kind, widths in kinds.items())
 
 
-def moving(played: Sequence[Played]) -> bytes:
-    """A GIF of episodes beside each other; one that ends earlier keeps its last picture."""
+def write_gif(played: Sequence[Played]) -> bytes:
+    """A GIF of episodes beside each other; an episode that ends earlier keeps its last picture."""
     steps = max(episode.length for episode in played)
-    frames = [Image.fromarray(beside([panel(episode, t) for episode in played])) for t in range(steps + 1)]
+    frames = [Image.fromarray(place_side_by_side([panel(episode, t) for episode in played])) for t in range(steps + 1)]
     palette = shared_palette(frames)
-    few = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    quantized = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     durations = [FRAME_MS] * steps + [LAST_MS]
     file = io.BytesIO()
-    few[0].save(file, "GIF", save_all=True, append_images=few[1:], duration=durations, loop=0)
+    quantized[0].save(file, "GIF", save_all=True, append_images=quantized[1:], duration=durations, loop=0)
     return file.getvalue()
 
 
@@ -173,19 +177,19 @@ def video_library() -> Any:
     return av
 
 
-def video(played: Sequence[Played]) -> bytes:
+def write_mp4(played: Sequence[Played]) -> bytes:
     """An MP4 (H.264) of the same frames, the last one held."""
     av = video_library()
     steps = max(episode.length for episode in played)
     file = io.BytesIO()
-    frames = [beside([panel(episode, t) for episode in played]) for t in range(steps + 1)]
+    frames = [place_side_by_side([panel(episode, t) for episode in played]) for t in range(steps + 1)]
     height, width = (side // 2 * 2 for side in frames[0].shape[:2])  # the format halves the resolution of colours
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(1000, FRAME_MS))
         stream.height, stream.width, stream.pix_fmt, stream.options = height, width, "yuv420p", {"crf": "18"}
         for frame in [*frames, *[frames[-1]] * (LAST_MS // FRAME_MS - 1)]:
-            whole = np.ascontiguousarray(frame[:height, :width])
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(whole)))
+            cropped = np.ascontiguousarray(frame[:height, :width])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(cropped)))
         container.mux(stream.encode())
     return file.getvalue()
 
@@ -199,13 +203,13 @@ def shared_palette(frames: Sequence[Image.Image]) -> Image.Image:
     return Image.fromarray(np.concatenate(some)).quantize(256, Image.Quantize.FASTOCTREE)
 
 
-def strip(played: Sequence[Played]) -> bytes:
+def write_strip(played: Sequence[Played]) -> bytes:
     """A PNG with a row per episode: its outcome above evenly spaced moments, which all rows share."""
     rows = []
     shown = moments(max(episode.length for episode in played))
     for episode in played:
-        pictures = beside([episode.frames[min(t, episode.length)] for t in shown])
-        rows.append(headed(pictures, title(episode), outcome(episode), verdict(episode)))
+        pictures = place_side_by_side([episode.frames[min(t, episode.length)] for t in shown])
+        rows.append(with_header(pictures, title(episode), outcome(episode), verdict(episode)))
     file = io.BytesIO()
     Image.fromarray(np.concatenate(rows)).save(file, "PNG", optimize=True)
     return file.getvalue()
@@ -217,30 +221,30 @@ def moments(last: int) -> list[int]:
 
 
 def panel(episode: Played, t: int) -> np.ndarray:
-    """One picture of a moving one: who plays, and how it stands at step t."""
+    """The picture of step t, with policy and return so far above it; after the end, with the outcome."""
     if t < episode.length:
-        return headed(episode.frames[t], title(episode), f"return {episode.returns[t]:.2f}", INK)
-    return headed(episode.frames[-1], title(episode), outcome(episode), verdict(episode))
+        return with_header(episode.frames[t], title(episode), f"return {episode.returns[t]:.2f}", INK)
+    return with_header(episode.frames[-1], title(episode), outcome(episode), verdict(episode))
 
 
 def title(episode: Played) -> str:
-    """Who plays."""
+    """Name of the policy, with its networks."""
     return f"{episode.name} ({episode.network})" if episode.network else episode.name
 
 
 def outcome(episode: Played) -> str:
-    """How it ended."""
+    """Success, length and return of an episode as text."""
     ended = "success" if episode.success else "no success"
     return f"{ended}, {episode.length} steps, return {episode.returns[-1]:.2f}"
 
 
 def verdict(episode: Played) -> str:
-    """The outcome's colour."""
+    """Colour of the outcome's text."""
     return GREEN if episode.success else RED
 
 
-def headed(picture: np.ndarray, left: str, right: str, colour: str) -> np.ndarray:
-    """A picture with a line of text above it: uint8 (height + HEADER, width, 3), LEAST wide at the least."""
+def with_header(picture: np.ndarray, left: str, right: str, colour: str) -> np.ndarray:
+    """A picture with a line of text above it: uint8 (height + HEADER, width, 3), at least LEAST wide."""
     picture = np.pad(picture, ((0, 0), (0, max(0, LEAST - picture.shape[1])), (0, 0)), constant_values=255)
     width = picture.shape[1]
     bar = Image.new("RGB", (width, HEADER), "#ffffff")
@@ -250,12 +254,12 @@ def headed(picture: np.ndarray, left: str, right: str, colour: str) -> np.ndarra
     return np.concatenate([np.asarray(bar), picture])
 
 
-def beside(pictures: Sequence[np.ndarray]) -> np.ndarray:
+def place_side_by_side(pictures: Sequence[np.ndarray]) -> np.ndarray:
     """Pictures of one height side by side with white between them."""
     gap = np.full((pictures[0].shape[0], GAP, 3), 255, np.uint8)
-    parts = [part for picture in pictures for part in (gap, picture)]
-    return np.concatenate(parts[1:], 1)
+    columns = [part for picture in pictures for part in (gap, picture)]
+    return np.concatenate(columns[1:], 1)
 
 
-WRITERS: dict[str, Callable[[Sequence[Played]], bytes]] = {".gif": moving, ".mp4": video, ".png": strip}
-"""What makes a file of each type."""
+WRITERS: dict[str, Callable[[Sequence[Played]], bytes]] = {".gif": write_gif, ".mp4": write_mp4, ".png": write_strip}
+"""Functions that make a file, by file type."""

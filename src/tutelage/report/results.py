@@ -1,4 +1,4 @@
-"""Reading what a sweep left, and the marl-eval file made from it."""
+"""Reading the results of a sweep, and the marl-eval file made from them."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class RowResults(NamedTuple):
 
     @property
     def mark(self) -> str:
-        """A dagger where some seeds are of another jax than most results, see `marked`."""
+        """A dagger where some seeds were made with another jax than most results, see `mark_other_jax`."""
         return "†" if any("other_jax" in s for s in self.seeds) else ""
 
     @property
     def plain(self) -> bool:
-        """Whether it is the method as it is on a task, METHOD/TASK, not a change of it, METHOD/TASK/WHAT."""
+        """Whether the row is an unchanged method, METHOD/TASK, and not a variant of it, METHOD/TASK/WHAT."""
         return self.name.count("/") == 1
 
     @property
@@ -63,9 +63,9 @@ class RowResults(NamedTuple):
 
     def of_seeds(self, other: RowResults) -> tuple[RowResults, RowResults]:
         """This row and another on the seeds that both have."""
-        both = {s["seed"] for s in self.seeds} & {s["seed"] for s in other.seeds}
-        keep = lambda row: RowResults(row.name, [s for s in row.seeds if s["seed"] in both])
-        return keep(self), keep(other)
+        shared = {s["seed"] for s in self.seeds} & {s["seed"] for s in other.seeds}
+        restrict = lambda row: RowResults(row.name, [s for s in row.seeds if s["seed"] in shared])
+        return restrict(self), restrict(other)
 
 
 def read_results(folder: Path) -> dict[str, RowResults]:
@@ -83,54 +83,56 @@ def read_results(folder: Path) -> dict[str, RowResults]:
     return {name: RowResults(name, sorted(seeds, key=lambda s: s["seed"])) for name, seeds in sorted(rows.items())}
 
 
-class Asked(NamedTuple):
-    """What a row of a plan asks for: seeds, and its fingerprints by version of the method, the latest first."""
+class Expected(NamedTuple):
+    """The seeds of a row of a plan, and its fingerprints by version of the method, the latest first."""
 
-    marks: dict[int, str]
+    fingerprints: dict[int, str]
     seeds: range
 
 
-def current(rows: dict[str, RowResults], plan: dict[str, Asked]) -> tuple[dict[str, RowResults], int]:
-    """The results that belong to the plan as it is now, and how many do not.
+def current_results(rows: dict[str, RowResults], plan: dict[str, Expected]) -> tuple[dict[str, RowResults], int]:
+    """The results that match the plan, and the number of those that do not.
 
-    Of a row that has not been measured with the method's latest version those of an earlier one, which are called so.
+    Where a row has no results of the method's latest version, those of an earlier one are taken and labelled as such.
     """
-    kept = {name: latest(row, plan[name]) for name, row in rows.items() if name in plan}
-    stale = sum(len(row.seeds) for row in rows.values()) - sum(len(row.seeds) for row in kept.values())
-    return {name: row for name, row in kept.items() if row.seeds}, stale
+    current = {name: latest_version(row, plan[name]) for name, row in rows.items() if name in plan}
+    stale = sum(len(row.seeds) for row in rows.values()) - sum(len(row.seeds) for row in current.values())
+    return {name: row for name, row in current.items() if row.seeds}, stale
 
 
-def latest(row: RowResults, asked: Asked) -> RowResults:
-    """The results of the latest version that has any."""
-    for version, mark in asked.marks.items():
-        seeds = [s for s in row.seeds if s["fingerprint"] == mark and s["seed"] in asked.seeds]
+def latest_version(row: RowResults, expected: Expected) -> RowResults:
+    """The results of the latest version of the method for which there are any."""
+    for version, fingerprint in expected.fingerprints.items():
+        seeds = [s for s in row.seeds if s["fingerprint"] == fingerprint and s["seed"] in expected.seeds]
         if seeds:
-            earlier = f" (version {version})" if version < max(asked.marks) else ""
+            earlier = f" (version {version})" if version < max(expected.fingerprints) else ""
             return RowResults(row.name, [s | {"variant": s["variant"] + earlier} for s in seeds])
     return RowResults(row.name, [])
 
 
-def marked(rows: dict[str, RowResults]) -> dict[str, RowResults]:
-    """The rows, those seeds told apart that were made with another jax than most: their numbers may differ by that."""
-    made_with = lambda s: str((s.get("versions") or {}).get("jax", ""))  # floors do not say
-    counts = Counter(made_with(s) for row in rows.values() for s in row.seeds if made_with(s))
-    usual = max(counts, key=counts.__getitem__, default="")
+def mark_other_jax(rows: dict[str, RowResults]) -> dict[str, RowResults]:
+    """The rows with a note on seeds that were made with another jax than most, which may change results."""
+    jax_version = lambda s: str((s.get("versions") or {}).get("jax", ""))  # floors do not say
+    counts = Counter(jax_version(s) for row in rows.values() for s in row.seeds if jax_version(s))
+    most_common = max(counts, key=counts.__getitem__, default="")
 
-    def told(row: RowResults) -> RowResults:
+    def mark_row(row: RowResults) -> RowResults:
         others: dict[str, list[str]] = {}
         for s in row.seeds:
-            if made_with(s) not in ("", usual):
-                others.setdefault(made_with(s), []).append(str(s["seed"]))
-        words = "".join(f" (jax {jax}: seeds {', '.join(seeds)})" for jax, seeds in sorted(others.items()))
-        apart = lambda s: {"other_jax": made_with(s)} if made_with(s) in others else {}
-        return RowResults(row.name, [s | apart(s) | {"variant": s["variant"] + words} for s in row.seeds])
+            if jax_version(s) not in ("", most_common):
+                others.setdefault(jax_version(s), []).append(str(s["seed"]))
+        note = "".join(f" (jax {jax}: seeds {', '.join(seeds)})" for jax, seeds in sorted(others.items()))
+        mark_result = lambda s: {"other_jax": jax_version(s)} if jax_version(s) in others else {}
+        return RowResults(row.name, [s | mark_result(s) | {"variant": s["variant"] + note} for s in row.seeds])
 
-    return {name: told(row) for name, row in rows.items()}
+    return {name: mark_row(row) for name, row in rows.items()}
 
 
 def short(rows: dict[str, RowResults], env: str) -> str:
-    """The task as names of rows have it, METHOD/TASK: the part of an environment's name after the slash; of one of
-    your own (module:factory), which has none, what its rows are called."""
+    """The TASK in row names METHOD/TASK of an environment: the part of its name after the slash.
+
+    For a user's own environment (module:factory) it is taken from the names of its rows.
+    """
     if ":" not in env:
         return env.partition("/")[2]
     return min((row.name.split("/")[1] for row in rows.values() if row.env == env and "/" in row.name), default=env)

@@ -1,4 +1,4 @@
-"""What a team's result is worth, and how much of the expert's worth a student keeps."""
+"""Scores of teams, and retention: the share of the expert's score that a student keeps."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Rows = dict[str, RowResults]
 
 
 class Scale(NamedTuple):
-    """How results of a task are read.
+    """The score of a task.
 
     Attributes:
-        of: per-seed scores of a row.
+        name: the measure by which the task is judged.
         floor: subtracted before ratios are taken: 0, or the return of random play; NaN where that was not measured.
         digits: of a printed score.
     """
@@ -31,27 +31,28 @@ class Scale(NamedTuple):
     digits: int
 
     def of(self, row: RowResults) -> np.ndarray:
+        """Scores of a row, (seeds,)."""
         return row.success if self.name == "success" else row.returns
 
-    def told(self, row: RowResults) -> str:
+    def with_interval(self, row: RowResults) -> str:
         """The mean score over seeds with its interval."""
         return share(row.success, self.digits) if self.name == "success" else mean(row.returns, self.digits)
 
     def brief(self, row: RowResults | None) -> str:
-        """The mean score, and of how many seeds it is."""
+        """The mean score and the number of seeds."""
         return "-" if row is None else f"{self.of(row).mean():.{self.digits}f} ({len(row.seeds)}){row.mark}"
 
 
 @cache
-def of_spec(env: str) -> Measure:
-    """What one of the package's environments is judged by."""
+def measure_of(env: str) -> Measure:
+    """The measure of one of the package's environments."""
     return make(env).spec.measure
 
 
 def measure(row: RowResults) -> Measure:
-    """What the row's task is judged by: parameters were chosen by it, and tables score it."""
-    usual = of_spec(row.env) if row.env in ENVIRONMENTS else "success"
-    return row.seeds[0].get("measure", usual)
+    """The measure of the row's task: parameters were chosen by it, and tables show it."""
+    default = measure_of(row.env) if row.env in ENVIRONMENTS else "success"
+    return row.seeds[0].get("measure", default)
 
 
 def tasks(rows: Rows) -> list[str]:
@@ -61,7 +62,7 @@ def tasks(rows: Rows) -> list[str]:
 
 
 def scale(rows: Rows, env: str) -> Scale:
-    """Success, or where the task is judged by returns the return above random play."""
+    """The score of a task: success, or the return above that of random play where the measure is the return."""
     expert, random = rows[f"mappo/{short(rows, env)}"], rows.get(f"random/{short(rows, env)}")
     if measure(expert) == "success":
         return Scale("success", 0.0, 3)
@@ -69,13 +70,13 @@ def scale(rows: Rows, env: str) -> Scale:
 
 
 def teachers_success(row: RowResults) -> np.ndarray | None:
-    """Per seed: final success of the teacher that learned beside the students; None without one."""
+    """Final success, (seeds,), of the teacher that learned together with the students; None without one."""
     found = [s["test"].get("beside", {}).get("teacher") for s in row.seeds]
     return np.array([teacher["success_rate"] for teacher in found]) if all(found) else None
 
 
 def steps_to(row: RowResults, success: float) -> int | None:
-    """Environment steps after which the mean curve over seeds first has this success; None where it never does."""
+    """Environment steps after which the mean curve over seeds first reaches a success; None where it never does."""
     curves = [s["curve"] for s in row.seeds]
     for points in zip(*curves, strict=False):
         if np.mean([point["success_rate"] for point in points]) >= success:
@@ -84,25 +85,25 @@ def steps_to(row: RowResults, success: float) -> int | None:
 
 
 def mean(x: np.ndarray, digits: int = 3, sign: str = "") -> str:
-    """Mean over seeds with its interval."""
+    """Mean over seeds with its interval, as text."""
     if len(x) == 1:
         return f"{x[0]:{sign}.{digits}f}"
     return with_interval(float(x.mean()), mean_interval(x), digits, sign)
 
 
 def share_interval(x: np.ndarray) -> Interval:
-    """Interval of the mean of numbers from 0 to 1, which it does not leave."""
+    """Interval of the mean of values in [0, 1], clipped to [0, 1]."""
     low, high = mean_interval(x)
     return max(0.0, low), min(1.0, high)
 
 
 def share(x: np.ndarray, digits: int = 3) -> str:
-    """Mean over seeds of numbers from 0 to 1, with its interval."""
+    """Mean over seeds of values in [0, 1] with its interval, as text."""
     return mean(x, digits) if len(x) == 1 else with_interval(float(x.mean()), share_interval(x), digits)
 
 
 def with_interval(value: float, interval: Interval, digits: int = 3, sign: str = "") -> str:
-    """A number and its interval; without bounds where it has none."""
+    """A value and its interval as text; "no bounds" for an infinite interval."""
     low, high = interval
     if not (isfinite(low) and isfinite(high)):
         return f"{value:{sign}.{digits}f} [no bounds]"
@@ -111,14 +112,14 @@ def with_interval(value: float, interval: Interval, digits: int = 3, sign: str =
 
 def retention(rows: Rows, student: RowResults, env: str) -> tuple[float, Interval]:
     """Ratio of mean scores above the floor over the seeds that both have, with a paired interval."""
-    worth = scale(rows, env)
+    task_scale = scale(rows, env)
     s, t = student.of_seeds(rows[f"mappo/{short(rows, env)}"])
-    ratio, (low, high) = ratio_of_means(worth.of(s) - worth.floor, worth.of(t) - worth.floor)
-    return ratio, (max(0.0, low) if worth.name == "success" and isfinite(low) else low, high)
+    ratio, (low, high) = ratio_of_means(task_scale.of(s) - task_scale.floor, task_scale.of(t) - task_scale.floor)
+    return ratio, (max(0.0, low) if task_scale.name == "success" and isfinite(low) else low, high)
 
 
-def kept(rows: Rows, student: RowResults | None, env: str, mark: str = "") -> str:
-    """Retention as a cell, the number between marks; "-" where the two share no seed."""
+def retention_cell(rows: Rows, student: RowResults | None, env: str, mark: str = "") -> str:
+    """Retention as a cell, with `mark` on both sides of the value; "-" where student and expert share no seed."""
     shared = 0 if student is None else len(student.of_seeds(rows[f"mappo/{short(rows, env)}"])[0].seeds)
     if student is None or not shared:
         return "-"

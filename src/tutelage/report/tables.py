@@ -1,4 +1,4 @@
-"""Markdown tables made from results; no number in the documents is typed by hand."""
+"""Writing the Markdown tables of the documents from results."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ from tutelage.report.ablations import ablations, front, markdown, sights
 from tutelage.report.glance import ddn_glance, hint_glance
 from tutelage.report.hint import hint_table
 from tutelage.report.results import RowResults
-from tutelage.report.scores import Rows, flops_ratio, kept, scale, share, short, tasks
+from tutelage.report.scores import Rows, flops_ratio, retention_cell, scale, share, short, tasks
 from tutelage.report.scratch import ratios, verdict
 from tutelage.report.value import value_based, value_changes
 
-BESIDE = {
+COMPARED = {
     "same size from scratch: MAPPO": "mappo/{}/small",
     "IPPO": "ippo/{}/small",
     "KL only": "kl/{}",
     "BC only": "bc/{}",
     "DAgger": "dagger_kl/{}",
 }
-"""Rows that stand beside a distilled one."""
+"""Rows that a distilled one is compared with, by column heading."""
 
 
 def headline(rows: Rows) -> str:
-    """Expert, student, the same size without a teacher, and a script."""
+    """Table of expert, student, the same size without a teacher, and a script."""
     body = []
     for env in tasks(rows):
-        name, worth = short(rows, env), scale(rows, env)
+        name, task_scale = short(rows, env), scale(rows, env)
         expert, student = rows[f"mappo/{name}"], rows[f"kd_marl/{name}"]
         cost = student.seeds[0].get("cost_report", {}).get("ratio") or {}
         factor = flops_ratio(student)
         groups = len(student.seeds[0]["widths"]) / len(expert.seeds[0]["widths"])
-        others = [rows.get(key.format(name)) for key in (*BESIDE.values(), "scripted/{}")]
+        others = [rows.get(key.format(name)) for key in (*COMPARED.values(), "scripted/{}")]
         body.append(
             [
                 env,
                 str(len(student.seeds)),
-                worth.told(expert) + expert.mark,
-                worth.told(student) + student.mark,
-                kept(rows, student, env, "**"),
+                task_scale.with_interval(expert) + expert.mark,
+                task_scale.with_interval(student) + student.mark,
+                retention_cell(rows, student, env, "**"),
                 f"{factor:.1f}x" if factor else "",
                 f"{cost['params']:.1f}x / {cost['params'] / groups:.1f}x" if cost else "",
                 f"{cost['latency']:.2f}x / {cost['latency_numpy']:.2f}x" if cost else "",
-                *map(worth.brief, others),
+                *map(task_scale.brief, others),
             ]
         )
     header = ["environment", "seeds", "expert", "student", "retention", "fewer FLOPs"]
-    header += ["fewer parameters (deployed / shared)", "faster (compiled / NumPy)", *BESIDE, "a script"]
+    header += ["fewer parameters (deployed / shared)", "faster (compiled / NumPy)", *COMPARED, "a script"]
     return markdown(header, body)
 
 
@@ -65,19 +65,19 @@ def first_look(rows: Rows) -> str:
     """The front page's table: expert, student, what the student keeps, and the same size without a teacher."""
     body = []
     for env in (env for env in FIRST if env in tasks(rows)):
-        name, worth = short(rows, env), scale(rows, env)
+        name, task_scale = short(rows, env), scale(rows, env)
         student = rows[f"kd_marl/{name}"]
         scratch = [rows[key] for key in (f"mappo/{name}/small", f"ippo/{name}/small") if key in rows]
-        best = max(scratch, key=lambda row: worth.of(row).mean(), default=None)
+        best = max(scratch, key=lambda row: task_scale.of(row).mean(), default=None)
         factor = flops_ratio(student)
         body.append(
             [
                 f"`{env}`",
-                worth.brief(rows[f"mappo/{name}"]),
-                worth.brief(student),
-                kept(rows, student, env),
+                task_scale.brief(rows[f"mappo/{name}"]),
+                task_scale.brief(student),
+                retention_cell(rows, student, env),
                 f"{factor:.1f}x" if factor else "",
-                worth.brief(best) + (f" {best.method.upper()}" if best else ""),
+                task_scale.brief(best) + (f" {best.method.upper()}" if best else ""),
             ]
         )
     header = ["environment", "expert", "student", "retention", "fewer FLOPs", "same size, learned from scratch"]
@@ -85,12 +85,12 @@ def first_look(rows: Rows) -> str:
 
 
 def choices(rows: Rows) -> str:
-    """How many evaluations the parameters of each compared row were chosen from."""
+    """Table of how many evaluations the parameters of each row were chosen from."""
     body = []
     for env in tasks(rows):
-        others = [rows.get(key.format(short(rows, env))) for key in ("mappo/{}", "kd_marl/{}", *BESIDE.values())]
+        others = [rows.get(key.format(short(rows, env))) for key in ("mappo/{}", "kd_marl/{}", *COMPARED.values())]
         body.append([f"`{env}`", *map(evaluations, others)])
-    return markdown(["environment", "expert", "student", *BESIDE], body) if body else "No results yet."
+    return markdown(["environment", "expert", "student", *COMPARED], body) if body else "No results yet."
 
 
 def evaluations(row: RowResults | None) -> str:
@@ -102,7 +102,7 @@ def evaluations(row: RowResults | None) -> str:
 
 
 def all_rows(rows: Rows) -> str:
-    """Every row: seeds, final test, interquartile mean, settings."""
+    """Table of every row: seeds, final test, interquartile mean, settings."""
     body = [
         [
             f"`{row.name}`",
@@ -122,12 +122,12 @@ def all_rows(rows: Rows) -> str:
 
 
 def method_list(rows: Rows) -> str:
-    """The registry's methods."""
+    """Table of the methods in the registry."""
     return markdown(["method", "what it is"], [[f"`{name}`", row.about] for name, row in METHODS.items()])
 
 
 def environment_list(rows: Rows) -> str:
-    """The registry's environments, on every machine the same."""
+    """Table of all environments, including those whose package is not installed."""
     needs = lambda row: f"; needs `tutelage[{row.extra}]`" if row.extra else ""
     body = [[f"`{name}`", row.about + needs(row)] for name, row in ALL_ENVIRONMENTS.items()]
     return markdown(["environment", "what it is"], body)
@@ -155,11 +155,11 @@ MARK = re.compile(r"(<!-- table: ([\w-]+) -->\n)(?:(?!<!-- table:).)*?(<!-- end 
 
 
 HOW = "put `<!-- table: all-rows -->` and, below it, `<!-- end -->` into README.md or a file in docs/"
-"""What a user is told who has no page for tables."""
+"""Message for a user without a page that holds tables."""
 
 
-def asks(path: Path) -> bool:
-    """Whether a page has a place for one of the tables."""
+def has_table(path: Path) -> bool:
+    """Whether a page has a marker of one of the tables."""
     return any(match[2] in TABLES for match in MARK.finditer(path.read_text()))
 
 
