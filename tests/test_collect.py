@@ -15,8 +15,8 @@ from tutelage.data.collect import collect, enter, init_collector, play, sequence
 from tutelage.data.trees import choose
 from tutelage.data.vector import make_vector_env
 from tutelage.learning.losses import log_prob_of
-from tutelage.policies.acting import decided, sample
-from tutelage.policies.agent import group_actor
+from tutelage.policies.acting import as_deterministic, sample
+from tutelage.policies.agent import make_tiered_team
 from tutelage.policies.views import view
 from tutelage.types import Behaviour
 
@@ -29,7 +29,7 @@ MIXED = (((1,), 6), ((0,), 3))  # two widths, in another order than the agents'
 def setup(kind: str, tiers, name: str = "probe/memory"):
     """Environments (episodes of three steps), a team and its parameters."""
     env = make(name)
-    policy = group_actor(env.spec, kind, view("local"), tiers)
+    policy = make_tiered_team(env.spec, kind, view("local"), tiers)
     return make_vector_env(env, B), policy, random_params(policy)
 
 
@@ -90,7 +90,7 @@ def test_a_team_made_sure_of_its_best_action_is_so_when_replayed_too():
     vector, policy, params = setup("gru", ONE)
     rollout = two_rollouts(vector, policy, params)[0]
     inputs = jax.tree.map(lambda x: x[:-1], rollout.steps)
-    sure = replay(decided(policy), params, rollout.carry, inputs).scores
+    sure = replay(as_deterministic(policy), params, rollout.carry, inputs).scores
     plain = replay(policy, params, rollout.carry, inputs).scores
     assert_same(sure.argmax(-1), plain.argmax(-1))
     assert_same(sure.max(-1), jnp.zeros(sure.shape[:-1]))
@@ -108,7 +108,7 @@ def test_unroll_goes_on_from_any_recorded_memory(start):
 @pytest.mark.parametrize("kind", ["gru", "mlp"])
 def test_unroll_over_two_stitched_episodes_is_each_alone(kind):
     spec = make_spec()
-    policy = group_actor(spec, kind, view("local"), (((0, 2), 4), ((1,), 3)))
+    policy = make_tiered_team(spec, kind, view("local"), (((0, 2), 4), ((1,), 3)))
     params = random_params(policy)
     opening = lambda n, seed: make_steps(spec, (n, B), seed)._replace(
         first=jnp.zeros((n, B), bool).at[0].set(True), last=jnp.zeros((n, B), bool).at[-1].set(True)

@@ -15,13 +15,13 @@ from helpers import QUICK, assert_close, assert_same, build, make_spec, make_ste
 from tutelage import BadInput, make
 from tutelage.configs.ddn import DdnConfig
 from tutelage.data.collect import unroll
-from tutelage.learning.normaliser import normaliser
+from tutelage.learning.normaliser import init_normaliser
 from tutelage.methods import central as C
 from tutelage.methods import ddn as D
 from tutelage.methods.off_policy import sampled
 from tutelage.methods.qlearning import assemble
 from tutelage.networks.cores import Net
-from tutelage.networks.fusion import KINDS, fusion, novelty
+from tutelage.networks.fusion import KINDS, curiosity_net, fusion_net
 from tutelage.registry import method_config
 
 SMALL = dict(core="mlp", size="width=12", chunk=8, burn_in=0, envs=16, batch=32, updates=4, warm_up=256,
@@ -56,7 +56,7 @@ def trained(**changes):
     method = D.ddn(env, config)
     local = assemble(env, config)
     parts = D.Teaching(
-        config, local.of(*C.build_teacher(env.spec, config, 12)), local.agent, novelty(env.spec.state_width)
+        config, local.of(*C.build_teacher(env.spec, config, 12)), local.agent, curiosity_net(env.spec.state_width)
     )
     return method, parts, run_stage(env, method)[0]
 
@@ -196,7 +196,7 @@ def test_the_bonus_is_in_units_of_the_errors_however_small_they_have_become():
         net = Net(parts.curious.init, lambda p, s, k=scale: parts.curious.apply(p, s) * k)
         curious = replace(parts, curious=net)
         unlearned = state.learning.predictor._replace(params=random_params(net, 9))
-        start = state.learning._replace(errors=normaliser(), predictor=unlearned)
+        start = state.learning._replace(errors=init_normaliser(), predictor=unlearned)
         error = D.surprise(curious, start.predictor.params, state.frozen, data.steps.state[1:])
         bonus = D.wonder(curious, start, state, data, jax.random.key(5), 1e-3)[0]
         deviation = np.asarray(error)[np.asarray(data.counts)].std()
@@ -239,7 +239,7 @@ def parts_of(name):
     config = method_config(name, **SMALL)
     local = assemble(env, config)
     return D.Teaching(
-        config, local.of(*C.build_teacher(env.spec, config, 12)), local.agent, novelty(env.spec.state_width)
+        config, local.of(*C.build_teacher(env.spec, config, 12)), local.agent, curiosity_net(env.spec.state_width)
     )
 
 
@@ -251,7 +251,7 @@ def inputs(seed=0):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_fusions_are_as_wide_as_they_say_and_tell_agents_apart_unless_raw(kind):
-    net, width = fusion(kind, L, S, N, width=6, generator=4)
+    net, width = fusion_net(kind, L, S, N, width=6, generator=4)
     own, state = inputs()
     out = np.asarray(net.apply(random_params(net), own, state))
     assert out.shape == (4, N, width)
@@ -260,7 +260,7 @@ def test_fusions_are_as_wide_as_they_say_and_tell_agents_apart_unless_raw(kind):
 
 def test_the_full_fusion_is_linear_in_the_state_with_a_matrix_per_agent():
     """Against the matrix of every agent, written out."""
-    net, _ = fusion("full", L, S, N, width=6, generator=4)
+    net, _ = fusion_net("full", L, S, N, width=6, generator=4)
     params, (own, state) = random_params(net), inputs()
     z = jax.nn.relu(own @ params["generator"]["kernel"] + params["generator"]["bias"])
     tensor = params["matrices"]["kernel"].reshape(S, 4, 6) / S**0.5
@@ -274,7 +274,7 @@ def test_the_full_fusion_is_linear_in_the_state_with_a_matrix_per_agent():
 def test_only_the_mlp_is_not_linear_in_the_state():
     own, state = inputs()
     for kind in KINDS:
-        net, _ = fusion(kind, L, S, N, width=6, generator=4)
+        net, _ = fusion_net(kind, L, S, N, width=6, generator=4)
         params = random_params(net)
         f = lambda s, net=net, params=params: net.apply(params, own, s)
         straight = jnp.allclose(f(2 * state) - f(state), f(state) - f(0 * state), atol=1e-3)
@@ -282,7 +282,7 @@ def test_only_the_mlp_is_not_linear_in_the_state():
 
 
 def test_an_entry_of_the_personalised_state_is_about_as_large_as_one_of_the_state():
-    net, _ = fusion("full", 100, 200, N)
+    net, _ = fusion_net("full", 100, 200, N)
     params = jax.jit(net.init)(jax.random.key(0))
     rng = np.random.default_rng(0)
     own, state = (
@@ -294,7 +294,7 @@ def test_an_entry_of_the_personalised_state_is_about_as_large_as_one_of_the_stat
 
 def test_a_step_of_adam_moves_the_personalised_state_no_faster_through_its_matrices_than_through_a_plain_layer():
     """Adam's first step changes every weight by the learning rate, whatever it is multiplied by afterwards."""
-    net, _ = fusion("full", 100, 200, N)
+    net, _ = fusion_net("full", 100, 200, N)
     params = jax.jit(net.init)(jax.random.key(0))
     rng = np.random.default_rng(0)
     own, state = jnp.asarray(rng.normal(size=(N, 100)), jnp.float32), jnp.asarray(rng.normal(size=200), jnp.float32)

@@ -20,15 +20,24 @@ from tutelage.data.episodes import Episodes
 from tutelage.data.vector import make_vector_env
 from tutelage.learning.losses import log_prob_of
 from tutelage.learning.returns import gae, vtrace
-from tutelage.learning.shaping import first_time, progress
+from tutelage.learning.shaping import first_completion, goal_progress
 from tutelage.methods import hint as H
 from tutelage.methods import hint_experience as X
 from tutelage.methods import hint_fork as F
 from tutelage.methods import hint_labels as L
 from tutelage.methods import hint_student as S
 from tutelage.methods import hint_teacher as T
-from tutelage.policies.acting import accompanied, random_policy
-from tutelage.policies.hierarchy import all_goals, coordinate, execute, given, held, one_by_one, still, teacher_policy
+from tutelage.policies.acting import random_policy, with_shadow
+from tutelage.policies.hierarchy import (
+    all_goal_features,
+    assign_sequentially,
+    conditional_log_probs,
+    coordinate,
+    execute,
+    goal_features,
+    held_goals,
+    teacher_policy,
+)
 
 SMALL = dict(core="mlp", size="width=8", teacher_width=8, pair_width=8, envs=8, rollout=20, minibatches=2, store=2,
              batch=8, distil=2, steps=2000, pretrain=400)  # fmt: skip
@@ -158,10 +167,12 @@ def test_goals_are_held_for_k_steps_given_anew_with_episodes_and_always_possible
 
 def test_a_goal_that_dies_becomes_none():
     goals = make_goals(valid=[[True, False], [True, True]])
-    assert still(goals, jnp.array([[1, 1]])).tolist() == [[2, 1]]
-    assert (np.asarray(held(goals, jnp.array([[2, 0]])))[0, 0] == 0).all()
+    assert held_goals(goals, jnp.array([[1, 1]])).tolist() == [[2, 1]]
+    assert (np.asarray(goal_features(goals, jnp.array([[2, 0]])))[0, 0] == 0).all()
     one = jnp.array([[2, 1]])
-    assert_same(held(goals, one), jnp.take_along_axis(all_goals(goals), one[..., None, None], -2)[..., 0, :])
+    assert_same(
+        goal_features(goals, one), jnp.take_along_axis(all_goal_features(goals), one[..., None, None], -2)[..., 0, :]
+    )
 
 
 def make_goals(valid):
@@ -178,13 +189,13 @@ def test_a_goal_that_another_has_is_less_likely_but_no_goal_is_not():
     goals, none = make_goals([[True] * tree.goals] * 4), tree.goals
     goals = goals._replace(thing=goals.thing.at[0, 3].add(none))  # the last has things of its own
     logits = jnp.zeros((1, 4, none + 1))
-    taken, logs = one_by_one(tree, goals, logits, lambda i, log: jnp.array([0 if i == 0 else none]))
+    taken, logs = assign_sequentially(tree, goals, logits, lambda i, log: jnp.array([0 if i == 0 else none]))
     assert taken.tolist() == [[0, none, none, none]]
     p = np.exp(np.asarray(logs[0]))
     assert np.isclose(p[0], p[0, 0]).all() and np.isclose(p[1, 0] / p[1, 1], np.exp(-tree.spread))
     assert np.allclose(p[2], p[1]), "who has no goal takes nothing from others"
     assert np.allclose(p[3], p[0]), "nor does who has another thing in mind"
-    assert_close(given(tree, goals, logits, taken), logs)
+    assert_close(conditional_log_probs(tree, goals, logits, taken), logs)
 
 
 def test_goals_along_steps_are_those_of_play_and_do_not_come_back():
@@ -226,7 +237,7 @@ def test_the_posterior_is_over_possible_goals_and_explains_what_was_done():
     t1 = next((t for t in range(t0 + 1, len(dues)) if dues[t]), len(dues))
     now = jax.tree.map(lambda x: x[:-1], told.steps)
     tree, params = cast.parts.tree, state.teacher.params
-    logits = execute(tree, params["executor"], tree.seen.read(now), all_goals(now.goals), now.avail)
+    logits = execute(tree, params["executor"], tree.view.read(now), all_goal_features(now.goals), now.avail)
     log, can = jax.nn.log_softmax(logits), np.asarray(now.goals.valid)[:, b, 0]
     alive = lambda j, t: j == tree.goals or can[t0 : t + 1, j].all()
     act = np.asarray(told.steps.action[1:])
@@ -244,8 +255,8 @@ def test_ratios_are_per_agent_and_one_on_own_data():
     own = explained()[0]
     assert (np.asarray(own.ratio) == 1).all() and (np.asarray(own.high) == 1).all()
     tree, steps = cast.parts.tree, jax.tree.map(lambda x: x[:-1], own.steps)
-    logits = execute(tree, state.teacher.executor.params, tree.seen.read(steps), held(steps.goals, own.goal[:-1]),
-                       steps.avail)  # fmt: skip
+    held = goal_features(steps.goals, own.goal[:-1])
+    logits = execute(tree, state.teacher.executor.params, tree.view.read(steps), held, steps.avail)
     played_for = np.asarray(own.valid)  # the action at an ending step is ignored
     found = np.asarray(log_prob_of(logits, own.steps.action[1:]))
     assert_close(found[played_for], np.asarray(own.old)[played_for], 1e-3)
@@ -293,7 +304,10 @@ def test_goals_given_at_every_step_have_the_teams_generalised_advantage():
 def test_shaping_is_of_the_goal_that_is_held_and_completion_counts_once():
     _, cast, _, _ = played()
     told = explained()[0]
-    paid, goals = np.asarray(progress(told.steps.goals, told.goal[:-1], told.steps.first[:-1], 0.99)), told.steps.goals
+    paid, goals = (
+        np.asarray(goal_progress(told.steps.goals, told.goal[:-1], told.steps.first[:-1], 0.99)),
+        told.steps.goals,
+    )
     goal = np.asarray(told.goal)[:-1]
     assert (paid[goal == cast.parts.tree.goals] == 0).all()
     t, b, i = (x[0] for x in np.nonzero(goal < cast.parts.tree.goals))
@@ -305,10 +319,10 @@ def test_shaping_is_of_the_goal_that_is_held_and_completion_counts_once():
     inside = column(False, True, False, True, True, False, True)  # in, out, in; another goal; given again
     goal = column(0, 0, 0, 1, 1, 0)
     first = jnp.zeros((6, 1), bool)
-    assert first_time(goal, inside[:-1], inside[1:], first)[:, 0, 0].tolist() == [1, 0, 0, 0, 0, 1]
+    assert first_completion(goal, inside[:-1], inside[1:], first)[:, 0, 0].tolist() == [1, 0, 0, 0, 0, 1]
     goal = jnp.zeros_like(goal)
-    assert first_time(goal, inside[:-1], inside[1:], first)[:, 0, 0].tolist() == [1, 0, 0, 0, 0, 0]
-    anew = first_time(goal, inside[:-1], inside[1:], first.at[2].set(True))[:, 0, 0]
+    assert first_completion(goal, inside[:-1], inside[1:], first)[:, 0, 0].tolist() == [1, 0, 0, 0, 0, 0]
+    anew = first_completion(goal, inside[:-1], inside[1:], first.at[2].set(True))[:, 0, 0]
     assert anew.tolist() == [1, 0, 1, 0, 0, 0], "an episode does not know what was reached in the one before"
 
 
@@ -330,7 +344,7 @@ def test_what_a_goal_pays_ends_with_it():
         values = state.teacher.values
         blank = values._replace(params=jax.tree.map(jnp.zeros_like, values.params))
         found[shaping] = np.asarray(lesson(cast.parts, state.teacher._replace(values=blank), told).advantage)
-    pays = np.asarray(progress(told.steps.goals, told.goal[:-1], told.steps.first[:-1], 0.99))
+    pays = np.asarray(goal_progress(told.steps.goals, told.goal[:-1], told.steps.first[:-1], 0.99))
     goal, due, valid = np.asarray(told.goal), np.asarray(rollouts["teacher"].out.due), np.asarray(told.valid)
     steps, episodes, agents = pays.shape
     over = np.zeros((episodes, agents))
@@ -353,7 +367,9 @@ def test_gradients_are_those_of_likelier_acts_and_goals_where_more_was_earned():
             return -counted(part.weight * part.advantage * log_prob, part.counts)
 
         def meant(params, part=part):
-            now = given(parts.tree, part.goals, coordinate(parts.tree, params, part.goals, part.where), part.given)
+            now = conditional_log_probs(
+                parts.tree, part.goals, coordinate(parts.tree, params, part.goals, part.where), part.given
+            )
             explains = jnp.where(part.choice > 0, jnp.log(part.choice) - part.before, -jnp.inf)
             likely = jax.nn.logsumexp(now + explains, -1)
             return -counted(part.high_weight * part.high_advantage[..., None] * likely, part.high_counts)
@@ -387,7 +403,9 @@ def test_every_agent_is_corrected_by_its_own_ratio():
     parts = cast.parts._replace(config=replace(cast.parts.config, shaping=0.0))
     told, config, tree, values = explained()[1], parts.config, cast.parts.tree, state.teacher.values.params
     found, steps, valid = lesson(parts, state.teacher, told), told.steps, np.asarray(told.valid)
-    each = tree.value.apply(values["each"], steps.state, tree.seen.read(steps), held(steps.goals, told.goal))[..., 0]
+    each = tree.value.apply(values["each"], steps.state, tree.view.read(steps), goal_features(steps.goals, told.goal))[
+        ..., 0
+    ]
     reward = steps.reward[1:] / state.teacher.returns.deviation
     assert len(np.unique(np.minimum(np.asarray(told.ratio), 1)[0, 0])) > 1
     for i in range(each.shape[-1]):
@@ -470,13 +488,13 @@ def test_labels_are_what_the_teacher_would_do_now():
     same = np.isclose(jax.nn.softmax(sharply[0]), jax.nn.softmax(best[0]), atol=1e-4)
     assert same.mean() > 0.99, "but where two goals are as likely"
     tree, now = cast.parts.tree, jax.tree.map(lambda x: x[0], told.steps)
-    goals, logs = one_by_one(
+    goals, logs = assign_sequentially(
         tree, now.goals, coordinate(tree, params["coordinator"], now.goals, now.state), lambda i, log: log.argmax(-1)
     )
     mixed = 0.0
     for j in range(tree.goals + 1):
         under = execute(
-            tree, params["executor"], tree.seen.read(now), held(now.goals, jnp.full(goals.shape, j)), now.avail
+            tree, params["executor"], tree.view.read(now), goal_features(now.goals, jnp.full(goals.shape, j)), now.avail
         )
         mixed += jnp.exp(logs[..., j, None]) * jax.nn.softmax(under)
     assert_close(jax.nn.softmax(softly[0]), mixed, 1e-4)
@@ -717,7 +735,7 @@ def forked(teacher, steps=10, every=5):
     env = make(LEVEL, radio=True, max_steps=30)
     vector, student = make_vector_env(env, 16, goals=True), random_policy()
     pairs = (student, ()), (teacher or student, ())
-    both = accompanied(student, pairs[1][0])
+    both = with_shadow(student, pairs[1][0])
     collector = init_collector(vector, both, jax.random.key(0))
     go = jax.jit(lambda collector, key: F.walk(vector, *pairs, collector, key, steps, every, 0.0))
     return go(collector, jax.random.key(1))

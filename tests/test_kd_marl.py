@@ -18,8 +18,8 @@ from tutelage.experiment.find_teacher import find_teacher
 from tutelage.experiment.fit import fit
 from tutelage.methods.kd_data import expert_plays, label
 from tutelage.methods.kd_parts import DEFAULTS, assemble, build_student, weights
-from tutelage.policies.acting import decided
-from tutelage.policies.agent import group_actor
+from tutelage.policies.acting import as_deterministic
+from tutelage.policies.agent import make_tiered_team
 from tutelage.policies.cost import agent_cost
 from tutelage.policies.views import view
 from tutelage.registry import method_config
@@ -122,7 +122,7 @@ def test_action_values_teach_by_their_best_action_and_not_as_logits():
     steps = steps._replace(avail=steps.avail.at[..., 0].set(False).at[..., 1:].set(True))
     scores = jnp.where(steps.avail, jnp.array([5.0, 1.0, 1.1]), -1e9)
     valued = Policy(lambda key: (), lambda n: (), lambda p, c, ts, key: (c, Out(scores)))
-    chance = jax.nn.softmax(decided(valued).step((), (), steps, jax.random.key(0))[1].scores)
+    chance = jax.nn.softmax(as_deterministic(valued).step((), (), steps, jax.random.key(0))[1].scores)
     np.testing.assert_allclose(chance, np.broadcast_to([0, np.exp(-8), 1], chance.shape), atol=1e-3)
     env = make("probe/action")
     team = build("qmix", env, size="width=4").roles["student"]
@@ -331,7 +331,7 @@ def test_too_much_data_is_refused_before_it_is_gathered(memory_run):
 # ---- the students --------------------------------------------------------------------------------------------------
 def test_a_ratio_is_solved_against_the_teachers_actor():
     spec = make_spec(n_agents=4, n_actions=6, obs_width=20, agent_types=("a", "a", "b", "b"))
-    teacher = group_actor(spec, "gru", view("local"), (((0, 1, 2, 3), 64),))
+    teacher = make_tiered_team(spec, "gru", view("local"), (((0, 1, 2, 3), 64),))
     config = method_config("kd_marl", size="ratio=10")
     student = build_student(spec, config, teacher)
     assert [group.agents for group in student.groups] == [(0, 1), (2, 3)], "one network per type"

@@ -9,8 +9,8 @@ import pytest
 
 from tutelage.learning import losses
 from tutelage.learning.clusters import kmeans
-from tutelage.learning.normaliser import normaliser, observe
-from tutelage.learning.optim import clipped_adam, descend, learner
+from tutelage.learning.normaliser import init_normaliser, update_normaliser
+from tutelage.learning.optim import clipped_adam, descend, init_learner
 
 
 def relation(teacher: jax.Array, student: jax.Array, where: jax.Array) -> jax.Array:
@@ -287,28 +287,28 @@ def batches(n: int) -> np.ndarray:
 
 @pytest.mark.parametrize("n", [1, 2, 10])
 def test_the_first_batches_count_evenly(n):
-    seen = normaliser()
+    seen = init_normaliser()
     for x in batches(n):
-        seen = observe(seen, jnp.asarray(x), jnp.ones(50, bool), rate=0.1)
+        seen = update_normaliser(seen, jnp.asarray(x), jnp.ones(50, bool), rate=0.1)
     np.testing.assert_allclose(seen.mean, batches(n).mean(), rtol=1e-5)
     np.testing.assert_allclose(seen.deviation, batches(n).std(), rtol=1e-4)
 
 
 def test_later_batches_count_exponentially():
-    seen = normaliser()
+    seen = init_normaliser()
     for _ in range(10):
-        seen = observe(seen, jnp.zeros(4), jnp.ones(4, bool), rate=0.1)
+        seen = update_normaliser(seen, jnp.zeros(4), jnp.ones(4, bool), rate=0.1)
     for _ in range(5):
-        seen = observe(seen, jnp.ones(4), jnp.ones(4, bool), rate=0.1)
+        seen = update_normaliser(seen, jnp.ones(4), jnp.ones(4, bool), rate=0.1)
     np.testing.assert_allclose(seen.mean, 1 - 0.9**5, rtol=1e-5)
 
 
 def test_the_normaliser_starts_neutral_ignores_masked_numbers_and_never_divides_by_nothing():
-    assert normaliser().mean == 0 and normaliser().deviation == 1
+    assert init_normaliser().mean == 0 and init_normaliser().deviation == 1
     where = jnp.array([True, True, False])
-    seen = observe(normaliser(), jnp.array([1.0, 3.0, 1e6]), where)
+    seen = update_normaliser(init_normaliser(), jnp.array([1.0, 3.0, 1e6]), where)
     assert seen.mean == 2 and seen.deviation == 1
-    constant = observe(normaliser(), jnp.full(3, 5.0), where)
+    constant = update_normaliser(init_normaliser(), jnp.full(3, 5.0), where)
     assert constant.deviation > 0
 
 
@@ -324,7 +324,7 @@ def test_descend_is_adam_after_a_global_norm_clip(grad_clip):
     reference = optax.chain(optax.clip_by_global_norm(grad_clip), optax.adam(0.05, eps=1e-5))
     expected, opt = params, reference.init(params)
     tx = clipped_adam(grad_clip)
-    state = learner(tx, params)
+    state = init_learner(tx, params)
     for _ in range(4):
         total = expected["w"].sum()
         updates, opt = reference.update(jax.grad(lambda p: quadratic(p)[0])(expected), opt, expected)

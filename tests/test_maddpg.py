@@ -12,7 +12,7 @@ from helpers import QUICK, assert_close, assert_same, build, make_steps, run_sta
 from tutelage import BadInput, make
 from tutelage.methods import maddpg as M
 from tutelage.methods.off_policy import Sequences, sampled
-from tutelage.networks.critics import joint_action_critic
+from tutelage.networks.critics import joint_action_critic_net
 from tutelage.registry import method_config
 
 SMALL = dict(
@@ -62,7 +62,7 @@ def test_a_sample_is_one_hot_and_its_gradient_is_soft():
 
 def test_each_critic_reads_its_own_agents_action_instead():
     """The corrected first layer is the layer at the corrected joint action; other agents' replacements are not read."""
-    critic = joint_action_critic(4, 3, 5, 8)
+    critic = joint_action_critic_net(4, 3, 5, 8)
     params = critic.init(jax.random.key(0))
     keys = jax.random.split(jax.random.key(1), 3)
     state = jax.random.normal(keys[0], (7, 4))

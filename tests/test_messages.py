@@ -14,7 +14,7 @@ from helpers import QUICK, assert_close, assert_same, build, make_steps
 from tutelage import BadInput, make
 from tutelage.data.collect import unroll
 from tutelage.deploy.cost import cost_report
-from tutelage.networks.talk import KEY, WORDS, attention
+from tutelage.networks.talk import KEY_WIDTH, MESSAGE_WIDTH, message_attention
 from tutelage.policies.build import build_team
 from tutelage.policies.cost import agent_cost
 from tutelage.policies.views import view
@@ -39,9 +39,9 @@ def scores(policy, params, steps):
 
 
 def test_words_are_weighed_by_how_well_key_and_query_agree():
-    query, key = jnp.zeros((1, 3, KEY)).at[0, 0, 0].set(4.0), jnp.zeros((1, 3, KEY)).at[0, 1, 0].set(3.0)
+    query, key = jnp.zeros((1, 3, KEY_WIDTH)).at[0, 0, 0].set(4.0), jnp.zeros((1, 3, KEY_WIDTH)).at[0, 1, 0].set(3.0)
     links = jnp.array([[[0, 1, 1], [1, 0, 0], [0, 0, 0]]], bool)
-    weight = np.asarray(attention(query, key, links))[0]
+    weight = np.asarray(message_attention(query, key, links))[0]
     more = np.exp(3.0) / (np.exp(3.0) + 1)  # 4 * 3 / sqrt(16) against 0
     assert_close(weight, np.array([[0, more, 1 - more], [1, 0, 0], [0, 0, 0]]))
 
@@ -105,7 +105,7 @@ def test_classes_have_words_of_their_own_and_all_is_counted():
             assert cost.params == sum(x.size for x in jax.tree.leaves(own))
             # Of the matrices (recurrent ones are six W x W), and of attention over all others: scores and sums.
             matrices = sum(x.size for x in jax.tree.leaves(own) if x.ndim == 2)
-            assert cost.macs == matrices + (n - 1) * (KEY + WORDS)
+            assert cost.macs == matrices + (n - 1) * (KEY_WIDTH + MESSAGE_WIDTH)
 
 
 def test_what_is_said_is_learned():

@@ -16,7 +16,7 @@ from reference import goals as G
 from reference import hint, scene
 from reference.maths import Descent, Scale, gae, mean, normal
 from reference.watching import SEEN, assert_moved, begun, learners, update
-from tutelage.policies.hierarchy import Drawn
+from tutelage.policies.hierarchy import GoalDecision
 from tutelage.registry import method_config
 
 T = 6
@@ -69,7 +69,7 @@ def lived():
     goal, ratios = held(mine), (scene.log_probs(T), scene.log_probs(T, seed=3))
     own = hint.own(hint.Told(C, mine, coordinator, executor, ratios[0], due(mine)), goal)
     other = hint.theirs(hint.Told(C, theirs, coordinator, executor, ratios[1], due(theirs)))
-    drawn = Drawn(jnp.asarray(goal, jnp.int32), jnp.asarray(due(mine)), jnp.asarray(own.prior, jnp.float32))
+    drawn = GoalDecision(jnp.asarray(goal, jnp.int32), jnp.asarray(due(mine)), jnp.asarray(own.prior, jnp.float32))
     carry = (jnp.full((2, scene.N), scene.M, jnp.int32), jnp.zeros(2, jnp.int32)), ()
     rollouts = {
         "teacher": scene.rollout(mine, ratios[0], drawn, carry),

@@ -14,7 +14,7 @@ from helpers import assert_close, assert_same
 from reference import nets, scene, taught, values
 from reference.maths import Descent, Scale, mean
 from reference.watching import SEEN, assert_moved, begun, learners, named, update
-from tutelage.networks.fusion import novelty
+from tutelage.networks.fusion import curiosity_net
 from tutelage.registry import method_config
 
 T = 5
@@ -53,7 +53,7 @@ def check(got, before, after, naive):
 
 @pytest.mark.parametrize("name", CASES)
 def test_two_steps_of_teacher_students_and_curiosity_are_the_naive_ones(name, monkeypatch):
-    monkeypatch.setattr("tutelage.methods.ddn.novelty", partial(novelty, width=2))
+    monkeypatch.setattr("tutelage.methods.ddn.curiosity_net", partial(curiosity_net, width=2))
     monkeypatch.setattr(jax.random, "bernoulli", drawn)
     method, state, c = begin(name, **CASES[name])
     state = state._replace(success=jnp.asarray(0.2))

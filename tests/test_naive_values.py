@@ -14,7 +14,7 @@ from helpers import assert_close, assert_same
 from reference import nets, scene, values
 from reference.watching import assert_moved, begun, found, learners, named, update
 from tutelage.data.replay import Replay
-from tutelage.networks.mixers import unrestricted
+from tutelage.networks.mixers import unrestricted_mixing_net
 from tutelage.registry import method_config
 
 T = 5
@@ -44,7 +44,7 @@ def played(told, carry=()):
 
 @pytest.mark.parametrize("name", CASES)
 def test_two_steps_are_the_naive_ones(name, monkeypatch):
-    monkeypatch.setattr("tutelage.methods.qlearning.unrestricted", partial(unrestricted, width=2))
+    monkeypatch.setattr("tutelage.methods.qlearning.unrestricted_mixing_net", partial(unrestricted_mixing_net, width=2))
     method, state, c = begin(name, **Q, **CASES[name])
     told = scene.steps(T)
     got = update(method, state, played(told, ((), ()) if c.weighting != "none" else ()))

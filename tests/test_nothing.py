@@ -22,7 +22,7 @@ from tutelage.methods.kd_parts import assemble
 from tutelage.methods.off_policy import Sequences
 from tutelage.methods.ppo import Parts, central_view, prepare
 from tutelage.networks.cores import mask_logits
-from tutelage.policies.acting import decided, epsilon_greedy, greedy, random_policy, sample, tempered
+from tutelage.policies.acting import as_deterministic, epsilon_greedy, greedy, random_policy, sample, tempered
 from tutelage.policies.agent import make_agent
 from tutelage.policies.build import build_team
 from tutelage.policies.critic import critic_policy
@@ -68,7 +68,7 @@ def test_every_acting_rule_emits_action_0_for_sure(rule):
     assert set(action[:, 0].tolist()) <= {0, 2} and bool(jnp.isfinite(log_prob).all())
 
 
-@pytest.mark.parametrize("policy", [random_policy(), decided(blind(1.0))], ids=["random", "decided"])
+@pytest.mark.parametrize("policy", [random_policy(), as_deterministic(blind(1.0))], ids=["random", "decided"])
 def test_policies_of_other_scores_emit_action_0_for_sure(policy):
     told = steps()
     action, log_prob = sample(jax.random.key(1), policy.step((), (), told, jax.random.key(0))[1], told)

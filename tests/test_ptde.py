@@ -97,8 +97,8 @@ def test_with_a_perfect_prediction_students_score_as_the_teacher():
     rows = data.steps._replace(obs=np.concatenate([history, told], -1))
     agent = pieces.guessing.student.groups[0].agent
     sizes = rows.obs.shape[-1], 12, 3
-    behind = P.Agent("gru", *sizes, *P.core("gru", *sizes))
-    inner = P.team((P.Group((0, 1), behind, P.view("local-no-id")),))
+    behind = P.Agent("gru", *sizes, *P.make_core("gru", *sizes))
+    inner = P.make_team((P.Group((0, 1), behind, P.view("local-no-id")),))
     expected = unroll(inner, teacher["team"], inner.carry(32), rows, data.steps.first).scores
     assert_close(unroll(pieces.guessing.student, student, carry, data.steps, data.steps.first).scores, expected)
     params = jax.eval_shape(agent.init, jax.random.key(0))

@@ -27,7 +27,7 @@ from tutelage.data.vector import make_vector_env
 from tutelage.learning.returns import td_lambda
 from tutelage.methods import off_policy as O
 from tutelage.methods import qlearning as Q
-from tutelage.networks.mixers import Utilities, mixer, unrestricted
+from tutelage.networks.mixers import Utilities, mixing_net, unrestricted_mixing_net
 from tutelage.policies.acting import epsilon_greedy, random_policy, sample
 from tutelage.registry import method_config
 from tutelage.types import Out
@@ -142,12 +142,12 @@ def taken(q):
 
 def test_vdn_is_the_sum_and_iql_mixes_nothing():
     q, state = np.random.default_rng(0).normal(size=(5, 3)), jnp.ones((5, 4))
-    np.testing.assert_allclose(mixer("vdn", 3, 2, 4).apply((), taken(q), state), q.sum(-1), rtol=1e-5)
-    np.testing.assert_allclose(mixer("iql", 3, 2, 4).apply((), taken(q), state), q, rtol=1e-6)
+    np.testing.assert_allclose(mixing_net("vdn", 3, 2, 4).apply((), taken(q), state), q.sum(-1), rtol=1e-5)
+    np.testing.assert_allclose(mixing_net("iql", 3, 2, 4).apply((), taken(q), state), q, rtol=1e-6)
 
 
 def test_qmix_is_monotone_and_looks_at_the_state():
-    net = mixer("qmix", 3, 2, 4, width=8)
+    net = mixing_net("qmix", 3, 2, 4, width=8)
     params = random_params(net)
     rng = np.random.default_rng(0)
     q, state = jnp.asarray(rng.normal(0, 3, (200, 3)), jnp.float32), jnp.asarray(rng.normal(size=(200, 4)), jnp.float32)
@@ -160,7 +160,7 @@ def test_qmix_is_monotone_and_looks_at_the_state():
 def test_greedy_agents_make_the_greedy_joint_action(kind):
     """IGM: over all joint actions the mixed value is highest where every agent takes its best."""
     n, a = 2, 3
-    net = mixer(kind, n, a, 4, width=8, hyper=8)
+    net = mixing_net(kind, n, a, 4, width=8, hyper=8)
     params = random_params(net, 3)
     rng = np.random.default_rng(1)
     for _ in range(20):
@@ -171,7 +171,7 @@ def test_greedy_agents_make_the_greedy_joint_action(kind):
 
 
 def test_the_unrestricted_value_need_not_be_monotone():
-    net = unrestricted(3, 4, width=16)
+    net = unrestricted_mixing_net(3, 4, width=16)
     params = random_params(net)
     q, state = jnp.asarray(np.random.default_rng(0).normal(0, 2, (100, 3)), jnp.float32), jnp.ones((100, 4))
     slope = np.asarray(jax.vmap(jax.grad(lambda q, s: net.apply(params, taken(q), s)))(q, state))

@@ -11,7 +11,7 @@ from helpers import build, make_spec, make_steps, random_params
 from played import played
 from tutelage import BadInput, make
 from tutelage.envs.parts import blocks, several
-from tutelage.policies.sight import Sight, groups, parse_sight, restrict, restricted, sights
+from tutelage.policies.sight import Sight, blocks_by_group, parse_sight, restrict, restricted, sights
 from tutelage.policies.views import view
 from tutelage.registry import method_config
 
@@ -163,7 +163,7 @@ def test_an_entitys_place_is_where_the_environment_says_it_is(env_id):
     obs = obs.reshape(-1, spec.obs_width)
     wide, narrow = (np.asarray(restricted(obs, Sight(radius=r), spec, False)) for r in (100.0, 1e-6))
     np.testing.assert_array_equal(wide, obs)
-    for name, members in groups(spec).items():
+    for name, members in blocks_by_group(spec).items():
         columns = np.r_[tuple(slice(b.start, b.stop) for b in members)]
         if members[0].place is not None:
             assert obs[:, columns].any() and not narrow[:, columns].any(), name

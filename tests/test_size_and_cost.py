@@ -10,7 +10,7 @@ import pytest
 from helpers import make_spec
 from tutelage import BadInput
 from tutelage.deploy.products import traced_macs
-from tutelage.policies.agent import group_actor, make_agent
+from tutelage.policies.agent import make_agent, make_tiered_team
 from tutelage.policies.cost import agent_cost, layer_cost, team_cost
 from tutelage.policies.size import Shape, reference_macs, shares, solve, split
 from tutelage.policies.views import view
@@ -43,7 +43,7 @@ def test_cost_formulas_equal_the_network_itself(kind, inputs, width, actions):
 
 def test_a_team_costs_the_sum_of_its_agents_each_with_a_copy_of_its_weights():
     tiers = (((0, 2, 4), 8), ((1, 3), 16))
-    policy = group_actor(SPEC, "gru", view("local"), tiers)
+    policy = make_tiered_team(SPEC, "gru", view("local"), tiers)
     total = team_cost(policy)
     each = {width: layer_cost("gru", view("local").width(SPEC), width, SPEC.n_actions) for width in (8, 16)}
     assert total.macs == 3 * each[8].macs + 2 * each[16].macs

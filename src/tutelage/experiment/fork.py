@@ -24,7 +24,7 @@ from tutelage.experiment.jit import jit_unoptimised
 from tutelage.experiment.memory_check import check_instances
 from tutelage.experiment.run_directory import LoadedRun
 from tutelage.experiment.stats import mean_interval
-from tutelage.policies.acting import RULES, accompanied
+from tutelage.policies.acting import RULES, with_shadow
 from tutelage.types import ActRule, Environment, Params, Policy
 
 
@@ -86,7 +86,7 @@ def forks(
             raise BadInput(f"{name} = {value}: must be at least 1")
     check_seeds(seed)
     check_instances(env, "episodes", episodes)
-    shadowed, params = accompanied(student[0], teacher[0]), (student[1], teacher[1])
+    shadowed, params = with_shadow(student[0], teacher[0]), (student[1], teacher[1])
     vector = make_vector_env(env, episodes, shadowed.goals)
     keys = jax.random.split(test_key(seed))
     collector, ended = init_collector(vector, shadowed, keys[0]), jnp.zeros(episodes, bool)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from tutelage.learning.losses import unit
 
 SAMPLE = 4096
-"""Rows that are looked at."""
+"""Most rows that the clustering uses."""
 
 
 def kmeans(
@@ -29,17 +29,17 @@ def kmeans(
     """
     chance = jnp.where(where, jax.random.uniform(key, where.shape), -1.0)
     chance, rows = jax.lax.top_k(chance, min(SAMPLE, x.shape[0]))
-    picked, some = unit(x[rows]), chance >= 0
+    picked, counts = unit(x[rows]), chance >= 0
 
-    def farther(closest: Array, _: None) -> tuple[Array, Array]:
-        centre = picked[jnp.where(some, closest, jnp.inf).argmin()]
+    def add_farthest(closest: Array, _: None) -> tuple[Array, Array]:
+        centre = picked[jnp.where(counts, closest, jnp.inf).argmin()]
         return jnp.maximum(closest, picked @ centre), centre
 
-    centres = jax.lax.scan(farther, jnp.full(some.shape, -1.0), None, k)[1]
+    centres = jax.lax.scan(add_farthest, jnp.full(counts.shape, -1.0), None, k)[1]
 
-    def improve(centres: Array, _: None) -> tuple[Array, None]:
-        own = jax.nn.one_hot((picked @ centres.T).argmax(-1), k) * some[:, None]
+    def update(centres: Array, _: None) -> tuple[Array, None]:
+        own = jax.nn.one_hot((picked @ centres.T).argmax(-1), k) * counts[:, None]
         total = own.T @ picked
         return jnp.where(own.sum(0)[:, None] > 0, unit(total), centres), None
 
-    return jax.lax.scan(improve, centres, None, rounds)[0]
+    return jax.lax.scan(update, centres, None, rounds)[0]

@@ -105,7 +105,7 @@ def length_of(x: Float[Array, "... H"], y: Float[Array, "... H"]) -> Float[Array
 
 
 def cosines(x: Float[Array, "... N H"], metric: Float[Array, "H H"] | None = None) -> Float[Array, "... N N"]:
-    """cos(x_i, x_j) of all pairs of agents; with `metric` = P P^T that of x P, without ever making x P."""
+    """cos(x_i, x_j) of all pairs of agents; with `metric` = P P^T those of x P, without forming x P."""
     y = x if metric is None else x @ metric
     length = length_of(x, y)
     return jnp.einsum("...ih,...jh->...ij", y, x) / (length[..., :, None] * length[..., None, :])
@@ -132,14 +132,17 @@ def alignment_loss(
     where: Bool[Array, ...],
     projector: Float[Array, "C H"] | None = None,
 ) -> Float[Array, ""]:
-    """Mean of 1 - cos(student, teacher): each agent takes the role its teacher plays. Our reconstruction.
+    """Mean of 1 - cos(student, teacher) between features of the same agent. Our reconstruction.
 
-    With a projector P that of student P, which is never made: it would be as wide as the teacher.
+    With a projector P the mean of 1 - cos(student P, teacher), without forming student P, which is as wide as the
+    teacher.
     """
     teacher = jax.lax.stop_gradient(teacher)
-    goal, y = (teacher, student) if projector is None else (teacher @ projector.T, student @ (projector @ projector.T))
+    target, y = (
+        (teacher, student) if projector is None else (teacher @ projector.T, student @ (projector @ projector.T))
+    )
     lengths = length_of(student, y) * length_of(teacher, teacher)
-    return masked_mean(1 - (student * goal).sum(-1) / lengths, where)
+    return masked_mean(1 - (student * target).sum(-1) / lengths, where)
 
 
 def prototype_loss(
@@ -151,7 +154,7 @@ def prototype_loss(
 ) -> Float[Array, ""]:
     """Mean KL between teacher's and student's soft assignments to prototypes: softmax(cosine / temperature).
 
-    Our reconstruction of role alignment by roles instead of by features.
+    Our reconstruction of role alignment, with clusters of features (roles) in place of features.
     """
     both, centres = (jax.lax.stop_gradient(teacher), student), unit(prototypes)
     log_t, log_s = (jax.nn.log_softmax(unit(x) @ centres.T / temperature) for x in both)

@@ -11,7 +11,7 @@ from tutelage.learning.losses import masked_mean
 
 
 class Normaliser(NamedTuple):
-    """Debiased exponential moments of what was seen."""
+    """Debiased exponential moving averages of x and x^2 over batches."""
 
     mean: Float[Array, ""]
     square: Float[Array, ""]
@@ -19,7 +19,7 @@ class Normaliser(NamedTuple):
 
     @property
     def deviation(self) -> Float[Array, ""]:
-        """Of returns: at least 0.01, so that a critic is not torn apart where all of them are the same."""
+        """Standard deviation, at least 0.01: normalised targets stay finite where all returns are the same."""
         return self.deviation_above(0.01)
 
     def deviation_above(self, floor: Float[Array, ""] | float) -> Float[Array, ""]:
@@ -27,15 +27,17 @@ class Normaliser(NamedTuple):
         return jnp.sqrt(jnp.maximum(self.square - jnp.square(self.mean), jnp.square(floor)))
 
 
-def normaliser() -> Normaliser:
-    """Mean 0, deviation 1, nothing seen."""
+def init_normaliser() -> Normaliser:
+    """Mean 0, deviation 1, no batches so far."""
     return Normaliser(jnp.zeros(()), jnp.ones(()), jnp.zeros(()))
 
 
-def observe(seen: Normaliser, x: Float[Array, ...], where: Bool[Array, ...], rate: float = 0.1) -> Normaliser:
-    """Take in a batch. The first 1/rate batches are averaged evenly (which is the debiasing), then exponentially."""
-    step = jnp.maximum(rate, 1 / (seen.batches + 1))
+def update_normaliser(
+    state: Normaliser, x: Float[Array, ...], where: Bool[Array, ...], rate: float = 0.1
+) -> Normaliser:
+    """Moments after one more batch. The first 1/rate batches are averaged evenly (debiasing), then exponentially."""
+    step = jnp.maximum(rate, 1 / (state.batches + 1))
     mean, square = masked_mean(x, where), masked_mean(jnp.square(x), where)
     # Not `old + step * (new - old)`: where the new is tiny, its digits would be lost in the start of 1.
     mix = lambda old, new: (1 - step) * old + step * new
-    return Normaliser(mix(seen.mean, mean), mix(seen.square, square), seen.batches + 1)
+    return Normaliser(mix(state.mean, mean), mix(state.square, square), state.batches + 1)

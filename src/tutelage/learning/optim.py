@@ -10,7 +10,7 @@ import optax
 
 from tutelage.types import Params
 
-Told = TypeVar("Told")
+Aux = TypeVar("Aux")
 
 
 class Learner(NamedTuple):
@@ -42,18 +42,18 @@ def annealed(config: Any, progress: Any) -> Any:
     return config.lr * (1 - progress) if config.anneal else config.lr
 
 
-def learner(tx: optax.GradientTransformation, params: Params) -> Learner:
-    """Start optimising `params`."""
+def init_learner(tx: optax.GradientTransformation, params: Params) -> Learner:
+    """Parameters with the optimiser's initial state."""
     return Learner(params, tx.init(params))
 
 
 def descend(
     tx: optax.GradientTransformation,
     state: Learner,
-    loss: Callable[[Params], tuple[jax.Array, Told]],
+    loss: Callable[[Params], tuple[jax.Array, Aux]],
     lr: Any,
-) -> tuple[Learner, Told]:
-    """One step down the gradient of `loss`, which returns (value, metrics or more)."""
+) -> tuple[Learner, Aux]:
+    """One gradient step on `loss`, which returns (value, auxiliary output); returns the learner and the latter."""
     grads, metrics = jax.grad(loss, has_aux=True)(state.params)
     updates, opt = tx.update(grads, state.opt, state.params)
     params = jax.tree.map(lambda p, u: p - lr * u, state.params, updates)

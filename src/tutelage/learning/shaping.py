@@ -1,4 +1,4 @@
-"""Rewards for coming nearer to goals.
+"""Shaping rewards for progress towards goals.
 
 Reference: Ng et al. 1999 (potentials); paying the first completion on top is HINT's here (docs/methods/hint.md).
 """
@@ -12,29 +12,31 @@ from jaxtyping import Array, Bool, Float, Int
 from tutelage.types import Goals
 
 
-def of_goal(x: Array, goal: Int[Array, "*b"]) -> Array:
-    """The entry of the goal held, of x (*b, M, ...); without a goal (index M) that of the last, which means nothing."""
+def at_goal(x: Array, goal: Int[Array, "*b"]) -> Array:
+    """The entry of x (*b, M, ...) at each agent's goal; without a goal (index M) the last one, which means nothing."""
     axis = goal.ndim
     index = jnp.minimum(goal, x.shape[axis] - 1).reshape(*goal.shape, *[1] * (x.ndim - axis))
     return jnp.take_along_axis(x, index, axis).squeeze(axis)
 
 
-def progress(goals: Goals, goal: Int[Array, "T B N"], first: Bool[Array, "T B"], gamma: float) -> Float[Array, "T B N"]:
-    """g Phi' - Phi of the goal held, and 1 where it was completed for the first time; 0 without a goal (index M).
+def goal_progress(
+    goals: Goals, goal: Int[Array, "T B N"], first: Bool[Array, "T B"], gamma: float
+) -> Float[Array, "T B N"]:
+    """Shaping reward: g Phi' - Phi of the goal held, plus 1 on its first completion; 0 without a goal (index M).
 
     Args:
         goals: leaves (T + 1, B, N, M).
         first: where episodes begin.
     """
-    gain = gamma * of_goal(goals.potential[1:], goal) - of_goal(goals.potential[:-1], goal)
-    done = first_time(goal, of_goal(goals.reached[:-1], goal), of_goal(goals.reached[1:], goal), first)
+    gain = gamma * at_goal(goals.potential[1:], goal) - at_goal(goals.potential[:-1], goal)
+    done = first_completion(goal, at_goal(goals.reached[:-1], goal), at_goal(goals.reached[1:], goal), first)
     return jnp.where(goal < goals.valid.shape[-1], gain + done, 0.0)
 
 
-def first_time(
+def first_completion(
     goal: Int[Array, "T B N"], was: Bool[Array, "T B N"], now: Bool[Array, "T B N"], first: Bool[Array, "T B"]
 ) -> Bool[Array, "T B N"]:
-    """Where a goal is completed for the first time since an agent turned to it: going in and out earns nothing.
+    """Where a goal is completed for the first time since the agent got it: reaching it again earns nothing.
 
     Args:
         goal: what is held. was, now: whether it is reached before and after the step. first: where episodes begin.
@@ -42,14 +44,14 @@ def first_time(
 
     def body(before: tuple[Array, Array], step: tuple[Array, ...]) -> tuple[tuple[Array, Array], Array]:
         goal, was, now, first = step
-        had = was | (before[1] & (goal == before[0]) & ~first[:, None])
-        return (goal, had | now), now & ~had
+        before_now = was | (before[1] & (goal == before[0]) & ~first[:, None])
+        return (goal, before_now | now), now & ~before_now
 
     start = goal[0], jnp.zeros_like(was[0])
     return jax.lax.scan(body, start, (goal, was, now, first))[1]
 
 
 def most_promising(goals: Goals) -> Int[Array, "*b N"]:
-    """For every agent the possible goal of the highest potential; M where there is none."""
+    """For every agent the valid goal with the highest potential; M where there is none."""
     best = jnp.where(goals.valid, goals.potential, -jnp.inf).argmax(-1)
     return jnp.where(goals.valid.any(-1), best, goals.valid.shape[-1])

@@ -9,8 +9,8 @@ from tutelage.configs.ddn import DdnConfig
 from tutelage.data.collect import unroll
 from tutelage.methods.off_policy import Reader, Sequences
 from tutelage.networks.cores import Net
-from tutelage.networks.fusion import fusion
-from tutelage.policies.agent import Group, make_agent, team
+from tutelage.networks.fusion import fusion_net
+from tutelage.policies.agent import Group, make_agent, make_team
 from tutelage.policies.views import View, view
 from tutelage.types import (
     Carry,
@@ -30,7 +30,7 @@ def build_teacher(spec: Spec, config: DdnConfig, width: int) -> tuple[Policy, Re
         fuse, inputs = Net(lambda key: (), lambda params, own, state: own), seen.width(spec)
         return central_team(spec, config.core, width, seen, fuse, inputs)
     sizes = history.width(spec), spec.state_width, spec.n_agents
-    return central_team(spec, config.core, width, history, *fusion(
+    return central_team(spec, config.core, width, history, *fusion_net(
         config.fusion, *sizes, config.fusion_width, config.generator))  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def central_team(
     makes of its input. `gain` scales the scores of new parameters.
     """
     agent = make_agent(core, inputs, width, spec.n_actions, gain=gain)
-    inner = team((Group(tuple(range(spec.n_agents)), agent, view("local-no-id")),))
+    inner = make_team((Group(tuple(range(spec.n_agents)), agent, view("local-no-id")),))
     fused = lambda params, ts: ts._replace(obs=fuse.apply(params["fuse"], seen.read(ts), ts.state))
 
     def init(key: PRNGKeyArray) -> Params:

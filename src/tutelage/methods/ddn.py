@@ -22,8 +22,8 @@ from tutelage.data.collect import unroll
 from tutelage.data.replay import Replay
 from tutelage.errors import BadInput
 from tutelage.learning.losses import cross_entropy, masked_mean
-from tutelage.learning.normaliser import Normaliser, normaliser, observe
-from tutelage.learning.optim import Learner, annealed, descend, learner
+from tutelage.learning.normaliser import Normaliser, init_normaliser, update_normaliser
+from tutelage.learning.optim import Learner, annealed, descend, init_learner
 from tutelage.methods.central import build_teacher, first_layer
 from tutelage.methods.off_policy import (
     Sequences,
@@ -41,7 +41,7 @@ from tutelage.methods.qlearning import (
     td_loss,
 )
 from tutelage.networks.cores import Net
-from tutelage.networks.fusion import novelty
+from tutelage.networks.fusion import curiosity_net
 from tutelage.types import (
     Behaviour,
     Carry,
@@ -148,7 +148,7 @@ def wonder(
     """Curiosity: the bonus (T, C) of every next state, and what was learned about them."""
     config, following, counts = parts.config, data.steps.state[1:], data.counts
     error = surprise(parts, now.predictor.params, state.frozen, following)
-    errors = observe(now.errors, error, counts)
+    errors = update_normaliser(now.errors, error, counts)
     # At least a share of the mean, as errors fall by orders of magnitude; where all are alike a deviation says nothing.
     scale = errors.deviation_above(0.1 * errors.mean + 1e-9)
     drawn = jax.random.bernoulli(key, config.mu, error.shape)
@@ -248,16 +248,16 @@ def ddn(env: Environment, config: DdnConfig, teacher: Frozen | None = None) -> M
         raise BadInput(f"size = {config.size!r}, share = {config.share!r}: ddn needs one network for all students")
     central, read = build_teacher(env.spec, config, local.agent.groups[0].agent.width)
     td = local.of(central, read)
-    parts = Teaching(config, td, local.agent, novelty(env.spec.state_width))
+    parts = Teaching(config, td, local.agent, curiosity_net(env.spec.state_width))
     behaviour = playing(parts)
 
     def init(key: PRNGKeyArray) -> DdnState:
         keys = jax.random.split(key, 5)
         params = {"agent": central.init(keys[0]), "mix": td.mix.init(keys[1])}
-        start = lambda p: learner(td.tx, p)
+        start = lambda p: init_learner(td.tx, p)
         student, predictor = parts.student.init(keys[2]), parts.curious.init(keys[3])
         zero = jnp.zeros((), jnp.int32)
-        learning = Learning(start(params), params, zero, start(student), start(predictor), normaliser())
+        learning = Learning(start(params), params, zero, start(student), start(predictor), init_normaliser())
         blank = DdnState(learning, parts.curious.init(keys[4]), jnp.zeros(()), ())  # type: ignore[arg-type]
         return blank._replace(replay=room(td, env, behaviour, blank))
 

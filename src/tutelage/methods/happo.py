@@ -19,10 +19,10 @@ from tutelage.data.collect import epochs, unroll
 from tutelage.errors import BadInput
 from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of
 from tutelage.learning.normaliser import Normaliser
-from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, learner
+from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, init_learner
 from tutelage.methods.ppo import Batch, Parts, PpoState, central_view, critic_loss, prepare
 from tutelage.policies.acting import sample
-from tutelage.policies.agent import Group, team
+from tutelage.policies.agent import Group, make_team
 from tutelage.policies.build import build_team
 from tutelage.policies.critic import critic_policy
 from tutelage.policies.views import view
@@ -55,7 +55,7 @@ def build(env: Environment, config: HappoConfig) -> Cast:
         raise BadInput(f"{told}: happo needs agents of one width and full sight")
     agent = whole.groups[0].agent
     critic = critic_policy(spec, central_view(config), config.critic_width)
-    return Cast(Parts(config, whole, critic), team((Group((0,), agent, view("local-no-id")),)))
+    return Cast(Parts(config, whole, critic), make_team((Group((0,), agent, view("local-no-id")),)))
 
 
 def one_of(tree: Any, i: Any) -> Any:
@@ -167,8 +167,8 @@ def happo(env: Environment, config: HappoConfig, teacher: Frozen | None = None) 
     def init(key: PRNGKeyArray) -> HappoState:
         key_actor, key_critic = jax.random.split(key)
         tx, critic = clipped_adam(config.grad_clip), parts.critic.init(key_critic)
-        actors = stacked([learner(tx, params) for params in parts.actor.init(key_actor)])
-        return HappoState(actors, learner(tx, critic["net"]), critic["returns"])
+        actors = stacked([init_learner(tx, params) for params in parts.actor.init(key_actor)])
+        return HappoState(actors, init_learner(tx, critic["net"]), critic["returns"])
 
     behaviour = Behaviour(
         parts.actor,

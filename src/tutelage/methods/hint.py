@@ -28,18 +28,18 @@ from tutelage.data.vector import make_vector_env
 from tutelage.data.watch import first_faults
 from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
-from tutelage.learning.normaliser import Normaliser, normaliser
-from tutelage.learning.optim import Learner, annealed, clipped_adam, learner
+from tutelage.learning.normaliser import Normaliser, init_normaliser
+from tutelage.learning.optim import Learner, annealed, clipped_adam, init_learner
 from tutelage.methods.hint_experience import Parts, Told, of_students, of_teacher
 from tutelage.methods.hint_fork import walk
 from tutelage.methods.hint_labels import Labelled, joined, teach
 from tutelage.methods.hint_student import Acted, acted, distil, learn_student_value, put
 from tutelage.methods.hint_teacher import Teacher, learn, lesson, team_value
 from tutelage.networks.cores import value_net
-from tutelage.policies.acting import accompanied, sample
+from tutelage.policies.acting import sample, with_shadow
 from tutelage.policies.build import build_team
-from tutelage.policies.hierarchy import hierarchy, teacher_policy
-from tutelage.policies.views import offered, view
+from tutelage.policies.hierarchy import make_hierarchy, teacher_policy
+from tutelage.policies.views import goal_shapes, view
 from tutelage.types import (
     Behaviour,
     Environment,
@@ -85,7 +85,7 @@ def build(env: Environment, config: HintConfig) -> Cast:
     spec = env.spec
     seen = view(config.teacher_view)
     sizes = (config.teacher_width, config.pair_width)
-    tree = hierarchy(spec, offered(env), seen, *sizes, config.every, config.spread, config.flat)
+    tree = make_hierarchy(spec, goal_shapes(env), seen, *sizes, config.every, config.spread, config.flat)
     parts = Parts(config, tree, value_net(spec.state_width, config.teacher_width))
     walks = make_vector_env(env, config.fork_envs, goals=True) if config.filter_student == "fork" else None
     return Cast(parts, build_team(spec, config, view("local")), walks)
@@ -96,11 +96,11 @@ def start(cast: Cast, env: Environment, key: PRNGKeyArray) -> HintState:
     parts, student, walks = cast
     config = parts.config
     keys = jax.random.split(key, 6)
-    begin = lambda params: learner(clipped_adam(config.grad_clip), params)
+    begin = lambda params: init_learner(clipped_adam(config.grad_clip), params)
     policy = teacher_policy(parts.tree, explore=True).init(keys[0])
-    both = accompanied(student, teacher_policy(parts.tree, explore=False))
+    both = with_shadow(student, teacher_policy(parts.tree, explore=False))
     values = {"each": parts.tree.value.init(keys[1]), "team": parts.team.init(keys[2])}
-    teacher = Teacher(begin(policy["coordinator"]), begin(policy["executor"]), begin(values), normaliser())
+    teacher = Teacher(begin(policy["coordinator"]), begin(policy["executor"]), begin(values), init_normaliser())
     return HintState(
         teacher,
         begin(student.init(keys[3])),
@@ -261,7 +261,7 @@ def hint(env: Environment, config: HintConfig, teacher: Frozen | None = None) ->
         )
     both = {
         "teacher": behaviour(
-            accompanied(acting, student),
+            with_shadow(acting, student),
             lambda s, progress: ((s.teacher.params, s.student.params), sample),
             half,
             drawn,

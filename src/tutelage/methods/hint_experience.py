@@ -13,7 +13,16 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.configs.hint import HintConfig
 from tutelage.networks.cores import Net
-from tutelage.policies.hierarchy import Hierarchy, all_goals, coordinate, execute, lasting, one_by_one, possible, still
+from tutelage.policies.hierarchy import (
+    Hierarchy,
+    all_goal_features,
+    assign_sequentially,
+    coordinate,
+    execute,
+    held_goals,
+    valid_goals,
+    valid_since_decision,
+)
 from tutelage.types import Goals, Params, Rollout, TimeStep
 
 
@@ -112,7 +121,7 @@ def spread_out(given: Int[Array, "D B N"], due: Bool[Array, "T B"], steps: TimeS
     """
     due = jnp.concatenate([due, jnp.zeros_like(due[:1])])
     goal = at(jnp.clip(jnp.cumsum(due, 0) - 1, 0, given.shape[0] - 1), given)
-    fine = lasting(still(steps.goals, goal) == goal, due)
+    fine = valid_since_decision(held_goals(steps.goals, goal) == goal, due)
     return jnp.where(fine, goal, steps.goals.valid.shape[-1])
 
 
@@ -122,7 +131,7 @@ def acts_under(parts: Parts, params: Params, now: TimeStep) -> Float[Array, "T B
 
     def one(now: TimeStep) -> Array:
         return jax.nn.log_softmax(
-            execute(tree, params["executor"], tree.seen.read(now), all_goals(now.goals), now.avail)
+            execute(tree, params["executor"], tree.view.read(now), all_goal_features(now.goals), now.avail)
         )
 
     return jax.lax.map(one, now)  # step by step: what all steps make in between is too large for a cache
@@ -138,7 +147,7 @@ def of_teacher(parts: Parts, params: Params, rollout: Rollout) -> Told:
     """The teacher's own experience: goals are known, ratios are 1."""
     tree, drawn = parts.tree, rollout.out
     final = jax.tree.map(lambda x: x[-1], rollout.steps.goals)
-    goal = jnp.concatenate([drawn.goal, still(final, drawn.goal[-1])[None]])
+    goal = jnp.concatenate([drawn.goal, held_goals(final, drawn.goal[-1])[None]])
     when, some = decisions(drawn.due, rollout.valid, parts.config.every)
     chosen, one = at(when, drawn.goal), jnp.ones(rollout.log_prob.shape)
     under = acts_under(parts, params, jax.tree.map(lambda x: x[:-1], rollout.steps))
@@ -160,7 +169,7 @@ def of_students(parts: Parts, params: Params, rollout: Rollout, key: PRNGKeyArra
     when, some = decisions(due, valid, parts.config.every)
     under = acts_under(parts, params, now)
     every = of_acts(under, steps.action[1:])
-    every = jnp.where(lasting(possible(now.goals), due), every, every[..., -1:])
+    every = jnp.where(valid_since_decision(valid_goals(now.goals), due), every, every[..., -1:])
     explains = at(when, until_next(every, due, valid))
     acted = at(when, until_next(rollout.log_prob, due, valid))
 
@@ -168,7 +177,7 @@ def of_students(parts: Parts, params: Params, rollout: Rollout, key: PRNGKeyArra
     keys = jax.random.split(key, prior.shape[-2])
     relabel = parts.config.explain == "relabel"
     draw = lambda i, log: jax.random.categorical(keys[i], log if relabel else log + explains[..., i, :])
-    chosen, logs = one_by_one(tree, goals_at(now, when), at(when, prior), draw)
+    chosen, logs = assign_sequentially(tree, goals_at(now, when), at(when, prior), draw)
     if relabel:
         choice = jax.nn.one_hot(chosen, tree.goals + 1)
         served = jnp.take_along_axis(explains, chosen[..., None], -1)[..., 0]

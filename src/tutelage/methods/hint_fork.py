@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, PRNGKeyArray
 
 from tutelage.data.collect import CollectorState, collect
 from tutelage.data.episodes import Episodes, play_on
-from tutelage.policies.acting import accompanied, sample
+from tutelage.policies.acting import sample, with_shadow
 from tutelage.types import Params, Policy, Rollout, VectorEnv
 
 
@@ -50,7 +50,7 @@ def walk(
         Where it stands, what students lived through, the steps on which the teacher is worth listening to, and how many
         environment steps it took.
     """
-    both, params = accompanied(student[0], teacher[0]), (student[1], teacher[1])
+    both, params = with_shadow(student[0], teacher[0]), (student[1], teacher[1])
 
     def future(i: int, collector: CollectorState, key: PRNGKeyArray) -> Episodes:
         policy, own = (student, teacher)[i]

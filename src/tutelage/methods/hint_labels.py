@@ -15,7 +15,7 @@ from tutelage.configs.hint import HintConfig
 from tutelage.learning.returns import gae
 from tutelage.methods.hint_experience import Parts, Told, at, decisions, due_of, goals_at, of_acts, spread_out
 from tutelage.methods.hint_teacher import Teacher, team_value
-from tutelage.policies.hierarchy import one_by_one, possible
+from tutelage.policies.hierarchy import assign_sequentially, valid_goals
 from tutelage.types import Carry, TimeStep
 
 
@@ -53,14 +53,14 @@ def labels(parts: Parts, told: Told) -> Float[Array, "T B N A"]:
     if config.labels == "held":
         due = due_of(told).at[0].set(True) & told.valid  # a goal given before these steps is not known: anew
         when, _ = decisions(due, told.valid, config.every)
-        goal = one_by_one(tree, goals_at(now, when), at(when, told.prior), best)[0]
+        goal = assign_sequentially(tree, goals_at(now, when), at(when, told.prior), best)[0]
         return under(spread_out(goal, due, told.steps)[:-1])
-    goal, logs = one_by_one(tree, now.goals, told.prior, best)
+    goal, logs = assign_sequentially(tree, now.goals, told.prior, best)
     if config.labels == "best":
         return under(goal)
     acted = of_acts(told.under, told.steps.action[1:])
     given = jax.nn.softmax(config.sharpness * logs)
-    weight = likely_goals(given, acted, possible(now.goals), now.first, config.renew)
+    weight = likely_goals(given, acted, valid_goals(now.goals), now.first, config.renew)
     return jax.nn.logsumexp(jnp.log(weight)[..., None] + told.under, -2)
 
 

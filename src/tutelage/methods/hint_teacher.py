@@ -13,12 +13,12 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.data.collect import epochs
 from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of, masked_mean, normalise
-from tutelage.learning.normaliser import Normaliser, observe
+from tutelage.learning.normaliser import Normaliser, update_normaliser
 from tutelage.learning.optim import Learner, clipped_adam, descend
 from tutelage.learning.returns import vtrace
-from tutelage.learning.shaping import progress
+from tutelage.learning.shaping import goal_progress
 from tutelage.methods.hint_experience import Parts, Told, at, due_of, goals_at
-from tutelage.policies.hierarchy import coordinate, execute, given, held, possible
+from tutelage.policies.hierarchy import conditional_log_probs, coordinate, execute, goal_features, valid_goals
 from tutelage.types import Goals, Metrics, Params
 
 
@@ -76,7 +76,7 @@ def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
     """Advantages and targets of one source of experience. `weight`: of what it says about acts and goals."""
     config, tree, steps = parts.config, parts.tree, told.steps
     now = jax.tree.map(lambda x: x[:-1], steps)
-    seen, goal = tree.seen.read(steps), held(steps.goals, told.goal)
+    seen, goal = tree.view.read(steps), goal_features(steps.goals, told.goal)
     values = teacher.values.params
     each = tree.value.apply(values["each"], steps.state, seen, goal)
     team = team_value(parts, values["team"], teacher.returns, steps.state)
@@ -85,7 +85,7 @@ def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
 
     estimate = lambda paid, ahead, value: vtrace(paid, ahead, value, told.ratio, told.valid, config.gamma, config.lam)
     of_team = jnp.broadcast_to((reward / teacher.returns.deviation)[..., None], told.ratio.shape)
-    of_goal = progress(steps.goals, told.goal[:-1], now.first, config.gamma)
+    of_goal = goal_progress(steps.goals, told.goal[:-1], now.first, config.gamma)
     for_team, team_part = estimate(of_team, discount, each[..., 0])
     for_goal, goal_part = estimate(of_goal, discount[..., None] * kept(told.goal, due, config.every), each[..., 1])
     # The team's value: the teacher would have done all of this, so one agent alone can rule it out.
@@ -114,7 +114,7 @@ def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
         where=at(told.when, now.state),
         given=told.given,
         choice=told.choice,
-        before=given(tree, goals, at(told.when, told.prior), told.given),
+        before=conditional_log_probs(tree, goals, at(told.when, told.prior), told.given),
         high_weight=weight * told.high,
         high_advantage=at(told.when, earned - team[:-1]),
         high_counts=told.some[..., None] & at(told.when, now.alive),
@@ -166,10 +166,10 @@ def coordinator_loss(parts: Parts, params: Params, part: Lesson) -> tuple[Array,
         goals, where, counts = decision
         some = lambda: coordinate(parts.tree, params, goals, where)
         # There is room for more decisions than most rollouts hold: nothing is computed for those that nobody took.
-        return jax.lax.cond(counts.any(), some, lambda: jnp.zeros(possible(goals).shape))
+        return jax.lax.cond(counts.any(), some, lambda: jnp.zeros(valid_goals(goals).shape))
 
     logits = jax.lax.map(scores, (part.goals, part.where, part.high_counts))
-    now = given(parts.tree, part.goals, logits, part.given)
+    now = conditional_log_probs(parts.tree, part.goals, logits, part.given)
     log_ratio = (part.choice * jnp.where(part.choice > 0, now - part.before, 0.0)).sum(-1)
     advantage = jnp.broadcast_to(part.high_advantage[..., None], log_ratio.shape)
     where, clip = part.high_counts, parts.config.clip
@@ -197,7 +197,7 @@ def learn(
         advantage=normalise(whole.advantage, whole.counts & (whole.weight > 0)),
         high_advantage=normalise(whole.high_advantage, whole.high_counts.any(-1)),
     )
-    returns = observe(teacher.returns, whole.team, whole.valid)
+    returns = update_normaliser(teacher.returns, whole.team, whole.valid)
     keys = jax.random.split(key)
 
     def act(now: tuple[Learner, Learner], part: Lesson) -> tuple[tuple[Learner, Learner], Metrics]:

@@ -24,7 +24,7 @@ from tutelage.learning.returns import expand_like, gae
 from tutelage.methods.kd_parts import WHOLE, Parts, feature_width, lengths
 from tutelage.networks.cores import mask_logits
 from tutelage.policies.acting import sample, tempered
-from tutelage.policies.agent import merge
+from tutelage.policies.agent import in_agent_order
 from tutelage.types import Behaviour, Carry, Environment, Metrics, Out, Params, Policy, Rollout, TimeStep
 
 
@@ -76,7 +76,7 @@ def recorded(parts: Parts, logits: Any, features: tuple[Array, ...]) -> tuple[An
         return logits, ()
     width = feature_width(parts.expert)
     padded = [jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, width - x.shape[-1])]) for x in features]
-    return logits, merge(parts.expert.groups, padded)
+    return logits, in_agent_order(parts.expert.groups, padded)
 
 
 def expert_plays(parts: Parts) -> Behaviour:

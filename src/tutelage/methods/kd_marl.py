@@ -33,10 +33,10 @@ from tutelage.learning.losses import (
     prototype_loss,
     relation_loss,
 )
-from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, learner
+from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, init_learner
 from tutelage.methods.kd_data import KdState, Labelled, empty_memory, expert_plays, faults, remember, students_play
 from tutelage.methods.kd_parts import Parts, assemble, feature_width, reach, weights
-from tutelage.policies.agent import merge
+from tutelage.policies.agent import in_agent_order
 from tutelage.types import Environment, Frozen, Method, Metrics, Params, Rollout, Stage
 
 Rollouts = Mapping[str, Rollout]
@@ -78,7 +78,7 @@ def side_by_side(parts: Parts, features: tuple[Array, ...]) -> Array:
     for i, h in enumerate(features):
         own = jnp.concatenate([h, jnp.ones((*h.shape[:-1], 1))], -1)
         padded.append(jnp.pad(own, [(0, 0)] * (h.ndim - 1) + [(sum(widths[:i]), sum(widths[i + 1 :]))]))
-    return merge(parts.student.groups, padded)
+    return in_agent_order(parts.student.groups, padded)
 
 
 def stacked(projectors: list[Params]) -> Array:
@@ -175,7 +175,7 @@ def kd_marl(env: Environment, config: KdMarlConfig, teacher: Frozen | None = Non
         params = {"net": parts.student.init(key_net), "projectors": projectors}
         memory = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes())
         centres = jnp.zeros((config.prototypes, feature_width(parts.expert))) if parts.roles_by_prototype else ()
-        start = learner(clipped_adam(config.grad_clip), params)
+        start = init_learner(clipped_adam(config.grad_clip), params)
         return KdState(start, frozen, memory, jnp.zeros((), jnp.int32), centres)
 
     return Method(

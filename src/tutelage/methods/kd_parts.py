@@ -10,7 +10,7 @@ from jaxtyping import PRNGKeyArray
 from tutelage.configs.kd_marl import KdMarlConfig
 from tutelage.errors import BadInput
 from tutelage.networks.cores import projector
-from tutelage.policies.acting import decided
+from tutelage.policies.acting import as_deterministic
 from tutelage.policies.build import build_team
 from tutelage.policies.cost import team_cost
 from tutelage.policies.views import view
@@ -119,7 +119,7 @@ def assemble(env: Environment, config: KdMarlConfig, teacher: Frozen, weight: di
     """Build students and projectors for a teacher; raises BadInput where its features cannot be read."""
     expert = teacher.roles[teacher.actor]
     if "logits" not in teacher.provides:
-        expert = decided(expert)
+        expert = as_deterministic(expert)
     student = build_student(env.spec, config, expert)
     needs_features = bool(weight["rel"] or weight["role"])
     if needs_features and not expert.groups:

@@ -20,10 +20,10 @@ from tutelage.data.replay import Replay, codec
 from tutelage.data.vector import make_vector_env
 from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
-from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, learner
+from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, init_learner
 from tutelage.methods.off_policy import Sequences, Storage, follow, learn_on, once_warm, reader, remembered, room
 from tutelage.networks.cores import Net
-from tutelage.networks.critics import joint_action_critic
+from tutelage.networks.critics import joint_action_critic_net
 from tutelage.policies.acting import sample
 from tutelage.policies.build import build_team
 from tutelage.policies.views import view
@@ -69,7 +69,7 @@ def build(env: Environment, config: MaddpgConfig) -> Parts:
         codec=codec(make_vector_env(env, config.envs), spec.n_actions),
         steps=config.chunk if config.replay == "stream" else spec.max_steps,
         actor=build_team(spec, config, view("local+action")),
-        critic=joint_action_critic(spec.state_width, spec.n_agents, spec.n_actions, config.critic_width),
+        critic=joint_action_critic_net(spec.state_width, spec.n_agents, spec.n_actions, config.critic_width),
         scale=spec.reward_scale if config.reward_scale is None else config.reward_scale,
     )
 
@@ -162,7 +162,7 @@ def maddpg(env: Environment, config: MaddpgConfig, teacher: Frozen | None = None
         tx = clipped_adam(config.grad_clip)
         params = {"actor": parts.actor.init(keys[0]), "critic": parts.critic.init(keys[1])}
         zero = jnp.zeros((), jnp.int32)
-        learning = Learning(learner(tx, params["actor"]), learner(tx, params["critic"]), params, zero)
+        learning = Learning(init_learner(tx, params["actor"]), init_learner(tx, params["critic"]), params, zero)
         blank = MaddpgState(learning, ())  # type: ignore[arg-type]
         return blank._replace(replay=room(parts, env, behaviour, blank))
 

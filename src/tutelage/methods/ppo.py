@@ -19,14 +19,14 @@ from tutelage.configs.ppo import PpoConfig
 from tutelage.data.collect import epochs, sequences, unroll
 from tutelage.errors import BadInput
 from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of, masked_mean, normalise
-from tutelage.learning.normaliser import Normaliser, observe
-from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, learner
+from tutelage.learning.normaliser import Normaliser, update_normaliser
+from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, init_learner
 from tutelage.learning.returns import expand_like, gae
-from tutelage.learning.shaping import most_promising, progress
+from tutelage.learning.shaping import goal_progress, most_promising
 from tutelage.policies.acting import sample
 from tutelage.policies.build import build_team
 from tutelage.policies.critic import critic_policy
-from tutelage.policies.views import View, offered, state_and_goals, view
+from tutelage.policies.views import View, goal_shapes, state_and_goals, view
 from tutelage.types import (
     Behaviour,
     Environment,
@@ -103,7 +103,7 @@ def prepare(parts: Parts, state: PpoState, rollout: Rollout) -> tuple[Normaliser
     value = value_of(parts, state.critic.params, state.returns, steps)
     reward = steps.reward[1:]
     if config.shaping:
-        nearer = progress(steps.goals, most_promising(inputs.goals), inputs.first, config.gamma).mean(-1)
+        nearer = goal_progress(steps.goals, most_promising(inputs.goals), inputs.first, config.gamma).mean(-1)
         reward = reward + config.shaping * nearer
     advantage = gae(reward, steps.discount[1:], value, rollout.valid, config.gamma, config.lam)
     target = advantage + value[:-1]
@@ -119,7 +119,7 @@ def prepare(parts: Parts, state: PpoState, rollout: Rollout) -> tuple[Normaliser
         alive=alive,
         valid=jnp.broadcast_to(expand_like(rollout.valid, target), target.shape),
     )
-    returns = observe(state.returns, target, batch.valid)
+    returns = update_normaliser(state.returns, target, batch.valid)
     return returns, sequences(batch, config.chunk)
 
 
@@ -172,7 +172,7 @@ def start(parts: Parts, key: PRNGKeyArray) -> PpoState:
     """New actor and critic."""
     tx, (key_actor, key_critic) = clipped_adam(parts.config.grad_clip), jax.random.split(key)
     critic = parts.critic.init(key_critic)
-    return PpoState(learner(tx, parts.actor.init(key_actor)), learner(tx, critic["net"]), critic["returns"])
+    return PpoState(init_learner(tx, parts.actor.init(key_actor)), init_learner(tx, critic["net"]), critic["returns"])
 
 
 def ppo(env: Environment, config: PpoConfig, critic_view: View, teacher: Frozen | None) -> Method:
@@ -180,7 +180,7 @@ def ppo(env: Environment, config: PpoConfig, critic_view: View, teacher: Frozen 
     if teacher is not None:
         raise BadInput("teacher: PPO learns by itself; distil with kd_marl, kl or bc")
     if config.shaping:
-        offered(env)
+        goal_shapes(env)
     spec, by_goals = env.spec, config.critic == "goals"
     actor = build_team(spec, config, view(config.actor_view))
     parts = Parts(config, actor, critic_policy(spec, critic_view, config.critic_width))

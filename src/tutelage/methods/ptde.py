@@ -19,7 +19,7 @@ from tutelage.configs.ddn import PtdeConfig, PtdeMappoConfig
 from tutelage.data.collect import unroll
 from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
-from tutelage.learning.optim import Learner, annealed, descend, learner
+from tutelage.learning.optim import Learner, annealed, descend, init_learner
 from tutelage.methods.central import Reader, central_team
 from tutelage.methods.off_policy import Sequences, learn_on, once_warm, remembered, room
 from tutelage.methods.qlearning import (
@@ -30,9 +30,9 @@ from tutelage.methods.qlearning import (
     exploring,
     improve,
 )
-from tutelage.networks.cores import Core, Net, core
-from tutelage.networks.fusion import fusion
-from tutelage.policies.agent import Agent, Group, team
+from tutelage.networks.cores import Core, Net, make_core
+from tutelage.networks.fusion import fusion_net
+from tutelage.policies.agent import Agent, Group, make_team
 from tutelage.policies.views import View, view
 from tutelage.types import (
     Carry,
@@ -59,7 +59,10 @@ class PtdeState(NamedTuple):
 
 def predicting_agent(kind: str, inputs: int, width: int, fused: int, n_actions: int) -> tuple[Agent, Core]:
     """An agent that predicts its personalised state (parameters `guess`) and acts on it (`act`); and the predictor."""
-    guess, act = core(kind, inputs, width, fused, gain=1.0), core(kind, inputs + fused, width, n_actions, gain=1.0)
+    guess, act = (
+        make_core(kind, inputs, width, fused, gain=1.0),
+        make_core(kind, inputs + fused, width, n_actions, gain=1.0),
+    )
 
     def think(params: Params, carry: Carry, x: Float[Array, " D"]) -> tuple[Carry, Float[Array, " H"]]:
         before, remembered = carry or ((), ())
@@ -118,11 +121,11 @@ def central(
 ) -> tuple[Policy, Reader, Guessing]:
     """The team that reads the personalised state, how it reads sequences, and what will predict for it."""
     own = seen.width(spec)
-    fuse, fused = fusion("full", own, spec.state_width, spec.n_agents, config.fusion_width, config.generator)
+    fuse, fused = fusion_net("full", own, spec.state_width, spec.n_agents, config.fusion_width, config.generator)
     joined = Net(fuse.init, lambda p, l, s: jnp.concatenate([l, fuse.apply(p, l, s)], -1))
     teacher, read = central_team(spec, config.core, width, seen, joined, own + fused, gain)
     agent, guess = predicting_agent(config.core, own, width, fused, spec.n_actions)
-    student = team((Group(tuple(range(spec.n_agents)), agent, seen),))
+    student = make_team((Group(tuple(range(spec.n_agents)), agent, seen),))
     predictor = predicting_team(spec, guess, own, width, fused, config.core, seen)
     return teacher, read, Guessing(seen, fuse, predictor, student)
 
@@ -145,7 +148,7 @@ def build(env: Environment, config: PtdeConfig) -> Pieces:
 def predicting_team(spec: Spec, guess: Core, own: int, width: int, fused: int, kind: str, seen: View) -> Policy:
     """The predicting part as a team of its own, whose scores are predictions; none of them is ever masked."""
     agent = Agent(kind, own, width, fused, *guess)
-    inner = team((Group(tuple(range(spec.n_agents)), agent, view("local-no-id")),))
+    inner = make_team((Group(tuple(range(spec.n_agents)), agent, view("local-no-id")),))
 
     def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
         rows = seen.read(timestep)
@@ -197,8 +200,8 @@ def ptde(env: Environment, config: PtdeConfig, teacher: Frozen | None = None) ->
     def init(key: PRNGKeyArray) -> PtdeState:
         keys = jax.random.split(key, 3)
         params = {"agent": td.agent.init(keys[0]), "mix": td.mix.init(keys[1])}
-        q = QState(Learning(learner(tx, params), params, jnp.zeros((), jnp.int32)), ())  # type: ignore[arg-type]
-        guess = learner(tx, guessing.predictor.init(keys[2]))
+        q = QState(Learning(init_learner(tx, params), params, jnp.zeros((), jnp.int32)), ())  # type: ignore[arg-type]
+        guess = init_learner(tx, guessing.predictor.init(keys[2]))
         return PtdeState(q._replace(replay=room(td, env, behaviour, PtdeState(q, guess))), guess)
 
     def train(

@@ -16,7 +16,7 @@ from jaxtyping import Array, PRNGKeyArray
 from tutelage.configs.ddn import PtdeMappoConfig
 from tutelage.data.collect import epochs, sequences
 from tutelage.errors import BadInput
-from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, learner
+from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, init_learner
 from tutelage.methods.ppo import Parts, PpoState, central_view, improve, start
 from tutelage.methods.ptde import Guessing, central, only_width, prediction_loss, student_params
 from tutelage.policies.acting import sample
@@ -84,7 +84,7 @@ def ptde_mappo(env: Environment, config: PtdeMappoConfig, teacher: Frozen | None
 
     def init(key: PRNGKeyArray) -> PtdeState:
         key_ppo, key_guess = jax.random.split(key)
-        guess = learner(clipped_adam(config.grad_clip), guessing.predictor.init(key_guess))
+        guess = init_learner(clipped_adam(config.grad_clip), guessing.predictor.init(key_guess))
         return PtdeState(start(parts, key_ppo), guess)
 
     def update(

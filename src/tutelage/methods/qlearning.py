@@ -22,7 +22,7 @@ from tutelage.data.replay import Replay, codec
 from tutelage.data.vector import make_vector_env
 from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
-from tutelage.learning.optim import Learner, annealed, clipped_adam, clipped_rmsprop, descend, learner
+from tutelage.learning.optim import Learner, annealed, clipped_adam, clipped_rmsprop, descend, init_learner
 from tutelage.learning.returns import expand_like, td_lambda
 from tutelage.methods.off_policy import (
     Reader,
@@ -36,8 +36,8 @@ from tutelage.methods.off_policy import (
     room,
 )
 from tutelage.networks.cores import Net
-from tutelage.networks.mixers import Utilities, mixer, unrestricted
-from tutelage.policies.acting import accompanied, epsilon_greedy
+from tutelage.networks.mixers import Utilities, mixing_net, unrestricted_mixing_net
+from tutelage.policies.acting import epsilon_greedy, with_shadow
 from tutelage.policies.build import build_team
 from tutelage.policies.views import View, view
 from tutelage.types import (
@@ -221,7 +221,7 @@ def explore(config: QConfig, progress: Any) -> ActRule:
 def exploring(parts: Parts) -> Behaviour:
     """The team plays epsilon-greedily; epsilon falls with the environment steps."""
     config, beside = parts.config, parts.weighing
-    policy = accompanied(parts.agent, beside.team) if beside else parts.agent
+    policy = with_shadow(parts.agent, beside.team) if beside else parts.agent
 
     def plays(state: QState, progress: Any) -> tuple[Params, ActRule]:
         params = state.learning.online.params
@@ -241,7 +241,7 @@ def assemble(env: Environment, config: QConfig) -> Parts:
         config=config,
         agent=agent,
         read=reader(agent, lambda carry: carry[0]) if weighted else reader(agent),
-        mix=mixer(config.mixer, spec.n_agents, spec.n_actions, spec.state_width, *widths),
+        mix=mixing_net(config.mixer, spec.n_agents, spec.n_actions, spec.state_width, *widths),
         weighing=build_weighing(spec, config, history) if weighted else None,
         codec=codec(make_vector_env(env, config.envs), spec.n_actions),
         steps=config.chunk if config.replay == "stream" else spec.max_steps,
@@ -252,7 +252,9 @@ def assemble(env: Environment, config: QConfig) -> Parts:
 def build_weighing(spec: Spec, config: QConfig, seen: View) -> Weighing:
     """Q* for WQMIX: a team as the first, whose memory is the second of the two that are stored."""
     team = build_team(spec, config, seen, gain=1.0)
-    return Weighing(team, reader(team, lambda carry: carry[1]), unrestricted(spec.n_agents, spec.state_width))
+    return Weighing(
+        team, reader(team, lambda carry: carry[1]), unrestricted_mixing_net(spec.n_agents, spec.state_width)
+    )
 
 
 def qlearning(env: Environment, config: QConfig, teacher: Frozen | None = None) -> Method:
@@ -271,7 +273,7 @@ def qlearning(env: Environment, config: QConfig, teacher: Frozen | None = None) 
         params = {"agent": parts.agent.init(keys[0]), "mix": parts.mix.init(keys[1])}
         if parts.weighing is not None:
             params |= {"central": parts.weighing.team.init(keys[2]), "joint": parts.weighing.joint.init(keys[3])}
-        learning = Learning(learner(parts.tx, params), params, jnp.zeros((), jnp.int32))
+        learning = Learning(init_learner(parts.tx, params), params, jnp.zeros((), jnp.int32))
         blank = QState(learning, ())  # type: ignore[arg-type]
         return blank._replace(replay=room(parts, env, behaviour, blank))
 

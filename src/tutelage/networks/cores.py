@@ -1,4 +1,4 @@
-"""One agent's network (`gru`, `mlp`) and the critic's, as records of pure functions over a single row."""
+"""One agent's network (`gru`, `mlp`) and critics' networks, as records of pure functions."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from tutelage.errors import unknown
-from tutelage.networks.recurrent import gru_over
+from tutelage.networks.recurrent import gru_unroll
 from tutelage.types import Carry, Params
 
-Over = Callable[[Params, Float[Array, "R H"], Float[Array, "T R H"], Bool[Array, "T R"]], Float[Array, "T R H"]]
+Unroll = Callable[[Params, Float[Array, "R H"], Float[Array, "T R H"], Bool[Array, "T R"]], Float[Array, "T R H"]]
 
 
 class Core(NamedTuple):
@@ -23,11 +23,11 @@ class Core(NamedTuple):
     Attributes:
         init: key -> parameters `{encode, core, head}`.
         carry: () -> the memory an episode starts with; `()` without memory.
-        encode: (parameters, input row (D,)) -> what the first layer makes of it (H,).
+        encode: (parameters, input row (D,)) -> output of the first layer (H,).
         think: (parameters, memory, input row (D,)) -> (memory, features (H,)).
         head: (parameters, features, available actions (A,)) -> masked logits (A,).
-        over: (parameters, memory (R, H), what the first layer made of inputs (T, R, H), resets (T, R)) -> features
-            (T, R, H) of R rows' whole sequences; None without memory.
+        unroll: (parameters, memory (R, H), outputs of the first layer (T, R, H), resets (T, R)) -> features (T, R, H)
+            of R sequences at once; None without memory.
     """
 
     init: Callable[[PRNGKeyArray], Params]
@@ -35,7 +35,7 @@ class Core(NamedTuple):
     encode: Callable[[Params, Float[Array, " D"]], Float[Array, " H"]]
     think: Callable[[Params, Carry, Float[Array, " D"]], tuple[Carry, Float[Array, " H"]]]
     head: Callable[[Params, Float[Array, " H"], Bool[Array, " A"]], Float[Array, " A"]]
-    over: Over | None
+    unroll: Unroll | None
 
 
 class Net(NamedTuple):
@@ -50,8 +50,8 @@ def dense(width: int, gain: float = 2**0.5) -> nn.Dense:
     return nn.Dense(width, kernel_init=nn.initializers.orthogonal(gain))
 
 
-def emitted(avail: Bool[Array, "... A"]) -> Bool[Array, "... A"]:
-    """Which actions may come out: the available ones; action 0 of who has none, and so does nothing."""
+def emittable(avail: Bool[Array, "... A"]) -> Bool[Array, "... A"]:
+    """Actions that an agent may emit: the available ones; action 0 for an agent without any, which does nothing."""
     nothing = ~avail.any(-1, keepdims=True)
     return avail | (nothing & (jnp.arange(avail.shape[-1]) == 0))
 
@@ -59,13 +59,14 @@ def emitted(avail: Bool[Array, "... A"]) -> Bool[Array, "... A"]:
 def mask_logits(logits: Float[Array, "... A"], avail: Bool[Array, "... A"]) -> Float[Array, "... A"]:
     """Give unavailable actions a large negative logit: the one place where action masks meet a network.
 
-    Who has no action at all gets 0 for action 0, whatever the network says: certain, worth nothing, and no gradient.
+    An agent without any available action gets 0 for action 0, whatever the network says: it emits action 0 with
+    certainty, its utility is 0, and no gradient flows.
     """
-    return jnp.where(avail, logits, jnp.where(emitted(avail), 0.0, -1e9))
+    return jnp.where(avail, logits, jnp.where(emittable(avail), 0.0, -1e9))
 
 
-def core(kind: str, inputs: int, width: int, n_actions: int, gain: float = 0.01) -> Core:
-    """Build an agent's network.
+def make_core(kind: str, inputs: int, width: int, n_actions: int, gain: float = 0.01) -> Core:
+    """Make an agent's network.
 
     Args:
         kind: `gru` = Dense ReLU, GRU, Dense; `mlp` = Dense ReLU, Dense ReLU, Dense.
@@ -81,7 +82,7 @@ def core(kind: str, inputs: int, width: int, n_actions: int, gain: float = 0.01)
     if kind not in ("gru", "mlp"):
         raise unknown("core", kind, ("gru", "mlp"))
     recurrent = kind == "gru"
-    encode: Any = dense(width)
+    encoder: Any = dense(width)
     middle: Any = nn.GRUCell(width) if recurrent else dense(width)
     head: Any = dense(n_actions, gain)
 
@@ -89,16 +90,16 @@ def core(kind: str, inputs: int, width: int, n_actions: int, gain: float = 0.01)
         k_encode, k_middle, k_head = jax.random.split(key, 3)
         h = jnp.zeros(width)
         return {
-            "encode": encode.init(k_encode, jnp.zeros(inputs))["params"],
+            "encode": encoder.init(k_encode, jnp.zeros(inputs))["params"],
             "core": (middle.init(k_middle, h, h) if recurrent else middle.init(k_middle, h))["params"],
             "head": head.init(k_head, h)["params"],
         }
 
-    def encoded(params: Params, x: Array) -> Array:
-        return nn.relu(encode.apply({"params": params["encode"]}, x))
+    def encode(params: Params, x: Array) -> Array:
+        return nn.relu(encoder.apply({"params": params["encode"]}, x))
 
     def think(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        x = encoded(params, x)
+        x = encode(params, x)
         if recurrent:
             return middle.apply({"params": params["core"]}, carry, x)
         return carry, nn.relu(middle.apply({"params": params["core"]}, x))
@@ -106,8 +107,8 @@ def core(kind: str, inputs: int, width: int, n_actions: int, gain: float = 0.01)
     def logits(params: Params, features: Array, avail: Array) -> Array:
         return mask_logits(head.apply({"params": params["head"]}, features), avail)
 
-    over = (lambda params, memory, x, first: gru_over(params["core"], memory, x, first)) if recurrent else None
-    return Core(init, lambda: jnp.zeros(width) if recurrent else (), encoded, think, logits, over)
+    unroll = (lambda params, memory, x, first: gru_unroll(params["core"], memory, x, first)) if recurrent else None
+    return Core(init, lambda: jnp.zeros(width) if recurrent else (), encode, think, logits, unroll)
 
 
 def named_layers(layers: dict[str, tuple[Any, int]]) -> tuple[Callable[..., Params], Callable[..., Array]]:

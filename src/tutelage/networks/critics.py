@@ -10,7 +10,7 @@ from tutelage.networks.cores import Net, dense, named_layers
 from tutelage.types import Params
 
 
-def joint_action_critic(state: int, n_agents: int, n_actions: int, width: int) -> Net:
+def joint_action_critic_net(state: int, n_agents: int, n_actions: int, width: int) -> Net:
     """`apply(params, state (..., S), taken (..., N, A), own (..., N, A))` -> Q_i per agent (..., N).
 
     Agent i's critic reads the state, everybody's action (i's from `own`, the others' from `taken`; both one-hot) and
@@ -32,8 +32,8 @@ def joint_action_critic(state: int, n_agents: int, n_actions: int, width: int) -
     ) -> Float[Array, "... N"]:
         joint = run(params, "world", state) + run(params, "actions", taken.reshape(*taken.shape[:-2], -1))
         kernel = params["actions"]["kernel"].reshape(n_agents, n_actions, width)
-        instead = jnp.einsum("...na,nah->...nh", own - taken, kernel)
-        x = nn.relu(joint[..., None, :] + instead + run(params, "number", jnp.eye(n_agents)))
+        correction = jnp.einsum("...na,nah->...nh", own - taken, kernel)
+        x = nn.relu(joint[..., None, :] + correction + run(params, "number", jnp.eye(n_agents)))
         return run(params, "head", nn.relu(run(params, "hidden", x)))[..., 0]
 
     return Net(init, apply)

@@ -1,4 +1,4 @@
-"""Personalised state: what each agent's teacher reads of the one world state. And curiosity about the next state."""
+"""Networks that make a personalised state for each agent from the world state, and the network of curiosity."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tutelage.types import Params
 KINDS = ("full", "film", "mlp", "raw", "raw+id")
 
 
-def fusion(kind: str, own: int, state: int, n_agents: int, width: int = 64, generator: int = 32) -> tuple[Net, int]:
+def fusion_net(kind: str, own: int, state: int, n_agents: int, width: int = 64, generator: int = 32) -> tuple[Net, int]:
     """`apply(params, l (..., N, L), s (..., S))` -> (..., N, width'), and that width'.
 
     Args:
@@ -33,12 +33,12 @@ def fusion(kind: str, own: int, state: int, n_agents: int, width: int = 64, gene
     if kind not in KINDS:
         raise unknown("fusion", kind, KINDS)
     if kind == "raw":
-        spread = lambda params, l, s: jnp.broadcast_to(s[..., None, :], (*l.shape[:-1], state))
-        return Net(lambda key: (), spread), state
+        broadcast = lambda params, l, s: jnp.broadcast_to(s[..., None, :], (*l.shape[:-1], state))
+        return Net(lambda key: (), broadcast), state
     if kind == "raw+id":
         return Net(lambda key: (), _with_number(n_agents)), state + n_agents
-    make = {"full": _full, "film": _film, "mlp": _mlp}[kind]
-    return make(own, state, width, generator), width
+    make_kind = {"full": _full, "film": _film, "mlp": _mlp}[kind]
+    return make_kind(own, state, width, generator), width
 
 
 def _with_number(n: int) -> Any:
@@ -50,7 +50,7 @@ def _with_number(n: int) -> Any:
 
 
 def _full(own: int, state: int, width: int, generator: int) -> Net:
-    """s_i = z_i . (s T) + s T0 + B_i: the matrix of every agent is never made, s T is computed once for the team."""
+    """s_i = z_i . (s T) + s T0 + B_i: no agent's matrix is ever formed, s T is computed once for the team."""
     outputs = generator * width
     # Entries of T begin at the size 1 / sqrt(G), and s T is scaled down: so an entry of s_i is about as large as one of
     # s, and a step of Adam, which changes every entry of T by the same, does not change s_i G times as fast as it
@@ -100,8 +100,8 @@ def _mlp(own: int, state: int, width: int, generator: int) -> Net:
     return Net(init, apply)
 
 
-def novelty(state: int, width: int = 64) -> Net:
-    """A small network of the state whose output another one learns to predict.
+def curiosity_net(state: int, width: int = 64) -> Net:
+    """A small network of the state. A copy with random weights is the target, another one learns to predict its output.
 
     Reference:
         Burda et al. 2019 (random network distillation).

@@ -1,4 +1,4 @@
-"""From agents' utilities to a value of the joint action."""
+"""Mixing networks: from agents' utilities to the value of the joint action."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tutelage.types import Params
 
 
 class Utilities(NamedTuple):
-    """Of one joint action.
+    """Agents' utilities for one joint action.
 
     Attributes:
-        taken: Q_i of what each agent does.
-        best: max over its available actions.
-        action: what each does.
+        taken: Q_i of the action of each agent.
+        best: max of Q_i over its available actions.
+        action: the action of each agent.
     """
 
     taken: Float[Array, "... N"]
@@ -28,12 +28,12 @@ class Utilities(NamedTuple):
     action: Int[Array, "... N"]
 
 
-def mixer(kind: str, n_agents: int, n_actions: int, state_width: int, width: int = 32, hyper: int = 64) -> Net:
+def mixing_net(kind: str, n_agents: int, n_actions: int, state_width: int, width: int = 32, hyper: int = 64) -> Net:
     """`apply(params, Utilities, state (..., S))` -> joint value (...); (..., N) for `iql`, which mixes nothing.
 
     Args:
         kind: `iql`, `vdn`, `qmix` or `qplex`.
-        width: of the mixing layer. hyper: of the networks that make its weights from the state.
+        width: of the mixing layer. hyper: of the hypernetworks that generate its weights from the state.
 
     Raises:
         BadInput: unknown kind.
@@ -66,13 +66,13 @@ class _Hyper(nn.Module):
 
 
 def _qmix(n_agents: int, state_width: int, width: int, hyper: int) -> Net:
-    parts = {
+    networks = {
         "first": _Hyper(n_agents * width, hyper),
         "first_bias": _Hyper(width, 0),
         "second": _Hyper(width, hyper),
         "value": _Hyper(1, width),
     }
-    init, run = named_layers({name: (part, state_width) for name, part in parts.items()})
+    init, run = named_layers({name: (network, state_width) for name, network in networks.items()})
 
     def apply(params: Params, u: Utilities, state: Array) -> Array:
         weight = jnp.abs(run(params, "first", state)).reshape(*state.shape[:-1], n_agents, width)
@@ -85,33 +85,33 @@ def _qmix(n_agents: int, state_width: int, width: int, hyper: int) -> Net:
 
 
 HEADS = 4
-"""Attention kernels of QPLEX."""
+"""Attention heads of QPLEX."""
 
 
 def _qplex(n_agents: int, n_actions: int, state_width: int, hyper: int) -> Net:
     with_actions = state_width + n_agents * n_actions
-    parts = {
+    networks = {
         "weight": _Hyper(n_agents, hyper),
         "bias": _Hyper(n_agents, hyper),
         "keys": _Hyper(HEADS, hyper),
         "agents": _Hyper(HEADS * n_agents, hyper),
         "actions": _Hyper(HEADS * n_agents, hyper),
     }
-    inputs = dict.fromkeys(parts, state_width) | {"actions": with_actions}
-    init, run = named_layers({name: (part, inputs[name]) for name, part in parts.items()})
+    inputs = dict.fromkeys(networks, state_width) | {"actions": with_actions}
+    init, run = named_layers({name: (network, inputs[name]) for name, network in networks.items()})
 
     def apply(params: Params, u: Utilities, state: Array) -> Array:
         weight = jnp.abs(run(params, "weight", state)) + 1e-10
         bias = run(params, "bias", state)
         advantage = jax.lax.stop_gradient(weight * (u.taken - u.best))
         joint = (u.action[..., None] == jnp.arange(n_actions)).astype(state.dtype)
-        seen = jnp.concatenate([state, joint.reshape(*state.shape[:-1], -1)], -1)
+        state_and_action = jnp.concatenate([state, joint.reshape(*state.shape[:-1], -1)], -1)
         heads = lambda x: x.reshape(*state.shape[:-1], HEADS, n_agents)
         key = jnp.abs(run(params, "keys", state))[..., None] + 1e-10
         importance = (
             key
             * jax.nn.sigmoid(heads(run(params, "agents", state)))
-            * jax.nn.sigmoid(heads(run(params, "actions", seen)))
+            * jax.nn.sigmoid(heads(run(params, "actions", state_and_action)))
         ).sum(-2)
         utilities = weight * u.taken + bias
         return utilities.sum(-1) + (advantage * (importance - 1)).sum(-1)
@@ -119,7 +119,7 @@ def _qplex(n_agents: int, n_actions: int, state_width: int, hyper: int) -> Net:
     return Net(init, apply)
 
 
-def unrestricted(n_agents: int, state_width: int, width: int = 256) -> Net:
+def unrestricted_mixing_net(n_agents: int, state_width: int, width: int = 256) -> Net:
     """WQMIX's Q*: three layers over utilities and state, plus a value of the state. Not monotone.
 
     Reference:

@@ -1,8 +1,8 @@
-"""A GRU over whole sequences: what its cell computes step by step, with a gradient that takes fewer products.
+"""A GRU over whole sequences, with a faster gradient; outputs equal those of its cell step by step.
 
-Differentiated step by step, every weight's gradient is a small product and a sum per step. Here the way back only hands
-what reaches the gates from step to step, and a weight's gradient is one product over all steps; so is the product with
-the inputs. That is worth most where few sequences are learned from at a time.
+In an ordinary backward pass every weight's gradient takes a small matrix product per step. Here the backward pass only
+computes the gradients at the gates step by step. A weight's gradient is then one product over all steps, and so is the
+product with the inputs. This helps most with few sequences at a time.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from jaxtyping import Array, Bool, Float
 from tutelage.types import Params
 
 Residuals = tuple[Any, ...]
-"""What the way there leaves for the way back."""
+"""What the forward pass keeps for the backward pass."""
 
 
-def gru_over(
+def gru_unroll(
     params: Params, memory: Float[Array, "R H"], x: Float[Array, "T R D"], first: Bool[Array, "T R"]
 ) -> Float[Array, "T R H"]:
-    """The memory after every step.
+    """The GRU's memory after every step of R sequences.
 
     Args:
         params: of a `flax.linen.GRUCell`.
         memory: entering step 0.
         first: steps before which memory is reset, to zeros.
     """
-    beside = lambda part, gates: jnp.concatenate([params[gate][part] for gate in gates], -1)
-    inputs = x @ beside("kernel", ("ir", "iz", "in")) + beside("bias", ("ir", "iz", "in"))
+    concatenated = lambda part, gates: jnp.concatenate([params[gate][part] for gate in gates], -1)
+    inputs = x @ concatenated("kernel", ("ir", "iz", "in")) + concatenated("bias", ("ir", "iz", "in"))
     keep = 1.0 - first[..., None].astype(x.dtype)
-    return recur(beside("kernel", ("hr", "hz", "hn")), params["hn"]["bias"], memory, inputs, keep)
+    return recur(concatenated("kernel", ("hr", "hz", "hn")), params["hn"]["bias"], memory, inputs, keep)
 
 
 @jax.custom_vjp
@@ -46,7 +46,7 @@ def recur(
     """`r, z = sigmoid(x + m W)`, `n = tanh(x + r (m W + b))`, `h = n + z (m - n)`, m = keep times the h before.
 
     Args:
-        kernel, bias: W of r, z and n side by side, and b of n.
+        kernel, bias: W of r, z and n, concatenated, and b of n.
         inputs: x, what reaches the three gates from outside.
     """
     return forward(kernel, bias, memory, inputs, keep)[0]
@@ -72,16 +72,16 @@ def forward(kernel: Array, bias: Array, memory: Array, inputs: Array, keep: Arra
 def backward(residuals: Residuals, d_hs: Float[Array, "T R H"]) -> tuple[Array | None, ...]:
     """Gradients of `recur`'s arguments; `d_`: of the loss with respect to."""
     kernel, memory, hs, rz, n, candidate, keep = residuals
-    width, over = hs.shape[-1], kernel.T
+    width, transposed = hs.shape[-1], kernel.T
     ms = jnp.concatenate([memory[None], hs[:-1]]) * keep
 
     def body(d_later: Array, step: tuple[Array, ...]) -> tuple[Array, Array]:
-        d_here, m, rz, n, candidate, keep = step
+        d_output, m, rz, n, candidate, keep = step
         r, z = rz[:, :width], rz[:, width:]
-        d_h = d_later + d_here
+        d_h = d_later + d_output
         d_n = d_h * (1 - z) * (1 - n * n)
         d_inputs = jnp.concatenate([d_n * candidate * r * (1 - r), d_h * (m - n) * z * (1 - z), d_n], -1)
-        d_m = d_h * z + d_inputs[:, : 2 * width] @ over[: 2 * width] + (d_n * r) @ over[2 * width :]
+        d_m = d_h * z + d_inputs[:, : 2 * width] @ transposed[: 2 * width] + (d_n * r) @ transposed[2 * width :]
         return d_m * keep, d_inputs
 
     steps = (d_hs, ms, rz, n, candidate, keep)

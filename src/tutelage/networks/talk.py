@@ -1,4 +1,4 @@
-"""What agents say to each other, and how those who hear it attend."""
+"""Networks of agents' messages, and the attention with which they are read."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from jaxtyping import Array, Bool, Float
 from tutelage.networks.cores import dense, named_layers
 from tutelage.types import Params
 
-KEY, WORDS = 16, 32
-"""Width of queries and keys, and of what is said."""
+KEY_WIDTH, MESSAGE_WIDTH = 16, 32
+"""Width of queries and keys, and of messages."""
 
 
-def speech(width: int) -> tuple[Callable[..., Params], Callable[[Params, Array], tuple[Array, Array, Array]]]:
-    """`init(key)` and `say(params, features (..., H))` -> query, key (..., KEY) and words (..., WORDS)."""
-    names = {"query": KEY, "key": KEY, "words": WORDS}
+def message_net(width: int) -> tuple[Callable[..., Params], Callable[[Params, Array], tuple[Array, Array, Array]]]:
+    """`init(key)` and `speak(params, features (..., H))` -> query and key (..., KEY_WIDTH), message
+    (..., MESSAGE_WIDTH)."""
+    names = {"query": KEY_WIDTH, "key": KEY_WIDTH, "words": MESSAGE_WIDTH}
     init, run = named_layers({name: (dense(size, 1.0), width) for name, size in names.items()})
 
-    def say(params: Params, features: Array) -> tuple[Array, Array, Array]:
+    def speak(params: Params, features: Array) -> tuple[Array, Array, Array]:
         query, key, words = (run(params, name, features) for name in names)
         return query, key, words
 
-    return init, say
+    return init, speak
 
 
-def attention(
+def message_attention(
     query: Float[Array, "B N K"], key: Float[Array, "B N K"], links: Bool[Array, "B N N"]
 ) -> Float[Array, "B N N"]:
-    """How much of what j says agent i takes in: rows sum to 1, or to 0 where i hears nobody."""
-    score = jnp.einsum("bik,bjk->bij", query, key) / KEY**0.5
+    """Weight of agent j's message for agent i: rows sum to 1, or to 0 where i hears no other agent."""
+    score = jnp.einsum("bik,bjk->bij", query, key) / KEY_WIDTH**0.5
     return jnp.where(links, jax.nn.softmax(jnp.where(links, score, -1e9), -1), 0.0)

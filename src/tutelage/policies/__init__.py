@@ -1,1 +1,1 @@
-"""Agents, teams, what they see, how they act, and what they cost."""
+"""Policies of agents and teams: their observations, acting rules, sizes and costs."""

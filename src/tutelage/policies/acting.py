@@ -1,4 +1,4 @@
-"""From scores to actions."""
+"""Acting rules: from a policy's scores to actions."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from tutelage.networks.cores import emitted, mask_logits
+from tutelage.networks.cores import emittable, mask_logits
 from tutelage.types import ActRule, Carry, Out, Params, Policy, TimeStep
 
 
 def greedy(key: PRNGKeyArray, out: Out, timestep: TimeStep) -> tuple[Int[Array, "B N"], Float[Array, "B N"]]:
-    """The action with the highest score; log-probability 0."""
+    """The available action with the highest score, with log-probability 0."""
     assert out.scores is not None
     action = out.scores.argmax(-1)
     return action, jnp.zeros(action.shape)
@@ -42,45 +42,49 @@ sample: ActRule = tempered(1.0)
 
 
 RULES: dict[str, ActRule] = {"greedy": greedy, "sample": sample}
-"""What is played in an evaluation, by name."""
+"""Acting rules of evaluations, by name."""
 
 
-DOUBT = 8.0
-"""By how much a decided policy's best action stands out: others are one in 3,000, at temperature 1.5 one in 200."""
+LOGIT_GAP = 8.0
+"""Logit of the best action over the others in `as_deterministic`: each other has a probability of about 1/3,000, and
+1/200 at temperature 1.5."""
 
 
-def decided(policy: Policy) -> Policy:
-    """A policy whose scores are no logits (action values, a controller's), as one that is all but sure of its best."""
+def as_deterministic(policy: Policy) -> Policy:
+    """Make nearly deterministic logits of a policy whose scores are no logits (action values, a controller's choice).
+
+    The action with the highest score gets almost all of the probability.
+    """
 
     def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
         carry, out = policy.step(params, carry, timestep, key)
         assert out.scores is not None
         best = jax.nn.one_hot(out.scores.argmax(-1), out.scores.shape[-1])
-        return carry, out._replace(scores=mask_logits(DOUBT * (best - 1), timestep.avail))
+        return carry, out._replace(scores=mask_logits(LOGIT_GAP * (best - 1), timestep.avail))
 
     return policy._replace(step=step, replay=None)
 
 
-def accompanied(acts: Policy, thinks: Policy) -> Policy:
-    """One policy acts, another thinks along: so its memory is known wherever the first has been.
+def with_shadow(policy: Policy, shadow: Policy) -> Policy:
+    """A policy that acts as `policy` does and runs `shadow` on the same timesteps, so that its memory is recorded too.
 
-    Parameters and memories are pairs.
+    Parameters and memories are pairs (policy's, shadow's).
     """
 
     def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
-        mine, out = acts.step(params[0], carry[0], timestep, key)
-        theirs, _ = thinks.step(params[1], carry[1], timestep, key)
-        return (mine, theirs), out
+        own, out = policy.step(params[0], carry[0], timestep, key)
+        other, _ = shadow.step(params[1], carry[1], timestep, key)
+        return (own, other), out
 
-    init = lambda key: (acts.init(key), thinks.init(key))
-    both = lambda n: (acts.carry(n), thinks.carry(n))
-    return Policy(init, both, step, goals=acts.goals or thinks.goals)
+    init = lambda key: (policy.init(key), shadow.init(key))
+    carry = lambda n: (policy.carry(n), shadow.carry(n))
+    return Policy(init, carry, step, goals=policy.goals or shadow.goals)
 
 
 def epsilon_greedy(epsilon: Float[Array, "*B"] | float) -> ActRule:
-    """The best action, or with probability epsilon any available one; one epsilon for all or one per environment.
+    """The best action, or with probability epsilon a random available one, for each agent independently.
 
-    The log-probability is that of this rule; every agent draws by itself.
+    `epsilon` is one for all or one per environment (B,). The log-probability is that of this rule.
     """
 
     def act(key: PRNGKeyArray, out: Out, timestep: TimeStep) -> tuple[Array, Array]:
@@ -88,13 +92,13 @@ def epsilon_greedy(epsilon: Float[Array, "*B"] | float) -> ActRule:
         best = out.scores.argmax(-1)
         chance = jnp.asarray(epsilon)
         chance = chance.reshape(chance.shape + (1,) * (best.ndim - chance.ndim))
-        may = emitted(timestep.avail)
-        count = may.sum(-1)
+        available = emittable(timestep.avail)
+        count = available.sum(-1)
         # One uniform number decides both whether to explore and where to.
         u = jax.random.uniform(key, best.shape)
         number = jnp.floor(u / jnp.maximum(chance, 1e-8) * count).astype(jnp.int32) + 1
-        any_one = (may.cumsum(-1) < jnp.minimum(number, count)[..., None]).sum(-1)
-        action = jnp.where(u < chance, any_one, best)
+        explored = (available.cumsum(-1) < jnp.minimum(number, count)[..., None]).sum(-1)
+        action = jnp.where(u < chance, explored, best)
         probability = chance / count + jnp.where(action == best, 1 - chance, 0.0)
         return action, jnp.log(jnp.maximum(probability, 1e-8))
 
@@ -102,7 +106,7 @@ def epsilon_greedy(epsilon: Float[Array, "*B"] | float) -> ActRule:
 
 
 def random_policy() -> Policy:
-    """Uniform over available actions: the floor of every table. Act with `sample`."""
+    """Uniformly random available actions, when acted with `sample`: the lower bound in every table."""
 
     def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
         return carry, Out(mask_logits(jax.random.gumbel(key, timestep.avail.shape), timestep.avail))

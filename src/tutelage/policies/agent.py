@@ -1,4 +1,4 @@
-"""Agents and teams. An Agent is handed its own row only, so a team of Agents cannot cheat."""
+"""Agents and teams of agents. An Agent is a function of its own row only, so a team of Agents is decentralised."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from tutelage.networks.cores import Over, core
+from tutelage.networks.cores import Unroll, make_core
 from tutelage.policies.views import View
 from tutelage.types import Carry, Out, Params, Policy, Spec, TimeStep
 
 
 class Agent(NamedTuple):
-    """One agent's pure functions over one row: the unit that is sized, counted, timed and deployed.
+    """One agent's network as pure functions over one input row: the unit that is sized, timed and deployed.
 
     Attributes:
         kind, inputs, width, n_actions: which network, D, H and A.
-        init, carry, encode, think, head, over: as in `networks.cores.Core`; without `over` sequences are read step by
-            step.
+        init, carry, encode, think, head, unroll: as in `networks.cores.Core`; without `unroll` sequences are computed
+            step by step.
         layers: the (kind, inputs, width, outputs) of the networks inside, where it is more than one.
     """
 
@@ -34,17 +34,17 @@ class Agent(NamedTuple):
     encode: Callable[[Params, Float[Array, " D"]], Float[Array, " H"]]
     think: Callable[[Params, Carry, Float[Array, " D"]], tuple[Carry, Float[Array, " H"]]]
     head: Callable[[Params, Float[Array, " H"], Bool[Array, " A"]], Float[Array, " A"]]
-    over: Over | None = None
+    unroll: Unroll | None = None
     layers: tuple[tuple[str, int, int, int], ...] = ()
 
 
 class Group(NamedTuple):
-    """Agents that share a network.
+    """Agents that share a network and its weights.
 
     Attributes:
         agents: their numbers in the team.
         agent: the network.
-        view: what they read.
+        view: what of a timestep they read.
     """
 
     agents: tuple[int, ...]
@@ -53,31 +53,33 @@ class Group(NamedTuple):
 
 
 def make_agent(kind: str, inputs: int, width: int, n_actions: int, gain: float = 0.01) -> Agent:
-    """An agent with a `gru` or `mlp` network; `gain` as in `networks.cores.core`."""
-    return Agent(kind, inputs, width, n_actions, *core(kind, inputs, width, n_actions, gain))
+    """An agent with a `gru` or `mlp` network; `gain` as in `networks.cores.make_core`."""
+    return Agent(kind, inputs, width, n_actions, *make_core(kind, inputs, width, n_actions, gain))
 
 
-def group_actor(spec: Spec, kind: str, view: View, tiers: tuple[tuple[tuple[int, ...], int], ...]) -> Policy:
-    """A team with one network per tier.
+def make_tiered_team(spec: Spec, kind: str, view: View, tiers: tuple[tuple[tuple[int, ...], int], ...]) -> Policy:
+    """A team with one network per tier of agents.
 
     Args:
-        tiers: (agent numbers, width) of each; together they cover every agent once.
+        tiers: (agent numbers, width) of each tier; together they cover every agent once.
     """
     inputs = view.width(spec)
-    return team(tuple(Group(agents, make_agent(kind, inputs, width, spec.n_actions), view) for agents, width in tiers))
+    return make_team(
+        tuple(Group(agents, make_agent(kind, inputs, width, spec.n_actions), view) for agents, width in tiers)
+    )
 
 
-def merge(groups: tuple[Group, ...], parts: Any) -> Array:
-    """Put arrays (..., n_g, C), one per group, into agent order: (..., N, C)."""
+def in_agent_order(groups: tuple[Group, ...], per_group: Any) -> Array:
+    """Concatenate arrays (..., n_g, C), one per group, in the order of the agents: (..., N, C)."""
     if len(groups) == 1:
-        return parts[0]
+        return per_group[0]
     order = np.argsort([i for group in groups for i in group.agents])
-    joined = jnp.concatenate(parts, -2)
-    return joined if (order == np.arange(len(order))).all() else joined[..., order, :]
+    concatenated = jnp.concatenate(per_group, -2)
+    return concatenated if (order == np.arange(len(order))).all() else concatenated[..., order, :]
 
 
-def team(groups: tuple[Group, ...]) -> Policy:
-    """Lift agents to a Policy over (B, N, ...).
+def make_team(groups: tuple[Group, ...]) -> Policy:
+    """Make a Policy over (B, N, ...) of groups of agents.
 
     The carry is a tuple of one entry (B, n_g, ...) per group, or `()` where no agent has memory.
     """
@@ -85,7 +87,7 @@ def team(groups: tuple[Group, ...]) -> Policy:
     recurrent = any(jax.tree.leaves(group.agent.carry()) for group in groups)
 
     def lift(function: Callable[..., Any], params: Params, *arrays: Any) -> Any:
-        """Apply a function of one row to (B, n_g, ...) arrays. One flat axis: nested vmaps cost twice as much."""
+        """Apply a function of one row to (B, n_g, ...) arrays, over one flat axis: nested vmaps cost twice as much."""
         lead = jax.tree.leaves(arrays)[0].shape[:2]
         flat = jax.tree.map(lambda x: x.reshape(lead[0] * lead[1], *x.shape[2:]), arrays)
         out = jax.vmap(lambda *row: function(params, *row))(*flat)
@@ -118,9 +120,9 @@ def team(groups: tuple[Group, ...]) -> Policy:
             memories.append(memory)
             features.append(h)
             scores.append(lift(group.agent.head, params[i], h, members(i, timestep.avail)))
-        return tuple(memories) if recurrent else (), Out(merge(groups, scores), tuple(features))
+        return tuple(memories) if recurrent else (), Out(in_agent_order(groups, scores), tuple(features))
 
-    over = [group.agent.over for group in groups if group.agent.over]
+    unrolls = [group.agent.unroll for group in groups if group.agent.unroll]
 
     def replay(params: Params, carry: Carry, inputs: TimeStep, first: Bool[Array, "T B"]) -> Out:
         t, b = first.shape
@@ -130,9 +132,9 @@ def team(groups: tuple[Group, ...]) -> Policy:
             n = len(group.agents)
             rows = lift(group.agent.encode, params[i], members(i, group.view.read(flat)))
             memory = carry[i].reshape(b * n, -1)
-            h = over[i](params[i], memory, rows.reshape(t, b * n, -1), jnp.repeat(first, n, 1)).reshape(rows.shape)
+            h = unrolls[i](params[i], memory, rows.reshape(t, b * n, -1), jnp.repeat(first, n, 1)).reshape(rows.shape)
             features.append(h.reshape(t, b, n, -1))
             scores.append(lift(group.agent.head, params[i], h, members(i, flat.avail)).reshape(t, b, n, -1))
-        return Out(merge(groups, scores), tuple(features))
+        return Out(in_agent_order(groups, scores), tuple(features))
 
-    return Policy(init, carry, step, groups, replay=replay if len(over) == len(groups) else None)
+    return Policy(init, carry, step, groups, replay=replay if len(unrolls) == len(groups) else None)

@@ -1,12 +1,12 @@
-"""From a config to a team of agents: who sees what, who is how wide, who shares weights."""
+"""Make the team that a config describes: each agent's observations and width, and who shares weights."""
 
 from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
 from tutelage.errors import BadInput
-from tutelage.policies.agent import Group, make_agent, team
-from tutelage.policies.messages import hearing, talker, talking
+from tutelage.policies.agent import Group, make_agent, make_team
+from tutelage.policies.messages import make_talking_agent, make_talking_team, with_messages
 from tutelage.policies.sight import FULL, restrict, sights
 from tutelage.policies.size import Shape, reference_macs, shares, solve, split
 from tutelage.policies.views import View
@@ -33,55 +33,57 @@ class TeamConfig(Protocol):
     def messages(self) -> str: ...
 
 
-def build_team(spec: Spec, config: TeamConfig, seen: View, reference: int | None = None, gain: float = 0.01) -> Policy:
+def build_team(
+    spec: Spec, config: TeamConfig, full_view: View, reference: int | None = None, gain: float = 0.01
+) -> Policy:
     """The team that a config describes.
 
     Args:
-        seen: what an agent of unrestricted sight reads.
-        reference: multiply-adds per joint decision that a ratio refers to; None: of a team of 128-GRUs.
+        full_view: what an agent of unrestricted sight reads.
+        reference: multiply-adds per joint decision that `size = ratio=...` refers to; None: of a team of 128-GRUs.
         gain: of the heads' initial weights; small for logits, 1 for action values.
 
     Raises:
         BadInput: a size, sight or capacity that this environment cannot have.
     """
     if config.messages != "none":
-        return talking_team(spec, config, seen, gain)
-    each = sights(config.sight, spec)
-    for agent, sight in enumerate(each):
+        return build_talking_team(spec, config, full_view, gain)
+    agent_sights = sights(config.sight, spec)
+    for agent, sight in enumerate(agent_sights):
         if sight != FULL and spec.obs_widths[agent] != spec.obs_width:
             raise BadInput(f"sight = {config.sight!r}: agent {agent} observes columns of its own, which have no layout")
-    views = {sight: restrict(seen, sight, spec, config.hidden == "compact") for sight in each}
-    told = {sight: restrict(seen, sight, spec, compact=True).width(spec) for sight in each}
+    views = {sight: restrict(full_view, sight, spec, config.hidden == "compact") for sight in agent_sights}
+    columns = {sight: restrict(full_view, sight, spec, compact=True).width(spec) for sight in agent_sights}
     shape = Shape(
         config.core,
-        tuple(views[sight].width(spec) for sight in each),
+        tuple(views[sight].width(spec) for sight in agent_sights),
         spec.n_actions,
-        shares(config.capacity, spec.agent_types, [told[sight] for sight in each]),
+        shares(config.capacity, spec.agent_types, [columns[sight] for sight in agent_sights]),
     )
     if reference is None:
-        reference = reference_macs(spec.n_agents, seen.width(spec), spec.n_actions)
-    whole = range(spec.n_agents)
-    types = {"team": ("",) * spec.n_agents, "type": spec.agent_types, "agent": tuple(map(str, whole))}[config.share]
-    tiers = split(solve(config.size, shape, reference), list(zip(each, types, strict=True)))
+        reference = reference_macs(spec.n_agents, full_view.width(spec), spec.n_actions)
+    numbers = range(spec.n_agents)
+    types = {"team": ("",) * spec.n_agents, "type": spec.agent_types, "agent": tuple(map(str, numbers))}[config.share]
+    tiers = split(solve(config.size, shape, reference), list(zip(agent_sights, types, strict=True)))
 
     def group(agents: tuple[int, ...], width: int) -> Group:
-        one = agents[0]
-        agent = make_agent(config.core, shape.inputs[one], width, spec.n_actions, gain)
-        return Group(agents, agent, views[each[one]])
+        first = agents[0]
+        agent = make_agent(config.core, shape.inputs[first], width, spec.n_actions, gain)
+        return Group(agents, agent, views[agent_sights[first]])
 
-    return team(tuple(group(*tier) for tier in tiers))
+    return make_team(tuple(group(*tier) for tier in tiers))
 
 
-def talking_team(spec: Spec, config: TeamConfig, seen: View, gain: float) -> Policy:
-    """Agents that talk: `tarmac` of one network, `hetgat` of one per class."""
-    told = f"messages = {config.messages!r}"
+def build_talking_team(spec: Spec, config: TeamConfig, full_view: View, gain: float) -> Policy:
+    """A team that exchanges messages: `tarmac` with one network for all, `hetgat` with one per class of agents."""
+    setting = f"messages = {config.messages!r}"
     if not spec.links:
-        raise BadInput(f"{told}: this environment does not say who hears whom")
+        raise BadInput(f"{setting}: this environment does not say who hears whom")
     if config.sight != "full" or config.capacity != "equal" or not config.size.startswith("width="):
-        given = f"sight = {config.sight}, capacity = {config.capacity}, size = {config.size}"
-        raise BadInput(f"{told}: needs sight = full, capacity = equal and a size width=W, not {given}")
+        settings = f"sight = {config.sight}, capacity = {config.capacity}, size = {config.size}"
+        raise BadInput(f"{setting}: needs sight = full, capacity = equal and a size width=W, not {settings}")
     width = solve(config.size, Shape(config.core, (1,), spec.n_actions, (1.0,)), 1)[0][1]
-    agent = talker(config.core, seen.width(spec), width, spec.n_actions, gain, spec.n_agents - 1)
+    agent = make_talking_agent(config.core, full_view.width(spec), width, spec.n_actions, gain, spec.n_agents - 1)
     kinds = spec.agent_types if config.messages == "hetgat" else ("",) * spec.n_agents
     members = [tuple(i for i, kind in enumerate(kinds) if kind == name) for name in dict.fromkeys(kinds)]
-    return talking([Group(agents, agent, hearing(seen, spec)) for agents in members])
+    return make_talking_team([Group(agents, agent, with_messages(full_view, spec)) for agents in members])

@@ -1,4 +1,4 @@
-"""What one decision of one agent costs, by formula.
+"""Cost of one decision of an agent, by formula: multiply-adds, FLOPs and parameters.
 
 One multiply-add is 2 FLOPs. `products` counts matrix products only and is exact; `elementwise` counts every other
 arithmetic operation on an array element as one FLOP (add, multiply, maximum, sigmoid, tanh), comparisons and selects
@@ -14,7 +14,7 @@ from tutelage.types import Policy
 
 
 class Cost(NamedTuple):
-    """Of one decision.
+    """Cost of one decision.
 
     Attributes:
         macs: multiply-adds in matrix products.

@@ -1,4 +1,4 @@
-"""A hierarchical teacher: a coordinator gives every agent a goal for a while, executors act on it."""
+"""A hierarchical teacher: a coordinator gives every agent a goal for some steps, executors choose actions for it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from tutelage.learning.shaping import of_goal
+from tutelage.learning.shaping import at_goal
 from tutelage.networks.cores import Net
-from tutelage.networks.hierarchy import coordinator, executor, goal_value
+from tutelage.networks.hierarchy import coordinator_net, executor_net, goal_value_net
 from tutelage.policies.views import View
 from tutelage.types import Carry, Goals, Out, Params, Policy, Spec, TimeStep
 
 
-class Drawn(NamedTuple):
-    """What a hierarchical teacher decided in a step, (B, ...).
+class GoalDecision(NamedTuple):
+    """A hierarchical teacher's goals in a step, (B, ...), as its behaviour records them.
 
     Attributes:
-        goal: (B, N) the goal that each agent holds; M is none.
-        due: (B,) whether goals were given anew.
-        logits: (B, N, M + 1) the coordinator's, before anybody has a goal; also where none were due.
+        goal: (B, N) number of the goal that each agent holds; M stands for no goal.
+        due: (B,) whether the coordinator decided in this step, and gave goals anew.
+        logits: (B, N, M + 1) the coordinator's, before any agent has a goal; also in steps without a decision.
     """
 
     goal: Int[Array, "*T B N"]
@@ -33,43 +33,43 @@ class Drawn(NamedTuple):
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """The parts of the teacher. Parameters are {coordinator, executor (one entry per class of agents)}.
+    """Networks and settings of the teacher. Parameters are {coordinator, executor (one entry per class of agents)}.
 
     Attributes:
         coordinator, value: networks; see `networks.hierarchy`.
-        executors: one per class. members: whose numbers it has.
-        seen: what an executor reads beside its goal.
+        executors: one per class of agents. members: the numbers of the agents of each class.
+        view: what an executor reads beside its goal.
         goals: M.
-        every: steps that goals are held.
+        every: steps between two decisions of the coordinator.
         spread: what a goal's logit loses for every agent that has it already.
-        flat: nobody ever has a goal.
+        flat: no agent ever has a goal (an ablation).
     """
 
     coordinator: Net
     value: Net
     executors: tuple[Net, ...]
     members: tuple[tuple[int, ...], ...]
-    seen: View
+    view: View
     goals: int
     every: int
     spread: float
     flat: bool
 
 
-def hierarchy(
-    spec: Spec, shape: Any, seen: View, width: int, pair_width: int, every: int, spread: float, flat: bool
+def make_hierarchy(
+    spec: Spec, shape: Any, view: View, width: int, pair_width: int, every: int, spread: float, flat: bool
 ) -> Hierarchy:
-    """Build the parts. `shape`: shapes of one instance's `Goals`, as `jax.eval_shape(env.goals, state)` gives them."""
+    """Make a hierarchy. `shape`: shapes of one instance's `Goals`, as `jax.eval_shape(env.goals, state)` gives them."""
     _, m, f = shape.features.shape
     types = list(dict.fromkeys(spec.agent_types))
     members = tuple(tuple(i for i, t in enumerate(spec.agent_types) if t == kind) for kind in types)
-    inputs = seen.width(spec)
+    inputs = view.width(spec)
     return Hierarchy(
-        coordinator=coordinator(f, spec.state_width, spec.n_agents, pair_width),
-        value=goal_value(spec.state_width, inputs, f + 1, width),
-        executors=tuple(executor(inputs, f + 1, width, spec.n_actions) for _ in types),
+        coordinator=coordinator_net(f, spec.state_width, spec.n_agents, pair_width),
+        value=goal_value_net(spec.state_width, inputs, f + 1, width),
+        executors=tuple(executor_net(inputs, f + 1, width, spec.n_actions) for _ in types),
         members=members,
-        seen=seen,
+        view=view,
         goals=m,
         every=every,
         spread=spread,
@@ -77,131 +77,137 @@ def hierarchy(
     )
 
 
-def init_executors(parts: Hierarchy, key: PRNGKeyArray) -> Params:
-    keys = jax.random.split(key, len(parts.executors))
-    return [net.init(k) for net, k in zip(parts.executors, keys, strict=True)]
+def init_executors(hierarchy: Hierarchy, key: PRNGKeyArray) -> Params:
+    keys = jax.random.split(key, len(hierarchy.executors))
+    return [net.init(k) for net, k in zip(hierarchy.executors, keys, strict=True)]
 
 
-def all_goals(goals: Goals) -> Float[Array, "*b N M1 G"]:
-    """What an executor reads of every goal, none as the last: the pair's features and whether there is a goal."""
+def all_goal_features(goals: Goals) -> Float[Array, "*b N M1 G"]:
+    """Executor inputs for every goal: the pair's features and a 1; zeros for no goal, the last. G = F + 1."""
     lead = goals.features.shape[:-2]
     real = jnp.concatenate([goals.features, jnp.ones((*lead, goals.features.shape[-2], 1))], -1)
     return jnp.concatenate([real, jnp.zeros((*lead, 1, real.shape[-1]))], -2)
 
 
-def held(goals: Goals, goal: Int[Array, "*b N"]) -> Float[Array, "*b N G"]:
-    """What an executor reads of the goal that each agent holds."""
+def goal_features(goals: Goals, goal: Int[Array, "*b N"]) -> Float[Array, "*b N G"]:
+    """Executor inputs for the goal that each agent holds, as in `all_goal_features`."""
     real = (goal < goals.valid.shape[-1])[..., None]
-    features = of_goal(goals.features, goal)
+    features = at_goal(goals.features, goal)
     return jnp.where(real, jnp.concatenate([features, jnp.ones_like(features[..., :1])], -1), 0.0)
 
 
-def possible(goals: Goals) -> Bool[Array, "*b N M1"]:
-    """Which goals may be held; none always."""
+def valid_goals(goals: Goals) -> Bool[Array, "*b N M1"]:
+    """Which goals each agent may hold; no goal, the last, is always valid."""
     return jnp.concatenate([goals.valid, jnp.ones((*goals.valid.shape[:-1], 1), bool)], -1)
 
 
-def still(goals: Goals, goal: Int[Array, "*b N"]) -> Int[Array, "*b N"]:
-    """A goal that died while held becomes none."""
-    fine = jnp.take_along_axis(possible(goals), goal[..., None], -1)[..., 0]
-    return jnp.where(fine, goal, goals.valid.shape[-1])
+def held_goals(goals: Goals, goal: Int[Array, "*b N"]) -> Int[Array, "*b N"]:
+    """The goals that agents go on holding: one that is no longer valid becomes no goal (M)."""
+    valid = jnp.take_along_axis(valid_goals(goals), goal[..., None], -1)[..., 0]
+    return jnp.where(valid, goal, goals.valid.shape[-1])
 
 
-def coordinate(parts: Hierarchy, params: Params, goals: Goals, state: Float[Array, "*b S"]) -> Float[Array, "*b N M1"]:
-    """Logits of every agent's goals, before anybody has one."""
-    if parts.flat:
-        return jnp.where(jnp.arange(parts.goals + 1) == parts.goals, 0.0, jnp.full(possible(goals).shape, -1e9))
-    return parts.coordinator.apply(params, goals.features, goals.valid, state)
+def coordinate(
+    hierarchy: Hierarchy, params: Params, goals: Goals, state: Float[Array, "*b S"]
+) -> Float[Array, "*b N M1"]:
+    """The coordinator's logits of every agent's goals, before any agent has one."""
+    if hierarchy.flat:
+        return jnp.where(
+            jnp.arange(hierarchy.goals + 1) == hierarchy.goals, 0.0, jnp.full(valid_goals(goals).shape, -1e9)
+        )
+    return hierarchy.coordinator.apply(params, goals.features, goals.valid, state)
 
 
-def lasting(can: Bool[Array, "T B *n"], due: Bool[Array, "T B"]) -> Bool[Array, "T B *n"]:
-    """Whether what may be held at each step (see `possible`) has been so ever since the decision before."""
+def valid_since_decision(valid: Bool[Array, "T B *n"], due: Bool[Array, "T B"]) -> Bool[Array, "T B *n"]:
+    """Whether something valid at a step (see `valid_goals`) has been so in every step since the last decision."""
 
     def body(before: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
-        can, due = step
-        now = can & (before | due)
+        valid, due = step
+        now = valid & (before | due)
         return now, now
 
-    wide = due.reshape(*due.shape, *[1] * (can.ndim - 2))
-    return jax.lax.scan(body, jnp.ones_like(can[0]), (can, wide))[1]
+    decides = due.reshape(*due.shape, *[1] * (valid.ndim - 2))
+    return jax.lax.scan(body, jnp.ones_like(valid[0]), (valid, decides))[1]
 
 
-def same_thing(parts: Hierarchy, goals: Goals, i: int, goal: Int[Array, "*b"]) -> Bool[Array, "*b N M1"]:
-    """Which goals of which agents are about what agent i's goal is about; none is about nothing."""
-    thing = of_goal(goals.thing[..., i, :], goal)
-    same = (goals.thing == thing[..., None, None]) & (goal < parts.goals)[..., None, None]
+def about_same_thing(hierarchy: Hierarchy, goals: Goals, i: int, goal: Int[Array, "*b"]) -> Bool[Array, "*b N M1"]:
+    """Which goals of which agents are about the same thing as agent i's goal; no goal is about nothing."""
+    thing = at_goal(goals.thing[..., i, :], goal)
+    same = (goals.thing == thing[..., None, None]) & (goal < hierarchy.goals)[..., None, None]
     return jnp.pad(same, [(0, 0)] * (same.ndim - 1) + [(0, 1)])
 
 
-def one_by_one(
-    parts: Hierarchy, goals: Goals, logits: Float[Array, "*b N M1"], choose: Any
+def assign_sequentially(
+    hierarchy: Hierarchy, goals: Goals, logits: Float[Array, "*b N M1"], choose: Any
 ) -> tuple[Int[Array, "*b N"], Float[Array, "*b N M1"]]:
-    """Give goals to one agent after another; a goal's logit falls with every agent that has its thing already.
+    """Assign goals to one agent after another; a goal's logit falls with every agent that has a goal about its thing.
 
     Args:
         choose: (agent's number, log-probabilities (..., M + 1)) -> goal (...).
 
     Returns:
-        The goals, and every agent's log-probabilities given its predecessors' goals.
+        The goals (..., N), and every agent's log-probabilities (..., N, M + 1) given the goals of agents before it.
     """
     chosen, logs, taken = [], [], jnp.zeros(logits.shape)
     for i in range(logits.shape[-2]):
-        log = jax.nn.log_softmax(logits[..., i, :] - parts.spread * taken[..., i, :])
+        log = jax.nn.log_softmax(logits[..., i, :] - hierarchy.spread * taken[..., i, :])
         goal = choose(i, log)
-        taken = taken + same_thing(parts, goals, i, goal)
+        taken = taken + about_same_thing(hierarchy, goals, i, goal)
         chosen.append(goal)
         logs.append(log)
     return jnp.stack(chosen, -1), jnp.stack(logs, -2)
 
 
-def given(
-    parts: Hierarchy, goals: Goals, logits: Float[Array, "*b N M1"], goal: Int[Array, "*b N"]
+def conditional_log_probs(
+    hierarchy: Hierarchy, goals: Goals, logits: Float[Array, "*b N M1"], goal: Int[Array, "*b N"]
 ) -> Float[Array, "*b N M1"]:
-    """Log-probabilities of every agent's goals where these were given."""
-    return one_by_one(parts, goals, logits, lambda i, log: goal[..., i])[1]
+    """Every agent's log-probabilities of goals, given the goals `goal` of the agents before it."""
+    return assign_sequentially(hierarchy, goals, logits, lambda i, log: goal[..., i])[1]
 
 
 def execute(
-    parts: Hierarchy, params: Params, rows: Float[Array, "*b N D"], goal: Array, avail: Bool[Array, "*b N A"]
+    hierarchy: Hierarchy, params: Params, rows: Float[Array, "*b N D"], goal: Array, avail: Bool[Array, "*b N A"]
 ) -> Float[Array, "... A"]:
-    """Logits of all agents under goals (..., N, G), or under several each (..., N, M, G) -> (..., N, M, A)."""
+    """Executors' logits (..., N, A) for goals (..., N, G), or (..., N, M, A) for several goals each (..., N, M, G)."""
     axis = rows.ndim - 2
-    first = [jnp.moveaxis(x, axis, 0) for x in (rows, goal, avail)]
+    agents_first = [jnp.moveaxis(x, axis, 0) for x in (rows, goal, avail)]
     outs = [
-        net.apply(own, *(x[np.array(members)] for x in first))
-        for net, own, members in zip(parts.executors, params, parts.members, strict=True)
+        net.apply(executor_params, *(x[np.array(members)] for x in agents_first))
+        for net, executor_params, members in zip(hierarchy.executors, params, hierarchy.members, strict=True)
     ]
-    order = np.argsort([i for members in parts.members for i in members])
+    order = np.argsort([i for members in hierarchy.members for i in members])
     return jnp.moveaxis(jnp.concatenate(outs)[order], 0, axis)
 
 
-def teacher_policy(parts: Hierarchy, explore: bool, random_goals: bool = False) -> Policy:
+def teacher_policy(hierarchy: Hierarchy, explore: bool, random_goals: bool = False) -> Policy:
     """The teacher as a policy.
 
     Args:
-        explore: goals are drawn, not the likeliest.
-        random_goals: any possible goal instead of the coordinator's (for pre-training executors).
+        explore: goals are sampled, not the most probable ones.
+        random_goals: uniformly random valid goals instead of the coordinator's (for pre-training executors).
     """
 
     def init(key: PRNGKeyArray) -> Params:
         keys = jax.random.split(key)
-        return {"coordinator": parts.coordinator.init(keys[0]), "executor": init_executors(parts, keys[1])}
+        return {"coordinator": hierarchy.coordinator.init(keys[0]), "executor": init_executors(hierarchy, keys[1])}
 
     def carry(n: int) -> Carry:
-        return jnp.full((n, sum(map(len, parts.members))), parts.goals, jnp.int32), jnp.zeros(n, jnp.int32)
+        return jnp.full((n, sum(map(len, hierarchy.members))), hierarchy.goals, jnp.int32), jnp.zeros(n, jnp.int32)
 
     def step(params: Params, carry: Carry, ts: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
         goal, clock = carry
-        due = clock % parts.every == 0
+        due = clock % hierarchy.every == 0
         if random_goals:
-            logits = jnp.where(possible(ts.goals), 0.0, -1e9)
+            logits = jnp.where(valid_goals(ts.goals), 0.0, -1e9)
         else:
-            logits = coordinate(parts, params["coordinator"], ts.goals, ts.state)
+            logits = coordinate(hierarchy, params["coordinator"], ts.goals, ts.state)
         keys = jax.random.split(key, goal.shape[-1])
         pick = lambda i, log: jax.random.categorical(keys[i], log) if explore else log.argmax(-1)
-        drawn, _ = one_by_one(parts, ts.goals, logits, pick)
-        goal = still(ts.goals, jnp.where(due[:, None], drawn, goal).astype(jnp.int32))
-        scores = execute(parts, params["executor"], parts.seen.read(ts), held(ts.goals, goal), ts.avail)
-        return (goal, clock + 1), Out(scores, extra=Drawn(goal, due, logits))
+        drawn, _ = assign_sequentially(hierarchy, ts.goals, logits, pick)
+        goal = held_goals(ts.goals, jnp.where(due[:, None], drawn, goal).astype(jnp.int32))
+        scores = execute(
+            hierarchy, params["executor"], hierarchy.view.read(ts), goal_features(ts.goals, goal), ts.avail
+        )
+        return (goal, clock + 1), Out(scores, extra=GoalDecision(goal, due, logits))
 
     return Policy(init, carry, step, goals=True)

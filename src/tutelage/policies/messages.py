@@ -1,11 +1,11 @@
-"""Agents that talk: each says something after it has thought, and hears what those in range said a step before.
+"""Agents that communicate: each sends a message after every step and reads the messages of the step before.
 
-What is heard is an attention over the links: agent i asks (query), agent j is known for (key) and says (value),
-`c_i = sum_j softmax_j(q_i . k_j / sqrt(K)) v_j` over the j that i hears. It is a part of the next step's input.
+An agent reads by attention over the links: agent i sends a query q_i, agent j a key k_j and a message v_j, and
+`c_i = sum_j softmax_j(q_i . k_j / sqrt(K)) v_j` over the j that i hears. c_i is a part of i's next input.
 
-`tarmac`: all agents speak alike. `hetgat`: every class has words of its own.
-Reference: Das et al. 2019 (TarMAC); Seraj et al. 2022 (HetNet) for classes and range. That words arrive a step later,
-in both, is ours.
+`tarmac`: all agents share the network of messages. `hetgat`: every class of agents has its own.
+Reference: Das et al. 2019 (TarMAC); Seraj et al. 2022 (HetNet) for classes and range. That messages arrive a step
+later, in both, is ours.
 """
 
 from __future__ import annotations
@@ -17,57 +17,63 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from tutelage.networks.cores import core
-from tutelage.networks.talk import KEY, WORDS, attention, speech
-from tutelage.policies.agent import Agent, Group, merge, team
+from tutelage.networks.cores import make_core
+from tutelage.networks.talk import KEY_WIDTH, MESSAGE_WIDTH, message_attention, message_net
+from tutelage.policies.agent import Agent, Group, in_agent_order, make_team
 from tutelage.policies.views import View
 from tutelage.types import Carry, Out, Params, Policy, Spec, TimeStep
 
 
-class Heard(NamedTuple):
-    """What each agent took in of what each said in a step (it hears it in the next): (B, N, N), rows sum to 1 or 0."""
+class MessageWeights(NamedTuple):
+    """Attention of agent i to agent j's message of this step, which it reads in the next; rows sum to 1 or 0."""
 
     weight: Float[Array, "B N N"]
 
 
-def talker(kind: str, inputs: int, width: int, n_actions: int, gain: float, others: int) -> Agent:
-    """An agent that reads its row and what it heard from at most so many others, and also has something to say."""
-    mind, (say, _) = core(kind, inputs + WORDS, width, n_actions, gain), speech(width)
+def make_talking_agent(kind: str, inputs: int, width: int, n_actions: int, gain: float, others: int) -> Agent:
+    """An agent that also reads and sends messages. `others`: the most agents that it hears, for its cost."""
+    network, (init_messages, _) = make_core(kind, inputs + MESSAGE_WIDTH, width, n_actions, gain), message_net(width)
 
     def init(key: PRNGKeyArray) -> Params:
         keys = jax.random.split(key)
-        return {**mind.init(keys[0]), **say(keys[1])}
+        return {**network.init(keys[0]), **init_messages(keys[1])}
 
-    says, hears = ("linear", width, 2 * KEY + WORDS, 0), ("attention", others, KEY + WORDS, 0)
-    layers = ((kind, inputs + WORDS, width, n_actions), says, hears)
-    name, thinks = f"{kind} that talks", (mind.carry, mind.encode, mind.think, mind.head)
-    return Agent(name, inputs + WORDS, width, n_actions, init, *thinks, layers=layers)
+    speaking, listening = (
+        ("linear", width, 2 * KEY_WIDTH + MESSAGE_WIDTH, 0),
+        ("attention", others, KEY_WIDTH + MESSAGE_WIDTH, 0),
+    )
+    layers = ((kind, inputs + MESSAGE_WIDTH, width, n_actions), speaking, listening)
+    name, functions = f"{kind} that talks", (network.carry, network.encode, network.think, network.head)
+    return Agent(name, inputs + MESSAGE_WIDTH, width, n_actions, init, *functions, layers=layers)
 
 
-def hearing(seen: View, spec: Spec) -> View:
-    """What is seen and, after the observation's columns, what was heard."""
-    own = spec.obs_width
+def with_messages(view: View, spec: Spec) -> View:
+    """A view with MESSAGE_WIDTH more columns, the message that was read; it stands behind the observation in `obs`."""
+    observed = spec.obs_width
 
     def read(timestep: TimeStep) -> Array:
-        row = seen.read(timestep._replace(obs=timestep.obs[..., :own]))
-        return jnp.concatenate([row, timestep.obs[..., own:]], -1)
+        row = view.read(timestep._replace(obs=timestep.obs[..., :observed]))
+        return jnp.concatenate([row, timestep.obs[..., observed:]], -1)
 
-    return View(f"{seen.name} + heard", lambda s: seen.width(s) + WORDS, read, seen.decentralised)
+    return View(f"{view.name} + heard", lambda s: view.width(s) + MESSAGE_WIDTH, read, view.decentralised)
 
 
-def talking(groups: Sequence[Group]) -> Policy:
-    """A team of talkers of one width, whose views are `hearing`. Carry: their own, and what each heard (B, N, V)."""
-    silent, parts = team(tuple(groups)), tuple(groups)
-    n = sum(len(group.agents) for group in parts)
-    _, says = speech(parts[0].agent.width)
+def make_talking_team(groups: Sequence[Group]) -> Policy:
+    """A team of agents of `make_talking_agent`, of one width, with views of `with_messages`.
+
+    Its memory is (the agents', what each has read (B, N, MESSAGE_WIDTH)).
+    """
+    inner, members = make_team(tuple(groups)), tuple(groups)
+    n = sum(len(group.agents) for group in members)
+    _, speak = message_net(members[0].agent.width)
 
     def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
         own, heard = carry
         listening = timestep._replace(obs=jnp.concatenate([timestep.obs, heard], -1))
-        own, out = silent.step(params, own, listening, key)
-        said = [says(p, h) for p, h in zip(params, out.features, strict=True)]
-        query, keys, words = (merge(parts, list(x)) for x in zip(*said, strict=True))
-        weight = attention(query, keys, timestep.links)
-        return (own, jnp.einsum("bij,bjv->biv", weight, words)), out._replace(extra=Heard(weight))
+        own, out = inner.step(params, own, listening, key)
+        spoken = [speak(p, h) for p, h in zip(params, out.features, strict=True)]
+        query, keys, words = (in_agent_order(members, list(x)) for x in zip(*spoken, strict=True))
+        weight = message_attention(query, keys, timestep.links)
+        return (own, jnp.einsum("bij,bjv->biv", weight, words)), out._replace(extra=MessageWeights(weight))
 
-    return Policy(silent.init, lambda b: (silent.carry(b), jnp.zeros((b, n, WORDS))), step, parts)
+    return Policy(inner.init, lambda b: (inner.carry(b), jnp.zeros((b, n, MESSAGE_WIDTH))), step, members)

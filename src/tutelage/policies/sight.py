@@ -1,8 +1,8 @@
-"""Students that see less than the environment shows: `radius=R`, `nearest=K`, `drop=GROUP`, for all or for some.
+"""Restricted observations: `radius=R`, `nearest=K`, `drop=GROUP`, for all or some agents.
 
-Columns are told apart by the environment's layout: a block belongs to the group that its name begins with, and a block
-with a `place` is an entity somewhere. An agent's own features, its moves and its action mask stay; so on SMAX the
-mask still reveals the enemies in shooting range.
+The environment's layout tells the columns apart: a block belongs to the group that its name begins with, and a block
+with a `place` describes an entity at a position. An agent's own features, its moves and its action mask stay; so on
+SMAX the mask still reveals the enemies in shooting range.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tutelage.types import Block, Spec, TimeStep
 
 ALLOWED = "full, radius=R, nearest=K, drop=GROUP,GROUP, or several joined by +"
 OWN = "own"
-"""The group that nobody can be denied."""
+"""The group of an agent's own features, which cannot be dropped."""
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What is left to see.
+    """A restriction of an agent's observation.
 
     Attributes:
         radius: entities farther away than this are hidden, in the units of the observation's relative positions (on
@@ -44,7 +44,7 @@ FULL = Sight()
 
 
 def parse_sight(rule: str, spec: Spec) -> Sight:
-    """Read one rule.
+    """Parse one rule, `RULE` or several joined by `+`.
 
     Raises:
         BadInput: not a rule, or the environment has no such group.
@@ -63,7 +63,7 @@ def parse_sight(rule: str, spec: Spec) -> Sight:
                 raise ValueError
         except ValueError:
             raise BadInput(f"sight = {rule!r}: allowed are {ALLOWED}; R at least 0, K at least 1") from None
-    names = [name for name in groups(spec) if name != OWN]
+    names = [name for name in blocks_by_group(spec) if name != OWN]
     for name in sight.drop:
         if name not in names:
             raise unknown("sight: group", name, names)
@@ -80,16 +80,18 @@ def sights(text: str, spec: Spec) -> tuple[Sight, ...]:
     """
     if ":" not in text:
         return (parse_sight(text, spec),) * spec.n_agents
-    told: dict[int, Sight] = {}
-    named = []
+    by_agent: dict[int, Sight] = {}
+    agents_named = []
     for part in text.split(";"):
         agents, _, rule = part.partition(":")
         members = list(numbers(agents, f"sight = {text!r}"))
-        named += members
-        told |= dict.fromkeys(members, parse_sight(rule, spec))
-    if sorted(named) != list(range(spec.n_agents)):
-        raise BadInput(f"sight = {text!r}: must name each of the agents 0..{spec.n_agents - 1} once, names {named}")
-    return tuple(told[i] for i in range(spec.n_agents))
+        agents_named += members
+        by_agent |= dict.fromkeys(members, parse_sight(rule, spec))
+    if sorted(agents_named) != list(range(spec.n_agents)):
+        raise BadInput(
+            f"sight = {text!r}: must name each of the agents 0..{spec.n_agents - 1} once, names {agents_named}"
+        )
+    return tuple(by_agent[i] for i in range(spec.n_agents))
 
 
 def numbers(text: str, label: str) -> Iterator[int]:
@@ -106,12 +108,12 @@ def numbers(text: str, label: str) -> Iterator[int]:
             raise BadInput(f"{label}: {text!r} does not name agents; write 0,1 or 2-4") from None
 
 
-def groups(spec: Spec) -> dict[str, list[Block]]:
+def blocks_by_group(spec: Spec) -> dict[str, list[Block]]:
     """Blocks by the first word of their names, in the layout's order."""
-    told: dict[str, list[Block]] = {}
+    blocks: dict[str, list[Block]] = {}
     for block in spec.layout:
-        told.setdefault(block.name.split()[0], []).append(block)
-    return told
+        blocks.setdefault(block.name.split()[0], []).append(block)
+    return blocks
 
 
 def restrict(base: View, sight: Sight, spec: Spec, compact: bool) -> View:
@@ -137,24 +139,27 @@ def restrict(base: View, sight: Sight, spec: Spec, compact: bool) -> View:
 
 
 def restricted(obs: Float[Array, "... D"], sight: Sight, spec: Spec, compact: bool) -> Float[Array, "... E"]:
-    """Apply a sight to observations; E = D unless `compact`."""
+    """Apply a restriction to observations; E = D unless `compact`."""
     parts = []
-    for name, blocks in groups(spec).items():
+    for name, blocks in blocks_by_group(spec).items():
         columns = [obs[..., block.start : block.stop] for block in blocks]
         entities = all(block.place is not None for block in blocks)
         if name in sight.drop or (entities and sight.radius == 0):
             parts += [] if compact else [jnp.zeros_like(x) for x in columns]
         elif entities:
-            parts.append(entities_within(jnp.stack(columns, -2), blocks[0], sight, compact))
+            parts.append(visible_entities(jnp.stack(columns, -2), blocks[0], sight, compact))
         else:
             parts += columns
     return jnp.concatenate(parts, -1) if parts else obs[..., :0]
 
 
-def entities_within(shown: Float[Array, "... n C"], block: Block, sight: Sight, compact: bool) -> Float[Array, "... E"]:
-    """The entities of one group, those hidden as zeros or left out; `block` says where their place is.
+def visible_entities(
+    shown: Float[Array, "... n C"], block: Block, sight: Sight, compact: bool
+) -> Float[Array, "... E"]:
+    """The entities (n rows of C columns) of one group after a restriction; hidden ones are zeros or left out.
 
-    What the environment itself does not show is a row of zeros, and never among the nearest.
+    Entities that the environment itself does not show are rows of zeros, and never among the nearest. The columns of
+    `block` say where the relative position stands.
     """
     assert block.place is not None
     at, n = block.place - block.start, shown.shape[-2]

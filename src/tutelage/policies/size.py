@@ -1,4 +1,4 @@
-"""How wide the agents are: `width=`, `ratio=`, `flops=`, `params=` or `tiers=`, in equal or unequal shares."""
+"""Widths of agents' networks, from `width=`, `ratio=`, `flops=`, `params=` or `tiers=`, in equal or unequal shares."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tutelage.policies.cost import Cost, layer_cost
 from tutelage.policies.sight import numbers
 
 REFERENCE = 128
-"""Width of the GRU that a ratio refers to where there is no teacher network: the headline expert."""
+"""Width of the GRUs that a ratio refers to where there is no teacher: those of the expert in the headline table."""
 WIDEST = 1024
 LEAST = 8
-"""In an unequal team nobody is narrower than this, or than the widest."""
+"""Least width in a team of unequal widths, unless the widest is narrower."""
 
 Tiers = tuple[tuple[tuple[int, ...], int], ...]
 
@@ -23,10 +23,10 @@ class Shape:
     """The team that a size is solved for.
 
     Attributes:
-        kind: of network.
+        kind: of network, `gru` or `mlp`.
         inputs: columns that each agent reads.
         n_actions: A.
-        shares: how wide the agents are relative to each other.
+        shares: relative widths of the agents.
     """
 
     kind: str
@@ -39,7 +39,7 @@ class Shape:
         return tuple(max(min(LEAST, widest), round(widest * share / max(self.shares))) for share in self.shares)
 
     def cost(self, widest: int) -> Cost:
-        """Of one decision of the team."""
+        """Cost of one decision of the team."""
         total = Cost(0, 0, 0)
         for inputs, width in zip(self.inputs, self.widths(widest), strict=True):
             total = total + layer_cost(self.kind, inputs, width, self.n_actions)
@@ -47,7 +47,7 @@ class Shape:
 
 
 def solve(size: str, shape: Shape, reference: int) -> Tiers:
-    """Turn a size into tiers.
+    """Find the agents' widths from a size.
 
     Args:
         size: `width=W` of the widest agents; `ratio=R`, the widest team with at most 1/R of the reference's matrix
@@ -96,12 +96,12 @@ def solve(size: str, shape: Shape, reference: int) -> Tiers:
 
 
 def reference_macs(n_agents: int, inputs: int, n_actions: int) -> int:
-    """What a ratio refers to without a teacher: a team of 128-GRUs."""
+    """Multiply-adds per joint decision that a ratio refers to without a teacher: of a team of 128-GRUs."""
     return n_agents * layer_cost("gru", inputs, REFERENCE, n_actions).macs
 
 
 def shares(capacity: str, types: Sequence[str], inputs: Sequence[int]) -> tuple[float, ...]:
-    """How wide agents are relative to each other.
+    """Relative widths of the agents, from a config's `capacity`.
 
     Args:
         capacity: `equal`; `inputs`, in proportion to what each reads; or `TYPE=SHARE,TYPE=SHARE` by agent type.
@@ -114,18 +114,18 @@ def shares(capacity: str, types: Sequence[str], inputs: Sequence[int]) -> tuple[
         return (1.0,) * len(types)
     if capacity == "inputs":
         return tuple(float(x) for x in inputs)
-    told = {}
+    by_type = {}
     for part in capacity.split(","):
         name, equals, value = part.partition("=")
         if not equals:
             raise BadInput(f"capacity = {capacity!r}: allowed are equal, inputs, or TYPE=SHARE,TYPE=SHARE")
         if name not in types:
             raise unknown("capacity: agent type", name, set(types))
-        told[name] = _number(capacity, value, "capacity")
+        by_type[name] = _number(capacity, value, "capacity")
     for name in types:
-        if name not in told:
+        if name not in by_type:
             raise BadInput(f"capacity = {capacity!r}: no share for agent type {name!r}")
-    return tuple(told[name] for name in types)
+    return tuple(by_type[name] for name in types)
 
 
 def _number(text: str, value: str, field: str = "size") -> float:
@@ -164,8 +164,8 @@ def _tiers(size: str, text: str, n_agents: int) -> Tiers:
 
 def split(tiers: Tiers, labels: Sequence[Hashable]) -> Tiers:
     """Split every tier by the agents' labels, so that only agents of one tier and one label share weights."""
-    parts: dict[tuple[int, Hashable], list[int]] = {}
+    members: dict[tuple[int, Hashable], list[int]] = {}
     for tier, (agents, _) in enumerate(tiers):
         for i in agents:
-            parts.setdefault((tier, labels[i]), []).append(i)
-    return tuple((tuple(agents), tiers[tier][1]) for (tier, _), agents in parts.items())
+            members.setdefault((tier, labels[i]), []).append(i)
+    return tuple((tuple(agents), tiers[tier][1]) for (tier, _), agents in members.items())

@@ -1,4 +1,4 @@
-"""What a policy may read of a timestep. Students get `local` views only."""
+"""Views: what a policy reads of a timestep. Students have `local` views only."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tutelage.types import Environment, Goals, Spec, TimeStep
 
 
 class View(NamedTuple):
-    """A named selection.
+    """A named function from a timestep to a network's input.
 
     Attributes:
         width: spec -> number of columns.
         read: timestep -> (B, N, width), or (B, width) for a view of the whole team.
-        decentralised: whether an agent alone in the field has it.
+        decentralised: whether each agent's row is made of what it observes itself.
     """
 
     name: str
@@ -35,7 +35,7 @@ def _local(timestep: TimeStep) -> Array:
 
 
 def _history(timestep: TimeStep) -> Array:
-    """The team's last joint action is in the timestep; each agent reads its own."""
+    """`_local` and the agent's own last action, one-hot."""
     scores = timestep.avail.shape[-1]
     taken = timestep.action[..., None] == jnp.arange(scores)
     taken = jnp.where(timestep.first[..., None, None], False, taken)
@@ -48,8 +48,8 @@ def _with_state(timestep: TimeStep, local: Array | None = None) -> Array:
     return jnp.concatenate([local, jnp.broadcast_to(state, (*local.shape[:-1], state.shape[-1]))], -1)
 
 
-def _of_each(timestep: TimeStep) -> Array:
-    """What is left of a dead agent is its number."""
+def _state_per_agent(timestep: TimeStep) -> Array:
+    """State, own observation and agent number; of a dead agent only its number is left."""
     n, alive = timestep.obs.shape[-2], timestep.alive[..., None]
     state = timestep.state[..., None, :]
     seen = [jnp.broadcast_to(state, (*timestep.obs.shape[:-1], state.shape[-1])), timestep.obs]
@@ -71,17 +71,19 @@ VIEWS: dict[str, View] = {
             False,
         ),
         View("state", lambda s: s.state_width, lambda ts: ts.state, False),
-        View("state per agent", lambda s: s.state_width + s.obs_width + s.n_agents, _of_each, False),
+        View("state per agent", lambda s: s.state_width + s.obs_width + s.n_agents, _state_per_agent, False),
     )
 }
-"""`local`: own observation and one-hot agent number; `local+action`: these and the own last
-action (zeros on a first step); `local-no-id`: observation alone; `local+state`: both and the
-world state; `state`: the world state once for the team; `state per agent`: as `local+state`, zero for the dead but for
-their number."""
+"""Views by name.
+
+`local`: own observation and one-hot agent number. `local+action`: these and the own last action (zeros on a first
+step). `local-no-id`: the observation alone. `local+state`, `local+action+state`: with the world state. `state`: the
+world state, once for the team. `state per agent`: as `local+state`, zeros for the dead except their number.
+"""
 
 
-def offered(env: Environment) -> Goals:
-    """Shapes of the goals of one state; raises BadInput where there are none."""
+def goal_shapes(env: Environment) -> Goals:
+    """Shapes of an environment's `Goals` in one state (N, M, ...); raises BadInput where it has none."""
     if not hasattr(env, "goals"):
         raise BadInput(
             "this environment offers no goals (it has no method `goals`); fire_commander, marine, smax, mpe and "
@@ -91,14 +93,14 @@ def offered(env: Environment) -> Goals:
 
 
 def state_and_goals(env: Environment) -> View:
-    """The world state and the features of all pairs of agent and goal, zero where the goal is not possible."""
+    """A view of the world state and the features of all pairs of agent and goal, zero where the goal is not valid."""
 
     def read(timestep: TimeStep) -> Array:
-        told = timestep.goals
-        real = jnp.concatenate([told.features, jnp.ones((*told.valid.shape, 1))], -1) * told.valid[..., None]
+        goals = timestep.goals
+        real = jnp.concatenate([goals.features, jnp.ones((*goals.valid.shape, 1))], -1) * goals.valid[..., None]
         return jnp.concatenate([timestep.state, real.reshape(*timestep.state.shape[:-1], -1)], -1)
 
-    n, m, f = offered(env).features.shape
+    n, m, f = goal_shapes(env).features.shape
     return View("state and goals", lambda spec: spec.state_width + n * m * (f + 1), read, False)
 
 

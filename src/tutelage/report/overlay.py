@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from tutelage.envs.canvas import FINE
-from tutelage.policies.hierarchy import Drawn
-from tutelage.policies.messages import Heard
+from tutelage.policies.hierarchy import GoalDecision
+from tutelage.policies.messages import MessageWeights
 from tutelage.types import Places
 
 ORANGE, VIOLET = (224, 138, 0), (122, 79, 208)
@@ -33,9 +33,9 @@ class Marks(NamedTuple):
 
 def marks(extra: Any) -> Marks | None:
     """The marks of one environment from `Out.extra` of its policy; None where there is nothing to draw."""
-    if isinstance(extra, Drawn):
+    if isinstance(extra, GoalDecision):
         return Marks(goal=np.asarray(extra.goal)[0])
-    if isinstance(extra, Heard):
+    if isinstance(extra, MessageWeights):
         return Marks(heard=np.asarray(extra.weight)[0])
     return None
 
