@@ -15,7 +15,7 @@ from tutelage.data.collect import unroll
 from tutelage.learning.losses import log_prob_of
 from tutelage.learning.optim import clipped_adam, descend
 from tutelage.methods import happo as H
-from tutelage.methods.ppo import PpoState, prepare
+from tutelage.methods.ppo import PpoState, make_batch
 from tutelage.registry import method_config
 
 LEARNS = {**TINY, "share": "agent", "critic_width": 16, "envs": 32, "epochs": 4, "lr": 1e-2, "steps": 12_000}
@@ -43,22 +43,24 @@ def test_the_team_finds_what_pays(name, best, core):
 def before_and_after(lr):
     env = make("probe/coordination")
     config = method_config("happo", **{**LEARNS, "anneal": False})
-    cast, method = H.build(env, config), H.happo(env, config)
+    networks, method = H.make_networks(env, config), H.happo(env, config)
     state = jax.jit(method.init)(jax.random.key(0))
     rollout = one_rollout(env, method.stages[0].behaviours["actor"], state)
-    whole = PpoState(H.Learner(H.apart(cast, state.actors.params), ()), state.critic, state.returns)
-    batch = jax.jit(lambda s, r: prepare(cast.parts, s, r)[1])(whole, rollout)
-    actors, factor, _ = jax.jit(lambda a, b: H.improve_agents(cast, a, b, jax.random.key(1), lr))(state.actors, batch)
-    return cast, state, batch, actors, factor
+    ppo_state = PpoState(H.Learner(H.unstack_agents(networks, state.actors.params), ()), state.critic, state.returns)
+    batch = jax.jit(lambda s, r: make_batch(networks.ppo, s, r)[1])(ppo_state, rollout)
+    actors, factor, _ = jax.jit(lambda a, b: H.update_actors(networks, a, b, jax.random.key(1), lr))(
+        state.actors, batch
+    )
+    return networks, state, batch, actors, factor
 
 
 def test_the_factor_is_the_product_of_all_agents_ratios():
-    cast, state, batch, actors, factor = before_and_after(0.01)
-    params = H.apart(cast, actors.params)
-    scores = jax.jit(lambda p, x: unroll(cast.parts.actor, p, (), x, x.first).scores)(params, batch.inputs)
-    went = jnp.where(batch.alive, log_prob_of(scores, batch.action) - batch.log_prob, 0.0).sum(-1)
-    assert_close(factor, jnp.exp(went), 1e-4)
-    assert float(jnp.abs(went).max()) > 0.01
+    networks, state, batch, actors, factor = before_and_after(0.01)
+    params = H.unstack_agents(networks, actors.params)
+    scores = jax.jit(lambda p, x: unroll(networks.ppo.actor, p, (), x, x.first).scores)(params, batch.inputs)
+    log_ratio = jnp.where(batch.alive, log_prob_of(scores, batch.action) - batch.log_prob, 0.0).sum(-1)
+    assert_close(factor, jnp.exp(log_ratio), 1e-4)
+    assert float(jnp.abs(log_ratio).max()) > 0.01
     gaps = jax.tree.map(
         lambda new, old: jnp.abs(new - old).reshape(len(new), -1).max(1), actors.params, state.actors.params
     )
@@ -74,22 +76,22 @@ def test_who_does_not_move_leaves_the_factor_at_one():
 def test_the_second_agents_step_is_weighed_by_how_far_the_first_went():
     env = make("probe/coordination")
     changes = dict(epochs=1, minibatches=1, anneal=False)
-    cast, state, batch, _, _ = before_and_after(0.0)
+    networks, state, batch, _, _ = before_and_after(0.0)
     config = method_config("happo", **{**LEARNS, **changes})
-    cast = H.build(env, config)
+    networks = H.make_networks(env, config)
     key, lr = jax.random.key(1), 0.1
-    go = jax.jit(lambda a, b, lr: H.improve_agents(cast, a, b, key, lr)[0])
+    update = jax.jit(lambda a, b, lr: H.update_actors(networks, a, b, key, lr)[0])
     # Adam's first step has no size: a step of length zero, the other way, comes before.
-    start = go(state.actors, batch._replace(advantage=-batch.advantage), 0.0)
-    actors = go(start, batch, lr)
+    start = update(state.actors, batch._replace(advantage=-batch.advantage), 0.0)
+    actors = update(start, batch, lr)
     first, second = jax.random.permutation(jax.random.split(key)[0], 2)
 
     def improved(i, factor):
-        mine = H.of_agent(batch, i)
-        loss = lambda p: H.agent_loss(cast, p, mine, factor)
-        after = descend(clipped_adam(config.grad_clip), H.one_of(start, i), loss, lr)[0].params
-        went = log_prob_of(H.logits_of(cast, after, mine), mine.action) - mine.log_prob
-        return after, jnp.exp(jnp.where(mine.alive, went, 0.0))[..., 0]
+        mine = H.agent_batch(batch, i)
+        loss = lambda p: H.agent_loss(networks, p, mine, factor)
+        after = descend(clipped_adam(config.grad_clip), H.take_agent(start, i), loss, lr)[0].params
+        log_ratio = log_prob_of(H.logits_of(networks, after, mine), mine.action) - mine.log_prob
+        return after, jnp.exp(jnp.where(mine.alive, log_ratio, 0.0))[..., 0]
 
     one = jnp.ones(batch.log_prob.shape[:2])
     _, factor = improved(first, one)
@@ -102,13 +104,13 @@ def test_the_second_agents_step_is_weighed_by_how_far_the_first_went():
 
 def test_agents_before_weigh_the_loss():
     """Twice the factor, twice the policy's part of the loss; an agent's own slice is all it reads."""
-    cast, state, batch, _, _ = before_and_after(0.0)
-    mine = H.of_agent(batch, jnp.asarray(1))
-    params = H.one_of(state.actors.params, 1)
+    networks, state, batch, _, _ = before_and_after(0.0)
+    mine = H.agent_batch(batch, jnp.asarray(1))
+    params = H.take_agent(state.actors.params, 1)
     one = jnp.ones(mine.log_prob.shape[:2])
-    policy = lambda factor: H.agent_loss(cast, params, mine, factor)[1]["policy"]
+    policy = lambda factor: H.agent_loss(networks, params, mine, factor)[1]["policy"]
     skewed = mine._replace(advantage=mine.advantage + 1)
-    assert_close(H.agent_loss(cast, params, skewed, 2 * one)[1]["policy"], 2 * (policy(one) - 1), 1e-4)
+    assert_close(H.agent_loss(networks, params, skewed, 2 * one)[1]["policy"], 2 * (policy(one) - 1), 1e-4)
     assert mine.inputs.obs.shape[2] == 1
     assert_same(mine.action[..., 0], batch.action[..., 1])
 

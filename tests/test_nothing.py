@@ -20,7 +20,7 @@ from tutelage.methods.kd_data import expert_plays, label, mixture
 from tutelage.methods.kd_marl import kd_marl
 from tutelage.methods.kd_parts import assemble
 from tutelage.methods.off_policy import Sequences
-from tutelage.methods.ppo import Parts, central_view, prepare
+from tutelage.methods.ppo import PpoNetworks, central_view, make_batch
 from tutelage.networks.cores import mask_logits
 from tutelage.policies.acting import as_deterministic, epsilon_greedy, greedy, random_policy, sample, tempered
 from tutelage.policies.agent import make_agent
@@ -146,13 +146,13 @@ def test_ppo_does_not_count_who_does_nothing():
     method = build("mappo", env, core="mlp", size="width=8", critic_width=8, envs=4, rollout=8, chunk=1)
     state = method.init(jax.random.key(0))
     rollout = one_rollout(env, method.stages[0].behaviours["actor"], state)
-    told = jax.tree.map(lambda x: x[:-1], rollout.steps)._replace(watch=())
+    inputs = jax.tree.map(lambda x: x[:-1], rollout.steps)._replace(watch=())
     lively = rollout._replace(steps=rollout.steps._replace(alive=jnp.ones_like(rollout.steps.alive)))
-    batch = prepare(parts_of(env), state, lively)[1]
-    expected = rollout.valid[..., None] & told.avail.any(-1)
+    batch = make_batch(ppo_networks(env), state, lively)[1]
+    expected = rollout.valid[..., None] & inputs.avail.any(-1)
     assert not bool(expected.all())
     assert batch.alive.reshape(8, 4, 2).tolist() == cut(expected).tolist()
-    assert bool((jnp.where(told.avail.any(-1), 0.0, rollout.log_prob) == 0).all())
+    assert bool((jnp.where(inputs.avail.any(-1), 0.0, rollout.log_prob) == 0).all())
 
 
 def cut(x):
@@ -160,10 +160,10 @@ def cut(x):
     return x.reshape(1, 32, 2).reshape(8, 4, 2)
 
 
-def parts_of(env):
+def ppo_networks(env):
     config = method_config("mappo", core="mlp", size="width=8", critic_width=8, envs=4, rollout=8, chunk=1)
     actor = build_team(env.spec, config, view("local"))
-    return Parts(config, actor, critic_policy(env.spec, central_view(config), 8))
+    return PpoNetworks(config, actor, critic_policy(env.spec, central_view(config), 8))
 
 
 def test_a_distillation_does_not_count_who_does_nothing():

@@ -142,42 +142,42 @@ def test_the_living_are_judged_by_the_advantages_of_the_living():
     rollout = one_rollout(env, built.stages[0].behaviours["actor"], state)
     steps = jax.tree.map(np.array, rollout.steps)
     steps.alive[..., 1] = False
-    told = jax.jit(lambda r: built.stages[0].update(state, {"actor": r}, jax.random.key(1), 0.0)[1])
-    policy_loss = told(rollout._replace(steps=steps))["policy"]
+    policy_loss_of = jax.jit(lambda r: built.stages[0].update(state, {"actor": r}, jax.random.key(1), 0.0)[1])
+    policy_loss = policy_loss_of(rollout._replace(steps=steps))["policy"]
     # on its own data the ratio is 1, so the loss is minus the mean of the advantages that count
     assert abs(float(policy_loss)) < 1e-5
 
 
 # ---- the losses -----------------------------------------------------------------------------------------------------
 def prepared(seed=3, **settings):
-    """Parts, state and batch of a recurrent update; sequences begin in the middle of episodes."""
+    """Networks, state and batch of a recurrent update; sequences begin in the middle of episodes."""
     env = make("probe/memory")
     built = build("mappo", env, **{**TINY, "core": "gru", "rollout": 8, "chunk": 2, **settings})
     actor, critic = built.roles["student"], built.roles["critic"]
     state = jax.jit(built.init)(jax.random.key(0))
     state = state._replace(actor=state.actor._replace(params=random_params(actor, seed)))
     rollout = one_rollout(env, built.stages[0].behaviours["actor"], state)
-    parts = ppo.Parts(method_config("mappo", **{**TINY, "chunk": 2, "rollout": 8, **settings}), actor, critic)
-    return parts, state, *jax.jit(lambda s, r: ppo.prepare(parts, s, r))(state, rollout)
+    networks = ppo.PpoNetworks(method_config("mappo", **{**TINY, "chunk": 2, "rollout": 8, **settings}), actor, critic)
+    return networks, state, *jax.jit(lambda s, r: ppo.make_batch(networks, s, r))(state, rollout)
 
 
 @pytest.mark.parametrize("entropy", [0.0, 0.3])
 def test_on_its_own_data_the_ratio_is_1_and_the_bonus_is_subtracted(entropy):
     """Sequences begin with the memory that was recorded there, or the log-probabilities would differ."""
-    parts, state, _, batch = prepared(entropy=entropy)
+    networks, state, _, batch = prepared(entropy=entropy)
     assert np.abs(jax.tree.leaves(batch.carry)[0][0]).max() > 0.01
-    loss, told = jax.jit(lambda p: ppo.actor_loss(parts, p, batch))(state.actor.params)
-    np.testing.assert_allclose([told["approx_kl"], told["policy"]], 0, atol=1e-5)
-    np.testing.assert_allclose(loss, -entropy * told["entropy"], atol=1e-5)
-    assert told["entropy"] > 0.1
+    loss, metrics = jax.jit(lambda p: ppo.actor_loss(networks, p, batch))(state.actor.params)
+    np.testing.assert_allclose([metrics["approx_kl"], metrics["policy"]], 0, atol=1e-5)
+    np.testing.assert_allclose(loss, -entropy * metrics["entropy"], atol=1e-5)
+    assert metrics["entropy"] > 0.1
 
 
 def test_values_are_learned_in_units_of_their_deviation_and_huber_is_linear_far_away():
-    parts, state, returns, batch = prepared()
+    networks, state, returns, batch = prepared()
     far = Normaliser(jnp.array(200.0), jnp.array(200.0**2 + 2**2), jnp.array(1.0))  # every error is about 100
     loss = lambda kind, scale: float(
         ppo.critic_loss(
-            ppo.Parts(dataclasses.replace(parts.config, value_loss=kind), parts.actor, parts.critic),
+            ppo.PpoNetworks(dataclasses.replace(networks.config, value_loss=kind), networks.actor, networks.critic),
             state.critic.params, scale, batch,
         )[0]
     )  # fmt: skip
@@ -187,10 +187,10 @@ def test_values_are_learned_in_units_of_their_deviation_and_huber_is_linear_far_
 
 
 def test_a_clipped_value_is_judged_by_the_worse_of_both():
-    parts, state, returns, batch = prepared()
+    networks, state, returns, batch = prepared()
     loss = lambda clip, scale: float(
         ppo.critic_loss(
-            ppo.Parts(dataclasses.replace(parts.config, value_clip=clip), parts.actor, parts.critic),
+            ppo.PpoNetworks(dataclasses.replace(networks.config, value_clip=clip), networks.actor, networks.critic),
             state.critic.params, scale, batch,
         )[0]
     )  # fmt: skip
@@ -230,12 +230,12 @@ def test_mappo_learns_with_a_critic_per_agent_and_ippo_refuses_one():
     env = make("probe/action")
     method = build("mappo", env, critic="per_agent", steps=6000, size="width=8", critic_width=8, envs=32, rollout=8,
                    chunk=8, lr=1e-2)  # fmt: skip
-    state, told = run_stage(env, method)
+    state, metrics = run_stage(env, method)
     value = method.roles["critic"].step(
         method.params(state)["critic"], (), make_steps(env.spec, (3,)), jax.random.key(0)
     )[1].value  # fmt: skip
     assert value.shape == (3, env.spec.n_agents)
-    assert told["successes"][-5:].sum() > 0.9 * told["episodes"][-5:].sum()
+    assert metrics["successes"][-5:].sum() > 0.9 * metrics["episodes"][-5:].sum()
     with pytest.raises(BadInput, match="critic = 'per_agent'"):
         build("ippo", env, critic="per_agent")
 
@@ -300,26 +300,26 @@ def test_the_learning_rate_falls_to_zero_over_the_budget():
 
 # ---- goals -----------------------------------------------------------------------------------------------------------
 def with_goals(**settings):
-    """A method on a level with goals, its parts and a rollout."""
+    """A method on a level with goals, its networks and a rollout."""
     env = make("fire_commander/5x5", radio=True, max_steps=12)
     method = build("mappo", env, **{**TINY, **settings})
     state = jax.jit(method.init)(jax.random.key(0))
     config = method_config("mappo", **{**TINY, **settings})
     seen = state_and_goals(env) if config.critic == "goals" else view("state")
-    parts = ppo.Parts(config, method.roles["student"], critic_policy(env.spec, seen, config.critic_width))
+    networks = ppo.PpoNetworks(config, method.roles["student"], critic_policy(env.spec, seen, config.critic_width))
     behaviour = method.stages[0].behaviours["actor"]
     vector = make_vector_env(env, behaviour.envs, behaviour.goals)
     collector = init_collector(vector, behaviour.policy, jax.random.key(1))
     return (
         method,
-        parts,
+        networks,
         state,
         jax.jit(lambda h: play(vector, behaviour, state, 0.0, h, jax.random.key(2))[1])(collector),
     )
 
 
 def test_shaping_pays_for_coming_nearer_to_the_most_promising_goal():
-    method, parts, state, rollout = with_goals(shaping=0.5, rollout=4)
+    method, networks, state, rollout = with_goals(shaping=0.5, rollout=4)
     assert set(method.roles) == {"student"} == set(method.params(state)), "its critic judges other rewards"
     goals = jax.tree.map(np.asarray, rollout.steps.goals)
     best = np.where(goals.valid, goals.potential, -np.inf).argmax(-1)
@@ -329,24 +329,26 @@ def test_shaping_pays_for_coming_nearer_to_the_most_promising_goal():
     nearer = np.where(goals.valid[:-1].any(-1), nearer, 0.0).mean(-1)
     assert np.abs(nearer).max() > 0.01
     paid = rollout._replace(steps=rollout.steps._replace(reward=rollout.steps.reward.at[1:].add(0.5 * nearer)))
-    plain = ppo.Parts(dataclasses.replace(parts.config, shaping=0.0), parts.actor, parts.critic)
-    target = lambda parts, rollout: jax.jit(lambda s, r: ppo.prepare(parts, s, r)[1].target)(state, rollout)
-    assert_close(target(parts, rollout), target(plain, paid), 1e-4)
+    plain = ppo.PpoNetworks(dataclasses.replace(networks.config, shaping=0.0), networks.actor, networks.critic)
+    target = lambda networks, rollout: jax.jit(lambda s, r: ppo.make_batch(networks, s, r)[1].target)(state, rollout)
+    assert_close(target(networks, rollout), target(plain, paid), 1e-4)
 
 
 def test_a_critic_of_goals_reads_possible_ones_and_is_kept_out_of_the_run():
-    method, parts, state, rollout = with_goals(critic="goals")
+    method, networks, state, rollout = with_goals(critic="goals")
     assert set(method.roles) == {"student"} == set(method.params(state))
-    value = jax.jit(lambda s: ppo.value_of(parts, state.critic.params, state.returns, s))
+    value = jax.jit(lambda s: ppo.critic_values(networks, state.critic.params, state.returns, s))
     steps, goals = rollout.steps, rollout.steps.goals
-    told = value(steps)
-    assert told.shape == steps.reward.shape
+    before = value(steps)
+    assert before.shape == steps.reward.shape
     real = goals.valid[..., None]
-    assert_close(value(steps._replace(goals=goals._replace(features=jnp.where(real, goals.features, 9.0)))), told)
+    assert_close(value(steps._replace(goals=goals._replace(features=jnp.where(real, goals.features, 9.0)))), before)
     other = value(steps._replace(goals=goals._replace(features=jnp.where(real, 9.0, goals.features))))
-    assert (np.asarray(other) != np.asarray(told)).any()
-    told = jax.jit(lambda s: method.stages[0].update(s, {"actor": rollout}, jax.random.key(0), jnp.zeros(())))(state)[1]
-    assert all(np.isfinite(x).all() for x in told.values())
+    assert (np.asarray(other) != np.asarray(before)).any()
+    metrics = jax.jit(lambda s: method.stages[0].update(s, {"actor": rollout}, jax.random.key(0), jnp.zeros(())))(
+        state
+    )[1]
+    assert all(np.isfinite(x).all() for x in metrics.values())
 
 
 @pytest.mark.parametrize("settings", [dict(critic="goals"), dict(shaping=1.0)])

@@ -1,6 +1,7 @@
 """IPPO and MAPPO: PPO for cooperative teams. They differ in what the critic reads.
 
-Collect with the current actors, estimate advantages, and improve actor and critic in a few clipped passes.
+Every update collects a rollout with the current actors, estimates advantages, and updates actor and critic for several
+epochs with the clipped surrogate.
 Reference: Schulman et al. 2017 (PPO), de Witt et al. 2020 (IPPO), Yu et al. 2022 (MAPPO).
 """
 
@@ -42,7 +43,7 @@ from tutelage.types import (
 
 
 class PpoState(NamedTuple):
-    """Actor and critic with their optimisers, and the running scale of returns."""
+    """Actor and critic with their optimisers, and the moments of returns."""
 
     actor: Learner
     critic: Learner
@@ -50,7 +51,16 @@ class PpoState(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What a pass learns from, leaves (L, sequences, ...); `carry` is the actor's memory at each step."""
+    """Experience of PPO's epochs, leaves (L, sequences, ...), L steps per sequence.
+
+    Attributes:
+        inputs: timesteps at which actions were chosen.
+        carry: the actor's memory entering each step.
+        action, log_prob: (L, C, N), as played.
+        advantage: (L, C, N), normalised.
+        target, value: (L, C) or (L, C, N), the critic's target and its value when played, in raw reward units.
+        alive: (L, C, N) decisions that count for the actor. valid: like target, entries that count for the critic.
+    """
 
     inputs: TimeStep
     carry: Any
@@ -64,7 +74,7 @@ class Batch(NamedTuple):
 
 
 def central_view(config: PpoConfig) -> View:
-    """What MAPPO's critic reads: the world state, or for one value per agent its observation as well."""
+    """The view of MAPPO's critic: the world state, and for one value per agent its observation as well."""
     return view("state" if config.critic == "team" else "state per agent")
 
 
@@ -81,30 +91,30 @@ def ippo(env: Environment, config: PpoConfig, teacher: Frozen | None = None) -> 
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Who learns, and how: settings, the team of actors, and the critic."""
+class PpoNetworks:
+    """PPO's settings, the team of actors, and the critic."""
 
     config: PpoConfig
     actor: Policy
     critic: Policy
 
 
-def value_of(parts: Parts, net: Params, returns: Normaliser, steps: TimeStep) -> Array:
-    """Values (T, B) or (T, B, N) in raw reward units."""
-    value = unroll(parts.critic, {"net": net, "returns": returns}, (), steps, steps.first).value
+def critic_values(networks: PpoNetworks, net: Params, returns: Normaliser, steps: TimeStep) -> Array:
+    """The critic's values of timesteps, (T, B) or (T, B, N), in raw reward units. `net`: the critic's parameters."""
+    value = unroll(networks.critic, {"net": net, "returns": returns}, (), steps, steps.first).value
     assert value is not None
     return value
 
 
-def prepare(parts: Parts, state: PpoState, rollout: Rollout) -> tuple[Normaliser, Batch]:
-    """Advantages and targets of a rollout, cut into sequences; and the returns' scale with this rollout taken in."""
-    config, steps = parts.config, rollout.steps
+def make_batch(networks: PpoNetworks, state: PpoState, rollout: Rollout) -> tuple[Normaliser, Batch]:
+    """Advantages and targets of a rollout, cut into sequences; and the moments of returns, this rollout included."""
+    config, steps = networks.config, rollout.steps
     inputs = jax.tree.map(lambda x: x[:-1], steps)
-    value = value_of(parts, state.critic.params, state.returns, steps)
+    value = critic_values(networks, state.critic.params, state.returns, steps)
     reward = steps.reward[1:]
     if config.shaping:
-        nearer = goal_progress(steps.goals, most_promising(inputs.goals), inputs.first, config.gamma).mean(-1)
-        reward = reward + config.shaping * nearer
+        shaping_reward = goal_progress(steps.goals, most_promising(inputs.goals), inputs.first, config.gamma).mean(-1)
+        reward = reward + config.shaping * shaping_reward
     advantage = gae(reward, steps.discount[1:], value, rollout.valid, config.gamma, config.lam)
     target = advantage + value[:-1]
     alive = rollout.valid[..., None] & inputs.acts
@@ -123,90 +133,100 @@ def prepare(parts: Parts, state: PpoState, rollout: Rollout) -> tuple[Normaliser
     return returns, sequences(batch, config.chunk)
 
 
-def actor_loss(parts: Parts, params: Params, batch: Batch) -> tuple[Array, Metrics]:
-    """Clipped surrogate less the entropy bonus, over living agents."""
+def actor_loss(networks: PpoNetworks, params: Params, batch: Batch) -> tuple[Array, Metrics]:
+    """The actor's loss: clipped surrogate less the entropy bonus, over living agents."""
     carry = jax.tree.map(lambda x: x[0], batch.carry)
-    logits = unroll(parts.actor, params, carry, batch.inputs, batch.inputs.first).scores
+    logits = unroll(networks.actor, params, carry, batch.inputs, batch.inputs.first).scores
     assert logits is not None
     log_prob = log_prob_of(logits, batch.action)
-    policy = clipped_surrogate(log_prob, batch.log_prob, batch.advantage, batch.alive, parts.config.clip)
-    spread = entropy(logits, batch.alive)
-    moved = masked_mean(batch.log_prob - log_prob, batch.alive)
-    return policy - parts.config.entropy * spread, {"policy": policy, "entropy": spread, "approx_kl": moved}
+    surrogate = clipped_surrogate(log_prob, batch.log_prob, batch.advantage, batch.alive, networks.config.clip)
+    policy_entropy = entropy(logits, batch.alive)
+    approx_kl = masked_mean(batch.log_prob - log_prob, batch.alive)
+    return surrogate - networks.config.entropy * policy_entropy, {
+        "policy": surrogate,
+        "entropy": policy_entropy,
+        "approx_kl": approx_kl,
+    }
 
 
-def critic_loss(parts: Parts, params: Params, returns: Normaliser, batch: Batch) -> tuple[Array, Metrics]:
-    """Squared (or Huber) error in units of the returns' deviation; dead agents count, the team goes on earning."""
-    config, scale = parts.config, returns.deviation
-    value = value_of(parts, params, returns, batch.inputs)
+def critic_loss(networks: PpoNetworks, params: Params, returns: Normaliser, batch: Batch) -> tuple[Array, Metrics]:
+    """The critic's loss: squared or Huber error in units of the returns' standard deviation.
+
+    Dead agents count as well: the team is still rewarded.
+    """
+    config, scale = networks.config, returns.deviation
+    value = critic_values(networks, params, returns, batch.inputs)
 
     def loss(value: Array) -> Array:
         error = (value - batch.target) / scale
         return optax.losses.huber_loss(error, delta=10.0) if config.value_loss == "huber" else 0.5 * error**2
 
-    each = loss(value)
+    errors = loss(value)
     if config.value_clip:
         limit = config.value_clip * scale
-        each = jnp.maximum(each, loss(batch.value + jnp.clip(value - batch.value, -limit, limit)))
-    value_loss = masked_mean(each, batch.valid)
+        errors = jnp.maximum(errors, loss(batch.value + jnp.clip(value - batch.value, -limit, limit)))
+    value_loss = masked_mean(errors, batch.valid)
     return value_loss, {"value": value_loss}
 
 
-def improve(
-    parts: Parts, state: PpoState, rollout: Rollout, key: PRNGKeyArray, progress: Array
+def update_networks(
+    networks: PpoNetworks, state: PpoState, rollout: Rollout, key: PRNGKeyArray, progress: Array
 ) -> tuple[PpoState, Metrics]:
-    """A few shuffled passes of actor and critic over one rollout."""
-    config, tx = parts.config, clipped_adam(parts.config.grad_clip)
-    returns, batch = prepare(parts, state, rollout)
+    """Update actor and critic on one rollout, for several epochs of shuffled minibatches."""
+    config, tx = networks.config, clipped_adam(networks.config.grad_clip)
+    returns, batch = make_batch(networks, state, rollout)
     lr = annealed(config, progress)
 
-    def minibatch(state: PpoState, part: Batch) -> tuple[PpoState, Metrics]:
-        actor, told = descend(tx, state.actor, lambda p: actor_loss(parts, p, part), lr)
-        critic, told_too = descend(tx, state.critic, lambda p: critic_loss(parts, p, returns, part), lr)
-        return PpoState(actor, critic, returns), told | told_too
+    def step(state: PpoState, minibatch: Batch) -> tuple[PpoState, Metrics]:
+        actor, actor_metrics = descend(tx, state.actor, lambda p: actor_loss(networks, p, minibatch), lr)
+        critic, critic_metrics = descend(tx, state.critic, lambda p: critic_loss(networks, p, returns, minibatch), lr)
+        return PpoState(actor, critic, returns), actor_metrics | critic_metrics
 
-    return epochs(minibatch, state._replace(returns=returns), batch, key, config.epochs, config.minibatches)
+    return epochs(step, state._replace(returns=returns), batch, key, config.epochs, config.minibatches)
 
 
-def start(parts: Parts, key: PRNGKeyArray) -> PpoState:
-    """New actor and critic."""
-    tx, (key_actor, key_critic) = clipped_adam(parts.config.grad_clip), jax.random.split(key)
-    critic = parts.critic.init(key_critic)
-    return PpoState(init_learner(tx, parts.actor.init(key_actor)), init_learner(tx, critic["net"]), critic["returns"])
+def init_state(networks: PpoNetworks, key: PRNGKeyArray) -> PpoState:
+    """Initial train state."""
+    tx, (key_actor, key_critic) = clipped_adam(networks.config.grad_clip), jax.random.split(key)
+    critic = networks.critic.init(key_critic)
+    return PpoState(
+        init_learner(tx, networks.actor.init(key_actor)), init_learner(tx, critic["net"]), critic["returns"]
+    )
 
 
 def ppo(env: Environment, config: PpoConfig, critic_view: View, teacher: Frozen | None) -> Method:
-    """PPO with the given view for the critic. A critic that reads goals is no part of the run's policies."""
+    """PPO with a critic of the given view. The critic is saved with the run only if it values the environment's reward
+    and does not read goals."""
     if teacher is not None:
         raise BadInput("teacher: PPO learns by itself; distil with kd_marl, kl or bc")
     if config.shaping:
         goal_shapes(env)
     spec, by_goals = env.spec, config.critic == "goals"
     actor = build_team(spec, config, view(config.actor_view))
-    parts = Parts(config, actor, critic_policy(spec, critic_view, config.critic_width))
+    networks = PpoNetworks(config, actor, critic_policy(spec, critic_view, config.critic_width))
 
     def update(
         state: PpoState, rollouts: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
     ) -> tuple[PpoState, Metrics]:
-        return improve(parts, state, rollouts["actor"], key, progress)
+        return update_networks(networks, state, rollouts["actor"], key, progress)
 
     behaviour = Behaviour(
-        parts.actor,
+        networks.actor,
         plays=lambda state, progress: (state.actor.params, sample),
         envs=config.envs,
         steps=config.rollout,
         record=lambda timestep, carry, out: carry,
         goals=by_goals or config.shaping > 0,
     )
-    # A critic of other rewards than the environment's, or one that reads goals, has nothing to tell a student.
-    told = not by_goals and not config.shaping
+    # A critic of shaped rewards, or one that reads goals, is of no use to a student.
+    has_critic = not by_goals and not config.shaping
     role = "student" if view(config.actor_view).decentralised else "teacher"
     return Method(
-        init=lambda key: start(parts, key),
+        init=lambda key: init_state(networks, key),
         stages=(Stage("train", {"actor": behaviour}, update, config.steps),),
-        roles={role: parts.actor} | ({"critic": parts.critic} if told else {}),
+        roles={role: networks.actor} | ({"critic": networks.critic} if has_critic else {}),
         params=lambda state: {
             role: state.actor.params,
-            **({"critic": {"net": state.critic.params, "returns": state.returns}} if told else {}),
+            **({"critic": {"net": state.critic.params, "returns": state.returns}} if has_critic else {}),
         },
     )

@@ -17,7 +17,7 @@ from tutelage.configs.ddn import PtdeMappoConfig
 from tutelage.data.collect import epochs, sequences
 from tutelage.errors import BadInput
 from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, init_learner
-from tutelage.methods.ppo import Parts, PpoState, central_view, improve, start
+from tutelage.methods.ppo import PpoNetworks, PpoState, central_view, init_state, update_networks
 from tutelage.methods.ptde import Guessing, central, only_width, prediction_loss, student_params
 from tutelage.policies.acting import sample
 from tutelage.policies.build import build_team
@@ -44,7 +44,7 @@ class PtdeState(NamedTuple):
     guess: Learner
 
 
-def build(env: Environment, config: PtdeMappoConfig) -> tuple[Parts, Guessing]:
+def build(env: Environment, config: PtdeMappoConfig) -> tuple[PpoNetworks, Guessing]:
     """Actor and critic, and what predicts; raises BadInput for actors of several networks."""
     spec, seen = env.spec, view("local")
     if config.actor_view != "local":
@@ -52,7 +52,7 @@ def build(env: Environment, config: PtdeMappoConfig) -> tuple[Parts, Guessing]:
     width = only_width(build_team(spec, config, seen).groups, config.sight, config.size)
     actor, _, guessing = central(spec, config, width, seen, gain=0.01)
     critic = critic_policy(spec, central_view(config), config.critic_width)
-    return Parts(config, actor, critic), guessing
+    return PpoNetworks(config, actor, critic), guessing
 
 
 def predict(
@@ -85,12 +85,12 @@ def ptde_mappo(env: Environment, config: PtdeMappoConfig, teacher: Frozen | None
     def init(key: PRNGKeyArray) -> PtdeState:
         key_ppo, key_guess = jax.random.split(key)
         guess = init_learner(clipped_adam(config.grad_clip), guessing.predictor.init(key_guess))
-        return PtdeState(start(parts, key_ppo), guess)
+        return PtdeState(init_state(parts, key_ppo), guess)
 
     def update(
         state: PtdeState, played: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
     ) -> tuple[PtdeState, Metrics]:
-        ppo, told = improve(parts, state.ppo, played["teacher"], key, progress)
+        ppo, told = update_networks(parts, state.ppo, played["teacher"], key, progress)
         return state._replace(ppo=ppo), told
 
     def then(
