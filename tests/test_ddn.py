@@ -18,8 +18,8 @@ from tutelage.data.collect import unroll
 from tutelage.learning.normaliser import init_normaliser
 from tutelage.methods import central as C
 from tutelage.methods import ddn as D
-from tutelage.methods.off_policy import sampled
-from tutelage.methods.qlearning import assemble
+from tutelage.methods.off_policy import sample_replay
+from tutelage.methods.qlearning import make_networks
 from tutelage.networks.cores import Net
 from tutelage.networks.fusion import KINDS, curiosity_net, fusion_net
 from tutelage.registry import method_config
@@ -49,30 +49,33 @@ def test_recurrent_students_remember(tmp_path):
 # ---- one state of training, looked at from all sides -----------------------------------------------------------------
 @cache
 def trained(**changes):
-    """A method on probe/coordination after some training: (method, parts, state)."""
+    """A method on probe/coordination after some training: (method, networks, state)."""
     env = make("probe/coordination")
     settings = {**method_config("ddn").__dict__, **SMALL, "steps": 3_000, **changes}
     config = DdnConfig(**settings)
     method = D.ddn(env, config)
-    local = assemble(env, config)
-    parts = D.Teaching(
-        config, local.of(*C.build_teacher(env.spec, config, 12)), local.agent, curiosity_net(env.spec.state_width)
+    students = make_networks(env, config)
+    networks = D.DdnNetworks(
+        config,
+        students.with_team(*C.make_teacher(env.spec, config, 12)),
+        students.agent,
+        curiosity_net(env.spec.state_width),
     )
-    return method, parts, run_stage(env, method)[0]
+    return method, networks, run_stage(env, method)[0]
 
 
 @cache
 def batch_of(**changes):
     """Sequences of that training, with the students' memory."""
-    _, parts, state = trained(**changes)
-    data = sampled(parts.td, state.replay, jax.random.key(3))
+    _, networks, state = trained(**changes)
+    data = sample_replay(networks.td, state.replay, jax.random.key(3))
     return data._replace(carry=data.carry[0]), data.carry[1]
 
 
-def taught(parts, student, teacher, data, carry, seen=None):
-    """What students are told; a teacher that has seen other data first reads those."""
-    go = lambda s, t, data, seen, carry: D.taught(parts, s, parts.td.read(t, seen), data, carry)[1]
-    return jax.jit(go)(student, teacher, data, seen or data, carry)
+def student_metrics(networks, student, teacher, data, carry, read=None):
+    """Metrics of the students' loss; `read`: data that the teacher reads instead."""
+    compute = lambda s, t, data, read, carry: D.student_loss(networks, s, networks.td.read(t, read), data, carry)[1]
+    return jax.jit(compute)(student, teacher, data, read or data, carry)
 
 
 def test_the_student_reads_no_state_and_the_teacher_does():
@@ -88,39 +91,39 @@ def test_the_student_reads_no_state_and_the_teacher_does():
 
 
 def test_distillation_moves_no_teacher_and_td_no_student():
-    _, parts, state = trained()
+    _, networks, state = trained()
     data, carry = batch_of()
     student, teacher = state.learning.student.params, state.learning.teacher.params["agent"]
-    loss = lambda s, t: D.taught(parts, s, parts.td.read(t, data), data, carry)[0]
+    loss = lambda s, t: D.student_loss(networks, s, networks.td.read(t, data), data, carry)[0]
     of_student, of_teacher = jax.jit(jax.grad(loss, (0, 1)))(student, teacher)
     assert all((np.asarray(x) == 0).all() for x in jax.tree.leaves(of_teacher))
     assert all(np.abs(x).max() > 0 for x in jax.tree.leaves(of_student))
 
 
 def test_a_student_equal_to_its_teacher_has_nothing_to_learn():
-    _, parts, state = trained()
+    _, networks, state = trained()
     data, carry = batch_of()
     student, teacher = state.learning.student.params, state.learning.teacher.params["agent"]
-    told = taught(parts, student, teacher, data, carry)
-    assert set(told) == {"student_encoder", "student_features", "student_values"} and min(told.values()) > 0
-    out = unroll(parts.student, student, carry, data.steps, data.steps.first)
-    same = out._replace(features=(*out.features, C.first_layer(parts.student, student, data.steps)))
-    assert max(D.taught(parts, student, same, data, carry)[1].values()) < 1e-10
+    metrics = student_metrics(networks, student, teacher, data, carry)
+    assert set(metrics) == {"student_encoder", "student_features", "student_values"} and min(metrics.values()) > 0
+    out = unroll(networks.student, student, carry, data.steps, data.steps.first)
+    same = out._replace(features=(*out.features, C.first_layer(networks.student, student, data.steps)))
+    assert max(D.student_loss(networks, student, same, data, carry)[1].values()) < 1e-10
 
 
 def test_the_teacher_reads_sequences_as_it_plays_step_by_step():
-    _, parts, state = trained(core="gru")
+    _, networks, state = trained(core="gru")
     data, _ = batch_of(core="gru")
     teacher = state.learning.teacher.params["agent"]
-    whole = jax.jit(parts.td.read)(teacher, data)
-    each = jax.jit(lambda p: unroll(parts.td.agent, p, data.carry, data.steps, data.steps.first))(teacher)
+    whole = jax.jit(networks.td.read)(teacher, data)
+    each = jax.jit(lambda p: unroll(networks.td.agent, p, data.carry, data.steps, data.steps.first))(teacher)
     assert_close(whole.scores, each.scores)
     assert_close(whole.features[0], each.features[0])
     assert np.std(np.asarray(data.steps.first).sum(0)) >= 0 and np.asarray(data.steps.first)[1:].any()
 
 
 def test_the_dead_and_unavailable_actions_teach_nothing():
-    _, parts, state = trained()
+    _, networks, state = trained()
     data, carry = batch_of()
     student, teacher = state.learning.student.params, state.learning.teacher.params["agent"]
     alive = np.ones(data.steps.alive.shape, bool)
@@ -128,12 +131,12 @@ def test_the_dead_and_unavailable_actions_teach_nothing():
     avail = np.ones(data.steps.avail.shape, bool)
     avail[..., 2] = False
     steps = data.steps._replace(alive=jnp.asarray(alive), avail=jnp.asarray(avail))
-    told = lambda data: taught(parts, student, teacher, data, carry)
-    clean = told(data._replace(steps=steps))
+    metrics = lambda data: student_metrics(networks, student, teacher, data, carry)
+    clean = metrics(data._replace(steps=steps))
     obs = np.array(steps.obs)
     obs[~alive] = 30.0  # what a dead agent would see
     poisoned = steps._replace(obs=jnp.asarray(obs))
-    assert_close(told(data._replace(steps=poisoned)), clean)
+    assert_close(metrics(data._replace(steps=poisoned)), clean)
     assert all(np.isfinite(x) for x in clean.values())
 
 
@@ -147,14 +150,14 @@ def test_copied_students_are_the_teacher_behind_their_own_first_layer():
 
 # ---- curiosity -----------------------------------------------------------------------------------------------------
 def test_the_frozen_network_stays_and_what_is_known_pays_less_than_what_is_new():
-    method, parts, state = trained()
+    method, networks, state = trained()
     start = jax.jit(method.init)(jax.random.fold_in(jax.random.key(0), 1))
     assert_same(state.frozen, start.frozen)
     known = batch_of()[0].steps.state
     new = known + jax.random.normal(jax.random.key(1), known.shape)
-    before = D.surprise(parts, start.learning.predictor.params, start.frozen, known).mean()
-    after = D.surprise(parts, state.learning.predictor.params, state.frozen, known).mean()
-    unseen = D.surprise(parts, state.learning.predictor.params, state.frozen, new).mean()
+    before = D.prediction_error(networks, start.learning.predictor.params, start.frozen, known).mean()
+    after = D.prediction_error(networks, state.learning.predictor.params, state.frozen, known).mean()
+    unseen = D.prediction_error(networks, state.learning.predictor.params, state.frozen, new).mean()
     assert after < 0.2 * before and unseen > 5 * after
 
 
@@ -169,14 +172,14 @@ def test_the_frozen_network_stays_and_what_is_known_pays_less_than_what_is_new()
 )
 def test_what_mu_means(changes, share):
     """Against the full bonus of the same errors; with `adaptive` three quarters of the episodes succeeded."""
-    _, parts, state = trained()
+    _, networks, state = trained()
     data = batch_of()[0]
     state = state._replace(success=jnp.array(0.75))
 
     def bonus(**settings):
-        config = DdnConfig(**{**parts.config.__dict__, **settings})
-        changed = D.Teaching(config, parts.td, parts.student, parts.curious)
-        return np.asarray(D.wonder(changed, state.learning, state, data, jax.random.key(5), 1e-3)[0])
+        config = DdnConfig(**{**networks.config.__dict__, **settings})
+        changed = D.DdnNetworks(config, networks.td, networks.student, networks.curiosity)
+        return np.asarray(D.curiosity_bonus(changed, state.learning, state, data, jax.random.key(5), 1e-3)[0])
 
     full, some = bonus(mu_form="scale", mu=1.0), bonus(**changes)
     np.testing.assert_allclose(some.sum() / full.sum(), share, atol=0.12)
@@ -187,26 +190,26 @@ def test_what_mu_means(changes, share):
 
 
 def test_the_bonus_is_in_units_of_the_errors_however_small_they_have_become():
-    _, parts, state = trained(mu=1.0)
+    _, networks, state = trained(mu=1.0)
     data = batch_of(mu=1.0)[0]
     states = jax.random.normal(jax.random.key(2), data.steps.state.shape)
     data = data._replace(steps=data.steps._replace(state=states))
-    told = []
+    bonuses = []
     for scale in (1.0, 1e-3):
-        net = Net(parts.curious.init, lambda p, s, k=scale: parts.curious.apply(p, s) * k)
-        curious = replace(parts, curious=net)
+        net = Net(networks.curiosity.init, lambda p, s, k=scale: networks.curiosity.apply(p, s) * k)
+        scaled = replace(networks, curiosity=net)
         unlearned = state.learning.predictor._replace(params=random_params(net, 9))
         start = state.learning._replace(errors=init_normaliser(), predictor=unlearned)
-        error = D.surprise(curious, start.predictor.params, state.frozen, data.steps.state[1:])
-        bonus = D.wonder(curious, start, state, data, jax.random.key(5), 1e-3)[0]
+        error = D.prediction_error(scaled, start.predictor.params, state.frozen, data.steps.state[1:])
+        bonus = D.curiosity_bonus(scaled, start, state, data, jax.random.key(5), 1e-3)[0]
         deviation = np.asarray(error)[np.asarray(data.counts)].std()
-        np.testing.assert_allclose(bonus, parts.config.beta * error / deviation, rtol=1e-2)
-        told.append(bonus)
-    np.testing.assert_allclose(told[0], told[1], rtol=1e-2)
+        np.testing.assert_allclose(bonus, networks.config.beta * error / deviation, rtol=1e-2)
+        bonuses.append(bonus)
+    np.testing.assert_allclose(bonuses[0], bonuses[1], rtol=1e-2)
 
 
 def test_padding_teaches_nothing_and_surprises_nobody():
-    _, parts, state = trained()
+    _, networks, state = trained()
     data, carry = batch_of()
     student, teacher = state.learning.student.params, state.learning.teacher.params["agent"]
     counts = data.counts & (jnp.arange(data.counts.shape[0]) >= 2)[:, None]
@@ -217,29 +220,34 @@ def test_padding_teaches_nothing_and_surprises_nobody():
         state=steps.state.at[1:].set(jnp.where(counts[..., None], steps.state[1:], 9.0)),
     )
 
-    def told(steps):
+    def outcome(steps):
         part = data._replace(steps=steps, counts=counts)
-        own = taught(parts, student, teacher, part, carry, seen=part._replace(steps=data.steps))
-        _, predictor, errors, about = D.wonder(parts, state.learning, state, part, jax.random.key(1), 1e-3)
-        return own, predictor.params, errors, about["novelty"]
+        own = student_metrics(networks, student, teacher, part, carry, read=part._replace(steps=data.steps))
+        _, predictor, errors, metrics = D.curiosity_bonus(
+            networks, state.learning, state, part, jax.random.key(1), 1e-3
+        )
+        return own, predictor.params, errors, metrics["novelty"]
 
     assert not counts.all()
-    assert_close(told(poisoned), told(steps))
+    assert_close(outcome(poisoned), outcome(steps))
 
 
 def test_without_curiosity_nothing_about_it_is_computed():
     method = build("ctds", make("probe/action"), **SMALL)
     state = jax.eval_shape(method.init, jax.random.key(0))
-    told = jax.eval_shape(lambda s: D.learn(parts_of("ctds"), s, jax.random.key(0), 0.0)[1], state)
-    assert "novelty" not in told and set(told) == {"td", "value", "target", "student_values"}
+    metrics = jax.eval_shape(lambda s: D.update_networks(networks_of("ctds"), s, jax.random.key(0), 0.0)[1], state)
+    assert "novelty" not in metrics and set(metrics) == {"td", "value", "target", "student_values"}
 
 
-def parts_of(name):
+def networks_of(name):
     env = make("probe/action")
     config = method_config(name, **SMALL)
-    local = assemble(env, config)
-    return D.Teaching(
-        config, local.of(*C.build_teacher(env.spec, config, 12)), local.agent, curiosity_net(env.spec.state_width)
+    students = make_networks(env, config)
+    return D.DdnNetworks(
+        config,
+        students.with_team(*C.make_teacher(env.spec, config, 12)),
+        students.agent,
+        curiosity_net(env.spec.state_width),
     )
 
 
@@ -313,9 +321,9 @@ def test_who_plays(acts, share):
     spec = make_spec(2)
     one = lambda value: D.Policy(lambda key: (), lambda n: jnp.zeros(n), lambda p, c, ts, key: (
         c + 1, D.Out(jnp.full((8, 2, 5), value))))  # fmt: skip
-    _, parts, _ = trained()
-    config = DdnConfig(**{**parts.config.__dict__, "acts": acts, "envs": 8})
-    who = D.playing(replace(parts, config=config, td=replace(parts.td, agent=one(1.0)), student=one(2.0)))
+    _, networks, _ = trained()
+    config = DdnConfig(**{**networks.config.__dict__, "acts": acts, "envs": 8})
+    who = D.make_behaviour(replace(networks, config=config, td=replace(networks.td, agent=one(1.0)), student=one(2.0)))
     carry, out = who.policy.step(((), ()), (jnp.zeros(8), jnp.zeros(8)), make_steps(spec, (8,)), None)
     np.testing.assert_array_equal(out.scores[:, 0, 0] == 1, np.arange(8) < round(share * 8))
     assert all((np.asarray(c) == 1).all() for c in carry), "both memories advance"

@@ -11,7 +11,7 @@ import tutelage
 from helpers import QUICK, assert_close, assert_same, build, make_steps, run_stage
 from tutelage import BadInput, make
 from tutelage.methods import maddpg as M
-from tutelage.methods.off_policy import Sequences, sampled
+from tutelage.methods.off_policy import Sequences, sample_replay
 from tutelage.networks.critics import joint_action_critic_net
 from tutelage.registry import method_config
 
@@ -37,13 +37,13 @@ def test_values_are_the_discounted_returns():
     env = make("probe/delayed")
     settings = {**SMALL, "gamma": 0.9, "reward_scale": 3.0}
     state, _ = run_stage(env, build("maddpg", env, **settings))
-    parts = M.build(env, method_config("maddpg", **settings))
-    data = jax.jit(lambda s: sampled(parts, s.replay, jax.random.key(0)))(state)
-    taken = M.played(data, env.spec.n_actions)
-    value = np.asarray(parts.critic.apply(state.learning.critic.params, data.steps.state[:-1], taken, taken))
+    networks = M.make_networks(env, method_config("maddpg", **settings))
+    data = jax.jit(lambda s: sample_replay(networks, s.replay, jax.random.key(0)))(state)
+    taken = M.one_hot_actions(data, env.spec.n_actions)
+    value = np.asarray(networks.critic.apply(state.learning.critic.params, data.steps.state[:-1], taken, taken))
     where = np.asarray(data.counts)
-    goal = np.where(np.asarray(data.steps.first[:-1]), 3 * 0.9, 3.0)
-    assert np.abs(value - goal[..., None])[where].max() < 0.25
+    target_values = np.where(np.asarray(data.steps.first[:-1]), 3 * 0.9, 3.0)
+    assert np.abs(value - target_values[..., None])[where].max() < 0.25
 
 
 def test_a_sample_is_one_hot_and_its_gradient_is_soft():
@@ -77,24 +77,24 @@ def test_each_critic_reads_its_own_agents_action_instead():
 
 def problem():
     env = make("probe/coordination")
-    parts = M.build(env, method_config("maddpg", **SMALL))
+    networks = M.make_networks(env, method_config("maddpg", **SMALL))
     steps = make_steps(env.spec, (6, 4))
     steps = steps._replace(last=steps.last.at[3, 1].set(True), discount=steps.discount.at[3, 1].set(0.0))
     data = Sequences(steps, (), ~steps.last[:-1])
-    return parts, data
+    return networks, data
 
 
 def test_targets_by_hand():
-    parts, data = problem()
-    target = {"actor": parts.actor.init(jax.random.key(0)), "critic": parts.critic.init(jax.random.key(1))}
-    key, config = jax.random.key(2), parts.config
-    goal = M.critic_targets(parts, target, data, key)
-    following = M.gumbel_softmax(M.logits_of(parts, target["actor"], data)[1:], key, config.temperature)
-    value = parts.critic.apply(target["critic"], data.steps.state[1:], following, following)
+    networks, data = problem()
+    target = {"actor": networks.actor.init(jax.random.key(0)), "critic": networks.critic.init(jax.random.key(1))}
+    key, config = jax.random.key(2), networks.config
+    target_values = M.critic_targets(networks, target, data, key)
+    following = M.gumbel_softmax(M.logits_of(networks, target["actor"], data)[1:], key, config.temperature)
+    value = networks.critic.apply(target["critic"], data.steps.state[1:], following, following)
     reward, discount = np.asarray(data.steps.reward[1:]), np.asarray(data.steps.discount[1:])
-    by_hand = parts.scale * reward[..., None] + config.gamma * discount[..., None] * np.asarray(value)
-    assert_close(goal, by_hand, 1e-5)
-    assert goal.shape == data.steps.alive[1:].shape
+    by_hand = networks.scale * reward[..., None] + config.gamma * discount[..., None] * np.asarray(value)
+    assert_close(target_values, by_hand, 1e-5)
+    assert target_values.shape == data.steps.alive[1:].shape
 
 
 def test_targets_are_those_of_the_target_networks():
@@ -102,22 +102,24 @@ def test_targets_are_those_of_the_target_networks():
     env = make("probe/delayed")
     settings = {**SMALL, "updates": 1, "steps": 2000}
     state, _ = run_stage(env, build("maddpg", env, **settings))
-    parts, learning = M.build(env, method_config("maddpg", **settings)), state.learning
+    networks, learning = M.make_networks(env, method_config("maddpg", **settings)), state.learning
     louder = lambda tree: jax.tree.map(lambda x: 3 * x + 0.1, tree)
-    improve = jax.jit(lambda now: M.improve(parts, state._replace(learning=now), jax.random.key(0), 0.0)[1]["critic"])
-    error, target = improve(learning), learning.target
-    assert improve(learning._replace(actor=learning.actor._replace(params=louder(learning.actor.params)))) == error
+    critic_error = jax.jit(
+        lambda now: M.update_networks(networks, state._replace(learning=now), jax.random.key(0), 0.0)[1]["critic"]
+    )
+    error, target = critic_error(learning), learning.target
+    assert critic_error(learning._replace(actor=learning.actor._replace(params=louder(learning.actor.params)))) == error
     for part in ("actor", "critic"):
-        assert improve(learning._replace(target={**target, part: louder(target[part])})) != error
+        assert critic_error(learning._replace(target={**target, part: louder(target[part])})) != error
 
 
 def test_an_actor_follows_its_own_critic_at_what_the_others_did(monkeypatch):
-    parts, data = problem()
-    monkeypatch.setattr(M, "logits_of", lambda parts, logits, data: logits)
-    critic = jax.tree.map(lambda x: 3 * x, parts.critic.init(jax.random.key(1)))
+    networks, data = problem()
+    monkeypatch.setattr(M, "logits_of", lambda networks, logits, data: logits)
+    critic = jax.tree.map(lambda x: 3 * x, networks.critic.init(jax.random.key(1)))
     logits = jax.random.normal(jax.random.key(2), data.steps.avail.shape)
     first = jnp.ones(data.steps.alive[:-1].shape, bool).at[..., 1:].set(False)
-    loss = jax.jit(lambda logits, data: M.actor_loss(parts, logits, critic, data, first, jax.random.key(3))[0])
+    loss = jax.jit(lambda logits, data: M.actor_loss(networks, logits, critic, data, first, jax.random.key(3))[0])
     slope = np.abs(np.asarray(jax.grad(loss)(logits, data))).max((0, 1, 3))
     assert slope[0] > 1e-6 and (slope[1:] == 0).all()
     others = data.steps._replace(action=data.steps.action.at[..., 1].set(1 - data.steps.action[..., 1]))
@@ -126,22 +128,22 @@ def test_an_actor_follows_its_own_critic_at_what_the_others_did(monkeypatch):
 
 def test_what_does_not_count_teaches_nothing():
     """Poison behind ended episodes changes neither loss; critics do not move with the actors."""
-    parts, data = problem()
-    actor, critic = parts.actor.init(jax.random.key(0)), parts.critic.init(jax.random.key(1))
+    networks, data = problem()
+    actor, critic = networks.actor.init(jax.random.key(0)), networks.critic.init(jax.random.key(1))
     where = data.counts[..., None] & data.steps.alive[:-1]
-    goal = M.critic_targets(parts, {"actor": actor, "critic": critic}, data, jax.random.key(2))
-    spoiled = jnp.where(where, goal, 1e6)
-    losses = [M.critic_loss(parts, critic, told, data, where)[0] for told in (goal, spoiled)]
+    target_values = M.critic_targets(networks, {"actor": actor, "critic": critic}, data, jax.random.key(2))
+    spoiled = jnp.where(where, target_values, 1e6)
+    losses = [M.critic_loss(networks, critic, values, data, where)[0] for values in (target_values, spoiled)]
     assert_close(*losses)
     none = jnp.zeros_like(where)
-    grads = jax.grad(lambda p: M.actor_loss(parts, p, critic, data, none, jax.random.key(3))[0])(actor)
+    grads = jax.grad(lambda p: M.actor_loss(networks, p, critic, data, none, jax.random.key(3))[0])(actor)
     assert_same(grads, jax.tree.map(jnp.zeros_like, grads))
-    some = jax.grad(lambda p: M.actor_loss(parts, p, critic, data, where, jax.random.key(3))[0])(actor)
+    some = jax.grad(lambda p: M.actor_loss(networks, p, critic, data, where, jax.random.key(3))[0])(actor)
     assert max(float(jnp.abs(x).max()) for x in jax.tree.leaves(some)) > 0
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"temperature": 0.0}, "temperature"),
         ({"decay": -1.0}, "decay"),
@@ -149,8 +151,8 @@ def test_what_does_not_count_teaches_nothing():
         ({"target_rate": 1.5}, "target_rate"),
     ],
 )
-def test_refusals(settings, told):
-    with pytest.raises(BadInput, match=told):
+def test_refusals(settings, message):
+    with pytest.raises(BadInput, match=message):
         method_config("maddpg", **settings)
 
 

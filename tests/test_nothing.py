@@ -110,35 +110,35 @@ def data(lead=(6, 4)):
 
 @pytest.mark.parametrize("mixer", ["vdn", "qmix", "qplex"])
 def test_a_joint_value_does_not_hear_the_network_of_who_does_nothing(mixer):
-    parts, params, target, read = q_parts(mixer)
-    loss = lambda scores: td(parts, scores, params, target, read)
+    networks, params, target, read = q_networks(mixer)
+    loss = lambda scores: td(networks, scores, params, target, read)
     scores = mask_logits(jax.random.normal(jax.random.key(2), (7, 4, 2, 3)), read.steps.avail)
     slope = jax.grad(loss)(scores)
     assert bool((slope[..., 1, 1:] == 0).all()) and bool((slope[:-1, :, 0] != 0).any())
     assert scores[..., 1, :].max(-1).tolist() == [[0.0] * 4] * 7
 
 
-def q_parts(mixer):
+def q_networks(mixer):
     config = method_config(mixer, core="mlp", size="width=8", envs=4, chunk=6, burn_in=0)
-    parts = qlearning.assemble(make("worlds:blank"), config)
-    params = {"agent": random_params(parts.agent), "mix": random_params(parts.mix, 1)}
+    networks = qlearning.make_networks(make("worlds:blank"), config)
+    params = {"agent": random_params(networks.agent), "mix": random_params(networks.mix, 1)}
     read = data()
     wide = read.steps._replace(
         obs=jnp.ones((7, 4, 2, 3)), state=jax.random.normal(jax.random.key(0), (7, 4, 7)), links=()
     )
-    return parts, params, params, read._replace(steps=wide)
+    return networks, params, params, read._replace(steps=wide)
 
 
-def td(parts, scores, params, target, read):
-    return qlearning.td_loss(parts, scores, params, target, read)[0]
+def td(networks, scores, params, target, read):
+    return qlearning.td_loss(networks, scores, params, target, read)[0]
 
 
 def test_an_independent_learner_has_no_error_where_it_does_nothing():
-    parts, params, target, read = q_parts("iql")
+    networks, params, target, read = q_networks("iql")
     scores = mask_logits(jnp.full((7, 4, 2, 3), 5.0), read.steps.avail)
     done = read.steps.avail.argmax(-1)  # what is available: its value is 5, and it pays 5
     ends = read.steps._replace(action=done, reward=jnp.full((7, 4), 5.0), discount=jnp.zeros((7, 4)))
-    assert td(parts, scores, params, target, read._replace(steps=ends)) == 0
+    assert td(networks, scores, params, target, read._replace(steps=ends)) == 0
 
 
 def test_ppo_does_not_count_who_does_nothing():

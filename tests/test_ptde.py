@@ -13,7 +13,7 @@ from helpers import QUICK, assert_close, assert_same, build, make_steps, run_sta
 from tutelage import BadInput, make
 from tutelage.data.collect import unroll
 from tutelage.methods import ptde as P
-from tutelage.methods.off_policy import sampled
+from tutelage.methods.off_policy import sample_replay
 from tutelage.policies.cost import agent_cost
 from tutelage.registry import method_config
 
@@ -23,13 +23,13 @@ SMALL = dict(core="gru", size="width=12", chunk=8, burn_in=0, envs=16, batch=32,
 
 @cache
 def stages():
-    """The pieces, and the state after each stage on probe/coordination."""
+    """The method, its networks, the state after each stage on probe/coordination, and metrics of the second."""
     env = make("probe/coordination")
     method = build("ptde", env, **SMALL)
     first = run_stage(env, method)[0]
     copied = jax.tree.map(np.array, (first.q.learning.online.params, first.guess.params))
-    last, told = run_stage(env, method, 1, first)
-    return method, P.build(env, method_config("ptde", **SMALL)), copied, last, told
+    last, metrics = run_stage(env, method, 1, first)
+    return method, P.make_ptde_networks(env, method_config("ptde", **SMALL)), copied, last, metrics
 
 
 ON_MAPPO = dict(core="gru", size="width=12", critic_width=8, chunk=8, envs=32, rollout=16, steps=6_000, lr=3e-3,
@@ -38,13 +38,13 @@ ON_MAPPO = dict(core="gru", size="width=12", critic_width=8, chunk=8, envs=32, r
 
 @cache
 def stages_on_mappo():
-    """The method, the state after the first stage, after the second, and what the second told."""
+    """The method, the state after the first stage, after the second, and metrics of the second."""
     env = make("probe/coordination")
     method = build("ptde_mappo", env, **ON_MAPPO)
     first = run_stage(env, method)[0]
     copied = jax.tree.map(np.array, (first.ppo, first.guess.params))
-    last, told = run_stage(env, method, 1, first)
-    return method, copied, last, told
+    last, metrics = run_stage(env, method, 1, first)
+    return method, copied, last, metrics
 
 
 @pytest.mark.parametrize(("name", "settings"), [("ptde", SMALL), ("ptde_mappo", {**ON_MAPPO, "core": "mlp"})])
@@ -55,18 +55,18 @@ def test_students_learn_what_pays_without_the_state(tmp_path, name, settings):
 
 
 def test_prediction_improves_and_changes_nothing_else():
-    _, _, (teacher, guess), last, told = stages()
-    assert told["prediction"][-1] < 0.5 * told["prediction"][0]
+    _, _, (teacher, predictor), last, metrics = stages()
+    assert metrics["prediction"][-1] < 0.5 * metrics["prediction"][0]
     assert_same(last.q.learning.online.params, teacher)
-    after, before = map(jax.tree.leaves, (last.guess.params, guess))
+    after, before = map(jax.tree.leaves, (last.guess.params, predictor))
     assert any((np.asarray(a) != b).any() for a, b in zip(after, before, strict=True))
 
 
 def test_on_mappo_prediction_improves_and_changes_nothing_else():
-    _, (ppo, guess), last, told = stages_on_mappo()
-    assert told["prediction"][-1] < 0.5 * told["prediction"][0]
+    _, (ppo, predictor), last, metrics = stages_on_mappo()
+    assert metrics["prediction"][-1] < 0.5 * metrics["prediction"][0]
     assert_same(last.ppo, ppo)
-    after, before = map(jax.tree.leaves, (last.guess.params, guess))
+    after, before = map(jax.tree.leaves, (last.guess.params, predictor))
     assert any((np.asarray(a) != b).any() for a, b in zip(after, before, strict=True))
 
 
@@ -86,21 +86,27 @@ def test_the_student_reads_no_state_and_is_the_teachers_network_behind_a_predict
 
 def test_with_a_perfect_prediction_students_score_as_the_teacher():
     """Let the fusion give what the predictor says: then both networks read the same."""
-    method, pieces, _, last, _ = stages()
-    data = sampled(pieces.td, last.q.replay, jax.random.key(0))
+    method, networks, _, last, _ = stages()
+    data = sample_replay(networks.td, last.q.replay, jax.random.key(0))
     teacher, student = (method.params(last)[role] for role in ("teacher", "student"))
-    carry = pieces.guessing.student.carry(32)
-    told = unroll(
-        pieces.guessing.predictor, last.guess.params, pieces.guessing.predictor.carry(32), data.steps, data.steps.first
+    carry = networks.state_predictor.student.carry(32)
+    prediction = unroll(
+        networks.state_predictor.predictor,
+        last.guess.params,
+        networks.state_predictor.predictor.carry(32),
+        data.steps,
+        data.steps.first,
     ).scores
     history = P.view("local+action").read(data.steps)
-    rows = data.steps._replace(obs=np.concatenate([history, told], -1))
-    agent = pieces.guessing.student.groups[0].agent
+    rows = data.steps._replace(obs=np.concatenate([history, prediction], -1))
+    agent = networks.state_predictor.student.groups[0].agent
     sizes = rows.obs.shape[-1], 12, 3
     behind = P.Agent("gru", *sizes, *P.make_core("gru", *sizes))
     inner = P.make_team((P.Group((0, 1), behind, P.view("local-no-id")),))
     expected = unroll(inner, teacher["team"], inner.carry(32), rows, data.steps.first).scores
-    assert_close(unroll(pieces.guessing.student, student, carry, data.steps, data.steps.first).scores, expected)
+    assert_close(
+        unroll(networks.state_predictor.student, student, carry, data.steps, data.steps.first).scores, expected
+    )
     params = jax.eval_shape(agent.init, jax.random.key(0))
     assert agent_cost(agent).params == sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))
 

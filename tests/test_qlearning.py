@@ -64,14 +64,14 @@ def test_values_are_the_discounted_returns(replay):
     env = make("probe/delayed")
     method = build("qmix", env, **{**SMALL, "steps": 16_000, "gamma": 0.9, "replay": replay, "reward_scale": 3.0})
     state, _ = run_stage(env, method)
-    parts = Q.assemble(env, QConfig(**{**SMALL, "gamma": 0.9, "replay": replay, "reward_scale": 3.0}))
+    networks = Q.make_networks(env, QConfig(**{**SMALL, "gamma": 0.9, "replay": replay, "reward_scale": 3.0}))
 
     @jax.jit
     def values(state):
-        data = O.sampled(parts, state.replay, jax.random.key(0))
-        scores = Q.scores_of(parts.read(state.learning.online.params["agent"], data))
+        data = O.sample_replay(networks, state.replay, jax.random.key(0))
+        scores = Q.scores_of(networks.read(state.learning.online.params["agent"], data))
         done = Q.utilities(scores[:-1], data.steps.action[1:])
-        return parts.mix.apply(state.learning.online.params["mix"], done, data.steps.state[:-1]), data
+        return networks.mix.apply(state.learning.online.params["mix"], done, data.steps.state[:-1]), data
 
     value, data = values(state)
     first, counts = np.asarray(data.steps.first[:-1]), np.asarray(data.counts)
@@ -128,10 +128,10 @@ def test_nothing_flows_from_one_episode_into_the_one_before():
 @pytest.mark.parametrize("weighting", ["cw", "ow"])
 def test_wqmix_weights_by_hand(weighting):
     config = QConfig(weighting=weighting, alpha=0.25)
-    value, goal = jnp.array([1.0, 1.0, 1.0, 1.0]), jnp.array([2.0, 0.0, 2.0, 0.0])
+    value, target_value = jnp.array([1.0, 1.0, 1.0, 1.0]), jnp.array([2.0, 0.0, 2.0, 0.0])
     greedy, best = jnp.array([False, True, False, False]), jnp.array([3.0, 3.0, 1.5, 3.0])
     expected = {"ow": [1, 0.25, 1, 0.25], "cw": [0.25, 1, 1, 0.25]}[weighting]
-    np.testing.assert_allclose(Q.weights(config, value, goal, greedy, best), expected)
+    np.testing.assert_allclose(Q.weights(config, value, target_value, greedy, best), expected)
 
 
 # ---- mixing --------------------------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ def test_epsilon_falls_along_a_line_and_stays():
     ts = make_steps(make_spec(1), (1,))._replace(avail=jnp.ones((1, 1, 5), bool))
     for progress, epsilon in ((0.0, 0.9), (0.125, 0.5), (0.25, 0.1), (1.0, 0.1)):
         acts = [
-            Q.explore(config, progress)(k, Out(jnp.eye(5)[None, :1]), ts)
+            Q.exploration_rule(config, progress)(k, Out(jnp.eye(5)[None, :1]), ts)
             for k in jax.random.split(jax.random.key(0), 8)
         ]
         for action, log_prob in acts:
@@ -261,8 +261,8 @@ def test_the_default_replay_fits_into_a_gigabyte(name):
 
 
 def test_replay_that_does_not_fit_is_refused_with_the_numbers():
-    told = r"replay of 3,999,\d+ steps \([\d,]+ sequences\) would take .* GB, allowed are memory_gb = 0\.01"
-    with pytest.raises(BadInput, match=told):
+    message = r"replay of 3,999,\d+ steps \([\d,]+ sequences\) would take .* GB, allowed are memory_gb = 0\.01"
+    with pytest.raises(BadInput, match=message):
         build("qmix", make("smax/3m"), capacity_steps=4_000_000, memory_gb=0.01).init(jax.random.key(0))
 
 
@@ -274,18 +274,18 @@ def test_states_are_kept_where_they_are_smaller():
 def test_what_replay_knows_reproduces_the_scores_at_play():
     """Also of WQMIX's second team, whose memory is its own."""
     env = make("probe/memory")
-    parts = Q.assemble(env, QConfig(**{**SMALL, "core": "gru", "chunk": 6, "weighting": "cw"}))
-    teams, readers = (parts.agent, parts.weighing.team), (parts.read, parts.weighing.read)
+    networks = Q.make_networks(env, QConfig(**{**SMALL, "core": "gru", "chunk": 6, "weighting": "cw"}))
+    teams, readers = (networks.agent, networks.unrestricted_q.team), (networks.read, networks.unrestricted_q.read)
     params = tuple(random_params(team, i) for i, team in enumerate(teams))
 
     def scores(ts, carry, out):
         each = zip(teams, params, carry, strict=True)
         return [team.step(p, memory, ts, jax.random.key(0))[1].scores for team, p, memory in each]
 
-    behaviour = Q.exploring(parts)._replace(plays=lambda *_: (params, epsilon_greedy(0.5)), record=scores)
+    behaviour = Q.make_behaviour(networks)._replace(plays=lambda *_: (params, epsilon_greedy(0.5)), record=scores)
 
     @jax.jit
-    def go(key):
+    def play_and_read(key):
         vector = make_vector_env(env, behaviour.envs)
         collector = init_collector(vector, behaviour.policy, key)
         collector, _ = play(vector, behaviour, (), 0.0, collector, key)
@@ -293,25 +293,25 @@ def test_what_replay_knows_reproduces_the_scores_at_play():
         data = Q.Sequences(rollout.steps, rollout.carry, rollout.valid)
         return rollout, [Q.scores_of(read(p, data))[:-1] for read, p in zip(readers, params, strict=True)]
 
-    rollout, told = go(jax.random.key(3))
+    rollout, replayed = play_and_read(jax.random.key(3))
     assert not rollout.steps.first[0].all() and np.std(rollout.carry[1][0]) > 0
-    assert_close(told, rollout.out)
+    assert_close(replayed, rollout.out)
 
 
 def test_a_whole_episode_is_one_episode():
     """What is played behind its end is neither counted as a step nor learned from."""
     env = make("probe/memory")
     settings = {**SMALL, "replay": "episode", "capacity_episodes": 48}
-    parts = Q.assemble(env, QConfig(**settings))
+    networks = Q.make_networks(env, QConfig(**settings))
     method = build("qmix", env, **settings)
     state = jax.jit(method.init)(jax.random.key(0))
     rollout = one_rollout(env, method.stages[0].behaviours["actor"], state)
     last, valid = np.asarray(rollout.steps.last), np.asarray(rollout.valid)
-    assert (last[1:] & valid).sum(0).tolist() == [1] * parts.config.envs and parts.sequences == 48
+    assert (last[1:] & valid).sum(0).tolist() == [1] * networks.config.envs and networks.sequences == 48
     ends = last.argmax(0)
     assert_same(valid, np.arange(len(valid))[:, None] < ends)
-    replay = jax.jit(lambda r: Q.remembered(parts, state.replay, r))(rollout)
-    data = jax.jit(lambda r: O.sampled(parts, r, jax.random.key(0)))(replay)
+    replay = jax.jit(lambda r: Q.add_rollout(networks, state.replay, r))(rollout)
+    data = jax.jit(lambda r: O.sample_replay(networks, r, jax.random.key(0)))(replay)
     assert_same(data.counts.sum(0), data.steps.last.argmax(0).astype(data.counts.sum(0).dtype))
 
 
@@ -321,7 +321,7 @@ def test_a_time_limit_is_what_the_environment_says_or_terminal():
     as_it_is = R.Codec(states=False, shrink=lambda rollout: rollout, expand=lambda stored: stored)
 
     def discount(limit):
-        return O.expanded(O.Storage(QConfig(**SMALL, time_limit=limit), as_it_is, 5), kept, ()).steps.discount
+        return O.expand(O.OffPolicyComponents(QConfig(**SMALL, time_limit=limit), as_it_is, 5), kept, ()).steps.discount
 
     assert (discount("env") == 1).all()
     assert_same(discount("terminal"), jnp.where(last, 0.0, 1.0))
@@ -330,73 +330,77 @@ def test_a_time_limit_is_what_the_environment_says_or_terminal():
 def test_whole_episodes_are_cut_behind_the_longest_and_nothing_else_changes():
     env = make("mpe/simple_spread", max_steps=40)
     settings = {**SMALL, "replay": "episode", "capacity_episodes": 48, "core": "gru"}
-    parts, method = Q.assemble(env, QConfig(**settings)), build("qmix", env, **settings)
+    networks, method = Q.make_networks(env, QConfig(**settings)), build("qmix", env, **settings)
     state = jax.jit(method.init)(jax.random.key(0))
     rollout = one_rollout(env, method.stages[0].behaviours["actor"], state)
     online, seen = state.learning.online, []
-    assert O.lengths(40) == [16, 32, 40] and O.lengths(180) == [*range(23, 180, 23), 180] and O.lengths(7) == [7]
+    assert (
+        O.episode_lengths(40) == [16, 32, 40]
+        and O.episode_lengths(180) == [*range(23, 180, 23), 180]
+        and O.episode_lengths(7) == [7]
+    )
 
     key = jax.random.key(0)
 
     def gradient(data):
         seen.append(data.counts.shape[0])
-        loss = lambda p: Q.td_loss(parts, Q.scores_of(parts.read(p["agent"], data)), p, online.params, data)[0]
+        loss = lambda p: Q.td_loss(networks, Q.scores_of(networks.read(p["agent"], data)), p, online.params, data)[0]
         return data.counts.sum(), jax.grad(loss)(online.params)
 
-    on_cut = jax.jit(lambda r: O.learn_on(parts, r, key, gradient))
-    on_whole = jax.jit(lambda r: gradient(O.sampled(parts, r, key)))
-    length = jax.jit(lambda r: O.learn_on(parts, r, key, lambda data: jnp.int32(data.counts.shape[0])))
+    on_cut = jax.jit(lambda r: O.update_from_replay(networks, r, key, gradient))
+    on_whole = jax.jit(lambda r: gradient(O.sample_replay(networks, r, key)))
+    length = jax.jit(lambda r: O.update_from_replay(networks, r, key, lambda data: jnp.int32(data.counts.shape[0])))
     for end, cut in ((9, 16), (20, 32), (40, 40)):  # all episodes end with this step
         last = jnp.zeros_like(rollout.steps.last).at[end].set(True)
         short = rollout._replace(steps=rollout.steps._replace(last=last))
-        replay = Q.remembered(parts, state.replay, short)
+        replay = Q.add_rollout(networks, state.replay, short)
         (count, found), (whole, expected) = on_cut(replay), on_whole(replay)
-        assert int(count) == int(whole) == end * parts.config.batch and set(seen) == {16, 32, 40}
+        assert int(count) == int(whole) == end * networks.config.batch and set(seen) == {16, 32, 40}
         assert_close(found, expected, 1e-5)
         assert int(length(replay)) == cut
 
 
 # ---- what must not count -------------------------------------------------------------------------------------------
-def sequences(parts, env, seed=0):
+def sequences(networks, env, seed=0):
     """Sequences with ends inside, as replay would give them."""
     vector = make_vector_env(env, 6)
-    collector = init_collector(vector, parts.agent, jax.random.key(seed))
-    params = random_params(parts.agent)
-    go = lambda h, k: collect(vector, parts.agent, params, epsilon_greedy(0.5), h, k, parts.steps)[1]
+    collector = init_collector(vector, networks.agent, jax.random.key(seed))
+    params = random_params(networks.agent)
+    go = lambda h, k: collect(vector, networks.agent, params, epsilon_greedy(0.5), h, k, networks.steps)[1]
     rollout = jax.jit(go)(collector, jax.random.key(1))
-    late = jnp.arange(parts.steps) >= parts.config.burn_in
-    carry = (rollout.carry, rollout.carry) if parts.weighing else rollout.carry
+    late = jnp.arange(networks.steps) >= networks.config.burn_in
+    carry = (rollout.carry, rollout.carry) if networks.unrestricted_q else rollout.carry
     return Q.Sequences(rollout.steps, carry, ~rollout.steps.last[:-1] & late[:, None])
 
 
 def test_wqmix_values_the_greedy_choice_by_its_second_team():
     """The target is Q* (target network) of what the online team would do; weights compare with it; Q* learns too."""
     env = make("probe/memory")
-    parts = Q.assemble(env, QConfig(**{**SMALL, "weighting": "cw", "alpha": 0.25, "lam": 0.0}))
-    team, _, joint = beside = parts.weighing
-    data = sequences(parts, env)
-    nets = {"agent": parts.agent, "mix": parts.mix, "central": team, "joint": joint}
+    networks = Q.make_networks(env, QConfig(**{**SMALL, "weighting": "cw", "alpha": 0.25, "lam": 0.0}))
+    team, _, joint = unrestricted_q = networks.unrestricted_q
+    data = sequences(networks, env)
+    nets = {"agent": networks.agent, "mix": networks.mix, "central": team, "joint": joint}
     params, target = ({name: random_params(net, i + s) for i, (name, net) in enumerate(nets.items())} for s in (0, 10))
 
     @jax.jit
     def by_hand(params, target, data):
-        steps, done = data.steps, data.steps.action[1:]
-        scores = Q.scores_of(parts.read(params["agent"], data))
-        old, theirs = (Q.scores_of(beside.read(p["central"], data)) for p in (target, params))
+        steps, chosen = data.steps, data.steps.action[1:]
+        scores = Q.scores_of(networks.read(params["agent"], data))
+        central_target, central = (Q.scores_of(unrestricted_q.read(p["central"], data)) for p in (target, params))
         greedy = scores.argmax(-1)
-        star = joint.apply(target["joint"], Q.utilities(old, greedy), steps.state)
-        own = joint.apply(params["joint"], Q.utilities(theirs[:-1], done), steps.state[:-1])
-        value = parts.mix.apply(params["mix"], Q.utilities(scores[:-1], done), steps.state[:-1])
-        goal = parts.scale * steps.reward[1:] + 0.99 * steps.discount[1:] * star[1:]
-        weight = jnp.where((done == greedy[:-1]).all(-1) | (goal > star[:-1]), 1.0, 0.25)
-        return weight, weight * (value - goal) ** 2, (own - goal) ** 2
+        q_star = joint.apply(target["joint"], Q.utilities(central_target, greedy), steps.state)
+        joint_value = joint.apply(params["joint"], Q.utilities(central[:-1], chosen), steps.state[:-1])
+        value = networks.mix.apply(params["mix"], Q.utilities(scores[:-1], chosen), steps.state[:-1])
+        target_value = networks.scale * steps.reward[1:] + 0.99 * steps.discount[1:] * q_star[1:]
+        weight = jnp.where((chosen == greedy[:-1]).all(-1) | (target_value > q_star[:-1]), 1.0, 0.25)
+        return weight, weight * (value - target_value) ** 2, (joint_value - target_value) ** 2
 
     weight, errors, of_second = map(np.asarray, by_hand(params, target, data))
     counts = np.asarray(data.counts)
-    loss = lambda p: Q.td_loss(parts, Q.scores_of(parts.read(p["agent"], data)), p, target, data)
-    (total, told), slope = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
-    np.testing.assert_allclose(told["td"], errors[counts].mean(), rtol=1e-4)
-    np.testing.assert_allclose(total - told["td"], of_second[counts].mean(), rtol=1e-4)
+    loss = lambda p: Q.td_loss(networks, Q.scores_of(networks.read(p["agent"], data)), p, target, data)
+    (total, metrics), slope = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+    np.testing.assert_allclose(metrics["td"], errors[counts].mean(), rtol=1e-4)
+    np.testing.assert_allclose(total - metrics["td"], of_second[counts].mean(), rtol=1e-4)
     assert 0 < (weight < 1).mean() < 1
     alone = jax.jit(jax.grad(lambda p: loss(p)[1]["td"]))(params)
     assert_close(alone["agent"], slope["agent"])  # nothing of the Q* term reaches the team
@@ -407,12 +411,14 @@ def test_wqmix_values_the_greedy_choice_by_its_second_team():
 def test_what_follows_an_end_and_the_burn_in_change_no_loss(method):
     env = make("probe/memory")
     changes = {"qmix": {}, "cw_qmix": {"weighting": "cw"}, "qplex": {"mixer": "qplex"}}[method]
-    parts = Q.assemble(env, QConfig(**{**SMALL, "burn_in": 2}, **changes))
-    data = sequences(parts, env)
+    networks = Q.make_networks(env, QConfig(**{**SMALL, "burn_in": 2}, **changes))
+    data = sequences(networks, env)
     state = build(method, env, **{**SMALL, "burn_in": 2})
     params = jax.jit(state.init)(jax.random.key(0)).learning.online.params
-    loss = jax.jit(lambda data: Q.td_loss(parts, Q.scores_of(parts.read(params["agent"], data)), params, params, data))
-    base, told = loss(data)
+    loss = jax.jit(
+        lambda data: Q.td_loss(networks, Q.scores_of(networks.read(params["agent"], data)), params, params, data)
+    )
+    base, metrics = loss(data)
     assert base > 0 and not data.counts.all()
     steps = jax.tree.map(np.array, data.steps)
     after = steps.last[:-1]  # the transition from an ending step to a new episode
@@ -421,35 +427,44 @@ def test_what_follows_an_end_and_the_burn_in_change_no_loss(method):
     early = np.zeros_like(steps.reward)
     early[1:3] = 50.0  # rewards of the burn-in
     poisoned = data._replace(steps=jax.tree.map(jnp.asarray, steps._replace(reward=steps.reward + early)))
-    assert_close(loss(poisoned), (base, told))
+    assert_close(loss(poisoned), (base, metrics))
 
 
 def test_the_target_follows_by_copies_or_softly():
     t, p = {"w": jnp.zeros(3)}, {"w": jnp.ones(3)}
     hard = QConfig(target_every=4)
-    assert Q.follow(hard, t, p, jnp.array(3))["w"][0] == 0 and Q.follow(hard, t, p, jnp.array(4))["w"][0] == 1
+    assert (
+        Q.update_target(hard, t, p, jnp.array(3))["w"][0] == 0
+        and Q.update_target(hard, t, p, jnp.array(4))["w"][0] == 1
+    )
     soft = QConfig(target_every=1, target_rate=0.1)
-    np.testing.assert_allclose(Q.follow(soft, t, p, jnp.array(7))["w"], 0.1, rtol=1e-6)
+    np.testing.assert_allclose(Q.update_target(soft, t, p, jnp.array(7))["w"], 0.1, rtol=1e-6)
 
 
 def test_double_q_chooses_by_the_online_network():
     env = make("probe/action")
-    parts = [Q.assemble(env, QConfig(**{**SMALL, "mixer": "vdn", "double": double})) for double in (True, False)]
-    data = sequences(parts[0], env)
-    target = {"agent": random_params(parts[0].agent, 5), "mix": ()}
-    old = Q.scores_of(parts[0].read(target["agent"], data))
-    goals = [Q.td_targets(p, -old, target, data) for p in parts]  # the online network thinks the opposite
-    config, steps = parts[0].config, data.steps
-    for goal, extreme in zip(goals, (jnp.min, jnp.max), strict=True):
-        value = jnp.where(steps.avail, old, 0.0 if extreme is jnp.min else -1e9)  # unavailable ones are never chosen
-        expected = extreme(jnp.where(steps.avail, old, 1e9), -1) if extreme is jnp.min else extreme(value, -1)
-        by_hand = td_lambda(parts[0].scale * steps.reward[1:], steps.discount[1:], expected.sum(-1), ~steps.last[:-1],
-                            config.gamma, config.lam)  # fmt: skip
-        assert_close(goal, by_hand)
-    assert (np.asarray(goals[0]) < np.asarray(goals[1]) - 1e-3).any()
-    for chooser, goal in ((-old, goals[0]), (old, goals[1]), (None, goals[1])):  # another network may choose: IGM-DA
-        told = Q.td_loss(parts[0], old, target, target, data, chooser)[1]["target"]
-        np.testing.assert_allclose(told, np.asarray(goal)[np.asarray(data.counts)].mean(), rtol=1e-4)
+    networks = [
+        Q.make_networks(env, QConfig(**{**SMALL, "mixer": "vdn", "double": double})) for double in (True, False)
+    ]
+    data = sequences(networks[0], env)
+    target = {"agent": random_params(networks[0].agent, 5), "mix": ()}
+    scores = Q.scores_of(networks[0].read(target["agent"], data))
+    both = [Q.td_targets(p, -scores, target, data) for p in networks]  # the online network thinks the opposite
+    config, steps = networks[0].config, data.steps
+    for one, extreme in zip(both, (jnp.min, jnp.max), strict=True):
+        value = jnp.where(steps.avail, scores, 0.0 if extreme is jnp.min else -1e9)  # unavailable ones are never chosen
+        expected = extreme(jnp.where(steps.avail, scores, 1e9), -1) if extreme is jnp.min else extreme(value, -1)
+        reward, valid = networks[0].scale * steps.reward[1:], ~steps.last[:-1]
+        by_hand = td_lambda(reward, steps.discount[1:], expected.sum(-1), valid, config.gamma, config.lam)
+        assert_close(one, by_hand)
+    assert (np.asarray(both[0]) < np.asarray(both[1]) - 1e-3).any()
+    for chooser, one in (
+        (-scores, both[0]),
+        (scores, both[1]),
+        (None, both[1]),
+    ):  # another network may choose: IGM-DA
+        mean_target = Q.td_loss(networks[0], scores, target, target, data, chooser)[1]["target"]
+        np.testing.assert_allclose(mean_target, np.asarray(one)[np.asarray(data.counts)].mean(), rtol=1e-4)
 
 
 # ---- settings ------------------------------------------------------------------------------------------------------
@@ -477,14 +492,14 @@ def test_a_teacher_is_refused(action_run):
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         (dict(capacity_steps=1023), "capacity_steps = 1023: must be at least 1024"),
         (dict(replay="episode", capacity_episodes=15), "capacity_episodes = 15: must be at least 16"),
     ],
 )
-def test_replay_that_holds_less_than_is_played_at_a_time_is_refused(settings, told):
-    with pytest.raises(BadInput, match=told):
+def test_replay_that_holds_less_than_is_played_at_a_time_is_refused(settings, message):
+    with pytest.raises(BadInput, match=message):
         method_config("qmix", **settings)
     least = {name: value + 1 if name != "replay" else value for name, value in settings.items()}
     assert method_config("qmix", **least)

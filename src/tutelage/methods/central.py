@@ -1,4 +1,4 @@
-"""Teams that read the world state, personalised for each agent: teachers of value-based students."""
+"""Teams that read a personalised state, made of the world state for each agent: teachers of value-based students."""
 
 from __future__ import annotations
 
@@ -22,39 +22,39 @@ from tutelage.types import (
 )
 
 
-def build_teacher(spec: Spec, config: DdnConfig, width: int) -> tuple[Policy, Reader]:
-    """The central team of the config's fusion, and how it reads sequences."""
+def make_teacher(spec: Spec, config: DdnConfig, width: int) -> tuple[Policy, Reader]:
+    """The teacher's team with the config's fusion, and the function that computes its outputs on sequences."""
     history = view("local+action")
     if config.fusion in ("local+state", "local"):
-        seen = view("local+action+state") if config.fusion == "local+state" else history
-        fuse, inputs = Net(lambda key: (), lambda params, own, state: own), seen.width(spec)
-        return central_team(spec, config.core, width, seen, fuse, inputs)
+        own_view = view("local+action+state") if config.fusion == "local+state" else history
+        fuse, inputs = Net(lambda key: (), lambda params, own, state: own), own_view.width(spec)
+        return make_central_team(spec, config.core, width, own_view, fuse, inputs)
     sizes = history.width(spec), spec.state_width, spec.n_agents
-    return central_team(spec, config.core, width, history, *fusion_net(
+    return make_central_team(spec, config.core, width, history, *fusion_net(
         config.fusion, *sizes, config.fusion_width, config.generator))  # fmt: skip
 
 
-def central_team(
-    spec: Spec, core: str, width: int, seen: View, fuse: Net, inputs: int, gain: float = 1.0
+def make_central_team(
+    spec: Spec, core: str, width: int, own_view: View, fuse: Net, inputs: int, gain: float = 1.0
 ) -> tuple[Policy, Reader]:
-    """A team over rows `fuse(seen, state)`, and how it reads whole sequences: the fusion of all steps at once.
+    """A team with inputs `fuse(own view, state)`, and the function that computes its outputs on sequences.
 
-    Parameters are {fuse, team}. The features of what is read are the recurrent layer's output and what the first layer
-    makes of its input. `gain` scales the scores of new parameters.
+    That function fuses all steps at once. The features of its output are the recurrent layer's and the first layer's
+    output. Parameters are {fuse, team}. `gain` scales the scores of new parameters.
     """
     agent = make_agent(core, inputs, width, spec.n_actions, gain=gain)
     inner = make_team((Group(tuple(range(spec.n_agents)), agent, view("local-no-id")),))
-    fused = lambda params, ts: ts._replace(obs=fuse.apply(params["fuse"], seen.read(ts), ts.state))
+    personalised = lambda params, ts: ts._replace(obs=fuse.apply(params["fuse"], own_view.read(ts), ts.state))
 
     def init(key: PRNGKeyArray) -> Params:
         key_fuse, key_team = jax.random.split(key)
         return {"fuse": fuse.init(key_fuse), "team": inner.init(key_team)}
 
     def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
-        return inner.step(params["team"], carry, fused(params, timestep), key)
+        return inner.step(params["team"], carry, personalised(params, timestep), key)
 
     def read(params: Params, data: Sequences) -> Out:
-        steps = fused(params, data.steps)
+        steps = personalised(params, data.steps)
         out = unroll(inner, params["team"], data.carry, steps, steps.first)
         return out._replace(features=(*out.features, first_layer(inner, params["team"], steps)))
 
@@ -62,7 +62,7 @@ def central_team(
 
 
 def first_layer(policy: Policy, params: Params, steps: TimeStep) -> Array:
-    """(T+1, C, N, H): what each agent's first layer makes of its row; the team must be one group."""
+    """Output of each agent's first layer on sequences, (T+1, C, N, H); the team must be one group."""
     (group,) = policy.groups
     rows = group.view.read(steps)
     flat = rows.reshape(-1, rows.shape[-1])

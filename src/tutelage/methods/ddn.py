@@ -1,8 +1,8 @@
-"""DDN, CTDS, IGM-DA: a value-based teacher that sees the state, and students that learn from it while it learns.
+"""DDN, CTDS, IGM-DA: a value-based teacher that reads the state, and students distilled from it while it learns.
 
-The teacher's utilities are fitted as in `qlearning`; it reads the state as its fusion makes it. The students read what
-an agent sees and are fitted to the detached teacher on the same sequences, at three levels: first layer, recurrent
-layer, action values. Curiosity pays the teacher for next states that a predictor does not know yet.
+The teacher's utilities are fitted as in `qlearning`; each of its agents reads a personalised state. The students read
+their own observations. They are fitted to the detached teacher on the same sequences, at three levels: first layer,
+recurrent layer, action values. A curiosity bonus rewards the teacher for next states that a predictor does not know.
 Reference: DDN (arXiv 2502.03125); Zhao et al. 2022 (CTDS); Hong et al. 2022 (IGM-DA). What of DDN is a reconstruction
 is said in docs/methods.
 """
@@ -24,19 +24,19 @@ from tutelage.errors import BadInput
 from tutelage.learning.losses import cross_entropy, masked_mean
 from tutelage.learning.normaliser import Normaliser, init_normaliser, update_normaliser
 from tutelage.learning.optim import Learner, annealed, descend, init_learner
-from tutelage.methods.central import build_teacher, first_layer
+from tutelage.methods.central import first_layer, make_teacher
 from tutelage.methods.off_policy import (
     Sequences,
-    follow,
-    learn_on,
-    once_warm,
-    remembered,
-    room,
+    add_rollout,
+    after_warm_up,
+    init_replay,
+    update_from_replay,
+    update_target,
 )
 from tutelage.methods.qlearning import (
-    Parts,
-    assemble,
-    explore,
+    QNetworks,
+    exploration_rule,
+    make_networks,
     scores_of,
     td_loss,
 )
@@ -57,17 +57,17 @@ from tutelage.types import (
     TimeStep,
 )
 
-USUAL = {"curiosity_share": (0.02, 0.3)}
-"""Mean bonus over mean reward: below it curiosity is too small to matter, above it drowns the task."""
+USUAL_METRICS = {"curiosity_share": (0.02, 0.3)}
+"""Mean bonus over mean absolute reward: below this range curiosity has no effect, above it the bonus dominates."""
 
 
-class Learning(NamedTuple):
+class DdnTrainState(NamedTuple):
     """What gradient steps change.
 
     Attributes:
-        teacher: agent and mixer. target: their copy. steps: gradient steps so far.
-        student: the local team.
-        predictor: of the frozen network's output. errors: the running scale of its errors.
+        teacher: team and mixing network. target: parameters of its target network. steps: gradient steps so far.
+        student: the students' team.
+        predictor: network that predicts the frozen network's output. errors: moments of its errors.
     """
 
     teacher: Learner
@@ -79,205 +79,219 @@ class Learning(NamedTuple):
 
 
 class DdnState(NamedTuple):
-    """These; the frozen network of curiosity; how often play succeeded lately; and what was seen."""
+    """Train state, the frozen network of curiosity, the recent success rate of play, and the replay buffer."""
 
-    learning: Learning
+    learning: DdnTrainState
     frozen: Params
     success: Array
     replay: Replay
 
 
 @dataclass(frozen=True)
-class Teaching:
-    """Who learns, and how.
+class DdnNetworks:
+    """Settings and networks of DDN.
 
     Attributes:
-        td: the teacher's side as in `qlearning`; its agent is the teacher.
-        student: the local team.
-        curious: the network whose output is predicted.
+        td: networks of Q-learning, as in `qlearning`; their team is the teacher.
+        student: the students' team.
+        curiosity: the network whose output is predicted.
     """
 
     config: DdnConfig
-    td: Parts
+    td: QNetworks
     student: Policy
-    curious: Net
+    curiosity: Net
 
 
-def student_params(parts: Teaching, learning: Learning) -> Params:
-    """The students' parameters; with `copied` all but the first layer is the teacher's."""
-    own = learning.student.params
-    if not parts.config.copied:
-        return own
-    return ({**learning.teacher.params["agent"]["team"][0], "encode": own[0]["encode"]},)
+def student_params(networks: DdnNetworks, learning: DdnTrainState) -> Params:
+    """The students' parameters; with the setting `copied` all layers but the first are the teacher's."""
+    student = learning.student.params
+    if not networks.config.copied:
+        return student
+    return ({**learning.teacher.params["agent"]["team"][0], "encode": student[0]["encode"]},)
 
 
-def taught(parts: Teaching, params: Params, goal: Out, data: Sequences, carry: Carry) -> tuple[Array, Metrics]:
-    """The students' loss: every level's squared difference to the detached teacher, over living agents.
+def student_loss(
+    networks: DdnNetworks, params: Params, teacher_output: Out, data: Sequences, carry: Carry
+) -> tuple[Array, Metrics]:
+    """The students' loss: squared differences to the detached teacher at every level, over living agents.
 
     Args:
-        goal: the teacher's Out over the sequences, as its `read` gives it.
+        teacher_output: on the sequences, as the teacher's `read` returns it.
         carry: the students' memory entering the sequences.
     """
-    config, steps, goal = parts.config, data.steps, jax.lax.stop_gradient(goal)
-    own = unroll(parts.student, params, carry, steps, steps.first)
-    assert goal.scores is not None and own.scores is not None
+    config, steps, teacher_output = networks.config, data.steps, jax.lax.stop_gradient(teacher_output)
+    output = unroll(networks.student, params, carry, steps, steps.first)
+    assert teacher_output.scores is not None and output.scores is not None
     where = data.counts[..., None] & steps.acts[:-1]
-    apart = lambda a, b: masked_mean(jnp.square(a - b).mean(-1)[:-1], where)
-    told: Metrics = {}
+    squared_difference = lambda a, b: masked_mean(jnp.square(a - b).mean(-1)[:-1], where)
+    terms: Metrics = {}
     if config.encoder:
-        told["encoder"] = apart(first_layer(parts.student, params, steps), goal.features[1])
+        terms["encoder"] = squared_difference(first_layer(networks.student, params, steps), teacher_output.features[1])
     if config.features:
-        told["features"] = apart(own.features[0], goal.features[0])
+        terms["features"] = squared_difference(output.features[0], teacher_output.features[0])
     if config.values:
-        gap = jnp.where(steps.avail, jnp.square(own.scores - goal.scores), 0.0).sum(-1)
-        told["values"] = masked_mean((gap / jnp.maximum(steps.avail.sum(-1), 1))[:-1], where)
+        squared = jnp.where(steps.avail, jnp.square(output.scores - teacher_output.scores), 0.0).sum(-1)
+        terms["values"] = masked_mean((squared / jnp.maximum(steps.avail.sum(-1), 1))[:-1], where)
     if config.imitate:
-        told["imitate"] = cross_entropy(own.scores[:-1], goal.scores[:-1].argmax(-1), where)
-    loss = sum((getattr(config, name) * x for name, x in told.items()), jnp.zeros(()))
-    return loss, {f"student_{name}": x for name, x in told.items()}
+        terms["imitate"] = cross_entropy(output.scores[:-1], teacher_output.scores[:-1].argmax(-1), where)
+    loss = sum((getattr(config, name) * x for name, x in terms.items()), jnp.zeros(()))
+    return loss, {f"student_{name}": x for name, x in terms.items()}
 
 
-def surprise(parts: Teaching, predictor: Params, frozen: Params, state: Float[Array, "... S"]) -> Float[Array, "..."]:
-    """Mean squared error of the prediction."""
-    return jnp.square(parts.curious.apply(predictor, state) - parts.curious.apply(frozen, state)).mean(-1)
+def prediction_error(
+    networks: DdnNetworks, predictor: Params, frozen: Params, state: Float[Array, "... S"]
+) -> Float[Array, "..."]:
+    """Mean squared error of the predictor's output against the frozen network's."""
+    return jnp.square(networks.curiosity.apply(predictor, state) - networks.curiosity.apply(frozen, state)).mean(-1)
 
 
-def wonder(
-    parts: Teaching, now: Learning, state: DdnState, data: Sequences, key: PRNGKeyArray, lr: Any
+def curiosity_bonus(
+    networks: DdnNetworks, learning: DdnTrainState, state: DdnState, data: Sequences, key: PRNGKeyArray, lr: Any
 ) -> tuple[Array, Learner, Normaliser, Metrics]:
-    """Curiosity: the bonus (T, C) of every next state, and what was learned about them."""
-    config, following, counts = parts.config, data.steps.state[1:], data.counts
-    error = surprise(parts, now.predictor.params, state.frozen, following)
-    errors = update_normaliser(now.errors, error, counts)
-    # At least a share of the mean, as errors fall by orders of magnitude; where all are alike a deviation says nothing.
+    """The curiosity bonus (T, C) of every next state, and one gradient step of the predictor.
+
+    Returns:
+        The bonus, the predictor, the moments of its errors, and metrics.
+    """
+    config, following, counts = networks.config, data.steps.state[1:], data.counts
+    error = prediction_error(networks, learning.predictor.params, state.frozen, following)
+    errors = update_normaliser(learning.errors, error, counts)
+    # At least a tenth of the mean error: errors fall by orders of magnitude, and the deviation may be 0.
     scale = errors.deviation_above(0.1 * errors.mean + 1e-9)
-    drawn = jax.random.bernoulli(key, config.mu, error.shape)
-    factor = {"reward_mask": drawn.astype(jnp.float32), "scale": jnp.full(error.shape, config.mu)}.get(
+    selected = jax.random.bernoulli(key, config.mu, error.shape)
+    factor = {"reward_mask": selected.astype(jnp.float32), "scale": jnp.full(error.shape, config.mu)}.get(
         config.mu_form, jnp.ones(error.shape)
     )
     beta = config.beta * (1 - state.success) if config.adaptive else config.beta
     bonus = beta * factor * error / scale
-    learns = counts & drawn if config.mu_form == "predictor_mask" else counts
+    fitted = counts & selected if config.mu_form == "predictor_mask" else counts
 
     def loss(params: Params) -> tuple[Array, Metrics]:
-        value = masked_mean(surprise(parts, params, state.frozen, following), learns)
+        value = masked_mean(prediction_error(networks, params, state.frozen, following), fitted)
         return value, {"novelty": value}
 
-    predictor, told = descend(parts.td.tx, now.predictor, loss, lr)
-    paid = masked_mean(jnp.abs(parts.td.scale * data.steps.reward[1:]), counts)
-    told["curiosity_share"] = masked_mean(bonus, counts) / jnp.maximum(paid, 1e-6)
-    return jax.lax.stop_gradient(bonus), predictor, errors, told
+    predictor, metrics = descend(networks.td.tx, learning.predictor, loss, lr)
+    mean_reward = masked_mean(jnp.abs(networks.td.scale * data.steps.reward[1:]), counts)
+    metrics["curiosity_share"] = masked_mean(bonus, counts) / jnp.maximum(mean_reward, 1e-6)
+    return jax.lax.stop_gradient(bonus), predictor, errors, metrics
 
 
-def learn(parts: Teaching, state: DdnState, key: PRNGKeyArray, progress: Any) -> tuple[Learning, Metrics]:
-    """The gradient steps that follow a rollout: curiosity, teacher, students, each with its own optimiser."""
-    config, tx = parts.config, parts.td.tx
+def update_networks(
+    networks: DdnNetworks, state: DdnState, key: PRNGKeyArray, progress: Any
+) -> tuple[DdnTrainState, Metrics]:
+    """The gradient steps after a rollout: predictor, teacher, students, each with its own optimiser."""
+    config, tx = networks.config, networks.td.tx
     lr = annealed(config, progress)
 
-    def step(now: Learning, key: PRNGKeyArray) -> tuple[Learning, Metrics]:
+    def step(before: DdnTrainState, key: PRNGKeyArray) -> tuple[DdnTrainState, Metrics]:
         key_draw, key_mask = jax.random.split(key)
-        return learn_on(parts.td, state.replay, key_draw, lambda data: on(now, data, key_mask))
+        return update_from_replay(networks.td, state.replay, key_draw, lambda data: update(before, data, key_mask))
 
-    def on(now: Learning, data: Sequences, key: PRNGKeyArray) -> tuple[Learning, Metrics]:
-        of_teacher, of_student = data.carry
-        data = data._replace(carry=of_teacher)
-        told: Metrics = {}
-        predictor, errors, paid = now.predictor, now.errors, data
+    def update(before: DdnTrainState, data: Sequences, key: PRNGKeyArray) -> tuple[DdnTrainState, Metrics]:
+        teacher_carry, student_carry = data.carry
+        data = data._replace(carry=teacher_carry)
+        metrics: Metrics = {}
+        predictor, errors, rewarded = before.predictor, before.errors, data
         if config.beta:
-            bonus, predictor, errors, told = wonder(parts, now, state, data, key, lr)
-            reward = data.steps.reward.at[1:].add(bonus / parts.td.scale)
-            paid = data._replace(steps=data.steps._replace(reward=reward))
-        best = None
+            bonus, predictor, errors, metrics = curiosity_bonus(networks, before, state, data, key, lr)
+            reward = data.steps.reward.at[1:].add(bonus / networks.td.scale)
+            rewarded = data._replace(steps=data.steps._replace(reward=reward))
+        chooser = None
         if config.chooses == "student":
-            params = student_params(parts, now)
-            best = unroll(parts.student, params, of_student, data.steps, data.steps.first).scores
+            params = student_params(networks, before)
+            chooser = unroll(networks.student, params, student_carry, data.steps, data.steps.first).scores
 
-        def teach(params: Params) -> tuple[Array, tuple[Metrics, Out]]:
-            out = parts.td.read(params["agent"], paid)
-            loss, told = td_loss(parts.td, scores_of(out), params, now.target, paid, best)
-            return loss, (told, out)
+        def teacher_loss(params: Params) -> tuple[Array, tuple[Metrics, Out]]:
+            out = networks.td.read(params["agent"], rewarded)
+            loss, metrics = td_loss(networks.td, scores_of(out), params, before.target, rewarded, chooser)
+            return loss, (metrics, out)
 
-        teacher, (told_too, goal) = descend(tx, now.teacher, teach, lr)
-        student, told_three = descend(tx, now.student, lambda p: taught(parts, p, goal, data, of_student), lr)
-        target = follow(config, now.target, teacher.params, now.steps + 1)
-        return Learning(teacher, target, now.steps + 1, student, predictor, errors), told | told_too | told_three
+        teacher, (teacher_metrics, teacher_output) = descend(tx, before.teacher, teacher_loss, lr)
+        student, student_metrics = descend(
+            tx, before.student, lambda p: student_loss(networks, p, teacher_output, data, student_carry), lr
+        )
+        target = update_target(config, before.target, teacher.params, before.steps + 1)
+        after = DdnTrainState(teacher, target, before.steps + 1, student, predictor, errors)
+        return after, metrics | teacher_metrics | student_metrics
 
-    after, told = jax.lax.scan(step, state.learning, jax.random.split(key, config.updates))
-    return after, jax.tree.map(jnp.mean, told)
+    after, metrics = jax.lax.scan(step, state.learning, jax.random.split(key, config.updates))
+    return after, jax.tree.map(jnp.mean, metrics)
 
 
-def both(teacher: Policy, student: Policy, who: Array) -> Policy:
-    """Teacher and students side by side; in environments that `who` marks the teacher's scores count.
+def mixed_policy(teacher: Policy, student: Policy, teacher_acts: Array) -> Policy:
+    """Acts as the teacher in environments marked by `teacher_acts` (B,), and as the students in the others.
 
-    Parameters and memories are pairs: both memories advance, so that both can be replayed.
+    Parameters and memories are pairs (teacher's, students'): both memories advance, so that both are recorded.
     """
 
     def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
-        mine, told = teacher.step(params[0], carry[0], timestep, key)
-        theirs, guessed = student.step(params[1], carry[1], timestep, key)
-        assert told.scores is not None and guessed.scores is not None
-        return (mine, theirs), Out(jnp.where(who[:, None, None], told.scores, guessed.scores))
+        teacher_carry, teacher_out = teacher.step(params[0], carry[0], timestep, key)
+        student_carry, student_out = student.step(params[1], carry[1], timestep, key)
+        assert teacher_out.scores is not None and student_out.scores is not None
+        scores = jnp.where(teacher_acts[:, None, None], teacher_out.scores, student_out.scores)
+        return (teacher_carry, student_carry), Out(scores)
 
     init = lambda key: (teacher.init(key), student.init(key))
     return Policy(init, lambda n: (teacher.carry(n), student.carry(n)), step)
 
 
-def playing(parts: Teaching) -> Behaviour:
-    """Both play epsilon-greedily, each in its share of the environments."""
-    config = parts.config
+def make_behaviour(networks: DdnNetworks) -> Behaviour:
+    """Teacher and students act epsilon-greedily, each in its share of the environments."""
+    config = networks.config
     share = {"mix": 0.5, "teacher": 1.0, "student": 0.0}[config.acts]
-    who = jnp.arange(config.envs) < round(share * config.envs)
+    teacher_acts = jnp.arange(config.envs) < round(share * config.envs)
 
     def plays(state: DdnState, progress: Any) -> Any:
         teacher = state.learning.teacher.params["agent"]
-        return (teacher, student_params(parts, state.learning)), explore(config, progress)
+        return (teacher, student_params(networks, state.learning)), exploration_rule(config, progress)
 
-    return parts.td.behaviour(both(parts.td.agent, parts.student, who), plays)
+    return networks.td.behaviour(mixed_policy(networks.td.agent, networks.student, teacher_acts), plays)
 
 
 def ddn(env: Environment, config: DdnConfig, teacher: Frozen | None = None) -> Method:
-    """A teacher and its students, learning together.
+    """A value-based teacher and its students, which learn together.
 
     Raises:
         BadInput: a teacher was named, or students of several networks. From `init`: replay would not fit.
     """
     if teacher is not None:
         raise BadInput("teacher: ddn trains its own; distil a finished one with kd_marl, kl or bc")
-    local = assemble(env, config)
-    if len(local.agent.groups) != 1:
+    students = make_networks(env, config)
+    if len(students.agent.groups) != 1:
         raise BadInput(f"size = {config.size!r}, share = {config.share!r}: ddn needs one network for all students")
-    central, read = build_teacher(env.spec, config, local.agent.groups[0].agent.width)
-    td = local.of(central, read)
-    parts = Teaching(config, td, local.agent, curiosity_net(env.spec.state_width))
-    behaviour = playing(parts)
+    teacher_team, read = make_teacher(env.spec, config, students.agent.groups[0].agent.width)
+    td = students.with_team(teacher_team, read)
+    networks = DdnNetworks(config, td, students.agent, curiosity_net(env.spec.state_width))
+    behaviour = make_behaviour(networks)
 
     def init(key: PRNGKeyArray) -> DdnState:
         keys = jax.random.split(key, 5)
-        params = {"agent": central.init(keys[0]), "mix": td.mix.init(keys[1])}
-        start = lambda p: init_learner(td.tx, p)
-        student, predictor = parts.student.init(keys[2]), parts.curious.init(keys[3])
+        params = {"agent": teacher_team.init(keys[0]), "mix": td.mix.init(keys[1])}
+        init = lambda p: init_learner(td.tx, p)
+        student, predictor = networks.student.init(keys[2]), networks.curiosity.init(keys[3])
         zero = jnp.zeros((), jnp.int32)
-        learning = Learning(start(params), params, zero, start(student), start(predictor), init_normaliser())
-        blank = DdnState(learning, parts.curious.init(keys[4]), jnp.zeros(()), ())  # type: ignore[arg-type]
-        return blank._replace(replay=room(td, env, behaviour, blank))
+        learning = DdnTrainState(init(params), params, zero, init(student), init(predictor), init_normaliser())
+        no_replay = DdnState(learning, networks.curiosity.init(keys[4]), jnp.zeros(()), ())  # type: ignore[arg-type]
+        return no_replay._replace(replay=init_replay(td, env, behaviour, no_replay))
 
     def update(
-        state: DdnState, played: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
+        state: DdnState, rollouts: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
     ) -> tuple[DdnState, Metrics]:
-        rollout = played["both"]
+        rollout = rollouts["both"]
         rate = masked_mean(rollout.steps.success[1:].astype(jnp.float32), rollout.ended)
         success = jnp.where(rollout.ended.any(), 0.9 * state.success + 0.1 * rate, state.success)
-        state = state._replace(replay=remembered(td, state.replay, rollout), success=success)
-        go = lambda: learn(parts, state, key, progress)
-        learning, told = once_warm(td, state.replay, go, state.learning)
-        return state._replace(learning=learning), told
+        state = state._replace(replay=add_rollout(td, state.replay, rollout), success=success)
+        do_update = lambda: update_networks(networks, state, key, progress)
+        learning, metrics = after_warm_up(td, state.replay, do_update, state.learning)
+        return state._replace(learning=learning), metrics
 
     return Method(
         init=init,
-        stages=(Stage("train", {"both": behaviour}, update, config.steps, usual=USUAL if config.beta else {}),),
-        roles={"student": parts.student, "teacher": central},
+        stages=(Stage("train", {"both": behaviour}, update, config.steps, usual=USUAL_METRICS if config.beta else {}),),
+        roles={"student": networks.student, "teacher": teacher_team},
         params=lambda state: {
-            "student": student_params(parts, state.learning),
+            "student": student_params(networks, state.learning),
             "teacher": state.learning.teacher.params["agent"],
         },
         also_tested=("teacher",),

@@ -1,7 +1,7 @@
-"""MADDPG: every agent has a critic that knows the state and what all do, and follows its gradient.
+"""MADDPG: every agent follows the gradient of a critic that reads the state and the actions of all agents.
 
 Actions are discrete: an actor's own action enters its critic as a straight-through Gumbel-softmax sample, the others'
-as they were played. Critics fit one-step targets at the actions that target actors draw.
+as they were played. Critics are fitted to one-step targets at actions sampled from the target actors.
 Reference: Lowe et al. 2017 (MADDPG); Jang et al. 2017 (Gumbel-softmax).
 """
 
@@ -21,7 +21,16 @@ from tutelage.data.vector import make_vector_env
 from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
 from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, init_learner
-from tutelage.methods.off_policy import Sequences, Storage, follow, learn_on, once_warm, reader, remembered, room
+from tutelage.methods.off_policy import (
+    OffPolicyComponents,
+    Sequences,
+    add_rollout,
+    after_warm_up,
+    init_replay,
+    make_reader,
+    update_from_replay,
+    update_target,
+)
 from tutelage.networks.cores import Net
 from tutelage.networks.critics import joint_action_critic_net
 from tutelage.policies.acting import sample
@@ -30,8 +39,8 @@ from tutelage.policies.views import view
 from tutelage.types import Environment, Frozen, Method, Metrics, Params, Policy, Rollout, Stage
 
 
-class Learning(NamedTuple):
-    """Actors and critics with their optimisers, {actor, critic} of the targets, and how many gradient steps."""
+class MaddpgTrainState(NamedTuple):
+    """Actors and critics with their optimisers, parameters {actor, critic} of the target networks, gradient steps."""
 
     actor: Learner
     critic: Learner
@@ -40,19 +49,19 @@ class Learning(NamedTuple):
 
 
 class MaddpgState(NamedTuple):
-    """These, and what was seen."""
+    """Train state with the replay buffer."""
 
-    learning: Learning
+    learning: MaddpgTrainState
     replay: Replay
 
 
 @dataclass(frozen=True)
-class Parts(Storage):
-    """Who learns.
+class MaddpgNetworks(OffPolicyComponents):
+    """Settings and networks of MADDPG.
 
     Attributes:
         actor: the team. critic: see `networks.critics`.
-        scale: what rewards are multiplied by.
+        scale: factor on rewards.
     """
 
     config: MaddpgConfig
@@ -61,10 +70,10 @@ class Parts(Storage):
     scale: float
 
 
-def build(env: Environment, config: MaddpgConfig) -> Parts:
-    """The team and its critics."""
+def make_networks(env: Environment, config: MaddpgConfig) -> MaddpgNetworks:
+    """Make the team and its critics."""
     spec = env.spec
-    return Parts(
+    return MaddpgNetworks(
         config=config,
         codec=codec(make_vector_env(env, config.envs), spec.n_actions),
         steps=config.chunk if config.replay == "stream" else spec.max_steps,
@@ -81,68 +90,82 @@ def gumbel_softmax(logits: Float[Array, "... A"], key: PRNGKeyArray, temperature
     return hard + soft - jax.lax.stop_gradient(soft)
 
 
-def logits_of(parts: Parts, actor: Params, data: Sequences) -> Float[Array, "T1 C N A"]:
-    scores = reader(parts.actor)(actor, data).scores
+def logits_of(networks: MaddpgNetworks, actor: Params, data: Sequences) -> Float[Array, "T1 C N A"]:
+    scores = make_reader(networks.actor)(actor, data).scores
     assert scores is not None
     return scores
 
 
-def played(data: Sequences, n_actions: int) -> Float[Array, "T C N A"]:
-    """What was done in each step, one-hot."""
+def one_hot_actions(data: Sequences, n_actions: int) -> Float[Array, "T C N A"]:
+    """The actions of each step, one-hot."""
     return jax.nn.one_hot(data.steps.action[1:], n_actions)
 
 
-def critic_targets(parts: Parts, target: Params, data: Sequences, key: PRNGKeyArray) -> Float[Array, "T C N"]:
-    """r + g d Q_i(s', a') by the target critics, a' drawn by the target actors."""
-    steps, config = data.steps, parts.config
-    logits = logits_of(parts, target["actor"], data)[1:]
+def critic_targets(
+    networks: MaddpgNetworks, target_params: Params, data: Sequences, key: PRNGKeyArray
+) -> Float[Array, "T C N"]:
+    """r + g d Q_i(s', a') by the target critics, a' sampled from the target actors."""
+    steps, config = data.steps, networks.config
+    logits = logits_of(networks, target_params["actor"], data)[1:]
     following = gumbel_softmax(logits, key, config.temperature)
-    value = parts.critic.apply(target["critic"], steps.state[1:], following, following)
-    return parts.scale * steps.reward[1:, :, None] + config.gamma * steps.discount[1:, :, None] * value
+    value = networks.critic.apply(target_params["critic"], steps.state[1:], following, following)
+    return networks.scale * steps.reward[1:, :, None] + config.gamma * steps.discount[1:, :, None] * value
 
 
-def critic_loss(parts: Parts, critic: Params, goal: Array, data: Sequences, where: Bool[Array, "T C *N"]) -> Any:
-    """Squared error of every critic at what was done, a dead agent's too: before its death it is bootstrapped from."""
-    taken = played(data, data.steps.avail.shape[-1])
-    value = parts.critic.apply(critic, data.steps.state[:-1], taken, taken)
-    loss = masked_mean(jnp.square(value - goal), where)
+def critic_loss(
+    networks: MaddpgNetworks, critic: Params, target: Array, data: Sequences, where: Bool[Array, "T C *N"]
+) -> Any:
+    """Mean squared error of every agent's critic, dead agents' included: values before a death bootstrap from them."""
+    taken = one_hot_actions(data, data.steps.avail.shape[-1])
+    value = networks.critic.apply(critic, data.steps.state[:-1], taken, taken)
+    loss = masked_mean(jnp.square(value - target), where)
     return loss, {"critic": loss, "value": masked_mean(value, where)}
 
 
 def actor_loss(
-    parts: Parts, actor: Params, critic: Params, data: Sequences, where: Bool[Array, "T C N"], key: PRNGKeyArray
+    networks: MaddpgNetworks,
+    actor: Params,
+    critic: Params,
+    data: Sequences,
+    where: Bool[Array, "T C N"],
+    key: PRNGKeyArray,
 ) -> Any:
-    """What every agent's critic thinks of its own action instead of the one played, the others' as they were."""
-    config, avail = parts.config, data.steps.avail[:-1]
-    logits = logits_of(parts, actor, data)[:-1]
+    """The actors' loss: less the critic's value of the agent's own sampled action with the others' actions as played,
+    plus a penalty on large logits."""
+    config, avail = networks.config, data.steps.avail[:-1]
+    logits = logits_of(networks, actor, data)[:-1]
     own = gumbel_softmax(logits, key, config.temperature)
-    value = parts.critic.apply(critic, data.steps.state[:-1], played(data, avail.shape[-1]), own)
-    gain = masked_mean(value, where)
-    large = jnp.where(avail, jnp.square(logits), 0.0).sum(-1) / jnp.maximum(avail.sum(-1), 1)
-    large = masked_mean(large, where)
-    return config.decay * large - gain, {"actor": gain, "logits": large}
+    value = networks.critic.apply(critic, data.steps.state[:-1], one_hot_actions(data, avail.shape[-1]), own)
+    mean_value = masked_mean(value, where)
+    logits_penalty = jnp.where(avail, jnp.square(logits), 0.0).sum(-1) / jnp.maximum(avail.sum(-1), 1)
+    logits_penalty = masked_mean(logits_penalty, where)
+    return config.decay * logits_penalty - mean_value, {"actor": mean_value, "logits": logits_penalty}
 
 
-def improve(parts: Parts, state: MaddpgState, key: PRNGKeyArray, progress: Any) -> tuple[Learning, Metrics]:
-    """The gradient steps that follow a rollout: critics, then actors, then targets."""
-    config, tx, lr = parts.config, clipped_adam(parts.config.grad_clip), annealed(parts.config, progress)
+def update_networks(
+    networks: MaddpgNetworks, state: MaddpgState, key: PRNGKeyArray, progress: Any
+) -> tuple[MaddpgTrainState, Metrics]:
+    """The gradient steps after a rollout: critics, then actors, then target networks."""
+    config, tx, lr = networks.config, clipped_adam(networks.config.grad_clip), annealed(networks.config, progress)
 
-    def step(now: Learning, key: PRNGKeyArray) -> tuple[Learning, Metrics]:
+    def step(before: MaddpgTrainState, key: PRNGKeyArray) -> tuple[MaddpgTrainState, Metrics]:
         keys = jax.random.split(key, 3)
-        return learn_on(parts, state.replay, keys[0], lambda data: on(now, data, keys[1:]))
+        return update_from_replay(networks, state.replay, keys[0], lambda data: update(before, data, keys[1:]))
 
-    def on(now: Learning, data: Sequences, keys: Key[Array, " 2"]) -> tuple[Learning, Metrics]:
+    def update(before: MaddpgTrainState, data: Sequences, keys: Key[Array, " 2"]) -> tuple[MaddpgTrainState, Metrics]:
         where = data.counts[..., None] & data.steps.acts[:-1]
-        goal = jax.lax.stop_gradient(critic_targets(parts, now.target, data, keys[0]))
-        critic, told = descend(tx, now.critic, lambda p: critic_loss(parts, p, goal, data, data.counts[..., None]), lr)
-        acts = lambda p: actor_loss(parts, p, critic.params, data, where, keys[1])
-        actor, more = descend(tx, now.actor, acts, lr)
+        target_values = jax.lax.stop_gradient(critic_targets(networks, before.target, data, keys[0]))
+        critic, critic_metrics = descend(
+            tx, before.critic, lambda p: critic_loss(networks, p, target_values, data, data.counts[..., None]), lr
+        )
+        loss = lambda p: actor_loss(networks, p, critic.params, data, where, keys[1])
+        actor, actor_metrics = descend(tx, before.actor, loss, lr)
         online = {"actor": actor.params, "critic": critic.params}
-        target = follow(config, now.target, online, now.steps + 1)
-        return Learning(actor, critic, target, now.steps + 1), told | more
+        target = update_target(config, before.target, online, before.steps + 1)
+        return MaddpgTrainState(actor, critic, target, before.steps + 1), critic_metrics | actor_metrics
 
-    after, told = jax.lax.scan(step, state.learning, jax.random.split(key, config.updates))
-    return after, jax.tree.map(jnp.mean, told)
+    after, metrics = jax.lax.scan(step, state.learning, jax.random.split(key, config.updates))
+    return after, jax.tree.map(jnp.mean, metrics)
 
 
 def maddpg(env: Environment, config: MaddpgConfig, teacher: Frozen | None = None) -> Method:
@@ -153,30 +176,30 @@ def maddpg(env: Environment, config: MaddpgConfig, teacher: Frozen | None = None
     """
     if teacher is not None:
         raise BadInput("teacher: maddpg learns by itself; distil with kd_marl, kl or bc")
-    parts = build(env, config)
+    networks = make_networks(env, config)
     plays = lambda state, progress: (state.learning.actor.params, sample)
-    behaviour = parts.behaviour(parts.actor, plays)
+    behaviour = networks.behaviour(networks.actor, plays)
 
     def init(key: PRNGKeyArray) -> MaddpgState:
         keys = jax.random.split(key)
         tx = clipped_adam(config.grad_clip)
-        params = {"actor": parts.actor.init(keys[0]), "critic": parts.critic.init(keys[1])}
+        params = {"actor": networks.actor.init(keys[0]), "critic": networks.critic.init(keys[1])}
         zero = jnp.zeros((), jnp.int32)
-        learning = Learning(init_learner(tx, params["actor"]), init_learner(tx, params["critic"]), params, zero)
-        blank = MaddpgState(learning, ())  # type: ignore[arg-type]
-        return blank._replace(replay=room(parts, env, behaviour, blank))
+        learning = MaddpgTrainState(init_learner(tx, params["actor"]), init_learner(tx, params["critic"]), params, zero)
+        no_replay = MaddpgState(learning, ())  # type: ignore[arg-type]
+        return no_replay._replace(replay=init_replay(networks, env, behaviour, no_replay))
 
     def update(
         state: MaddpgState, rollouts: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
     ) -> tuple[MaddpgState, Metrics]:
-        state = state._replace(replay=remembered(parts, state.replay, rollouts["actor"]))
-        go = lambda: improve(parts, state, key, progress)
-        learning, told = once_warm(parts, state.replay, go, state.learning)
-        return state._replace(learning=learning), told
+        state = state._replace(replay=add_rollout(networks, state.replay, rollouts["actor"]))
+        do_update = lambda: update_networks(networks, state, key, progress)
+        learning, metrics = after_warm_up(networks, state.replay, do_update, state.learning)
+        return state._replace(learning=learning), metrics
 
     return Method(
         init=init,
         stages=(Stage("train", {"actor": behaviour}, update, config.steps),),
-        roles={"student": parts.actor},
+        roles={"student": networks.actor},
         params=lambda state: {"student": state.learning.actor.params},
     )

@@ -1,4 +1,4 @@
-"""What off-policy methods share: sequences kept from play, drawn again to learn from, and target networks."""
+"""What off-policy methods share: a replay buffer of sequences, updates on samples of it, and target networks."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tutelage.data.vector import make_vector_env
 from tutelage.errors import BadInput
 from tutelage.types import ActRule, Behaviour, Carry, Environment, Metrics, Out, Params, Policy, Rollout, TimeStep
 
-Now = TypeVar("Now")
+Result = TypeVar("Result")
 
 
 class Sequences(NamedTuple):
-    """What a gradient step learns from, leaves (T+1, C, ...).
+    """A batch of sequences from replay, leaves (T+1, C, ...).
 
     Attributes:
         steps: timesteps.
-        carry: memory entering step 0.
-        counts: (T, C) transitions whose errors count: real ones after the burn-in, or of the one whole episode.
+        carry: memory entering step 0, leaves (C, ...).
+        counts: (T, C) transitions that enter the loss: valid ones after the burn-in, or of the one whole episode.
     """
 
     steps: TimeStep
@@ -39,13 +39,13 @@ Reader = Callable[[Params, Sequences], Out]
 
 
 @dataclass(frozen=True)
-class Storage:
-    """What is kept, and how.
+class OffPolicyComponents:
+    """Settings and replay format of an off-policy method; subclasses add the networks.
 
     Attributes:
         config: settings.
-        codec: how sequences are stored.
-        steps: length of a stored sequence.
+        codec: format of stored sequences.
+        steps: length T of a stored sequence.
     """
 
     config: OffPolicyConfig
@@ -54,114 +54,122 @@ class Storage:
 
     @property
     def sequences(self) -> int:
-        """How many sequences replay holds: whole rollouts."""
+        """How many sequences replay holds, a multiple of those of a rollout."""
         config = self.config
-        wanted = config.capacity_episodes if config.replay == "episode" else config.capacity_steps // self.steps
-        return max(1, wanted // config.envs) * config.envs
+        capacity = config.capacity_episodes if config.replay == "episode" else config.capacity_steps // self.steps
+        return max(1, capacity // config.envs) * config.envs
 
     def advice(self, fits: float) -> str:
-        """What to ask for where so many sequences fit."""
-        config, whole = self.config, self.config.replay == "episode"
+        """Settings to suggest to the user where `fits` sequences would fit into memory."""
+        config, episodes = self.config, self.config.replay == "episode"
         if fits < 1:
             return self.shorter(fits)
         envs = min(config.envs, int(fits))
-        kept = int(fits) // envs * envs
-        room = f"capacity_episodes = {kept}" if whole else f"capacity_steps = {kept * self.steps}"
-        return f"{room}{f' with envs = {envs}' if envs < config.envs else ''} fits"
+        capacity = int(fits) // envs * envs
+        setting = f"capacity_episodes = {capacity}" if episodes else f"capacity_steps = {capacity * self.steps}"
+        return f"{setting}{f' with envs = {envs}' if envs < config.envs else ''} fits"
 
     def shorter(self, fits: float) -> str:
-        """What to ask for where only this part of one sequence fits."""
+        """Settings to suggest where only the share `fits` of one sequence would fit into memory."""
         if self.config.replay == "episode":
             return "replay = stream keeps shorter ones"
         chunk = int(self.steps * fits / 2)  # beside what does not become shorter
         return f"chunk = {chunk} fits" if chunk > self.config.burn_in else "more memory_gb is needed"
 
     def behaviour(self, policy: Policy, plays: Callable[[Any, Any], tuple[Params, ActRule]]) -> Behaviour:
-        """Play that fills replay: going on, or an episode of every environment at a time."""
-        whole = self.config.replay == "episode"
-        return Behaviour(policy, plays, self.config.envs, self.steps, fresh=whole, once=whole, states=self.codec.states)
+        """The behaviour that fills replay: continuing rollouts, or one episode of every environment at a time."""
+        episodes = self.config.replay == "episode"
+        return Behaviour(
+            policy, plays, self.config.envs, self.steps, fresh=episodes, once=episodes, states=self.codec.states
+        )
 
 
-def reader(policy: Policy, memory: Callable[[Carry], Carry] = lambda carry: carry) -> Reader:
-    """How a team reads sequences: step by step, from the memory that entered them.
+def make_reader(policy: Policy, memory: Callable[[Carry], Carry] = lambda carry: carry) -> Reader:
+    """A function that computes a team's outputs on sequences, from the memory stored with them.
 
     Args:
-        memory: what of the stored memory is this team's.
+        memory: selects this team's part of the stored memory.
     """
     return lambda params, data: unroll(policy, params, memory(data.carry), data.steps, data.steps.first)
 
 
-def room(storage: Storage, env: Environment, behaviour: Behaviour, state: Any) -> Replay:
-    """Empty replay of the right shapes; raises BadInput where it, or what a gradient step reads, would not fit."""
+def init_replay(components: OffPolicyComponents, env: Environment, behaviour: Behaviour, state: Any) -> Replay:
+    """An empty replay buffer for rollouts of `behaviour`; raises BadInput where it, or a batch of it, would not fit."""
     vector = make_vector_env(env, behaviour.envs)
 
-    def one(key: PRNGKeyArray) -> Any:
+    def shapes_of(key: PRNGKeyArray) -> Any:
         rollout = play(vector, behaviour, state, 0.0, init_collector(vector, behaviour.policy, key), key)[1]
-        return (storage.codec.shrink(rollout), rollout.carry), rollout.steps
+        return (components.codec.shrink(rollout), rollout.carry), rollout.steps
 
-    shapes, steps = jax.eval_shape(one, jax.random.key(0))
-    config = storage.config
+    shapes, steps = jax.eval_shape(shapes_of, jax.random.key(0))
+    config = components.config
     fits = config.memory_gb * 1e9 / (size_of(steps) / config.envs)
     if config.batch > fits:
-        way = f"batch = {int(fits)} fits" if fits >= 1 else storage.shorter(fits)
+        advice = f"batch = {int(fits)} fits" if fits >= 1 else components.shorter(fits)
         raise BadInput(
-            f"batch = {config.batch}: reading so many sequences of {storage.steps:,} steps at a time would take "
+            f"batch = {config.batch}: reading so many sequences of {components.steps:,} steps at a time would take "
             f"{size_of(steps) / config.envs * config.batch / 1e9:.3g} GB, allowed are memory_gb = "
-            f"{config.memory_gb:g}; {way}"
+            f"{config.memory_gb:g}; {advice}"
         )
-    return empty_replay(shapes, storage.sequences, config.memory_gb, storage.advice)
+    return empty_replay(shapes, components.sequences, config.memory_gb, components.advice)
 
 
-def once_warm(storage: Storage, replay: Replay, go: Callable[[], tuple[Now, Metrics]], now: Now) -> tuple[Now, Metrics]:
-    """`go()` once replay holds enough; until then `now` as it is, and metrics of 0.
+def after_warm_up(
+    components: OffPolicyComponents, replay: Replay, update: Callable[[], tuple[Result, Metrics]], state: Result
+) -> tuple[Result, Metrics]:
+    """`update()` once replay holds `warm_up` steps; until then `state` as it is, and metrics of 0.
 
-    The ring itself stays outside of the condition, which would copy it.
+    The buffer itself stays outside of the condition, which would copy it.
     """
-    idle = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(go)[1])
-    return jax.lax.cond(replay.added * storage.steps >= storage.config.warm_up, go, lambda: (now, idle))
+    no_metrics = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(update)[1])
+    return jax.lax.cond(
+        replay.added * components.steps >= components.config.warm_up, update, lambda: (state, no_metrics)
+    )
 
 
-def remembered(storage: Storage, replay: Replay, rollout: Rollout) -> Replay:
-    """The ring with a rollout's sequences added."""
-    return add(replay, storage.codec.shrink(rollout), rollout.carry)
+def add_rollout(components: OffPolicyComponents, replay: Replay, rollout: Rollout) -> Replay:
+    """The replay buffer with a rollout's sequences added."""
+    return add(replay, components.codec.shrink(rollout), rollout.carry)
 
 
-def expanded(storage: Storage, stored: Stored, carry: Carry) -> Sequences:
-    """Stored sequences as they are learned from: observed anew where only states were kept, ends as the config says."""
-    steps = storage.codec.expand(stored)
-    if storage.config.time_limit == "terminal":
+def expand(components: OffPolicyComponents, stored: Stored, carry: Carry) -> Sequences:
+    """A batch of stored sequences: observations from states where only those are stored, time limits as configured."""
+    steps = components.codec.expand(stored)
+    if components.config.time_limit == "terminal":
         steps = steps._replace(discount=jnp.where(steps.last, 0.0, steps.discount))
-    if storage.config.replay == "episode":
+    if components.config.replay == "episode":
         return Sequences(steps, carry, first_episode(steps.last))
-    late = jnp.arange(storage.steps) >= storage.config.burn_in
+    late = jnp.arange(components.steps) >= components.config.burn_in
     return Sequences(steps, carry, ~steps.last[:-1] & late[:, None])
 
 
-def sampled(storage: Storage, replay: Replay, key: PRNGKeyArray) -> Sequences:
-    """Sequences from replay, of full length."""
-    return expanded(storage, *draw(replay, key, storage.config.batch))
+def sample_replay(components: OffPolicyComponents, replay: Replay, key: PRNGKeyArray) -> Sequences:
+    """Sample a batch of sequences of full length from replay."""
+    return expand(components, *draw(replay, key, components.config.batch))
 
 
-def lengths(limit: int) -> list[int]:
-    """To what whole episodes of at most `limit` steps are cut: multiples of an eighth, of at least 16 steps."""
-    piece = max(16, math.ceil(limit / 8))
-    return [*range(piece, limit, piece), limit]
+def episode_lengths(limit: int) -> list[int]:
+    """Lengths that batches of episodes are cut to: multiples of an eighth of `limit`, or of 16 where that is more."""
+    eighth = max(16, math.ceil(limit / 8))
+    return [*range(eighth, limit, eighth), limit]
 
 
-def learn_on(storage: Storage, replay: Replay, key: PRNGKeyArray, go: Callable[[Sequences], Now]) -> Now:
-    """`go` on sequences from replay; whole episodes are cut behind the longest of those drawn, where nothing counts."""
-    if storage.config.replay == "stream":
-        return go(sampled(storage, replay, key))
-    stored, carry = draw(replay, key, storage.config.batch)
-    longest, known = first_episode(stored.last).sum(0).max(), lengths(storage.steps)
+def update_from_replay(
+    components: OffPolicyComponents, replay: Replay, key: PRNGKeyArray, update: Callable[[Sequences], Result]
+) -> Result:
+    """`update` on a batch from replay; whole episodes are cut after the longest of the batch, where nothing counts."""
+    if components.config.replay == "stream":
+        return update(sample_replay(components, replay, key))
+    stored, carry = draw(replay, key, components.config.batch)
+    longest, lengths = first_episode(stored.last).sum(0).max(), episode_lengths(components.steps)
 
-    def on(n: int) -> Callable[[], Now]:
-        return lambda: go(expanded(storage, jax.tree.map(lambda x: x[: n + 1], stored), carry))
+    def on_length(n: int) -> Callable[[], Result]:
+        return lambda: update(expand(components, jax.tree.map(lambda x: x[: n + 1], stored), carry))
 
-    return jax.lax.switch((longest > jnp.array(known[:-1], jnp.int32)).sum(), [on(n) for n in known])
+    return jax.lax.switch((longest > jnp.array(lengths[:-1], jnp.int32)).sum(), [on_length(n) for n in lengths])
 
 
-def follow(config: OffPolicyConfig, target: Params, online: Params, steps: Array) -> Params:
-    """The target network after a gradient step."""
+def update_target(config: OffPolicyConfig, target: Params, online: Params, steps: Array) -> Params:
+    """Parameters of the target network after gradient step number `steps`."""
     rate = jnp.where(steps % config.target_every == 0, config.target_rate, 0.0)
     return jax.tree.map(lambda t, p: jnp.where(rate == 1.0, p, t + rate * (p - t)), target, online)

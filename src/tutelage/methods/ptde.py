@@ -1,8 +1,8 @@
-"""PTDE: a team learns with personalised state, then predicts it and acts without. Here the value-based form.
+"""PTDE: a team learns with a personalised state, then learns to predict it and acts without. The value-based form.
 
-Stage `train`: Q-learning; each agent reads what it sees and the state personalised for it. Stage `predict`: a recurrent
-predictor learns that personalised state from what the agent sees; nothing else changes. Executed is the team with the
-prediction in the state's place. The form on MAPPO is `ptde_mappo`.
+Stage `train`: Q-learning; each agent reads its observation and a personalised state. Stage `predict`: a recurrent
+predictor learns that personalised state from the agent's observations; nothing else changes. At deployment the team
+reads the prediction in place of the personalised state. The form on MAPPO is `ptde_mappo`.
 Reference: Chen et al. 2022 (PTDE), as reported second-hand; see docs/methods.
 """
 
@@ -20,15 +20,15 @@ from tutelage.data.collect import unroll
 from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
 from tutelage.learning.optim import Learner, annealed, descend, init_learner
-from tutelage.methods.central import Reader, central_team
-from tutelage.methods.off_policy import Sequences, learn_on, once_warm, remembered, room
+from tutelage.methods.central import Reader, make_central_team
+from tutelage.methods.off_policy import Sequences, add_rollout, after_warm_up, init_replay, update_from_replay
 from tutelage.methods.qlearning import (
-    Learning,
-    Parts,
+    QNetworks,
     QState,
-    assemble,
-    exploring,
-    improve,
+    QTrainState,
+    make_behaviour,
+    make_networks,
+    update_networks,
 )
 from tutelage.networks.cores import Core, Net, make_core
 from tutelage.networks.fusion import fusion_net
@@ -51,32 +51,39 @@ from tutelage.types import (
 
 
 class PtdeState(NamedTuple):
-    """Q-learning's state, and the predictor with its optimiser."""
+    """Q-learning's state, and (`guess`) the predictor with its optimiser."""
 
     q: QState
     guess: Learner
 
 
-def predicting_agent(kind: str, inputs: int, width: int, fused: int, n_actions: int) -> tuple[Agent, Core]:
-    """An agent that predicts its personalised state (parameters `guess`) and acts on it (`act`); and the predictor."""
-    guess, act = (
+def make_predicting_agent(kind: str, inputs: int, width: int, fused: int, n_actions: int) -> tuple[Agent, Core]:
+    """An agent that predicts its personalised state (parameters `guess`) and acts on it (parameters `act`).
+
+    Args:
+        inputs: width of its observation. fused: width of the personalised state.
+
+    Returns:
+        The agent, and its predictor alone.
+    """
+    predictor, act = (
         make_core(kind, inputs, width, fused, gain=1.0),
         make_core(kind, inputs + fused, width, n_actions, gain=1.0),
     )
 
     def think(params: Params, carry: Carry, x: Float[Array, " D"]) -> tuple[Carry, Float[Array, " H"]]:
-        before, remembered = carry or ((), ())
-        mine, h = guess.think(params["guess"], before, x)
-        z = guess.head(params["guess"], h, jnp.ones(fused, bool))
-        theirs, features = act.think(params["act"], remembered, jnp.concatenate([x, z]))
-        return (mine, theirs), features
+        predictor_before, act_before = carry or ((), ())
+        predictor_memory, h = predictor.think(params["guess"], predictor_before, x)
+        z = predictor.head(params["guess"], h, jnp.ones(fused, bool))
+        act_memory, features = act.think(params["act"], act_before, jnp.concatenate([x, z]))
+        return (predictor_memory, act_memory), features
 
     def head(params: Params, features: Array, avail: Bool[Array, " A"]) -> Array:
         return act.head(params["act"], features, avail)
 
     def init(key: PRNGKeyArray) -> Params:
         keys = jax.random.split(key)
-        return {"guess": guess.init(keys[0]), "act": act.init(keys[1])}
+        return {"guess": predictor.init(keys[0]), "act": act.init(keys[1])}
 
     agent = Agent(
         kind=f"{kind} + {kind}",
@@ -84,146 +91,156 @@ def predicting_agent(kind: str, inputs: int, width: int, fused: int, n_actions: 
         width=width,
         n_actions=n_actions,
         init=init,
-        carry=lambda: (guess.carry(), act.carry()),
-        encode=lambda params, x: guess.encode(params["guess"], x),
+        carry=lambda: (predictor.carry(), act.carry()),
+        encode=lambda params, x: predictor.encode(params["guess"], x),
         think=think,
         head=head,
         layers=((kind, inputs, width, fused), (kind, inputs + fused, width, n_actions)),
     )
-    return agent, guess
+    return agent, predictor
 
 
-class Guessing(NamedTuple):
-    """What the second stage learns.
+class StatePredictor(NamedTuple):
+    """Networks of the second stage, which learns to predict the personalised state.
 
     Attributes:
-        seen: what agents see.
-        fuse: from that and the state to the personalised state of every agent.
-        predictor: a team whose scores are predictions of it.
+        own_view: what agents observe themselves.
+        fuse: (own view, state) -> personalised state of every agent.
+        predictor: a team whose scores are predictions of the personalised state.
         student: the team that is deployed.
     """
 
-    seen: View
+    own_view: View
     fuse: Net
     predictor: Policy
     student: Policy
 
 
-class Pieces(NamedTuple):
-    """The teacher's side as in `qlearning`, and what predicts."""
+class PtdeNetworks(NamedTuple):
+    """Networks of Q-learning with the teacher as team, and those of the second stage."""
 
-    td: Parts
-    guessing: Guessing
-
-
-def central(
-    spec: Spec, config: PtdeConfig | PtdeMappoConfig, width: int, seen: View, gain: float
-) -> tuple[Policy, Reader, Guessing]:
-    """The team that reads the personalised state, how it reads sequences, and what will predict for it."""
-    own = seen.width(spec)
-    fuse, fused = fusion_net("full", own, spec.state_width, spec.n_agents, config.fusion_width, config.generator)
-    joined = Net(fuse.init, lambda p, l, s: jnp.concatenate([l, fuse.apply(p, l, s)], -1))
-    teacher, read = central_team(spec, config.core, width, seen, joined, own + fused, gain)
-    agent, guess = predicting_agent(config.core, own, width, fused, spec.n_actions)
-    student = make_team((Group(tuple(range(spec.n_agents)), agent, seen),))
-    predictor = predicting_team(spec, guess, own, width, fused, config.core, seen)
-    return teacher, read, Guessing(seen, fuse, predictor, student)
+    td: QNetworks
+    state_predictor: StatePredictor
 
 
-def only_width(groups: tuple[Group, ...], sight: str, size: str) -> int:
-    """The width of the one network that all share; BadInput where there are several, or sight is restricted."""
+def make_teacher_and_predictor(
+    spec: Spec, config: PtdeConfig | PtdeMappoConfig, width: int, own_view: View, gain: float
+) -> tuple[Policy, Reader, StatePredictor]:
+    """The team that reads the personalised state, the function of its outputs on sequences, and the predictor.
+
+    `gain` scales the scores of the team's new parameters.
+    """
+    inputs = own_view.width(spec)
+    fuse, fused = fusion_net("full", inputs, spec.state_width, spec.n_agents, config.fusion_width, config.generator)
+    concatenated = Net(fuse.init, lambda p, l, s: jnp.concatenate([l, fuse.apply(p, l, s)], -1))
+    teacher, read = make_central_team(spec, config.core, width, own_view, concatenated, inputs + fused, gain)
+    agent, predictor_core = make_predicting_agent(config.core, inputs, width, fused, spec.n_actions)
+    student = make_team((Group(tuple(range(spec.n_agents)), agent, own_view),))
+    predictor = make_predicting_team(spec, predictor_core, inputs, width, fused, config.core, own_view)
+    return teacher, read, StatePredictor(own_view, fuse, predictor, student)
+
+
+def single_width(groups: tuple[Group, ...], sight: str, size: str) -> int:
+    """Width of the one network that all agents share; BadInput where there are several, or sight is restricted."""
     if len(groups) != 1 or sight != "full":
         raise BadInput(f"size = {size!r}, sight = {sight!r}: ptde needs one network of full sight for all")
     return groups[0].agent.width
 
 
-def build(env: Environment, config: PtdeConfig) -> Pieces:
+def make_ptde_networks(env: Environment, config: PtdeConfig) -> PtdeNetworks:
     """Teacher, students and predictor; raises BadInput for students of several networks."""
-    local = assemble(env, config)
-    width = only_width(local.agent.groups, config.sight, config.size)
-    teacher, read, guessing = central(env.spec, config, width, view("local+action"), gain=1.0)
-    return Pieces(local.of(teacher, read), guessing)
+    local = make_networks(env, config)
+    width = single_width(local.agent.groups, config.sight, config.size)
+    teacher, read, state_predictor = make_teacher_and_predictor(env.spec, config, width, view("local+action"), gain=1.0)
+    return PtdeNetworks(local.with_team(teacher, read), state_predictor)
 
 
-def predicting_team(spec: Spec, guess: Core, own: int, width: int, fused: int, kind: str, seen: View) -> Policy:
-    """The predicting part as a team of its own, whose scores are predictions; none of them is ever masked."""
-    agent = Agent(kind, own, width, fused, *guess)
+def make_predicting_team(
+    spec: Spec, predictor_core: Core, inputs: int, width: int, fused: int, kind: str, own_view: View
+) -> Policy:
+    """The predictor as a team of its own, whose scores are predictions; none is masked."""
+    agent = Agent(kind, inputs, width, fused, *predictor_core)
     inner = make_team((Group(tuple(range(spec.n_agents)), agent, view("local-no-id")),))
 
     def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
-        rows = seen.read(timestep)
-        every = jnp.ones((*rows.shape[:-1], fused), bool)
-        return inner.step(params, carry, timestep._replace(obs=rows, avail=every), key)
+        rows = own_view.read(timestep)
+        all_available = jnp.ones((*rows.shape[:-1], fused), bool)
+        return inner.step(params, carry, timestep._replace(obs=rows, avail=all_available), key)
 
     return Policy(inner.init, inner.carry, step)
 
 
 def prediction_loss(
-    guessing: Guessing, guess: Params, fuse: Params, carry: Carry, steps: TimeStep, where: Bool[Array, "T B"]
+    state_predictor: StatePredictor,
+    predictor: Params,
+    fuse: Params,
+    carry: Carry,
+    steps: TimeStep,
+    where: Bool[Array, "T B"],
 ) -> tuple[Array, Metrics]:
     """Squared error of the predicted personalised state, over living agents.
 
     Args:
-        guess, fuse: parameters of the predictor and of the fusion (which is not changed).
+        predictor, fuse: parameters of the predictor and of the fusion (which is not changed).
         carry: the predictor's memory before the first step.
         steps: leaves (T, B, ...).
         where: steps that count.
     """
-    goal = jax.lax.stop_gradient(guessing.fuse.apply(fuse, guessing.seen.read(steps), steps.state))
-    told = unroll(guessing.predictor, guess, carry, steps, steps.first).scores
-    assert told is not None
-    living = where[..., None] & steps.acts
-    loss = masked_mean(jnp.square(told - goal).mean(-1), living)
-    typical = jnp.where(living[..., None], goal, 0.0).sum((0, 1, 2)) / jnp.maximum(living.sum(), 1)
-    spread = masked_mean(jnp.square(goal - typical).mean(-1), living)
-    return loss, {"prediction": loss, "unexplained": loss / jnp.maximum(spread, 1e-8)}
+    target = jax.lax.stop_gradient(state_predictor.fuse.apply(fuse, state_predictor.own_view.read(steps), steps.state))
+    prediction = unroll(state_predictor.predictor, predictor, carry, steps, steps.first).scores
+    assert prediction is not None
+    counts = where[..., None] & steps.acts
+    loss = masked_mean(jnp.square(prediction - target).mean(-1), counts)
+    mean_target = jnp.where(counts[..., None], target, 0.0).sum((0, 1, 2)) / jnp.maximum(counts.sum(), 1)
+    target_variance = masked_mean(jnp.square(target - mean_target).mean(-1), counts)
+    return loss, {"prediction": loss, "unexplained": loss / jnp.maximum(target_variance, 1e-8)}
 
 
-def student_params(guess: Params, teacher: Params) -> Params:
-    """The predictor in front of the teacher's network."""
-    return ({"guess": guess[0], "act": teacher["team"][0]},)
+def student_params(predictor: Params, teacher: Params) -> Params:
+    """Parameters of the students: the predictor's, and the teacher's network behind it."""
+    return ({"guess": predictor[0], "act": teacher["team"][0]},)
 
 
 def ptde(env: Environment, config: PtdeConfig, teacher: Frozen | None = None) -> Method:
-    """Q-learning on personalised state, then prediction of it.
+    """Q-learning on a personalised state, then learning to predict it.
 
     Raises:
         BadInput: a teacher was named, or students of several networks. From `init`: replay would not fit.
     """
     if teacher is not None:
         raise BadInput("teacher: ptde trains its own; distil a finished one with kd_marl, kl or bc")
-    td, guessing = build(env, config)
+    td, state_predictor = make_ptde_networks(env, config)
     tx = td.tx
-    acting = exploring(td)
-    behaviour = acting._replace(plays=lambda state, progress: acting.plays(state.q, progress))
+    q_behaviour = make_behaviour(td)
+    behaviour = q_behaviour._replace(plays=lambda state, progress: q_behaviour.plays(state.q, progress))
 
     def init(key: PRNGKeyArray) -> PtdeState:
         keys = jax.random.split(key, 3)
         params = {"agent": td.agent.init(keys[0]), "mix": td.mix.init(keys[1])}
-        q = QState(Learning(init_learner(tx, params), params, jnp.zeros((), jnp.int32)), ())  # type: ignore[arg-type]
-        guess = init_learner(tx, guessing.predictor.init(keys[2]))
-        return PtdeState(q._replace(replay=room(td, env, behaviour, PtdeState(q, guess))), guess)
+        q = QState(QTrainState(init_learner(tx, params), params, jnp.zeros((), jnp.int32)), ())  # type: ignore[arg-type]
+        predictor = init_learner(tx, state_predictor.predictor.init(keys[2]))
+        return PtdeState(q._replace(replay=init_replay(td, env, behaviour, PtdeState(q, predictor))), predictor)
 
     def train(
-        state: PtdeState, played: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
+        state: PtdeState, rollouts: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
     ) -> tuple[PtdeState, Metrics]:
-        q = state.q._replace(replay=remembered(td, state.q.replay, played["teacher"]))
-        go = lambda: improve(td, q, key, progress)
-        now, told = once_warm(td, q.replay, go, q.learning)
-        return state._replace(q=QState(now, q.replay)), told
+        q = state.q._replace(replay=add_rollout(td, state.q.replay, rollouts["teacher"]))
+        do_update = lambda: update_networks(td, q, key, progress)
+        learning, metrics = after_warm_up(td, q.replay, do_update, q.learning)
+        return state._replace(q=QState(learning, q.replay)), metrics
 
-    def predict(state: PtdeState, played: Any, key: PRNGKeyArray, progress: Array) -> tuple[PtdeState, Metrics]:
+    def predict(state: PtdeState, rollouts: Any, key: PRNGKeyArray, progress: Array) -> tuple[PtdeState, Metrics]:
         fuse = state.q.learning.online.params["agent"]["fuse"]
 
-        def on(data: Sequences) -> tuple[Learner, Metrics]:
+        def update(data: Sequences) -> tuple[Learner, Metrics]:
             steps = jax.tree.map(lambda x: x[:-1], data.steps)
             # The predictor's memory starts empty, not at the sequence's beginning: the burn-in warms it up.
-            carry = guessing.predictor.carry(config.batch)
-            loss = lambda params: prediction_loss(guessing, params, fuse, carry, steps, data.counts)
+            carry = state_predictor.predictor.carry(config.batch)
+            loss = lambda params: prediction_loss(state_predictor, params, fuse, carry, steps, data.counts)
             return descend(tx, state.guess, loss, annealed(config, progress))
 
-        guess, told = learn_on(td, state.q.replay, key, on)
-        return state._replace(guess=guess), told
+        predictor, metrics = update_from_replay(td, state.q.replay, key, update)
+        return state._replace(guess=predictor), metrics
 
     return Method(
         init=init,
@@ -231,7 +248,7 @@ def ptde(env: Environment, config: PtdeConfig, teacher: Frozen | None = None) ->
             Stage("train", {"teacher": behaviour}, train, config.steps, evaluated=False),
             Stage("predict", {}, predict, config.predict, unit="updates", fixed=("q",)),
         ),
-        roles={"student": guessing.student, "teacher": td.agent},
+        roles={"student": state_predictor.student, "teacher": td.agent},
         params=lambda state: {
             "student": student_params(state.guess.params, state.q.learning.online.params["agent"]),
             "teacher": state.q.learning.online.params["agent"],
