@@ -13,7 +13,7 @@ from helpers import build, run_stage
 from tutelage import BadInput, make
 from tutelage.configs.kd_marl import KdMarlConfig
 from tutelage.data.collect import settled
-from tutelage.methods.kd_parts import lengths, reach
+from tutelage.methods.kd_parts import coverage_notes, rollout_lengths
 from tutelage.registry import method_config
 from tutelage.types import Frozen
 
@@ -31,18 +31,18 @@ from tutelage.types import Frozen
     ],
 )
 def test_as_many_steps_are_gathered_as_were_asked_for(gather, envs, limit, steps, rollouts):
-    assert lengths(KdMarlConfig(gather=gather, envs=envs), limit) == (steps, rollouts)
+    assert rollout_lengths(KdMarlConfig(gather=gather, envs=envs), limit) == (steps, rollouts)
 
 
 def test_who_does_not_see_the_end_of_episodes_is_told_what_helps():
     config = KdMarlConfig(gather=150_000, envs=256)
-    (note,) = reach(config, 5_000, 4_000.0)
+    (note,) = coverage_notes(config, 5_000, 4_000.0)
     assert note == (
         "gather = 150,000 steps in envs = 256 environments are the first 585 of episodes of about 4,000: envs = 37 "
         "reaches their ends"
     )
-    assert reach(KdMarlConfig(gather=150_000, envs=37), 5_000, 4_000.0) == ()
-    assert reach(config, 5_000, 300.0) == reach(config, 200, 200.0) == ()
+    assert coverage_notes(KdMarlConfig(gather=150_000, envs=37), 5_000, 4_000.0) == ()
+    assert coverage_notes(config, 5_000, 300.0) == coverage_notes(config, 200, 200.0) == ()
 
 
 def test_memory_that_was_not_the_readers_own_settles():
@@ -87,8 +87,8 @@ def test_students_memory_is_kept_where_they_played():
 def test_students_learn_a_long_episode():
     method, state = gathered("offline")
     before = state.student.params["net"]
-    after, told = run_stage(make("worlds:long"), method, 1, state)
-    assert float(told["ce"][-1]) > 0
+    after, metrics = run_stage(make("worlds:long"), method, 1, state)
+    assert float(metrics["ce"][-1]) > 0
     moved = jax.tree.map(lambda x, y: bool((x != y).any()), before, after.student.params["net"])
     assert any(jax.tree.leaves(moved))
 

@@ -16,8 +16,8 @@ from tutelage.configs.kd_marl import KdMarlConfig
 from tutelage.data.collect import unroll
 from tutelage.experiment.find_teacher import find_teacher
 from tutelage.experiment.fit import fit
-from tutelage.methods.kd_data import expert_plays, label
-from tutelage.methods.kd_parts import DEFAULTS, assemble, build_student, weights
+from tutelage.methods.kd_data import expert_behaviour, label_rollout
+from tutelage.methods.kd_parts import DEFAULTS, make_components, make_student, term_weights
 from tutelage.policies.acting import as_deterministic
 from tutelage.policies.agent import make_tiered_team
 from tutelage.policies.cost import agent_cost
@@ -58,15 +58,15 @@ def test_a_copy_of_the_teacher_has_nothing_to_learn(memory_run):
     }
     state = state._replace(student=state.student._replace(params=copy))
     still = build("kd_marl", memory_run.env, frozen, **SMALL, size="width=8", tempered=0.0, entropy=0.0, lr=1e-12)
-    _, told = distil(still.stages[1].update, state)
-    assert abs(told["kl"]) < 1e-6 and told["rel"] < 1e-6
-    np.testing.assert_allclose(told["role"], 0, atol=1e-3)  # unit() shortens short features a little
+    _, metrics = distil(still.stages[1].update, state)
+    assert abs(metrics["kl"]) < 1e-6 and metrics["rel"] < 1e-6
+    np.testing.assert_allclose(metrics["role"], 0, atol=1e-3)  # unit() shortens short features a little
     # ratio 1: the surrogate is minus the mean of advantages that are normalised
-    assert abs(told["adv"]) < 1e-3
+    assert abs(metrics["adv"]) < 1e-3
     logits, alive = np.asarray(state.memory.logits, float), np.asarray(state.memory.alive)
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    np.testing.assert_allclose(told["ce"], -log_p.max(-1)[alive].mean(), rtol=1e-3)
-    np.testing.assert_allclose(told["entropy"], -(np.exp(log_p) * log_p).sum(-1)[alive].mean(), rtol=1e-3)
+    np.testing.assert_allclose(metrics["ce"], -log_p.max(-1)[alive].mean(), rtol=1e-3)
+    np.testing.assert_allclose(metrics["entropy"], -(np.exp(log_p) * log_p).sum(-1)[alive].mean(), rtol=1e-3)
 
 
 def test_the_gathered_log_probs_are_those_of_what_acted(memory_run):
@@ -98,15 +98,15 @@ def test_what_is_gathered_is_whole_and_counts_only_what_happened(memory_run):
 def test_advantages_are_what_the_teachers_critic_says_of_what_was_done(memory_run):
     """Known answer: the generalised advantage along each episode, by a loop."""
     frozen, config = teacher_of(memory_run), method_config("kd_marl", **SMALL, size="width=8", lam=0.7)
-    parts = assemble(memory_run.env, config, frozen, weights(config, frozen.provides)[0])
+    components = make_components(memory_run.env, config, frozen, term_weights(config, frozen.provides)[0])
     method = build("kd_marl", memory_run.env, frozen, **SMALL, size="width=8", lam=0.7)
     state = jax.jit(method.init)(jax.random.key(0))
-    rollout = one_rollout(memory_run.env, expert_plays(parts), state)
-    found = np.asarray(jax.jit(partial(label, parts))(state.teacher, rollout).advantage)
+    rollout = one_rollout(memory_run.env, expert_behaviour(components), state)
+    found = np.asarray(jax.jit(partial(label_rollout, components))(state.teacher, rollout).advantage)
     steps, critic = rollout.steps, frozen.roles["critic"]
     at = lambda t: jax.tree.map(lambda x: x[t], steps)
-    told = [critic.step(frozen.params["critic"], (), at(t), jax.random.key(0))[1].value for t in range(4)]
-    value, reward, discount = (np.asarray(x) for x in (jnp.stack(told), steps.reward, steps.discount))
+    values = [critic.step(frozen.params["critic"], (), at(t), jax.random.key(0))[1].value for t in range(4)]
+    value, reward, discount = (np.asarray(x) for x in (jnp.stack(values), steps.reward, steps.discount))
     ahead, raw = 0.0, np.zeros(rollout.valid.shape)
     for t in (2, 1, 0):
         ahead = reward[t + 1] + config.gamma * discount[t + 1] * (value[t + 1] + config.lam * ahead) - value[t]
@@ -129,7 +129,7 @@ def test_action_values_teach_by_their_best_action_and_not_as_logits():
     params = jax.eval_shape(team.init, jax.random.key(0))
     weight, config = DEFAULTS | {"rel": 0.0, "role": 0.0, "adv": 0.0}, method_config("bc", size="width=2")
     frozen = Frozen({"student": team}, {"student": params}, frozenset(), {})
-    of = lambda provides: assemble(env, config, frozen._replace(provides=frozenset(provides)), weight).expert
+    of = lambda provides: make_components(env, config, frozen._replace(provides=frozenset(provides)), weight).expert
     assert of({"logits"}).step is team.step and of({"features"}).step is not team.step
 
 
@@ -163,10 +163,10 @@ def test_the_dead_teach_nothing(memory_run):
             filled, _ = method.stages[0].update(filled, {"expert": rollout}, jax.random.key(0), 0.0)
         return method.stages[1].update(filled, {}, jax.random.key(1), 0.0)
 
-    (clean, told), (bad, told_too) = learn(rollout), learn(poisoned(rollout))
-    assert_close(told, told_too)
+    (clean, metrics), (bad, other_metrics) = learn(rollout), learn(poisoned(rollout))
+    assert_close(metrics, other_metrics)
     assert_close(clean.student.params, bad.student.params)
-    assert set(told) == {"adv", "kl", "ce", "rel", "role", "entropy"}
+    assert set(metrics) == {"adv", "kl", "ce", "rel", "role", "entropy"}
     judged = np.asarray(clean.memory.advantage)[np.asarray(clean.memory.alive)]
     np.testing.assert_allclose([judged.mean(), judged.std()], [0, 1], atol=1e-3)  # over the living alone
 
@@ -180,10 +180,10 @@ def test_unavailable_actions_and_padding_teach_nothing(memory_run):
     inputs = state.memory.inputs._replace(avail=jnp.asarray(avail))
     memory = state.memory._replace(inputs=inputs, action=jnp.asarray(taken), logits=jnp.asarray(masked))
     learn = lambda logits: distil(method.stages[1].update, state._replace(memory=memory._replace(logits=logits)))
-    clean, told = learn(jnp.asarray(masked))
-    assert all(np.isfinite(x) for x in told.values())
-    bad, told_too = learn(jnp.where(avail, memory.logits, -1e6))  # another "large negative number"
-    assert_same(told, told_too)
+    clean, metrics = learn(jnp.asarray(masked))
+    assert all(np.isfinite(x) for x in metrics.values())
+    bad, other_metrics = learn(jnp.where(avail, memory.logits, -1e6))  # another "large negative number"
+    assert_same(metrics, other_metrics)
     assert_same(clean.student.params, bad.student.params)
 
 
@@ -191,9 +191,9 @@ def test_unavailable_actions_and_padding_teach_nothing(memory_run):
 def test_only_the_terms_with_a_weight_are_computed(memory_run, method):
     built = build(method, memory_run.env, teacher_of(memory_run), **SMALL)
     state = jax.eval_shape(built.init, jax.random.key(0))
-    told = jax.eval_shape(lambda s: built.stages[1].update(s, {}, jax.random.key(0), 0.0)[1], state)
+    metrics = jax.eval_shape(lambda s: built.stages[1].update(s, {}, jax.random.key(0), 0.0)[1], state)
     expected = {"kl": {"kl"}, "bc": {"ce"}, "kd_marl": set(DEFAULTS), "dagger_kl": {"kl"}}[method]
-    assert set(told) == expected | {"entropy"}
+    assert set(metrics) == expected | {"entropy"}
 
 
 # ---- the teacher ---------------------------------------------------------------------------------------------------
@@ -291,7 +291,7 @@ def test_distillation_needs_a_teacher():
     ],
 )
 def test_terms_without_input_default_to_zero(settings, provides, expected):
-    chosen, notes = weights(KdMarlConfig(**settings), provides)
+    chosen, notes = term_weights(KdMarlConfig(**settings), provides)
     assert chosen == expected
     dropped = [name for name in DEFAULTS if expected[name] == 0 and getattr(KdMarlConfig(**settings), name) is None]
     assert bool(notes) == bool(dropped), "what was dropped is said, and only then"
@@ -311,7 +311,7 @@ def test_terms_without_input_default_to_zero(settings, provides, expected):
 )
 def test_a_term_asked_for_that_the_teacher_cannot_feed_is_refused(settings, provides, names):
     with pytest.raises(BadInput, match=names):
-        weights(KdMarlConfig(**settings), provides)
+        term_weights(KdMarlConfig(**settings), provides)
 
 
 def test_the_kl_method_refuses_an_action_only_teacher():
@@ -333,11 +333,11 @@ def test_a_ratio_is_solved_against_the_teachers_actor():
     spec = make_spec(n_agents=4, n_actions=6, obs_width=20, agent_types=("a", "a", "b", "b"))
     teacher = make_tiered_team(spec, "gru", view("local"), (((0, 1, 2, 3), 64),))
     config = method_config("kd_marl", size="ratio=10")
-    student = build_student(spec, config, teacher)
+    student = make_student(spec, config, teacher)
     assert [group.agents for group in student.groups] == [(0, 1), (2, 3)], "one network per type"
     own, expert = agent_cost(student.groups[0].agent).macs, agent_cost(teacher.groups[0].agent).macs
     assert own * 10 <= expert < 14 * own
-    together = build_student(spec, method_config("kd_marl", size="ratio=10", share="team"), teacher)
+    together = make_student(spec, method_config("kd_marl", size="ratio=10", share="team"), teacher)
     assert [group.agents for group in together.groups] == [(0, 1, 2, 3)]
 
 
@@ -363,8 +363,8 @@ def test_unequal_students_of_one_team_all_learn(memory_run):
                    size="tiers=1:3;0:5")  # fmt: skip
     state, _ = run_stage(memory_run.env, method)
     first = method.params(state)["student"]
-    state, told = run_stage(memory_run.env, method, 1, state)
-    assert told["kl"][-1] < 0.7 * told["kl"][0] and told["ce"][-1] < told["ce"][0]
+    state, metrics = run_stage(memory_run.env, method, 1, state)
+    assert metrics["kl"][-1] < 0.7 * metrics["kl"][0] and metrics["ce"][-1] < metrics["ce"][0]
     for group in range(2):
         assert any(
             (np.asarray(x) != np.asarray(y)).any()
@@ -433,8 +433,8 @@ def test_dagger_has_no_advantages_of_the_students_unless_lambda_is_1(memory_run)
     with pytest.raises(BadInput, match=r"adv = 0\.5.*lam = 1"):
         build("kd_marl", memory_run.env, frozen, **DAGGER, adv=0.5)
     method = build("kd_marl", memory_run.env, frozen, **DAGGER, lam=1.0)
-    told = run_stage(memory_run.env, method)[1]
-    assert "adv" in told and not method.notes
+    metrics = run_stage(memory_run.env, method)[1]
+    assert "adv" in metrics and not method.notes
 
 
 @pytest.mark.parametrize("settings", [dict(adv_form="awr", lam=1.0), dict(role_form="prototype", prototypes=3)])
@@ -445,13 +445,13 @@ def test_other_forms_of_a_term_learn(memory_run, settings, data):
         **{**SMALL, "gather": 384, "passes": 30, "lr": 2e-2, "size": "width=6", "data": data, **settings},
     )  # fmt: skip
     state, _ = run_stage(memory_run.env, method)
-    state, told = run_stage(memory_run.env, method, 1, state)
+    state, metrics = run_stage(memory_run.env, method, 1, state)
     name = "adv" if "adv_form" in settings else "role"
-    assert name in told
-    assert told["kl"][-1] < 0.05  # new students begin at 0.8; after the rounds of DAgger little is left to learn
+    assert name in metrics
+    assert metrics["kl"][-1] < 0.05  # new students begin at 0.8; after the rounds of DAgger little is left to learn
     if data == "offline":
-        assert told["kl"][0] > 0.5
-        assert told[name][-1] < told[name][0]
+        assert metrics["kl"][0] > 0.5
+        assert metrics[name][-1] < metrics[name][0]
 
 
 def test_prototypes_are_the_teachers_features_of_the_first_round(memory_run):

@@ -16,9 +16,9 @@ from tutelage.configs.kd_marl import KdMarlConfig
 from tutelage.deploy.numpy_step import numpy_carry, numpy_step
 from tutelage.envs.parts import one_hot_scores
 from tutelage.methods import qlearning
-from tutelage.methods.kd_data import expert_plays, label, mixture
+from tutelage.methods.kd_data import expert_behaviour, label_rollout, mixture_policy
 from tutelage.methods.kd_marl import kd_marl
-from tutelage.methods.kd_parts import assemble
+from tutelage.methods.kd_parts import make_components
 from tutelage.methods.off_policy import Sequences
 from tutelage.methods.ppo import PpoNetworks, central_view, make_batch
 from tutelage.networks.cores import mask_logits
@@ -76,7 +76,7 @@ def test_policies_of_other_scores_emit_action_0_for_sure(policy):
 
 
 def test_a_mixture_of_teacher_and_student_emits_action_0_for_sure():
-    told, policy = steps(), mixture(blind(1.0), blind(2.0))
+    told, policy = steps(), mixture_policy(blind(1.0), blind(2.0))
     out = policy.step(((), (), 0.5), ((), ()), told, jax.random.key(0))[1]
     action, log_prob = sample(jax.random.key(1), out, told)
     assert action[:, 1].tolist() == [0] * 64 and log_prob[:, 1].tolist() == [0.0] * 64
@@ -171,11 +171,11 @@ def test_a_distillation_does_not_count_who_does_nothing():
     teacher = Frozen({"teacher": env.scripted()}, {"teacher": ()}, frozenset(), {})
     config = KdMarlConfig(size="width=8", core="mlp", envs=4, gather=16, adv=0.0, kl=0.0, ce=1.0, rel=0.0, role=0.0)
     weight = {"adv": 0.0, "kl": 0.0, "ce": 1.0, "rel": 0.0, "role": 0.0}
-    parts = assemble(env, config, teacher, weight)
+    components = make_components(env, config, teacher, weight)
     state = kd_marl(env, config, teacher).init(jax.random.key(0))
-    rollout = one_rollout(env, expert_plays(parts), state)
+    rollout = one_rollout(env, expert_behaviour(components), state)
     lively = rollout._replace(steps=rollout.steps._replace(alive=jnp.ones_like(rollout.steps.alive)))
-    new = label(parts, state.teacher, lively)
+    new = label_rollout(components, state.teacher, lively)
     assert new.alive.tolist() == (rollout.valid[..., None] & rollout.steps.avail[:-1].any(-1)).tolist()
     assert not bool(new.alive.all())
 

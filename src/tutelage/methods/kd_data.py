@@ -1,4 +1,4 @@
-"""What a distillation learns from: experience, labelled once by the frozen expert, in one block of memory."""
+"""Training data of a distillation: experience, labelled once by the frozen expert and stored in one block of memory."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from tutelage.learning.clusters import kmeans
 from tutelage.learning.losses import cosines, normalise, unit
 from tutelage.learning.optim import Learner
 from tutelage.learning.returns import expand_like, gae
-from tutelage.methods.kd_parts import WHOLE, Parts, feature_width, lengths
+from tutelage.methods.kd_parts import LONGEST_WHOLE_EPISODE, KdComponents, feature_width, rollout_lengths
 from tutelage.networks.cores import mask_logits
 from tutelage.policies.acting import sample, tempered
 from tutelage.policies.agent import in_agent_order
 from tutelage.types import Behaviour, Carry, Environment, Metrics, Out, Params, Policy, Rollout, TimeStep
 
 
-class Labelled(NamedTuple):
-    """Experience with the expert's labels, leaves (T, sequences, ...).
+class LabelledExperience(NamedTuple):
+    """Sequences of experience with the expert's labels, leaves (T, sequences, ...).
 
     Attributes:
-        inputs: what students read (the world state is dropped).
-        action, log_prob: what was done and its probability under who did it.
-        logits: the expert's.
+        inputs: timesteps without world state and goals.
+        action, log_prob: (.., N) actions and their log-probabilities under the policy that acted.
+        logits: (.., N, A) the expert's.
         relations: (.., N, N) cosines between its agents' features; () without the relation term.
-        features: the expert's, of length 1; () without the role term.
-        advantage: by the expert's critic, normalised and clipped; 0 without one.
-        alive: which decisions count.
-        carry: the students' memory entering each sequence, leaves (sequences, ...), where it was known when they were
-            played; else (), and it begins empty.
+        features: (.., N, H) the expert's, of length 1; () without the role term.
+        advantage: (.., N) by the expert's critic, normalised and clipped; 0 without a critic.
+        alive: (.., N) decisions that count.
+        carry: the students' memory entering each sequence, leaves (sequences, ...), where it was recorded; else (), and
+            sequences start with an empty memory.
     """
 
     inputs: TimeStep
@@ -55,177 +55,185 @@ class Labelled(NamedTuple):
 
 
 class KdState(NamedTuple):
-    """The students with their projectors, the frozen teacher, and what was seen.
+    """Train state: students with their projectors, the frozen teacher, and the gathered data.
 
     Attributes:
-        memory: room for everything that will be gathered.
+        memory: the data, allocated for all rollouts.
         filled: rollouts gathered so far.
-        prototypes: (K, H) of the teacher's features, fitted to the first rollout; () where no term reads them.
+        prototypes: (K, H) centres of the teacher's features in the first rollout; () where no term reads them.
     """
 
     student: Learner
     teacher: Params
-    memory: Labelled
+    memory: LabelledExperience
     filled: Array
     prototypes: Any
 
 
-def recorded(parts: Parts, logits: Any, features: tuple[Array, ...]) -> tuple[Any, Any]:
-    """Logits (B, N, A) and features (B, N, H), narrower groups padded; () where no term reads them."""
-    if not parts.projectors:
+def teacher_labels(components: KdComponents, logits: Any, features: tuple[Array, ...]) -> tuple[Any, Any]:
+    """Logits (B, N, A) and features (B, N, H) of the expert in a step, narrower groups padded with zeros.
+
+    The features are () where no term reads them.
+    """
+    if not components.projectors:
         return logits, ()
-    width = feature_width(parts.expert)
+    width = feature_width(components.expert)
     padded = [jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, width - x.shape[-1])]) for x in features]
-    return logits, in_agent_order(parts.expert.groups, padded)
+    return logits, in_agent_order(components.expert.groups, padded)
 
 
-def expert_plays(parts: Parts) -> Behaviour:
-    """The expert plays, a share of the environments at a higher temperature."""
-    config = parts.config
-    hot = round(config.tempered * config.envs)
-    heat = jnp.where(jnp.arange(config.envs) < hot, config.hot, 1.0)
+def expert_behaviour(components: KdComponents) -> Behaviour:
+    """The expert acts, in a share of the environments at a higher temperature."""
+    config = components.config
+    n_hot = round(config.tempered * config.envs)
+    temperature = jnp.where(jnp.arange(config.envs) < n_hot, config.hot, 1.0)
     return Behaviour(
-        parts.expert,
-        plays=lambda state, progress: (state.teacher["teacher"], tempered(heat)),
+        components.expert,
+        plays=lambda state, progress: (state.teacher["teacher"], tempered(temperature)),
         envs=config.envs,
-        steps=parts.steps,
-        fresh=parts.whole,
-        record=lambda timestep, carry, out: recorded(parts, out.scores, out.features),
+        steps=components.steps,
+        fresh=components.whole_episodes,
+        record=lambda timestep, carry, out: teacher_labels(components, out.scores, out.features),
     )
 
 
-def students_play(parts: Parts) -> Behaviour:
+def dagger_behaviour(components: KdComponents) -> Behaviour:
     """DAgger: every agent follows the expert with probability beta^round at every step, its student otherwise."""
-    config = parts.config
+    config = components.config
     return Behaviour(
-        mixture(parts.expert, parts.student),
+        mixture_policy(components.expert, components.student),
         plays=lambda state, progress: (
             (state.teacher["teacher"], state.student.params["net"], config.beta ** state.filled.astype(jnp.float32)),
             sample,
         ),
         envs=config.envs,
-        steps=parts.steps,
-        fresh=parts.whole,
-        record=lambda timestep, carry, out: recorded(parts, out.features[0], out.features[1:]),
+        steps=components.steps,
+        fresh=components.whole_episodes,
+        record=lambda timestep, carry, out: teacher_labels(components, out.features[0], out.features[1:]),
     )
 
 
-def mixture(expert: Policy, student: Policy) -> Policy:
-    """Both at once: log-probabilities of `share` x expert + (1 - share) x student.
+def mixture_policy(expert: Policy, student: Policy) -> Policy:
+    """A policy with probabilities `share` x expert + (1 - share) x student; scores are their logarithms.
 
-    Parameters are (expert's, student's, share); the features begin with the expert's logits.
+    Parameters are (expert's, student's, share). The features of its output are the expert's logits, then its features.
     """
 
     def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
         of_expert, of_student, share = params
-        mine, told = expert.step(of_expert, carry[0], timestep, key)
-        theirs, guessed = student.step(of_student, carry[1], timestep, key)
-        assert told.scores is not None and guessed.scores is not None
-        chance = share * jax.nn.softmax(told.scores) + (1 - share) * jax.nn.softmax(guessed.scores)
-        scores = mask_logits(jnp.log(jnp.maximum(chance, 1e-30)), timestep.avail)
-        return (mine, theirs), Out(scores, (told.scores, *told.features), watch=told.watch)
+        expert_carry, expert_out = expert.step(of_expert, carry[0], timestep, key)
+        student_carry, student_out = student.step(of_student, carry[1], timestep, key)
+        assert expert_out.scores is not None and student_out.scores is not None
+        probability = share * jax.nn.softmax(expert_out.scores) + (1 - share) * jax.nn.softmax(student_out.scores)
+        scores = mask_logits(jnp.log(jnp.maximum(probability, 1e-30)), timestep.avail)
+        return (expert_carry, student_carry), Out(
+            scores, (expert_out.scores, *expert_out.features), watch=expert_out.watch
+        )
 
     init = lambda key: (expert.init(key), student.init(key), jnp.ones(()))
     carry = lambda n: (expert.carry(n), student.carry(n))
     return Policy(init, carry, step, goals=expert.goals, watched=expert.watched)
 
 
-def label(parts: Parts, teacher: Params, rollout: Rollout) -> Labelled:
-    """Everything the objective needs to know of a rollout, computed once.
+def label_rollout(components: KdComponents, teacher: Params, rollout: Rollout) -> LabelledExperience:
+    """Label a rollout with all that the students' loss reads.
 
-    Of a sequence that begins within an episode the first steps only warm the students' memory up.
+    In a sequence that begins within an episode, the first steps are burn-in of the students' memory.
     """
-    config, steps = parts.config, rollout.steps
+    config, steps = components.config, rollout.steps
     inputs = jax.tree.map(lambda x: x[:-1], steps)
     logits, features = rollout.out
     alive = rollout.valid[..., None] & inputs.acts
-    if not parts.whole:
-        alive &= settled(inputs.first, parts.student.carry(1))
+    if not components.whole_episodes:
+        alive &= settled(inputs.first, components.student.carry(1))
     advantage = jnp.zeros(alive.shape)
-    if parts.critic is not None:
-        value = unroll(parts.critic, teacher["critic"], (), steps, steps.first).value
+    if components.critic is not None:
+        value = unroll(components.critic, teacher["critic"], (), steps, steps.first).value
         assert value is not None
         raw = gae(steps.reward[1:], steps.discount[1:], value, rollout.valid, config.gamma, config.lam)
         advantage = normalise(jnp.broadcast_to(expand_like(raw, alive), alive.shape), alive, limit=5.0)
-    return Labelled(
+    return LabelledExperience(
         inputs=inputs._replace(state=inputs.state[..., :0], goals=(), watch=()),
         action=steps.action[1:],
         log_prob=rollout.log_prob,
         logits=logits,
-        relations=cosines(features) if parts.weight["rel"] else (),
-        features=unit(features) if parts.weight["role"] else (),
+        relations=cosines(features) if components.weight["rel"] else (),
+        features=unit(features) if components.weight["role"] else (),
         advantage=advantage,
         alive=alive,
-        carry=() if parts.whole or config.data == "offline" else rollout.carry[1],
+        carry=() if components.whole_episodes or config.data == "offline" else rollout.carry[1],
     )
 
 
-def faults(parts: Parts, state: KdState, rollout: Rollout) -> Metrics:
-    """What is wrong with the values of a user's critic; nothing of another's."""
-    if parts.critic is None or not parts.critic.watched:
+def critic_faults(components: KdComponents, state: KdState, rollout: Rollout) -> Metrics:
+    """Faults in the values of a user's critic, by name; empty for a critic of the package."""
+    if components.critic is None or not components.critic.watched:
         return {}
-    value = unroll(parts.critic, state.teacher["critic"], (), rollout.steps, rollout.steps.first).value
+    value = unroll(components.critic, state.teacher["critic"], (), rollout.steps, rollout.steps.first).value
     assert value is not None
-    return first_faults((Watch(-1, {parts.critic.watched[0]: fault_of(value, 2)}),))
+    return first_faults((Watch(-1, {components.critic.watched[0]: fault_of(value, 2)}),))
 
 
-def remember(parts: Parts, state: KdState, rollout: Rollout, key: PRNGKeyArray) -> KdState:
-    """Label a rollout and put it behind what is already there."""
-    new, at = label(parts, state.teacher, rollout), state.filled * parts.config.envs
-    put = lambda axis: lambda m, x: jax.lax.dynamic_update_slice_in_dim(m, x, at, axis)
-    memory = jax.tree.map(put(1), state.memory._replace(carry=()), new._replace(carry=()))
-    memory = memory._replace(carry=jax.tree.map(put(0), state.memory.carry, new.carry))
-    if parts.roles_by_prototype:
-        fit = lambda: prototypes(parts, new.features, new.alive, key)
+def store_rollout(components: KdComponents, state: KdState, rollout: Rollout, key: PRNGKeyArray) -> KdState:
+    """Label a rollout and write it behind those already stored."""
+    new, at = label_rollout(components, state.teacher, rollout), state.filled * components.config.envs
+    write = lambda axis: lambda m, x: jax.lax.dynamic_update_slice_in_dim(m, x, at, axis)
+    memory = jax.tree.map(write(1), state.memory._replace(carry=()), new._replace(carry=()))
+    memory = memory._replace(carry=jax.tree.map(write(0), state.memory.carry, new.carry))
+    if components.roles_by_prototype:
+        fit = lambda: fit_prototypes(components, new.features, new.alive, key)
         state = state._replace(prototypes=jax.lax.cond(state.filled == 0, fit, lambda: state.prototypes))
     return state._replace(memory=memory, filled=state.filled + 1)
 
 
-def prototypes(
-    parts: Parts, features: Float[Array, "T B N H"], alive: Bool[Array, "T B N"], key: PRNGKeyArray
+def fit_prototypes(
+    components: KdComponents, features: Float[Array, "T B N H"], alive: Bool[Array, "T B N"], key: PRNGKeyArray
 ) -> Float[Array, "K H"]:
-    """Centres of the teacher's features."""
-    return kmeans(features.reshape(-1, features.shape[-1]), alive.reshape(-1), parts.config.prototypes, key)
+    """Prototypes: centres of the teacher's features, by k-means."""
+    return kmeans(features.reshape(-1, features.shape[-1]), alive.reshape(-1), components.config.prototypes, key)
 
 
-def empty_memory(parts: Parts, env: Environment, teacher: Params) -> Labelled:
-    """Shapes of what will be gathered; raises BadInput where it would not fit into `memory_gb`."""
-    config, behaviour = parts.config, expert_plays(parts)
-    vector = make_vector_env(env, config.envs, parts.expert.goals)
+def memory_shapes(components: KdComponents, env: Environment, teacher: Params) -> LabelledExperience:
+    """Shapes of the data of all rollouts; raises BadInput where they would not fit into `memory_gb`."""
+    config, behaviour = components.config, expert_behaviour(components)
+    vector = make_vector_env(env, config.envs, components.expert.goals)
 
-    def one(teacher: Params, key: PRNGKeyArray) -> Labelled:
-        collector = init_collector(vector, parts.expert, key)
+    def labels_of(teacher: Params, key: PRNGKeyArray) -> LabelledExperience:
+        collector = init_collector(vector, components.expert, key)
         state = KdState(Learner((), ()), teacher, None, None, ())  # type: ignore[arg-type]
         rollout = play(vector, behaviour, state, 0.0, collector, key)[1]
-        return label(parts, teacher, rollout._replace(carry=((), parts.student.carry(config.envs))))
+        return label_rollout(components, teacher, rollout._replace(carry=((), components.student.carry(config.envs))))
 
-    def room(axis: int) -> Any:
+    def times_rollouts(axis: int) -> Any:
         return lambda x: jax.ShapeDtypeStruct(
-            (*x.shape[:axis], parts.rollouts * x.shape[axis], *x.shape[axis + 1 :]), x.dtype
+            (*x.shape[:axis], components.rollouts * x.shape[axis], *x.shape[axis + 1 :]), x.dtype
         )
 
-    each = jax.eval_shape(one, teacher, jax.random.key(0))
-    shapes = jax.tree.map(room(1), each._replace(carry=()))._replace(carry=jax.tree.map(room(0), each.carry))
+    each = jax.eval_shape(labels_of, teacher, jax.random.key(0))
+    shapes = jax.tree.map(times_rollouts(1), each._replace(carry=()))._replace(
+        carry=jax.tree.map(times_rollouts(0), each.carry)
+    )
     size = size_of(shapes)
     if size > config.memory_gb * 1e9:
+        advice = size_advice(config, env.spec.max_steps, size / (components.sequences * components.steps))
         raise BadInput(
             f"gather = {config.gather}: the data would take {size / 1e9:.3g} GB, allowed are memory_gb = "
-            f"{config.memory_gb:g}; {fitting(config, env.spec.max_steps, size / (parts.sequences * parts.steps))}"
+            f"{config.memory_gb:g}; {advice}"
         )
     return shapes
 
 
-def fitting(config: KdMarlConfig, max_steps: int, each: float) -> str:
-    """What to ask for instead, where a step takes so many bytes."""
-    most = int(config.memory_gb * 1e9 / each)
+def size_advice(config: KdMarlConfig, max_steps: int, each: float) -> str:
+    """Settings to suggest to the user that fit into memory, where a step takes `each` bytes."""
+    most_steps = int(config.memory_gb * 1e9 / each)
 
-    def taken(gather: int, envs: int) -> int:
-        return envs * math.prod(lengths(replace(config, gather=gather, envs=envs), max_steps))
+    def steps_taken(gather: int, envs: int) -> int:
+        return envs * math.prod(rollout_lengths(replace(config, gather=gather, envs=envs), max_steps))
 
-    for envs in (config.envs, max(1, most // min(max_steps, WHOLE))):
-        gather = max(1, most // envs * envs)
-        while gather > envs and taken(gather, envs) > most:
+    for envs in (config.envs, max(1, most_steps // min(max_steps, LONGEST_WHOLE_EPISODE))):
+        gather = max(1, most_steps // envs * envs)
+        while gather > envs and steps_taken(gather, envs) > most_steps:
             gather -= envs
-        if taken(gather, envs) <= most:
+        if steps_taken(gather, envs) <= most_steps:
             return f"gather = {gather}" + (f" with envs = {envs} fits" if envs != config.envs else " fits")
     return "more memory_gb is needed"

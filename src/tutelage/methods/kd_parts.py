@@ -1,4 +1,4 @@
-"""Who is in a distillation, and how it is set up: students, teacher, weights of the terms, projectors."""
+"""Set-up of a distillation: students, teacher, weights of the loss's terms, projectors, lengths of sequences."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ DEFAULTS = {"adv": 0.5, "kl": 1.0, "ce": 0.5, "rel": 0.1, "role": 0.1}
 NEEDS = {"adv": ("logits", "critic"), "kl": ("logits",), "ce": (), "rel": ("features",), "role": ("features",)}
 
 
-def weights(config: KdMarlConfig, provides: frozenset[str]) -> tuple[dict[str, float], tuple[str, ...]]:
-    """The weight of every term, and notes on those that this teacher cannot feed, or that its data do not allow.
+def term_weights(config: KdMarlConfig, provides: frozenset[str]) -> tuple[dict[str, float], tuple[str, ...]]:
+    """The weight of every term of the loss, and notes for the user on terms that this teacher or the data do not allow.
 
     Raises:
-        BadInput: a term was asked for that the teacher cannot feed, or no term is left.
+        BadInput: a term was asked for that needs what the teacher does not provide, or no term is left.
     """
     chosen, dropped, notes = {}, [], []
     for name, default in DEFAULTS.items():
@@ -48,25 +48,25 @@ def weights(config: KdMarlConfig, provides: frozenset[str]) -> tuple[dict[str, f
     return chosen, tuple(notes)
 
 
-def build_student(spec: Spec, config: KdMarlConfig, teacher: Policy) -> Policy:
-    """The team of students that the config describes; a ratio is solved against the teacher's team."""
+def make_student(spec: Spec, config: KdMarlConfig, teacher: Policy) -> Policy:
+    """The students' team that the config describes; `size = ratio=R` refers to the cost of the teacher's team."""
     cost = team_cost(teacher)
     return build_team(spec, config, view(config.student_view), cost.macs if cost else None)
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Who is in a distillation, and how it is set up.
+class KdComponents:
+    """Policies and settings of a distillation.
 
     Attributes:
         config: the settings.
         expert, critic: the teacher's actor, and its critic where the advantage term needs it.
-        student: the team that learns.
-        weight: of every term.
-        projectors: inits of an affine map per student group onto the expert's feature width; none where no term
-            reads features. They are not part of the student.
-        steps, rollouts: length of a gathered sequence, and how often `config.envs` of them are gathered.
-        whole: whether a sequence is one episode from its beginning; else they go on from each other.
+        student: the students' team.
+        weight: of every term of the loss, by name.
+        projectors: per group of students, key -> parameters of an affine map to the width of the expert's features;
+            none where no term reads features. They are not part of the student.
+        steps, rollouts: length of a gathered sequence, and number of rollouts of `config.envs` sequences.
+        whole_episodes: whether each sequence is one episode; else rollouts continue each other.
     """
 
     config: KdMarlConfig
@@ -77,36 +77,36 @@ class Parts:
     projectors: tuple[Callable[[PRNGKeyArray], Params], ...]
     steps: int
     rollouts: int
-    whole: bool
+    whole_episodes: bool
 
     @property
     def sequences(self) -> int:
-        """How many sequences are gathered in all."""
+        """Number of gathered sequences in all."""
         return self.rollouts * self.config.envs
 
     @property
     def roles_by_prototype(self) -> bool:
-        """Whether prototypes are needed."""
+        """Whether the role term compares assignments to prototypes, not features."""
         return bool(self.weight["role"]) and self.config.role_form == "prototype"
 
 
-WHOLE, LONG = 256, 128
-"""Steps up to which an episode is gathered as one sequence, and those of a sequence, at most, where it is longer."""
+LONGEST_WHOLE_EPISODE, LONGEST_SEQUENCE = 256, 128
+"""Most steps of an episode that is gathered as one sequence; most steps of a sequence where episodes are longer."""
 
 
-def lengths(config: KdMarlConfig, max_steps: int) -> tuple[int, int]:
-    """Steps of a gathered sequence, and how often `config.envs` of them are gathered."""
-    if max_steps <= WHOLE:
+def rollout_lengths(config: KdMarlConfig, max_steps: int) -> tuple[int, int]:
+    """Steps of a gathered sequence, and number of rollouts of `config.envs` sequences."""
+    if max_steps <= LONGEST_WHOLE_EPISODE:
         return max_steps, max(1, round(config.gather / (config.envs * max_steps)))
     each = max(1, round(config.gather / config.envs))
-    rollouts = -(-each // LONG)
+    rollouts = -(-each // LONGEST_SEQUENCE)
     return max(1, round(each / rollouts)), rollouts
 
 
-def reach(config: KdMarlConfig, max_steps: int, usual: float) -> tuple[str, ...]:
-    """A note where what is gathered does not reach the end of episodes, which usually take so many steps."""
-    steps, rollouts = lengths(config, max_steps)
-    if max_steps <= WHOLE or steps * rollouts >= usual:
+def coverage_notes(config: KdMarlConfig, max_steps: int, usual: float) -> tuple[str, ...]:
+    """A note for the user where gathered sequences do not reach the end of episodes, which take `usual` steps."""
+    steps, rollouts = rollout_lengths(config, max_steps)
+    if max_steps <= LONGEST_WHOLE_EPISODE or steps * rollouts >= usual:
         return ()
     fewer = max(1, int(config.gather // usual))
     return (
@@ -115,18 +115,18 @@ def reach(config: KdMarlConfig, max_steps: int, usual: float) -> tuple[str, ...]
     )
 
 
-def assemble(env: Environment, config: KdMarlConfig, teacher: Frozen, weight: dict[str, float]) -> Parts:
-    """Build students and projectors for a teacher; raises BadInput where its features cannot be read."""
+def make_components(env: Environment, config: KdMarlConfig, teacher: Frozen, weight: dict[str, float]) -> KdComponents:
+    """Make students and projectors for a teacher; raises BadInput where a term needs features that it does not have."""
     expert = teacher.roles[teacher.actor]
     if "logits" not in teacher.provides:
         expert = as_deterministic(expert)
-    student = build_student(env.spec, config, expert)
+    student = make_student(env.spec, config, expert)
     needs_features = bool(weight["rel"] or weight["role"])
     if needs_features and not expert.groups:
         raise BadInput("rel, role: this teacher has no features agent by agent (no groups); set both to 0")
-    steps, rollouts = lengths(config, env.spec.max_steps)
+    steps, rollouts = rollout_lengths(config, env.spec.max_steps)
     width = feature_width(expert)
-    return Parts(
+    return KdComponents(
         config=config,
         expert=expert,
         critic=teacher.roles.get("critic") if weight["adv"] else None,
@@ -135,10 +135,10 @@ def assemble(env: Environment, config: KdMarlConfig, teacher: Frozen, weight: di
         projectors=tuple(projector(g.agent.width, width) for g in student.groups) if needs_features else (),
         steps=steps,
         rollouts=rollouts,
-        whole=env.spec.max_steps <= WHOLE,
+        whole_episodes=env.spec.max_steps <= LONGEST_WHOLE_EPISODE,
     )
 
 
 def feature_width(expert: Policy) -> int:
-    """The widest group's."""
+    """Width of the features of the expert's widest group; 0 for one that is not made of agents."""
     return max((group.agent.width for group in expert.groups), default=0)
