@@ -51,9 +51,9 @@ LEARNING = {"entropy", "explain", "filter_own", "goal_entropy", "labels", "lam",
 
 @cache
 def made(**changes):
-    """The method and its parts on a small level."""
+    """The method and its components on a small level."""
     env, config = make(LEVEL, radio=True, max_steps=30), HintConfig(**{**SMALL, **changes})
-    return env, H.hint(env, config), H.build(env, config)
+    return env, H.hint(env, config), H.make_components(env, config)
 
 
 @cache
@@ -62,7 +62,7 @@ def lived(**changes):
     env, method, _ = made(**changes)
     state = jax.jit(method.init)(jax.random.key(0))
     # The heads of new networks say almost nothing: larger weights tell goals and agents apart.
-    louder = lambda tree: jax.tree.map(lambda x: 5 * x, tree)
+    louder = lambda hierarchy: jax.tree.map(lambda x: 5 * x, hierarchy)
     teacher = state.teacher._replace(
         coordinator=state.teacher.coordinator._replace(params=louder(state.teacher.coordinator.params)),
         executor=state.teacher.executor._replace(params=louder(state.teacher.executor.params)),
@@ -79,33 +79,37 @@ def lived(**changes):
 
 
 def played(**changes):
-    """Method, parts, state and one rollout of each."""
+    """Method, components, state and one rollout of each."""
     plays = {k: v for k, v in changes.items() if k not in LEARNING and (k, v) != ("filter_student", "none")}
     return *made(**changes)[1:], *lived(**plays)
 
 
 @cache
 def explained(**changes):
-    """What the teacher's rollout says, and the students'."""
-    _, cast, state, rollouts = played(**changes)
+    """Experience from the teacher's rollout and from the students'."""
+    _, components, state, rollouts = played(**changes)
 
     def explain(params, drawn, mine, key):
-        return X.of_teacher(cast.parts, params, drawn), X.of_students(cast.parts, params, mine, key)
+        return X.teacher_experience(components.networks, params, drawn), X.student_experience(
+            components.networks, params, mine, key
+        )
 
     return jax.jit(explain)(state.teacher.params, rollouts["teacher"], rollouts["student"], jax.random.key(0))
 
 
-def lesson(parts, *told):
-    return jax.jit(lambda *x: T.lesson(parts, *x))(*told, 1.0)
+def teacher_batch(networks, *experience):
+    return jax.jit(lambda *x: T.make_teacher_batch(networks, *x))(*experience, 1.0)
 
 
-def labels(parts, told):
-    return np.asarray(jax.jit(lambda told: L.labels(parts, told))(told))
+def teacher_labels(networks, experience):
+    return np.asarray(jax.jit(lambda experience: L.teacher_labels(networks, experience))(experience))
 
 
-def teach(parts, teacher, told, value, own, carry=()):
-    theirs = H.expected(parts, value, teacher.returns, told)
-    return jax.jit(lambda *x: L.teach(parts, *x[:3], own, x[3]))(teacher, told, theirs, carry)
+def label_and_filter(networks, teacher, experience, value, own, carry=()):
+    student_value = H.expected_return(networks, value, teacher.returns, experience)
+    return jax.jit(lambda *x: L.label_and_filter(networks, *x[:3], own, x[3]))(
+        teacher, experience, student_value, carry
+    )
 
 
 # ---- V-trace ---------------------------------------------------------------------------------------------------------
@@ -148,11 +152,11 @@ def test_an_act_that_the_teacher_never_does_changes_nothing():
 
 # ---- goals -----------------------------------------------------------------------------------------------------------
 def test_goals_are_held_for_k_steps_given_anew_with_episodes_and_always_possible():
-    _, cast, _, rollouts = played()
-    rollout, every = rollouts["teacher"], cast.parts.config.every
+    _, components, _, rollouts = played()
+    rollout, every = rollouts["teacher"], components.networks.config.every
     goal, due = np.asarray(rollout.out.goal), np.asarray(rollout.out.due)
     first, goals = np.asarray(rollout.steps.first[:-1]), rollout.steps.goals
-    none = cast.parts.tree.goals
+    none = components.networks.hierarchy.goals
     assert due[first].all() and first.any(), "some episode must begin, or this says nothing"
     for b in range(due.shape[1]):
         for t in range(1, len(due)):
@@ -184,18 +188,18 @@ def make_goals(valid):
 
 
 def test_a_goal_that_another_has_is_less_likely_but_no_goal_is_not():
-    _, cast, _, _ = played()
-    tree = cast.parts.tree
-    goals, none = make_goals([[True] * tree.goals] * 4), tree.goals
+    _, components, _, _ = played()
+    hierarchy = components.networks.hierarchy
+    goals, none = make_goals([[True] * hierarchy.goals] * 4), hierarchy.goals
     goals = goals._replace(thing=goals.thing.at[0, 3].add(none))  # the last has things of its own
     logits = jnp.zeros((1, 4, none + 1))
-    taken, logs = assign_sequentially(tree, goals, logits, lambda i, log: jnp.array([0 if i == 0 else none]))
+    taken, logs = assign_sequentially(hierarchy, goals, logits, lambda i, log: jnp.array([0 if i == 0 else none]))
     assert taken.tolist() == [[0, none, none, none]]
     p = np.exp(np.asarray(logs[0]))
-    assert np.isclose(p[0], p[0, 0]).all() and np.isclose(p[1, 0] / p[1, 1], np.exp(-tree.spread))
+    assert np.isclose(p[0], p[0, 0]).all() and np.isclose(p[1, 0] / p[1, 1], np.exp(-hierarchy.spread))
     assert np.allclose(p[2], p[1]), "who has no goal takes nothing from others"
     assert np.allclose(p[3], p[0]), "nor does who has another thing in mind"
-    assert_close(conditional_log_probs(tree, goals, logits, taken), logs)
+    assert_close(conditional_log_probs(hierarchy, goals, logits, taken), logs)
 
 
 def test_goals_along_steps_are_those_of_play_and_do_not_come_back():
@@ -205,69 +209,69 @@ def test_goals_along_steps_are_those_of_play_and_do_not_come_back():
     due = rollouts["teacher"].out.due
     since = np.cumsum(np.asarray(due), 0) > 0  # before the first decision goals are an earlier rollout's
     valid = np.asarray(own.valid)
-    found = np.asarray(X.spread_out(own.given, due & own.valid, own.steps))[:-1]
+    found = np.asarray(X.held_along(own.assigned_goals, due & own.valid, own.steps))[:-1]
     counts = since & valid
     np.testing.assert_array_equal(found[counts], np.asarray(own.goal)[:-1][counts])
     goals = jax.tree.map(lambda x: jnp.repeat(x[None], 4, 0), make_goals([[True, True]]))
     goals = goals._replace(valid=goals.valid.at[1, 0, 0, 0].set(False))
     steps = own.steps._replace(goals=goals)
     given = jnp.zeros((1, 1, 1), jnp.int32)
-    assert X.spread_out(given, jnp.array([[1], [0], [0]], bool), steps)[:, 0, 0].tolist() == [0, 2, 2, 2]
+    assert X.held_along(given, jnp.array([[1], [0], [0]], bool), steps)[:, 0, 0].tolist() == [0, 2, 2, 2]
 
 
 def test_a_flat_teacher_never_gives_goals():
-    _, cast, _, rollouts = played(flat=True)
-    assert (np.asarray(rollouts["teacher"].out.goal) == cast.parts.tree.goals).all()
+    _, components, _, rollouts = played(flat=True)
+    assert (np.asarray(rollouts["teacher"].out.goal) == components.networks.hierarchy.goals).all()
     assert [stage.name for stage in played(flat=True)[0].stages] == ["train"]
 
 
 # ---- pseudo off-policy learning --------------------------------------------------------------------------------------
 def test_the_posterior_is_over_possible_goals_and_explains_what_was_done():
-    _, cast, state, rollouts = played()
-    told = explained()[1]
-    some = np.asarray(told.some)
-    choice = np.asarray(told.choice)[some]
-    assert np.allclose(choice.sum(-1), 1, atol=1e-5) and (np.asarray(told.high) <= 1).all()
-    goals = X.goals_at(jax.tree.map(lambda x: x[:-1], told.steps), told.when)
-    assert (choice[..., :-1][~np.asarray(goals.valid)[some]] < 1e-6).all()
+    _, components, state, rollouts = played()
+    experience = explained()[1]
+    decided = np.asarray(experience.valid_decisions)
+    posterior = np.asarray(experience.goal_posterior)[decided]
+    assert np.allclose(posterior.sum(-1), 1, atol=1e-5) and (np.asarray(experience.coordinator_ratio) <= 1).all()
+    goals = X.goals_at_decisions(jax.tree.map(lambda x: x[:-1], experience.steps), experience.decision_steps)
+    assert (posterior[..., :-1][~np.asarray(goals.valid)[decided]] < 1e-6).all()
     # By hand for one decision: prior times the probability of the acts that followed.
     b, d = 0, 0
-    t0 = int(told.when[d, b])
-    dues = np.asarray(X.schedule(told.steps.first[:-1], cast.parts.config.every))[:, b]
+    t0 = int(experience.decision_steps[d, b])
+    dues = np.asarray(X.decision_schedule(experience.steps.first[:-1], components.networks.config.every))[:, b]
     t1 = next((t for t in range(t0 + 1, len(dues)) if dues[t]), len(dues))
-    now = jax.tree.map(lambda x: x[:-1], told.steps)
-    tree, params = cast.parts.tree, state.teacher.params
-    logits = execute(tree, params["executor"], tree.view.read(now), all_goal_features(now.goals), now.avail)
+    now = jax.tree.map(lambda x: x[:-1], experience.steps)
+    hierarchy, params = components.networks.hierarchy, state.teacher.params
+    logits = execute(hierarchy, params["executor"], hierarchy.view.read(now), all_goal_features(now.goals), now.avail)
     log, can = jax.nn.log_softmax(logits), np.asarray(now.goals.valid)[:, b, 0]
-    alive = lambda j, t: j == tree.goals or can[t0 : t + 1, j].all()
-    act = np.asarray(told.steps.action[1:])
-    l = [sum(float(log[t, b, 0, j if alive(j, t) else tree.goals, act[t, b, 0]])
-             for t in range(t0, t1) if told.valid[t, b]) for j in range(tree.goals + 1)]  # fmt: skip
-    prior = coordinate(tree, params["coordinator"], jax.tree.map(lambda x: x[d, b], goals), now.state[t0, b])
+    alive = lambda j, t: j == hierarchy.goals or can[t0 : t + 1, j].all()
+    act = np.asarray(experience.steps.action[1:])
+    l = [sum(float(log[t, b, 0, j if alive(j, t) else hierarchy.goals, act[t, b, 0]])
+             for t in range(t0, t1) if experience.valid[t, b]) for j in range(hierarchy.goals + 1)]  # fmt: skip
+    prior = coordinate(hierarchy, params["coordinator"], jax.tree.map(lambda x: x[d, b], goals), now.state[t0, b])
     q = np.asarray(jax.nn.log_softmax(prior[0])) + np.array(l)
-    assert_close(told.choice[d, b, 0], np.asarray(jax.nn.softmax(q)), 1e-3)
-    taken = sum(float(rollouts["student"].log_prob[t, b, 0]) for t in range(t0, t1) if told.valid[t, b])
-    assert np.isclose(told.high[d, b, 0], min(1, np.exp(jax.nn.logsumexp(q) - taken)), rtol=1e-3)
+    assert_close(experience.goal_posterior[d, b, 0], np.asarray(jax.nn.softmax(q)), 1e-3)
+    taken = sum(float(rollouts["student"].log_prob[t, b, 0]) for t in range(t0, t1) if experience.valid[t, b])
+    assert np.isclose(experience.coordinator_ratio[d, b, 0], min(1, np.exp(jax.nn.logsumexp(q) - taken)), rtol=1e-3)
 
 
 def test_ratios_are_per_agent_and_one_on_own_data():
-    _, cast, state, _ = played()
+    _, components, state, _ = played()
     own = explained()[0]
-    assert (np.asarray(own.ratio) == 1).all() and (np.asarray(own.high) == 1).all()
-    tree, steps = cast.parts.tree, jax.tree.map(lambda x: x[:-1], own.steps)
+    assert (np.asarray(own.ratio) == 1).all() and (np.asarray(own.coordinator_ratio) == 1).all()
+    hierarchy, steps = components.networks.hierarchy, jax.tree.map(lambda x: x[:-1], own.steps)
     held = goal_features(steps.goals, own.goal[:-1])
-    logits = execute(tree, state.teacher.executor.params, tree.view.read(steps), held, steps.avail)
+    logits = execute(hierarchy, state.teacher.executor.params, hierarchy.view.read(steps), held, steps.avail)
     played_for = np.asarray(own.valid)  # the action at an ending step is ignored
     found = np.asarray(log_prob_of(logits, own.steps.action[1:]))
-    assert_close(found[played_for], np.asarray(own.old)[played_for], 1e-3)
+    assert_close(found[played_for], np.asarray(own.old_log_prob)[played_for], 1e-3)
     other = explained()[1]
     assert other.ratio.shape == own.ratio.shape and len(np.unique(np.asarray(other.ratio)[0, 0])) == 3
 
 
 def test_relabelled_goals_are_the_coordinators_own():
-    told = explained(explain="relabel")[1]
-    assert set(np.unique(np.asarray(told.choice))) == {0.0, 1.0}
-    assert (np.asarray(told.choice).argmax(-1) == np.asarray(told.given)).all()
+    experience = explained(explain="relabel")[1]
+    assert set(np.unique(np.asarray(experience.goal_posterior))) == {0.0, 1.0}
+    assert (np.asarray(experience.goal_posterior).argmax(-1) == np.asarray(experience.assigned_goals)).all()
 
 
 def test_what_a_goal_earned_is_summed_to_the_next_decision_and_bootstrapped_there():
@@ -275,42 +279,52 @@ def test_what_a_goal_earned_is_summed_to_the_next_decision_and_bootstrapped_ther
     value = 10 * jnp.arange(7.0)[:, None]
     due = jnp.array([1, 0, 0, 1, 0, 0], bool)[:, None]
     valid, discount = jnp.ones((6, 1), bool), jnp.ones((6, 1))
-    found = T.to_decision(reward, discount, value, due, valid, 0.5)[:, 0]
+    found = T.return_to_decision(reward, discount, value, due, valid, 0.5)[:, 0]
     assert np.isclose(found[0], 1 + 2 / 2 + 3 / 4 + 30 / 8) and np.isclose(found[3], 4 + 5 / 2 + 6 / 4 + 60 / 8)
     # The episode ends with step 2 (a true end: no value there), the next begins with step 3.
     valid = valid.at[2].set(False)
-    found = T.to_decision(reward, discount.at[1].set(0.0), value, due, valid, 0.5)[:, 0]
+    found = T.return_to_decision(reward, discount.at[1].set(0.0), value, due, valid, 0.5)[:, 0]
     assert np.isclose(found[0], 1 + 2 / 2)
-    found = T.to_decision(reward, discount, value, due, valid, 0.5)[:, 0]
+    found = T.return_to_decision(reward, discount, value, due, valid, 0.5)[:, 0]
     assert np.isclose(found[0], 1 + 2 / 2 + 20 / 4), "cut off: the value of where it ended"
 
 
 def test_goals_given_at_every_step_have_the_teams_generalised_advantage():
     """So the coordinator's credit reaches beyond its next decision, as far as the executors' does."""
-    _, cast, state, _ = played()
-    told, config = explained()[0], cast.parts.config
-    when, some = X.decisions(told.valid, told.valid, 1)
-    goal = X.at(when, told.goal[:-1])
-    choice = jax.nn.one_hot(goal, cast.parts.tree.goals + 1)
-    told = told._replace(when=when, some=some, given=goal, choice=choice, high=jnp.ones(goal.shape))
-    value = T.team_value(cast.parts, state.teacher.values.params["team"], state.teacher.returns, told.steps.state)
-    steps, some = told.steps, np.asarray(some)
-    expected = gae(steps.reward[1:], steps.discount[1:], value, told.valid, config.gamma, config.lam)
-    found = lesson(cast.parts, state.teacher, told).high_advantage
-    assert some.sum() == told.valid.sum()
-    np.testing.assert_allclose(found[some], X.at(told.when, expected)[some], rtol=1e-4, atol=1e-4)
+    _, components, state, _ = played()
+    experience, config = explained()[0], components.networks.config
+    decision_steps, decided = X.find_decisions(experience.valid, experience.valid, 1)
+    goal = X.at_decisions(decision_steps, experience.goal[:-1])
+    posterior = jax.nn.one_hot(goal, components.networks.hierarchy.goals + 1)
+    experience = experience._replace(
+        decision_steps=decision_steps,
+        valid_decisions=decided,
+        assigned_goals=goal,
+        goal_posterior=posterior,
+        coordinator_ratio=jnp.ones(goal.shape),
+    )
+    value = T.team_value(
+        components.networks, state.teacher.values.params["team"], state.teacher.returns, experience.steps.state
+    )
+    steps, decided = experience.steps, np.asarray(decided)
+    expected = gae(steps.reward[1:], steps.discount[1:], value, experience.valid, config.gamma, config.lam)
+    found = teacher_batch(components.networks, state.teacher, experience).goal.advantage
+    assert decided.sum() == experience.valid.sum()
+    np.testing.assert_allclose(
+        found[decided], X.at_decisions(experience.decision_steps, expected)[decided], rtol=1e-4, atol=1e-4
+    )
 
 
 def test_shaping_is_of_the_goal_that_is_held_and_completion_counts_once():
-    _, cast, _, _ = played()
-    told = explained()[0]
+    _, components, _, _ = played()
+    experience = explained()[0]
     paid, goals = (
-        np.asarray(goal_progress(told.steps.goals, told.goal[:-1], told.steps.first[:-1], 0.99)),
-        told.steps.goals,
+        np.asarray(goal_progress(experience.steps.goals, experience.goal[:-1], experience.steps.first[:-1], 0.99)),
+        experience.steps.goals,
     )
-    goal = np.asarray(told.goal)[:-1]
-    assert (paid[goal == cast.parts.tree.goals] == 0).all()
-    t, b, i = (x[0] for x in np.nonzero(goal < cast.parts.tree.goals))
+    goal = np.asarray(experience.goal)[:-1]
+    assert (paid[goal == components.networks.hierarchy.goals] == 0).all()
+    t, b, i = (x[0] for x in np.nonzero(goal < components.networks.hierarchy.goals))
     j = goal[t, b, i]
     phi, done = np.asarray(goals.potential), np.asarray(goals.reached)
     expected = 0.99 * phi[t + 1, b, i, j] - phi[t, b, i, j] + (done[t + 1, b, i, j] and not done[t, b, i, j])
@@ -331,88 +345,97 @@ def test_what_a_goal_pays_ends_with_it():
     ends, by the goal until another is given or it dies."""
     goal = jnp.array([2, 2, 2, 0, 0, 3])[:, None, None]
     due = jnp.array([1, 0, 1, 0, 0], bool)[:, None]
-    assert T.kept(goal, due, 5)[:, 0, 0].tolist() == [True, False, False, True, False]
+    assert T.goal_goes_on(goal, due, 5)[:, 0, 0].tolist() == [True, False, False, True, False]
     same = jnp.full_like(goal, 2)
-    at = lambda step: T.kept(same, (jnp.arange(5) == step)[:, None], 5)[:, 0, 0].tolist()
+    at = lambda step: T.goal_goes_on(same, (jnp.arange(5) == step)[:, None], 5)[:, 0, 0].tolist()
     assert at(0) == [True] * 4 + [False], "a decision is due after the last step"
     assert at(1) == [False] + [True] * 4 and at(3) == [True, True, False, True, True]
 
     found = {}
     for shaping in (0.0, 1.0):
-        _, cast, state, rollouts = played(shaping=shaping, lam=1.0)
-        told = explained()[0]
+        _, components, state, rollouts = played(shaping=shaping, lam=1.0)
+        experience = explained()[0]
         values = state.teacher.values
         blank = values._replace(params=jax.tree.map(jnp.zeros_like, values.params))
-        found[shaping] = np.asarray(lesson(cast.parts, state.teacher._replace(values=blank), told).advantage)
-    pays = np.asarray(goal_progress(told.steps.goals, told.goal[:-1], told.steps.first[:-1], 0.99))
-    goal, due, valid = np.asarray(told.goal), np.asarray(rollouts["teacher"].out.due), np.asarray(told.valid)
+        found[shaping] = np.asarray(
+            teacher_batch(components.networks, state.teacher._replace(values=blank), experience).actor.advantage
+        )
+    pays = np.asarray(goal_progress(experience.steps.goals, experience.goal[:-1], experience.steps.first[:-1], 0.99))
+    goal, due, valid = (
+        np.asarray(experience.goal),
+        np.asarray(rollouts["teacher"].out.due),
+        np.asarray(experience.valid),
+    )
     steps, episodes, agents = pays.shape
     over = np.zeros((episodes, agents))
     for t in reversed(range(steps)):
         again = due[t + 1] if t + 1 < steps else ~due[1 - HintConfig().every :].any(0)
-        on = (goal[t + 1] == goal[t]) & ~again[:, None] & (np.asarray(told.steps.discount)[t + 1] > 0)[:, None]
+        on = (goal[t + 1] == goal[t]) & ~again[:, None] & (np.asarray(experience.steps.discount)[t + 1] > 0)[:, None]
         over = np.where(valid[t][:, None], pays[t] + 0.99 * on * over, 0)
         np.testing.assert_allclose(found[1.0][t] - found[0.0][t], over, atol=1e-4)
 
 
 def test_gradients_are_those_of_likelier_acts_and_goals_where_more_was_earned():
     """At the parameters that played: of acts given goals, and of goals with the one that was meant summed out."""
-    _, cast, state, _ = played(entropy=0.0, goal_entropy=0.0)
-    parts, counted = cast.parts, lambda x, where: (x * where).sum() / where.sum()
-    for told in explained():
-        part = lesson(parts, state.teacher, told)
+    _, components, state, _ = played(entropy=0.0, goal_entropy=0.0)
+    networks, counted = components.networks, lambda x, where: (x * where).sum() / where.sum()
+    for experience in explained():
+        batch = teacher_batch(networks, state.teacher, experience)
 
-        def acts(params, part=part):
-            log_prob = log_prob_of(execute(parts.tree, params, part.seen, part.goal, part.avail), part.action)
-            return -counted(part.weight * part.advantage * log_prob, part.counts)
+        def actions(params, batch=batch.actor):
+            logits = execute(networks.hierarchy, params, batch.inputs, batch.goal, batch.avail)
+            return -counted(batch.weight * batch.advantage * log_prob_of(logits, batch.action), batch.counts)
 
-        def meant(params, part=part):
-            now = conditional_log_probs(
-                parts.tree, part.goals, coordinate(parts.tree, params, part.goals, part.where), part.given
-            )
-            explains = jnp.where(part.choice > 0, jnp.log(part.choice) - part.before, -jnp.inf)
-            likely = jax.nn.logsumexp(now + explains, -1)
-            return -counted(part.high_weight * part.high_advantage[..., None] * likely, part.high_counts)
+        def goals(params, batch=batch.goal):
+            logits = coordinate(networks.hierarchy, params, batch.goals, batch.state)
+            log_probs = conditional_log_probs(networks.hierarchy, batch.goals, logits, batch.assigned_goals)
+            posterior = batch.goal_posterior
+            log_likelihood = jnp.where(posterior > 0, jnp.log(posterior) - batch.old_log_probs, -jnp.inf)
+            summed_out = jax.nn.logsumexp(log_probs + log_likelihood, -1)
+            return -counted(batch.weight * batch.advantage[..., None] * summed_out, batch.counts)
 
-        for loss, simple, params in (
-            (T.executor_loss, acts, state.teacher.executor.params),
-            (T.coordinator_loss, meant, state.teacher.coordinator.params),
+        for loss, simple, params, part in (
+            (T.executor_loss, actions, state.teacher.executor.params, batch.actor),
+            (T.coordinator_loss, goals, state.teacher.coordinator.params, batch.goal),
         ):
-            found, wanted = jax.jit(
+            found, expected = jax.jit(
                 lambda params, part, loss=loss, simple=simple: (
-                    jax.grad(lambda p: loss(parts, p, part)[0])(params), jax.grad(simple)(params)
+                    jax.grad(lambda p: loss(networks, p, part)[0])(params), jax.grad(simple)(params)
                 )
             )(params, part)  # fmt: skip
-            size = max(float(jnp.abs(x).max()) for x in jax.tree.leaves(wanted))
-            assert size > 1e-4 and apart(found, wanted) < 1e-3 * size
+            size = max(float(jnp.abs(x).max()) for x in jax.tree.leaves(expected))
+            assert size > 1e-4 and apart(found, expected) < 1e-3 * size
 
 
 def test_one_agent_alone_can_tell_that_the_team_was_not_the_teacher():
-    _, cast, state, _ = played()
-    told = explained()[1]
-    one = told._replace(ratio=jnp.full(told.ratio.shape, 9.0).at[..., 0].set(0.0))
-    found = lesson(cast.parts, state.teacher, one)
-    value = T.team_value(cast.parts, state.teacher.values.params["team"], state.teacher.returns, found.state)
-    assert_close(found.team[np.asarray(told.valid)], value[np.asarray(told.valid)])
-    assert (np.asarray(found.weight)[..., 0] == 0).all() and (np.asarray(found.weight)[..., 1:] == 1).all()
+    _, components, state, _ = played()
+    experience = explained()[1]
+    one = experience._replace(ratio=jnp.full(experience.ratio.shape, 9.0).at[..., 0].set(0.0))
+    found = teacher_batch(components.networks, state.teacher, one)
+    params, valid = state.teacher.values.params["team"], np.asarray(experience.valid)
+    value = T.team_value(components.networks, params, state.teacher.returns, found.critic.state)
+    assert_close(found.critic.team_target[valid], value[valid])
+    weight = np.asarray(found.actor.weight)
+    assert (weight[..., 0] == 0).all() and (weight[..., 1:] == 1).all()
 
 
 def test_every_agent_is_corrected_by_its_own_ratio():
     """As if each were alone: the team's rewards, its own value, its own ratio (where goals pay nothing)."""
-    _, cast, state, _ = played()
-    parts = cast.parts._replace(config=replace(cast.parts.config, shaping=0.0))
-    told, config, tree, values = explained()[1], parts.config, cast.parts.tree, state.teacher.values.params
-    found, steps, valid = lesson(parts, state.teacher, told), told.steps, np.asarray(told.valid)
-    each = tree.value.apply(values["each"], steps.state, tree.view.read(steps), goal_features(steps.goals, told.goal))[
-        ..., 0
-    ]
+    _, components, state, _ = played()
+    networks = components.networks._replace(config=replace(components.networks.config, shaping=0.0))
+    experience, config, hierarchy = explained()[1], networks.config, networks.hierarchy
+    steps, valid = experience.steps, np.asarray(experience.valid)
+    found = teacher_batch(networks, state.teacher, experience)
+    inputs, goal = hierarchy.view.read(steps), goal_features(steps.goals, experience.goal)
+    value = hierarchy.value.apply(state.teacher.values.params["each"], steps.state, inputs, goal)[..., 0]
     reward = steps.reward[1:] / state.teacher.returns.deviation
-    assert len(np.unique(np.minimum(np.asarray(told.ratio), 1)[0, 0])) > 1
-    for i in range(each.shape[-1]):
-        advantage, target = vtrace(reward, steps.discount[1:], each[..., i], told.ratio[..., i], told.valid,
+    assert len(np.unique(np.minimum(np.asarray(experience.ratio), 1)[0, 0])) > 1
+    for i in range(value.shape[-1]):
+        ratio = experience.ratio[..., i]
+        advantage, target = vtrace(reward, steps.discount[1:], value[..., i], ratio, experience.valid,
                                    config.gamma, config.lam)  # fmt: skip
-        assert_close(np.asarray(found.advantage)[..., i][valid], np.asarray(advantage)[valid], 1e-4)
-        assert_close(np.asarray(found.each)[..., i, 0][valid], np.asarray(target)[valid], 1e-4)
+        assert_close(np.asarray(found.actor.advantage)[..., i][valid], np.asarray(advantage)[valid], 1e-4)
+        assert_close(np.asarray(found.critic.agent_target)[..., i, 0][valid], np.asarray(target)[valid], 1e-4)
 
 
 def apart(a, b):
@@ -423,8 +446,8 @@ def apart(a, b):
 def test_without_students_data_the_teacher_learns_as_if_there_were_none():
     results = []
     for weight in (0.0, 1.0):
-        method, cast, state, rollouts = played(off_policy=weight)
-        assert cast.parts.config.off_policy == weight
+        method, components, state, rollouts = played(off_policy=weight)
+        assert components.networks.config.off_policy == weight
         go = jax.jit(lambda s, p, m=method: m.stages[-1].update(s, p, jax.random.key(0), jnp.zeros(()))[0].teacher)
         blind = rollouts["student"]._replace(steps=rollouts["student"].steps._replace(
             reward=rollouts["student"].steps.reward + 100))  # fmt: skip
@@ -437,28 +460,37 @@ def test_without_students_data_the_teacher_learns_as_if_there_were_none():
 def test_filters_keep_all_or_nothing_at_the_ends():
     shape, agents = (4, 3), (4, 3, 2)
     zero, no = jnp.zeros(shape), jnp.zeros(shape, bool)
-    assert L.episode(zero, no, zero - jnp.inf).all() and not L.episode(zero, no, zero + jnp.inf).any()
-    assert L.episode(zero, ~no, zero + jnp.inf).all(), "a victory is always worth learning"
+    assert L.keep_episodes(zero, no, zero - jnp.inf).all() and not L.keep_episodes(zero, no, zero + jnp.inf).any()
+    assert L.keep_episodes(zero, ~no, zero + jnp.inf).all(), "a victory is always worth learning"
     agrees, gain = jnp.zeros(agents, bool), jnp.zeros(agents)
-    assert L.advantage(zero, agrees, gain, -jnp.inf).all() and not L.advantage(zero, agrees, gain, jnp.inf).any()
-    assert L.advantage(zero, ~agrees, gain + 1, jnp.inf).all()
+    assert (
+        L.keep_by_advantage(zero, agrees, gain, -jnp.inf).all()
+        and not L.keep_by_advantage(zero, agrees, gain, jnp.inf).any()
+    )
+    assert L.keep_by_advantage(zero, ~agrees, gain + 1, jnp.inf).all()
 
 
 def test_the_margin_reaches_the_filters():
     """Above any, what is left are victories, and acts that agreed and paid; below any, everything."""
     kept = []
     for margin in (-1e9, 1e9):
-        _, cast, state, rollouts = played(margin=margin)
+        _, components, state, rollouts = played(margin=margin)
         own, other = explained()
-        expect = partial(H.expected, cast.parts, state.value.params, state.teacher.returns)
-        told = H.taught(cast, state, expect, own, other, rollouts, jax.random.key(0))[-1]
-        kept.append([float(told["kept_own"]), float(told["kept_student"])])
+        expect = partial(H.expected_return, components.networks, state.value.params, state.teacher.returns)
+        experience = H.label_both(components, state, expect, own, other, rollouts, jax.random.key(0))[-1]
+        kept.append([float(experience["kept_own"]), float(experience["kept_student"])])
     assert kept[0] == [1, 1]
-    steps, config, share = other.steps, cast.parts.config, lambda keep, told: np.asarray(keep)[counts(told)].mean()
-    counts = lambda told: np.asarray(told.valid)[..., None] & np.asarray(told.steps.alive[:-1])
+    steps, config, share = (
+        other.steps,
+        components.networks.config,
+        lambda keep, experience: np.asarray(keep)[counts(experience)].mean(),
+    )
+    counts = lambda experience: np.asarray(experience.valid)[..., None] & np.asarray(experience.steps.alive[:-1])
     won = jnp.broadcast_to(L.won_later(own.steps, own.valid)[..., None], counts(own).shape)
     gain = gae(steps.reward[1:], steps.discount[1:], expect(other), other.valid, config.gamma, config.lam)
-    paid = (labels(cast.parts, other).argmax(-1) == np.asarray(steps.action[1:])) & (np.asarray(gain) > 0)[..., None]
+    paid = (teacher_labels(components.networks, other).argmax(-1) == np.asarray(steps.action[1:])) & (
+        np.asarray(gain) > 0
+    )[..., None]
     assert np.allclose(kept[1], [share(won, own), share(paid, other)], atol=1e-6) and 0 < kept[1][1] < 0.9
 
 
@@ -472,29 +504,36 @@ def test_victories_are_known_backwards_to_their_episodes_start():
 
 
 def test_labels_are_what_the_teacher_would_do_now():
-    _, cast, state, rollouts = played()
-    told, params = explained()[0], state.teacher.params
-    of = lambda **changes: labels(made(**changes)[-1].parts, told)
-    best, greedy = of(labels="best"), teacher_policy(cast.parts.tree, explore=False)
+    _, components, state, rollouts = played()
+    experience, params = explained()[0], state.teacher.params
+    of = lambda **changes: teacher_labels(made(**changes)[-1].networks, experience)
+    best, greedy = of(labels="best"), teacher_policy(components.networks.hierarchy, explore=False)
     for t in (0, 7):
-        now = jax.tree.map(lambda x, t=t: x[t], told.steps)
+        now = jax.tree.map(lambda x, t=t: x[t], experience.steps)
         scores = greedy.step(params, greedy.carry(len(now.first)), now, jax.random.key(0))[1].scores
         assert_close(best[t], jax.nn.log_softmax(scores), 1e-4)
-    due, kept_on = np.asarray(rollouts["teacher"].out.due & told.valid), of(labels="held")
+    due, kept_on = np.asarray(rollouts["teacher"].out.due & experience.valid), of(labels="held")
     assert_close(kept_on[due], best[due], 1e-4)
     assert due[1:].any() and np.abs(kept_on - best)[~due].max() > 0.01, "between its own decisions goals are held"
     # Nothing has been done yet: goals are as likely as the coordinator makes them.
     softly, sharply = of(labels="all", sharpness=1.0), of(labels="all", sharpness=1e4)
     same = np.isclose(jax.nn.softmax(sharply[0]), jax.nn.softmax(best[0]), atol=1e-4)
     assert same.mean() > 0.99, "but where two goals are as likely"
-    tree, now = cast.parts.tree, jax.tree.map(lambda x: x[0], told.steps)
+    hierarchy, now = components.networks.hierarchy, jax.tree.map(lambda x: x[0], experience.steps)
     goals, logs = assign_sequentially(
-        tree, now.goals, coordinate(tree, params["coordinator"], now.goals, now.state), lambda i, log: log.argmax(-1)
+        hierarchy,
+        now.goals,
+        coordinate(hierarchy, params["coordinator"], now.goals, now.state),
+        lambda i, log: log.argmax(-1),
     )
     mixed = 0.0
-    for j in range(tree.goals + 1):
+    for j in range(hierarchy.goals + 1):
         under = execute(
-            tree, params["executor"], tree.view.read(now), goal_features(now.goals, jnp.full(goals.shape, j)), now.avail
+            hierarchy,
+            params["executor"],
+            hierarchy.view.read(now),
+            goal_features(now.goals, jnp.full(goals.shape, j)),
+            now.avail,
         )
         mixed += jnp.exp(logs[..., j, None]) * jax.nn.softmax(under)
     assert_close(jax.nn.softmax(softly[0]), mixed, 1e-4)
@@ -502,13 +541,13 @@ def test_labels_are_what_the_teacher_would_do_now():
 
 
 def test_a_temperature_sharpens_labels():
-    _, cast, state, _ = played()
-    told = explained()[0]
+    _, components, state, _ = played()
+    experience = explained()[0]
 
     def at(temperature):
-        parts = cast.parts._replace(config=replace(cast.parts.config, temperature=temperature))
-        taught = teach(parts, state.teacher, told, state.value.params, True)
-        return np.asarray(jax.nn.softmax(taught.label))
+        networks = components.networks._replace(config=replace(components.networks.config, temperature=temperature))
+        labelled = label_and_filter(networks, state.teacher, experience, state.value.params, True)
+        return np.asarray(jax.nn.softmax(labelled.label))
 
     squared = at(1.0) ** 2
     assert_close(at(0.5), squared / squared.sum(-1, keepdims=True), 1e-4)
@@ -516,38 +555,40 @@ def test_a_temperature_sharpens_labels():
 
 def test_with_the_goal_summed_out_acts_tell_which_goal_is_likely():
     """Two goals and none, by hand: what was done shifts what is told; what is given anew forgets it."""
-    given = np.broadcast_to([0.5, 0.3, 0.2], (4, 1, 1, 3))
-    acted = np.log(np.broadcast_to([0.8, 0.2, 0.2], (4, 1, 1, 3)))
+    coordinator = np.broadcast_to([0.5, 0.3, 0.2], (4, 1, 1, 3))
+    taken = np.log(np.broadcast_to([0.8, 0.2, 0.2], (4, 1, 1, 3)))
     can, first = np.ones((4, 1, 1, 3), bool), np.zeros((4, 1), bool)
-    told = lambda renew, can=can, first=first: np.asarray(L.likely_goals(given, acted, can, first, renew))[:, 0, 0]
+    belief = lambda renew, can=can, first=first: np.asarray(L.goal_beliefs(coordinator, taken, can, first, renew))[
+        :, 0, 0
+    ]
 
     powers = np.array([0.5, 0.3, 0.2]) * np.array([0.8, 0.2, 0.2]) ** np.arange(4)[:, None]
-    np.testing.assert_allclose(told(0.0), powers / powers.sum(1, keepdims=True), rtol=1e-5)
-    np.testing.assert_allclose(told(1.0), given[:, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(belief(0.0), powers / powers.sum(1, keepdims=True), rtol=1e-5)
+    np.testing.assert_allclose(belief(1.0), coordinator[:, 0, 0], rtol=1e-6)
     after = np.array([0.4, 0.06, 0.04]) / 0.5
-    np.testing.assert_allclose(told(0.2)[1], 0.8 * after + 0.2 * given[0, 0, 0], rtol=1e-5)
+    np.testing.assert_allclose(belief(0.2)[1], 0.8 * after + 0.2 * coordinator[0, 0, 0], rtol=1e-5)
 
     died = can.copy()
     died[1:, ..., 0] = False
-    np.testing.assert_allclose(told(0.0, can=died)[1], [0, after[1], after[2] + after[0]], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(belief(0.0, can=died)[1], [0, after[1], after[2] + after[0]], rtol=1e-5, atol=1e-7)
     begins = first.copy()
     begins[2] = True
-    np.testing.assert_allclose(told(0.0, first=begins)[2], given[0, 0, 0], rtol=1e-6)
-    np.testing.assert_allclose(told(0.0, first=begins)[3], after, rtol=1e-5)
+    np.testing.assert_allclose(belief(0.0, first=begins)[2], coordinator[0, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(belief(0.0, first=begins)[3], after, rtol=1e-5)
 
 
 def test_labels_forget_what_was_done_as_fast_as_asked():
     """Acts are changed before labels are made: with goals given anew at every step, nothing after them changes."""
-    told = explained()[0]
-    first = told.steps.avail.argmax(-1)[:-1]
-    other = told._replace(steps=told.steps._replace(action=told.steps.action.at[1:].set(first)))
+    experience = explained()[0]
+    first = experience.steps.avail.argmax(-1)[:-1]
+    other = experience._replace(steps=experience.steps._replace(action=experience.steps.action.at[1:].set(first)))
 
-    def at(renew, told):
-        return labels(made(labels="all", renew=renew)[-1].parts, told)
+    def at(renew, experience):
+        return teacher_labels(made(labels="all", renew=renew)[-1].networks, experience)
 
-    assert_close(at(1.0, told), at(1.0, other), 1e-6)
-    assert_close(at(0.2, told)[0], at(0.2, other)[0], 1e-6)
-    assert np.abs(at(0.2, told) - at(0.2, other))[1:].max() > 1e-3
+    assert_close(at(1.0, experience), at(1.0, other), 1e-6)
+    assert_close(at(0.2, experience)[0], at(0.2, other)[0], 1e-6)
+    assert np.abs(at(0.2, experience) - at(0.2, other))[1:].max() > 1e-3
 
 
 def biased(learner, key, value):
@@ -560,42 +601,48 @@ def biased(learner, key, value):
 @pytest.mark.parametrize(("teachers", "students"), [(1000.0, 50.0), (-1000.0, -1000.0)])
 def test_where_an_own_episode_is_cut_off_it_is_worth_what_students_would_make_of_it(teachers, students):
     """Neither the hope of a teacher that did not get there, nor that the clock ends what burns, is worth learning."""
-    _, cast, state, _ = played(filter_own="episode", margin=100.0)
-    told, gamma = explained()[0], cast.parts.config.gamma
+    _, components, state, _ = played(filter_own="episode", margin=100.0)
+    experience, gamma = explained()[0], components.networks.config.gamma
     teacher = state.teacher._replace(values=biased(state.teacher.values, "team", teachers))
     learner = biased(state.value, "", students)
-    found = np.asarray(teach(cast.parts, teacher, told, learner.params, True).keep).any(-1)
-    value = lambda net: np.asarray(T.team_value(cast.parts, net, teacher.returns, told.steps.state))
-    best, theirs = value(teacher.values.params["team"]), value(learner.params)
-    steps, valid, won = told.steps, np.asarray(told.valid), np.asarray(L.won_later(told.steps, told.valid))
+    found = np.asarray(label_and_filter(components.networks, teacher, experience, learner.params, True).keep).any(-1)
+    value = lambda net: np.asarray(T.team_value(components.networks, net, teacher.returns, experience.steps.state))
+    best, student_value = value(teacher.values.params["team"]), value(learner.params)
+    steps, valid, won = (
+        experience.steps,
+        np.asarray(experience.valid),
+        np.asarray(L.won_later(experience.steps, experience.valid)),
+    )
     reward, discount, last = (np.asarray(x)[1:] for x in (steps.reward, steps.discount, steps.last))
     ahead = best[-1]
     for t in reversed(range(len(valid))):
-        ahead = reward[t] + gamma * discount[t] * np.where(last[t], theirs[t + 1], ahead)
-        clear = valid[t] & (np.abs(ahead - theirs[t] - 100) > 0.01)
-        np.testing.assert_array_equal(found[t][clear], (won[t] | (ahead >= theirs[t] + 100))[clear])
+        ahead = reward[t] + gamma * discount[t] * np.where(last[t], student_value[t + 1], ahead)
+        clear = valid[t] & (np.abs(ahead - student_value[t] - 100) > 0.01)
+        np.testing.assert_array_equal(found[t][clear], (won[t] | (ahead >= student_value[t] + 100))[clear])
     cut = last & (discount > 0) & valid
     assert cut.any() and not found[cut].any()
 
 
 def test_what_students_are_expected_to_earn_is_read_in_units_that_it_was_fitted_to(monkeypatch):
-    _, cast, state, rollouts = played()
+    _, components, state, rollouts = played()
     own, other = explained()
     moved = state.teacher._replace(returns=state.teacher.returns._replace(mean=jnp.asarray(1000.0)))
 
     class Expected(Exception):
         pass
 
-    def taught(cast, state, expect, own, other, *rest):
+    def label_both(components, state, value_fn, own, other, *rest):
         assert state.teacher.returns.mean == 1000
-        raise Expected(expect(other))
+        raise Expected(value_fn(other))
 
-    for name, does in {"of_teacher": lambda *_: own, "of_students": lambda *_: other, "lesson": lambda *_: (),
-                       "learn": lambda *_, **__: (moved, {}), "taught": taught}.items():  # fmt: skip
-        monkeypatch.setattr(H, name, does)
+    monkeypatch.setattr(H, "teacher_experience", lambda *_: own)
+    monkeypatch.setattr(H, "student_experience", lambda *_: other)
+    monkeypatch.setattr(H, "make_teacher_batch", lambda *_: ())
+    monkeypatch.setattr(H, "update_teacher", lambda *_, **__: (moved, {}))
+    monkeypatch.setattr(H, "label_both", label_both)
     with pytest.raises(Expected) as found:
-        H.update(cast, state, rollouts, jax.random.key(0), jnp.zeros(()))
-    value = T.team_value(cast.parts, state.value.params, state.teacher.returns, other.steps.state)
+        H.update_all(components, state, rollouts, jax.random.key(0), jnp.zeros(()))
+    value = T.team_value(components.networks, state.value.params, state.teacher.returns, other.steps.state)
     assert_same(found.value.args[0], value)
 
 
@@ -603,88 +650,93 @@ def test_without_filter_and_off_policy_it_is_dagger():
     """Labels of everything, the teacher's own distribution at its best goals, and nothing else in the loss."""
     settings = dict(filter_own="none", filter_student="none", off_policy=0.0, student_entropy=0.0, labels="held",
                     temperature=1.0)  # fmt: skip
-    _, cast, state, _ = played(**settings)
-    parts = cast.parts
+    _, components, state, _ = played(**settings)
+    networks = components.networks
     other = explained()[1]
-    taught = teach(parts, state.teacher, other, state.value.params, False)
-    assert_same(taught.keep, np.asarray(other.valid)[..., None] & np.asarray(other.steps.alive[:-1]))
-    loss, told = S.student_loss(parts.config, cast.student, state.student.params, taught)
-    assert np.isclose(loss, told["student_kl"])
-    greedy = teacher_policy(parts.tree, explore=False)
+    labelled = label_and_filter(networks, state.teacher, other, state.value.params, False)
+    assert_same(labelled.keep, np.asarray(other.valid)[..., None] & np.asarray(other.steps.alive[:-1]))
+    loss, experience = S.student_loss(networks.config, components.student, state.student.params, labelled)
+    assert np.isclose(loss, experience["student_kl"])
+    greedy = teacher_policy(networks.hierarchy, explore=False)
     t = int(np.nonzero(np.asarray(other.steps.first[:-1]).any(1))[0][0])
     now = jax.tree.map(lambda x: x[t], other.steps)
     new = np.asarray(now.first)
     scores = greedy.step(state.teacher.params, greedy.carry(len(new)), now, jax.random.key(0))[1].scores
-    assert_close(np.asarray(taught.label)[t][new], jax.nn.log_softmax(scores)[new], 1e-3)
+    assert_close(np.asarray(labelled.label)[t][new], jax.nn.log_softmax(scores)[new], 1e-3)
 
 
 def test_the_ppo_term_makes_students_own_acts_likelier_where_more_was_earned():
-    _, cast, state, rollouts = played(rl=1.0, core="gru")
-    config, mine, told = cast.parts.config, rollouts["student"], explained(rl=1.0, core="gru")[1]
-    theirs = H.expected(cast.parts, state.value.params, state.teacher.returns, told)
-    did = S.acted(config, told, theirs, mine.log_prob, mine.carry)
+    _, components, state, rollouts = played(rl=1.0, core="gru")
+    config, mine, experience = components.networks.config, rollouts["student"], explained(rl=1.0, core="gru")[1]
+    student_value = H.expected_return(components.networks, state.value.params, state.teacher.returns, experience)
+    did = S.make_student_experience(config, experience, student_value, mine.log_prob, mine.carry)
     counts = np.asarray(did.counts)
-    assert_same(counts, np.asarray(told.valid)[..., None] & np.asarray(told.steps.alive[:-1]))
+    assert_same(counts, np.asarray(experience.valid)[..., None] & np.asarray(experience.steps.alive[:-1]))
 
     def likelier(params):
-        scores = unroll(cast.student, params, did.carry, did.steps, did.steps.first).scores
+        scores = unroll(components.student, params, did.carry, did.steps, did.steps.first).scores
         log_prob = log_prob_of(scores, did.action)
         return -(did.advantage * log_prob * counts).sum() / counts.sum(), log_prob
 
-    found = jax.jit(jax.grad(lambda p: S.student_rl(config, cast.student, p, did)[0]))(state.student.params)
+    found = jax.jit(jax.grad(lambda p: S.student_ppo_loss(config, components.student, p, did)[0]))(state.student.params)
     wanted, log_prob = jax.jit(jax.grad(likelier, has_aux=True))(state.student.params)
     assert_close(np.asarray(log_prob)[counts], np.asarray(mine.log_prob)[counts], 1e-4)
     size = max(float(jnp.abs(x).max()) for x in jax.tree.leaves(wanted))
     assert size > 1e-4 and apart(found, wanted) < 1e-3 * size
-    gained = np.asarray(gae(told.steps.reward[1:], told.steps.discount[1:], theirs, told.valid, config.gamma,
-                            config.lam))[..., None].repeat(counts.shape[-1], -1)[counts]  # fmt: skip
+    reward, discount = experience.steps.reward[1:], experience.steps.discount[1:]
+    gained = np.asarray(gae(reward, discount, student_value, experience.valid, config.gamma, config.lam))
+    gained = gained[..., None].repeat(counts.shape[-1], -1)[counts]
     np.testing.assert_allclose(np.asarray(did.advantage)[counts], (gained - gained.mean()) / gained.std(), atol=1e-3)
 
 
 def marked():
     """Students' own episodes with labels, every second step of which is kept; and what learns from them."""
-    _, cast, state, rollouts = played(core="gru")
-    taught = teach(cast.parts, state.teacher, explained(core="gru")[1], state.value.params, False,
+    _, components, state, rollouts = played(core="gru")
+    labelled = label_and_filter(components.networks, state.teacher, explained(core="gru")[1], state.value.params, False,
                    rollouts["student"].carry)  # fmt: skip
-    even = (jnp.arange(taught.keep.shape[0]) % 2 == 0)[:, None, None]
-    return cast, state, taught._replace(keep=jnp.broadcast_to(even, taught.keep.shape)), even
+    even = (jnp.arange(labelled.keep.shape[0]) % 2 == 0)[:, None, None]
+    return components, state, labelled._replace(keep=jnp.broadcast_to(even, labelled.keep.shape)), even
 
 
 def test_what_the_filter_drops_teaches_nothing():
-    cast, state, taught, even = marked()
-    gradient = jax.jit(jax.grad(lambda p, part: S.student_loss(cast.parts.config, cast.student, p, part)[0]))
+    components, state, labelled, even = marked()
+    gradient = jax.jit(
+        jax.grad(lambda p, part: S.student_loss(components.networks.config, components.student, p, part)[0])
+    )
     of = lambda where: gradient(
-        state.student.params, taught._replace(label=jnp.where(where[..., None], 3 * taught.label, taught.label))
+        state.student.params, labelled._replace(label=jnp.where(where[..., None], 3 * labelled.label, labelled.label))
     )
     assert apart(of(jnp.zeros_like(even)), of(~even)) == 0 and apart(of(jnp.zeros_like(even)), of(even)) > 1e-4
 
 
 @pytest.mark.parametrize("rl", [False, True])
 def test_students_learn_from_the_store_what_was_kept_once_memory_has_settled(rl):
-    cast, state, taught, _ = marked()
-    config = replace(cast.parts.config, rl=float(rl))
-    steps = taught.steps._replace(first=jnp.zeros_like(taught.steps.first))
+    components, state, labelled, _ = marked()
+    config = replace(components.networks.config, rl=float(rl))
+    steps = labelled.steps._replace(first=jnp.zeros_like(labelled.steps.first))
     early = (jnp.arange(len(steps.first)) < SETTLES)[:, None, None]
     learned = []
     for keep in (early, ~early):
-        part = taught._replace(steps=steps, keep=jnp.broadcast_to(keep, taught.keep.shape))
-        store = S.put(state.store, L.joined(part, part), jnp.asarray(0))
+        part = labelled._replace(steps=steps, keep=jnp.broadcast_to(keep, labelled.keep.shape))
+        store = S.store_iteration(state.store, L.concatenated(part, part), jnp.asarray(0))
         zero = jnp.zeros(part.keep.shape)
-        latest = S.Acted(steps, part.carry, steps.action, zero, zero + 1.0, zero == 0) if rl else None
-        after, told = S.distil(
-            config, cast.student, state.student, store, jnp.asarray(0), latest, jax.random.key(0), 0.1
+        latest = S.StudentExperience(steps, part.carry, steps.action, zero, zero + 1.0, zero == 0) if rl else None
+        after, experience = S.update_student(
+            config, components.student, state.student, store, jnp.asarray(0), latest, jax.random.key(0), 0.1
         )
         learned.append(apart(after.params, state.student.params))
-        assert ("student_rl" in told) == rl
+        assert ("student_rl" in experience) == rl
     assert (learned[0] > 0) == rl and learned[1] > 0
 
 
 def test_the_students_value_comes_nearer_to_what_they_earn():
-    _, cast, state, _ = played()
-    parts = cast.parts._replace(config=replace(cast.parts.config, epochs=20))
-    told, scale = explained()[1], state.teacher.returns
-    value = H.expected(parts, state.value.params, scale, told)
-    go = jax.jit(lambda lr: S.learn_student_value(parts, scale, state.value, told, value, jax.random.key(0), lr))
+    _, components, state, _ = played()
+    networks = components.networks._replace(config=replace(components.networks.config, epochs=20))
+    experience, scale = explained()[1], state.teacher.returns
+    value = H.expected_return(networks, state.value.params, scale, experience)
+    go = jax.jit(
+        lambda lr: S.update_student_value(networks, scale, state.value, experience, value, jax.random.key(0), lr)
+    )
     (_, still), (_, better) = go(0.0), go(1e-2)
     assert float(better["student_value"]) < 0.8 * float(still["student_value"])
 
@@ -721,8 +773,8 @@ def test_outcomes_decide():
     teacher = Episodes(row(True, True, False, False, False), row(0.0, 1.0, 5.0, 2.0, 0.5), ())
     student = Episodes(row(False, True, True, False, False), row(9.0, 0.0, 0.0, 1.0, 0.0), ())
     # Won where students lose; won by both, earning more; lost where students win; earning enough more; too little more.
-    assert F.outcome(teacher, student, 0.9).tolist() == [True, True, False, True, False]
-    assert F.outcome(teacher, student, np.inf).tolist() == [True, False, False, False, False]
+    assert F.teacher_does_better(teacher, student, 0.9).tolist() == [True, True, False, True, False]
+    assert F.teacher_does_better(teacher, student, np.inf).tolist() == [True, False, False, False, False]
 
 
 def test_what_comes_after_an_episodes_end_was_not_tried_out():
@@ -737,7 +789,7 @@ def forked(teacher, steps=10, every=5):
     pairs = (student, ()), (teacher or student, ())
     both = with_shadow(student, pairs[1][0])
     collector = init_collector(vector, both, jax.random.key(0))
-    go = jax.jit(lambda collector, key: F.walk(vector, *pairs, collector, key, steps, every, 0.0))
+    go = jax.jit(lambda collector, key: F.collect_with_forks(vector, *pairs, collector, key, steps, every, 0.0))
     return go(collector, jax.random.key(1))
 
 
@@ -760,9 +812,9 @@ def test_the_fork_filter_teaches_on_its_own_walk():
     method, _, state, rollouts = played(filter_student="fork", fork_envs=2, core="gru", margin=1e9)
     assert state.store.keep.shape[2] == SMALL["envs"] // 2 + 2
     go = jax.jit(lambda s: method.stages[-1].update(s, rollouts, jax.random.key(0), jnp.zeros(())))
-    after, told = go(state)
-    assert told["forked_steps"] > 0 and all(np.isfinite(x).all() for x in told.values())
-    assert told["kept_student"] < 0.5, "only what the teacher wins and students lose"
+    after, experience = go(state)
+    assert experience["forked_steps"] > 0 and all(np.isfinite(x).all() for x in experience.values())
+    assert experience["kept_student"] < 0.5, "only what the teacher wins and students lose"
     assert not np.array_equal(after.walk.timestep.obs, state.walk.timestep.obs)
 
 

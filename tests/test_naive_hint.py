@@ -30,35 +30,35 @@ C = SimpleNamespace(**vars(method_config("hint", **SETTINGS)))
 LR, STUDENT_LR = C.lr * 0.5, C.student_lr * 0.5
 
 
-def due(told):
+def due(steps):
     """Goals are given when a rollout or an episode begins, and every so many steps."""
     out = np.zeros((T, 2), bool)
     for b in range(2):
         age = 0
         for t in range(T):
-            age = 0 if told["first"][t, b] else age
+            age = 0 if steps["first"][t, b] else age
             out[t, b], age = age % C.every == 0, age + 1
     return out
 
 
-def held(told):
-    """Goals that a teacher might have given: none where the one it has is not possible any more."""
-    can, out = G.possible(told["goals"])[:-1], np.zeros((T, 2, scene.N), int)
+def held(steps):
+    """Goals that a teacher might have given: none where the one it has is not valid any more."""
+    can, out = G.valid_goals(steps["goals"])[:-1], np.zeros((T, 2, scene.N), int)
     for b, n in np.ndindex(2, scene.N):
         for t in range(T):
-            goal = (t + b + n) % (scene.M + 1) if due(told)[t, b] else out[t - 1, b, n]
+            goal = (t + b + n) % (scene.M + 1) if due(steps)[t, b] else out[t - 1, b, n]
             out[t, b, n] = goal if can[t, b, n, goal] else scene.M
     return out
 
 
 class Lived(NamedTuple):
-    """An update, what learned before it, and both sources of experience as the teacher that was there reads them."""
+    """An update, the learners before it, and both sources of experience as the teacher before the update reads them."""
 
     got: object
     before: list
-    own: hint.Told
-    other: hint.Told
-    lessons: list
+    own: hint.Experience
+    other: hint.Experience
+    batches: list
 
 
 @cache
@@ -67,9 +67,10 @@ def lived():
     coordinator, executor, values, *_ = before = learners(state)
     mine, theirs = scene.steps(T, goals=True), scene.steps(T, goals=True, seed=2)
     goal, ratios = held(mine), (scene.log_probs(T), scene.log_probs(T, seed=3))
-    own = hint.own(hint.Told(C, mine, coordinator, executor, ratios[0], due(mine)), goal)
-    other = hint.theirs(hint.Told(C, theirs, coordinator, executor, ratios[1], due(theirs)))
-    drawn = GoalDecision(jnp.asarray(goal, jnp.int32), jnp.asarray(due(mine)), jnp.asarray(own.prior, jnp.float32))
+    own = hint.teacher_experience(hint.Experience(C, mine, coordinator, executor, ratios[0], due(mine)), goal)
+    other = hint.student_experience(hint.Experience(C, theirs, coordinator, executor, ratios[1], due(theirs)))
+    logits = jnp.asarray(own.coordinator_logits, jnp.float32)
+    drawn = GoalDecision(jnp.asarray(goal, jnp.int32), jnp.asarray(due(mine)), logits)
     carry = (jnp.full((2, scene.N), scene.M, jnp.int32), jnp.zeros(2, jnp.int32)), ()
     rollouts = {
         "teacher": scene.rollout(mine, ratios[0], drawn, carry),
@@ -79,14 +80,14 @@ def lived():
         patch.setattr(jax.random, "categorical", lambda key, log: log.argmax(-1))
         got = update(method, state, rollouts, stage=1)
     scale = Scale(*map(float, SEEN))
-    lessons = [hint.Lesson(C, own, values, scale, 1.0), hint.Lesson(C, other, values, scale, C.off_policy)]
-    return Lived(got, before, own, other, lessons)
+    batches = [hint.TeacherBatch(C, own, values, scale, 1.0), hint.TeacherBatch(C, other, values, scale, C.off_policy)]
+    return Lived(got, before, own, other, batches)
 
 
 @cache
 def taught():
     """The teacher's naive steps: coordinator, executor, values, and the scale of returns after them."""
-    return hint.learn(C, lived().lessons, *lived().before[:3], Scale(*map(float, SEEN)), LR)
+    return hint.update_teacher(C, lived().batches, *lived().before[:3], Scale(*map(float, SEEN)), LR)
 
 
 @pytest.mark.parametrize(("i", "part"), [*enumerate(["coordinator", "executor", "values"])])
@@ -106,27 +107,27 @@ def labelled():
     _, before, own, other, _ = lived()
     _, _, values, scale = taught()
     sources, expected = [], []
-    for told, is_own in ((own, True), (other, False)):
-        worth = hint.team_value(before[4], told.told["state"], Scale(*map(float, SEEN)))
-        value = hint.team_value(values.params["team"], told.told["state"], scale)
-        label = hint.labels(told)
+    for source, is_own in ((own, True), (other, False)):
+        student_value = hint.team_value(before[4], source.steps["state"], Scale(*map(float, SEEN)))
+        value = hint.team_value(values.params["team"], source.steps["state"], scale)
+        label = hint.teacher_labels(source)
         keep = (
-            hint.worth_of_own(told, value, worth, scale)
+            hint.filter_own_episodes(source, value, student_value, scale)
             if is_own
-            else hint.worth_of_theirs(told, value, worth, scale, label)
+            else hint.filter_student_episodes(source, value, student_value, scale, label)
         )
-        sources.append((told, label, told.counts & keep))
-        expected.append(worth)
+        sources.append((source, label, source.counts & keep))
+        expected.append(student_value)
     return sources, expected
 
 
 def test_students_learn_what_was_kept_and_from_what_they_did():
     got, before, _, other, _ = lived()
     sources, expected = labelled()
-    for name, (told, _, keep) in zip(("kept_own", "kept_student"), sources, strict=True):
-        assert 0.05 < keep[told.counts].mean() < 0.95, "a filter that keeps all or nothing proves nothing"
-        np.testing.assert_allclose(got.metrics[name], keep[told.counts].mean(), rtol=1e-5)
-    gain = gae(other.told, other.told["reward"][1:], expected[1], C)
+    for name, (source, _, keep) in zip(("kept_own", "kept_student"), sources, strict=True):
+        assert 0.05 < keep[source.counts].mean() < 0.95, "a filter that keeps all or nothing proves nothing"
+        np.testing.assert_allclose(got.metrics[name], keep[source.counts].mean(), rtol=1e-5)
+    gain = gae(other.steps, other.steps["reward"][1:], expected[1], C)
     gain = normal(np.repeat(gain[..., None], scene.N, -1), other.counts)
     naive = Descent(before[3], C)
     for _ in range(2):
@@ -138,7 +139,7 @@ def test_students_learn_what_was_kept_and_from_what_they_did():
 def test_the_students_value_is_of_what_they_earn():
     got, before, _, other, _ = lived()
     scale, expected = taught()[3], labelled()[1][1]
-    target = gae(other.told, other.told["reward"][1:], expected, C) + expected[:-1]
+    target = gae(other.steps, other.steps["reward"][1:], expected, C) + expected[:-1]
     error = lambda p: (hint.team_value(p, other.now["state"], scale) - target) / scale.deviation()
     naive = Descent(before[4], C)
     for _ in range(2):

@@ -47,7 +47,7 @@ def state_and_goals(told):
 
 def nearer(told, c):
     """Mean progress to the most promising goal."""
-    return goals.progress(told, goals.most_promising(told["goals"])[:-1], c.gamma).mean(-1)
+    return goals.goal_progress(told, goals.most_promising(told["goals"])[:-1], c.gamma).mean(-1)
 
 
 CASES = {

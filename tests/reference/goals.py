@@ -17,7 +17,7 @@ def of(x: Array, goal: Array) -> Array:
     return np.array([x[(*i, index[i])] for i in np.ndindex(goal.shape)]).reshape(*goal.shape, *x.shape[goal.ndim + 1 :])
 
 
-def progress(told: Any, goal: Array, gamma: float) -> Array:
+def goal_progress(told: Any, goal: Array, gamma: float) -> Array:
     """g Phi' - Phi of the goal held (T, B, N), and 1 where it is completed for the first time since it is held."""
     goals, out = told["goals"], np.zeros(goal.shape)
     most = goals["valid"].shape[-1]
@@ -41,12 +41,12 @@ def most_promising(goals: Any) -> Array:
     return np.where(goals["valid"].any(-1), best, goals["valid"].shape[-1])
 
 
-def possible(goals: Any) -> Array:
+def valid_goals(goals: Any) -> Array:
     """Which goals may be held (..., M + 1); none, the last, always."""
     return np.concatenate([goals["valid"], np.ones((*goals["valid"].shape[:-1], 1), bool)], -1)
 
 
-def features(goals: Any) -> Array:
+def all_goal_features(goals: Any) -> Array:
     """What is read of every goal (..., M + 1, F + 1): its features and a 1, zeros for none."""
     real = np.concatenate([goals["features"], np.ones((*goals["features"].shape[:-1], 1))], -1)
     return np.concatenate([real, np.zeros_like(real[..., :1, :])], -2)
@@ -71,7 +71,9 @@ def coordinate(p: Any, goals: Any, state: Array) -> Array:
     return np.concatenate([score, dense(p["none"], pooled)], -1)
 
 
-def one_by_one(c: Any, thing: Array, logits: Array, choose: Callable[[int, Array], int]) -> tuple[list[int], Array]:
+def assign_sequentially(
+    c: Any, thing: Array, logits: Array, choose: Callable[[int, Array], int]
+) -> tuple[list[int], Array]:
     """Goals of one decision, and each agent's log-probabilities given what those before it have."""
     taken, chosen, logs = np.zeros(logits.shape), [], []
     for i in range(len(logits)):

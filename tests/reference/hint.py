@@ -1,4 +1,4 @@
-"""HINT: a hierarchical teacher, what it makes of its own and its students' experience, and what it tells them."""
+"""HINT: a hierarchical teacher, its updates on its own and its students' experience, and its labels for students."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ Decision = tuple[int, int]
 """A step and an environment."""
 
 
-class Told:
-    """Experience as the teacher's: what both sources have in common."""
+class Experience:
+    """A rollout with goals and the teacher's log-probabilities: what both sources have in common."""
 
-    def __init__(self, c: Any, told: Any, coordinator: Any, executor: Any, log_prob: Array, due: Array) -> None:
-        self.c, self.told, self.log_prob, self.due = c, told, log_prob, due
-        self.now = {k: x[:-1] for k, x in told.items() if k != "goals"}
-        self.now["goals"] = {k: x[:-1] for k, x in told["goals"].items()}
+    def __init__(self, c: Any, steps: Any, coordinator: Any, executor: Any, log_prob: Array, due: Array) -> None:
+        self.c, self.steps, self.log_prob, self.due = c, steps, log_prob, due
+        self.now = {k: x[:-1] for k, x in steps.items() if k != "goals"}
+        self.now["goals"] = {k: x[:-1] for k, x in steps["goals"].items()}
         self.valid = ~self.now["last"]
         self.counts = self.valid[..., None] & self.now["alive"] & self.now["avail"].any(-1)
-        self.action = told["action"][1:]
-        self.prior = G.coordinate(coordinator, self.now["goals"], self.now["state"])
-        every = G.features(self.now["goals"])
-        self.under = log_softmax(G.execute(executor, nets.local(self.now), every, self.now["avail"]))
+        self.action = steps["action"][1:]
+        self.coordinator_logits = G.coordinate(coordinator, self.now["goals"], self.now["state"])
+        every = G.all_goal_features(self.now["goals"])
+        self.goal_log_probs = log_softmax(G.execute(executor, nets.local(self.now), every, self.now["avail"]))
         self.decisions = [(int(t), int(b)) for t, b in np.argwhere(due & self.valid)]
         self.goal = np.zeros((len(self.valid) + 1, *self.counts.shape[1:]), int)
-        # Of each decision: which goal was meant, how likely each, and how much less likely its acts were than played.
-        self.choice: dict[Decision, Array] = {}
-        self.high: dict[Decision, Array] = {}
-        self.chosen: dict[Decision, list[int]] = {}
-        self.old = log_prob
+        # By decision: the posterior of goals, the ratio of the actions that followed, and the goals assigned.
+        self.goal_posterior: dict[Decision, Array] = {}
+        self.coordinator_ratio: dict[Decision, Array] = {}
+        self.assigned: dict[Decision, list[int]] = {}
+        self.old_log_prob = log_prob
         self.ratio = np.ones(log_prob.shape)
 
     def until_next(self, t: int, b: int) -> range:
@@ -42,99 +42,110 @@ class Told:
         after = [s for s in range(t + 1, len(self.due)) if self.due[s, b]]
         return range(t, min([*after, len(self.due)]))
 
-    def meant(self, name: str, decision: Decision) -> Any:
+    def goals_at(self, name: str, decision: Decision) -> Any:
         return self.now["goals"][name][decision]
 
 
-def own(told: Told, goal: Array) -> Told:
+def teacher_experience(experience: Experience, goal: Array) -> Experience:
     """The teacher's own experience: the goals are known."""
-    final = G.possible(told.told["goals"])[-1]
+    final = G.valid_goals(experience.steps["goals"])[-1]
     fine = np.take_along_axis(final, goal[-1][..., None], -1)[..., 0]
-    told.goal = np.concatenate([goal, np.where(fine, goal[-1], final.shape[-1] - 1)[None]])
-    for d in told.decisions:
-        told.chosen[d] = list(goal[d])
-        told.choice[d] = one_hot(goal[d], final.shape[-1])
-        told.high[d] = np.ones(goal.shape[-1])
-    return told
+    experience.goal = np.concatenate([goal, np.where(fine, goal[-1], final.shape[-1] - 1)[None]])
+    for d in experience.decisions:
+        experience.assigned[d] = list(goal[d])
+        experience.goal_posterior[d] = one_hot(goal[d], final.shape[-1])
+        experience.coordinator_ratio[d] = np.ones(goal.shape[-1])
+    return experience
 
 
-def theirs(told: Told) -> Told:
-    """Students' experience: goals that explain what they did, the likeliest of them as what was meant."""
-    can, (t_max, b_max, n_max) = G.possible(told.told["goals"]), told.log_prob.shape
+def student_experience(experience: Experience) -> Experience:
+    """Students' experience: the posterior over goals given their actions, and its most probable goals."""
+    can, (t_max, b_max, n_max) = G.valid_goals(experience.steps["goals"]), experience.log_prob.shape
     none = can.shape[-1] - 1
-    under = np.take_along_axis(told.under, told.action[..., None, None], -1)[..., 0]  # (T, B, N, M + 1)
+    taken = np.take_along_axis(experience.goal_log_probs, experience.action[..., None, None], -1)[..., 0]
     for b, n, j in np.ndindex(b_max, n_max, none):
         lives = True
         for t in range(t_max):
-            lives = can[t, b, n, j] and (lives or told.due[t, b])
+            lives = can[t, b, n, j] and (lives or experience.due[t, b])
             if not lives:
-                under[t, b, n, j] = under[t, b, n, none]
-    for t, b in told.decisions:
-        steps = [s for s in told.until_next(t, b) if told.valid[s, b]]
-        explains, acted = under[steps, b].sum(0), told.log_prob[steps, b].sum(0)
-        likeliest = lambda i, log, explains=explains: int((log + explains[i]).argmax())
-        chosen, logs = G.one_by_one(told.c, told.meant("thing", (t, b)), told.prior[t, b], likeliest)
-        told.chosen[t, b], told.choice[t, b] = chosen, softmax(logs + explains)
-        told.high[t, b] = np.minimum(1, np.exp(np.log(np.exp(logs + explains).sum(-1)) - acted))
+                taken[t, b, n, j] = taken[t, b, n, none]
+    for t, b in experience.decisions:
+        steps = [s for s in experience.until_next(t, b) if experience.valid[s, b]]
+        log_likelihood, played = taken[steps, b].sum(0), experience.log_prob[steps, b].sum(0)
+        likeliest = lambda i, log, log_likelihood=log_likelihood: int((log + log_likelihood[i]).argmax())
+        chosen, logs = G.assign_sequentially(
+            experience.c, experience.goals_at("thing", (t, b)), experience.coordinator_logits[t, b], likeliest
+        )
+        experience.assigned[t, b], experience.goal_posterior[t, b] = chosen, softmax(logs + log_likelihood)
+        experience.coordinator_ratio[t, b] = np.minimum(
+            1, np.exp(np.log(np.exp(logs + log_likelihood).sum(-1)) - played)
+        )
     for b, n in np.ndindex(b_max, n_max):
         held = none
         for t in range(t_max + 1):
-            if (t, b) in told.chosen:
-                held = told.chosen[t, b][n]
+            if (t, b) in experience.assigned:
+                held = experience.assigned[t, b][n]
             if not can[t, b, n, held]:
                 held = none
-            told.goal[t, b, n] = held
-    told.old = at(under, told.goal[:-1])
-    told.ratio = np.exp(told.old - told.log_prob)
-    return told
+            experience.goal[t, b, n] = held
+    experience.old_log_prob = at(taken, experience.goal[:-1])
+    experience.ratio = np.exp(experience.old_log_prob - experience.log_prob)
+    return experience
 
 
-class Lesson:
+class TeacherBatch:
     """Advantages and targets of one source of experience."""
 
-    def __init__(self, c: Any, told: Told, values: Any, scale: Scale, weight: float) -> None:
-        self.told, steps = told, told.told
-        read = G.of(G.features(steps["goals"]), told.goal)
-        self.read = read
+    def __init__(self, c: Any, experience: Experience, values: Any, scale: Scale, weight: float) -> None:
+        self.experience, steps = experience, experience.steps
+        read = G.of(G.all_goal_features(steps["goals"]), experience.goal)
+        self.goal = read
         each, team = value_each(values["each"], steps, read), team_value(values["team"], steps["state"], scale)
         reward, discount = steps["reward"][1:], steps["discount"][1:]
-        wide = lambda x: np.repeat(x[..., None], told.ratio.shape[-1], -1)
-        paid = G.progress(steps, told.goal[:-1], c.gamma)
-        for_team, team_part = vtrace(steps, wide(reward / scale.deviation()), discount, each[..., 0], told.ratio, c)
-        ahead = wide(discount) * self.kept(c)
-        for_goal, goal_part = vtrace(steps, paid, ahead, each[..., 1], told.ratio, c)
-        joint = np.minimum(told.ratio, 1).prod(-1)
-        _, self.team = vtrace(steps, reward, discount, team, joint, c)
-        self.each = np.stack([team_part, goal_part], -1)
-        self.weight = weight * np.minimum(told.ratio, 1)
+        wide = lambda x: np.repeat(x[..., None], experience.ratio.shape[-1], -1)
+        paid = G.goal_progress(steps, experience.goal[:-1], c.gamma)
+        for_team, team_part = vtrace(
+            steps, wide(reward / scale.deviation()), discount, each[..., 0], experience.ratio, c
+        )
+        ahead = wide(discount) * self.goal_goes_on(c)
+        for_goal, goal_part = vtrace(steps, paid, ahead, each[..., 1], experience.ratio, c)
+        joint = np.minimum(experience.ratio, 1).prod(-1)
+        _, self.team_target = vtrace(steps, reward, discount, team, joint, c)
+        self.agent_target = np.stack([team_part, goal_part], -1)
+        self.weight = weight * np.minimum(experience.ratio, 1)
         self.advantage = for_team + c.shaping * for_goal
-        self.high_weight = {d: weight * x for d, x in told.high.items()}
-        self.high = {d: self.earned(c, d, team) - team[d] for d in told.decisions}
-        self.alive = {d: steps["alive"][d] for d in told.decisions}
-        given = lambda d: G.one_by_one(c, told.meant("thing", d), told.prior[d], lambda i, log: told.chosen[d][i])[1]
-        self.before = {d: given(d) for d in told.decisions}
+        self.goal_weight = {d: weight * x for d, x in experience.coordinator_ratio.items()}
+        self.goal_advantage = {d: self.decision_return(c, d, team) - team[d] for d in experience.decisions}
+        self.alive = {d: steps["alive"][d] for d in experience.decisions}
+        conditional = lambda d: G.assign_sequentially(
+            c,
+            experience.goals_at("thing", d),
+            experience.coordinator_logits[d],
+            lambda i, log: experience.assigned[d][i],
+        )[1]
+        self.old_log_probs = {d: conditional(d) for d in experience.decisions}
 
-    def kept(self, c: Any) -> Array:
-        """Whether an agent still has its goal from the same decision a step later."""
-        told = self.told
-        out = np.zeros(told.ratio.shape, bool)
-        for t, b in np.ndindex(told.valid.shape):
-            last = max([s for s, other in told.decisions if other == b and s <= t], default=None)
-            anew = (t + 1, b) in told.decisions or (last is not None and t + 1 - last >= c.every)
-            out[t, b] = (told.goal[t + 1, b] == told.goal[t, b]) & (not anew)
+    def goal_goes_on(self, c: Any) -> Array:
+        """Whether an agent still has its goal, from the same decision, a step later."""
+        experience = self.experience
+        out = np.zeros(experience.ratio.shape, bool)
+        for t, b in np.ndindex(experience.valid.shape):
+            last = max([s for s, other in experience.decisions if other == b and s <= t], default=None)
+            anew = (t + 1, b) in experience.decisions or (last is not None and t + 1 - last >= c.every)
+            out[t, b] = (experience.goal[t + 1, b] == experience.goal[t, b]) & (not anew)
         return out
 
-    def earned(self, c: Any, decision: Decision, team: Array) -> float:
+    def decision_return(self, c: Any, decision: Decision, team: Array) -> float:
         """Discounted rewards up to the next decision or the episode's end, and what is expected there."""
-        (t, b), told, total, factor = decision, self.told, 0.0, 1.0
+        (t, b), experience, total, factor = decision, self.experience, 0.0, 1.0
         while True:
-            total += factor * told.told["reward"][t + 1, b]
-            factor *= c.gamma * told.told["discount"][t + 1, b]
+            total += factor * experience.steps["reward"][t + 1, b]
+            factor *= c.gamma * experience.steps["discount"][t + 1, b]
             t += 1
-            if t == len(told.valid):
+            if t == len(experience.valid):
                 return total + factor * team[t, b]
-            if (t, b) in told.decisions or not told.valid[t, b]:
-                return total + factor * (c.lam * self.team[t, b] + (1 - c.lam) * team[t, b])
+            if (t, b) in experience.decisions or not experience.valid[t, b]:
+                return total + factor * (c.lam * self.team_target[t, b] + (1 - c.lam) * team[t, b])
 
 
 def value_each(p: Any, steps: Any, read: Array) -> Array:
@@ -147,15 +158,17 @@ def team_value(p: Any, state: Array, scale: Scale) -> Array:
     return nets.value(p, state) * scale.deviation() + scale.mean
 
 
-def learn(c: Any, lessons: list[Lesson], coordinator: Any, executor: Any, values: Any, scale: Scale, lr: float) -> Any:
-    """The teacher's steps on all lessons side by side: (coordinator, executor, values, scale after)."""
-    join = lambda of: np.concatenate([of(x) for x in lessons], 1)
-    counts, weight = join(lambda x: x.told.counts), join(lambda x: x.weight)
-    valid, action = join(lambda x: x.told.valid), join(lambda x: x.told.action)
+def update_teacher(
+    c: Any, batches: list[TeacherBatch], coordinator: Any, executor: Any, values: Any, scale: Scale, lr: float
+) -> Any:
+    """Updates of the teacher on all batches, concatenated: (coordinator, executor, values, scale after)."""
+    join = lambda of: np.concatenate([of(x) for x in batches], 1)
+    counts, weight = join(lambda x: x.experience.counts), join(lambda x: x.weight)
+    valid, action = join(lambda x: x.experience.valid), join(lambda x: x.experience.action)
     advantage = normal(join(lambda x: x.advantage), counts & (weight > 0))
-    old, read = join(lambda x: x.told.old), join(lambda x: x.read[:-1])
-    now = {k: join(lambda x, k=k: x.told.now[k]) for k in lessons[0].told.now if k != "goals"}
-    each, team = join(lambda x: x.each), join(lambda x: x.team)
+    old, read = join(lambda x: x.experience.old_log_prob), join(lambda x: x.goal[:-1])
+    now = {k: join(lambda x, k=k: x.experience.now[k]) for k in batches[0].experience.now if k != "goals"}
+    each, team = join(lambda x: x.agent_target), join(lambda x: x.team_target)
     after = scale.after(team, valid)
 
     def executor_loss(p: Any) -> float:
@@ -175,56 +188,60 @@ def learn(c: Any, lessons: list[Lesson], coordinator: Any, executor: Any, values
         e.step(executor_loss, lr)
         v.step(values_loss, lr)
     for _ in range(c.goal_epochs):
-        h.step(lambda p: coordinator_loss(c, lessons, p), lr)
+        h.step(lambda p: coordinator_loss(c, batches, p), lr)
     return h, e, v, after
 
 
-def coordinator_loss(c: Any, lessons: list[Lesson], p: Any) -> float:
-    """The surrogate of goals, each as likely as it was the one meant, less the bonus for their entropy."""
-    every = [(x, d) for x in lessons for d in x.told.decisions]
+def coordinator_loss(c: Any, batches: list[TeacherBatch], p: Any) -> float:
+    """The surrogate of goals, averaged over their posterior, less the bonus for their entropy."""
+    every = [(x, d) for x in batches for d in x.experience.decisions]
     some = np.array([x.alive[d].any() for x, d in every])
-    advantage = normal(np.array([x.high[d] for x, d in every]), some)
-    ratios, spreads, weights, alive = [], [], [], []
+    advantage = normal(np.array([x.goal_advantage[d] for x, d in every]), some)
+    ratios, entropies, weights, alive = [], [], [], []
     for x, d in every:
-        goals = {k: y[d] for k, y in x.told.now["goals"].items()}
-        logits = G.coordinate(p, goals, x.told.now["state"][d])
-        now = G.one_by_one(c, goals["thing"], logits, lambda i, log, x=x, d=d: x.told.chosen[d][i])[1]
-        choice = x.told.choice[d]
-        ratios.append((choice * np.where(choice > 0, now - x.before[d], 0.0)).sum(-1))
-        spreads.append(entropy(now))
-        weights.append(x.high_weight[d])
+        goals = {k: y[d] for k, y in x.experience.now["goals"].items()}
+        logits = G.coordinate(p, goals, x.experience.now["state"][d])
+        now = G.assign_sequentially(c, goals["thing"], logits, lambda i, log, x=x, d=d: x.experience.assigned[d][i])[1]
+        posterior = x.experience.goal_posterior[d]
+        ratios.append((posterior * np.where(posterior > 0, now - x.old_log_probs[d], 0.0)).sum(-1))
+        entropies.append(entropy(now))
+        weights.append(x.goal_weight[d])
         alive.append(x.alive[d])
     where, log_ratio = np.array(alive), np.array(ratios)
     wide = np.repeat(advantage[:, None], log_ratio.shape[-1], -1)
     loss = surrogate(log_ratio, np.zeros_like(log_ratio), wide, where, c.clip, np.array(weights))
-    return loss - c.goal_entropy * mean(np.array(spreads), where)
+    return loss - c.goal_entropy * mean(np.array(entropies), where)
 
 
-# ---- what students are told ------------------------------------------------------------------------------------------
-def labels(told: Told) -> Array:
+# ---- labels, filters and the students' loss ------------------------------------------------------------------------
+def teacher_labels(experience: Experience) -> Array:
     """The teacher's distribution over actions with the goal of every step summed out, as logits over a temperature."""
-    c, can = told.c, G.possible(told.now["goals"])
-    acted = np.take_along_axis(told.under, told.action[..., None, None], -1)[..., 0]
-    out = np.zeros(told.under.shape[:3] + told.under.shape[-1:])
+    c, can = experience.c, G.valid_goals(experience.now["goals"])
+    acted = np.take_along_axis(experience.goal_log_probs, experience.action[..., None, None], -1)[..., 0]
+    out = np.zeros(experience.goal_log_probs.shape[:3] + experience.goal_log_probs.shape[-1:])
     for b in range(can.shape[1]):
         before: Any = None
         for t in range(len(can)):
             best = lambda i, log: int(log.argmax())
-            logs = G.one_by_one(c, told.meant("thing", (t, b)), told.prior[t, b], best)[1]
+            logs = G.assign_sequentially(
+                c, experience.goals_at("thing", (t, b)), experience.coordinator_logits[t, b], best
+            )[1]
             given = softmax(c.sharpness * logs)
             weight = given  # from an episode's start, or where what was held before is not known
-            if before is not None and not told.now["first"][t, b]:
+            if before is not None and not experience.now["first"][t, b]:
                 kept = np.where(can[t, b], before, 0.0)
                 kept[..., -1] += np.where(can[t, b], 0.0, before).sum(-1)
                 weight = (1 - c.renew) * kept + c.renew * given
             before = softmax(np.log(np.maximum(weight, 1e-300)) + acted[t, b])
-            out[t, b] = np.log(np.maximum((weight[..., None] * np.exp(told.under[t, b])).sum(-2), 1e-300))
+            out[t, b] = np.log(
+                np.maximum((weight[..., None] * np.exp(experience.goal_log_probs[t, b])).sum(-2), 1e-300)
+            )
     return out / c.temperature
 
 
-def worth_of_own(told: Told, value: Array, expected: Array, scale: Scale) -> Array:
-    """Teacher episodes that are won, or earn at least what students would and a margin."""
-    c, steps = told.c, told.told
+def filter_own_episodes(experience: Experience, value: Array, expected: Array, scale: Scale) -> Array:
+    """Teacher episodes that succeed, or earn at least what students would and a margin."""
+    c, steps = experience.c, experience.steps
     value = np.where(steps["last"], expected, value)
     whole = type(c)(**{**vars(c), "lam": 1.0})
     earned = gae(steps, steps["reward"][1:], value, whole) + value[:-1]
@@ -235,24 +252,24 @@ def worth_of_own(told: Told, value: Array, expected: Array, scale: Scale) -> Arr
     return keep[..., None]
 
 
-def worth_of_theirs(told: Told, value: Array, expected: Array, scale: Scale, label: Array) -> Array:
-    """Student steps from which the teacher would do better by a margin, or whose act was the teacher's and paid."""
-    gain = gae(told.told, told.told["reward"][1:], expected, told.c)[..., None]
-    better = value[:-1] - expected[:-1] > told.c.margin * scale.deviation()
-    return better[..., None] | ((label.argmax(-1) == told.action) & (gain > 0))
+def filter_student_episodes(experience: Experience, value: Array, expected: Array, scale: Scale, label: Array) -> Array:
+    """Student steps where the teacher's value is higher by a margin, or its action was taken and paid off."""
+    gain = gae(experience.steps, experience.steps["reward"][1:], expected, experience.c)[..., None]
+    better = value[:-1] - expected[:-1] > experience.c.margin * scale.deviation()
+    return better[..., None] | ((label.argmax(-1) == experience.action) & (gain > 0))
 
 
-def student_loss(c: Any, p: Any, sources: list[tuple[Told, Array, Array]], gain: Array) -> float:
-    """KL to the labels of what is kept less the bonus for entropy, and PPO on what students did themselves."""
-    kl, spread, kept = [], [], []
-    for told, label, keep in sources:
-        logits, avail = nets.agent(p[0], nets.local(told.now), told.now["avail"]), told.now["avail"]
+def student_loss(c: Any, p: Any, sources: list[tuple[Experience, Array, Array]], gain: Array) -> float:
+    """KL to the labels that are kept, less the bonus for entropy, and PPO on the students' own rollout."""
+    kl, entropies, kept = [], [], []
+    for experience, label, keep in sources:
+        logits, avail = nets.agent(p[0], nets.local(experience.now), experience.now["avail"]), experience.now["avail"]
         target, mine = (log_softmax(np.where(avail, z, -1e9)) for z in (label, logits))
         kl.append(np.where(avail, np.exp(target) * (target - mine), 0.0).sum(-1))
-        spread.append(entropy(logits))
+        entropies.append(entropy(logits))
         kept.append(keep)
     where = np.concatenate(kept, 1)
-    loss = mean(np.concatenate(kl, 1), where) - c.student_entropy * mean(np.concatenate(spread, 1), where)
+    loss = mean(np.concatenate(kl, 1), where) - c.student_entropy * mean(np.concatenate(entropies, 1), where)
     own = sources[1][0]
     log_prob = at(log_softmax(nets.agent(p[0], nets.local(own.now), own.now["avail"])), own.action)
     return loss + c.rl * surrogate(log_prob, own.log_prob, gain, own.counts, c.clip)

@@ -1,13 +1,13 @@
-"""HINT: a hierarchical teacher that goes on learning from its students' experience, and teaches what changes outcomes.
+"""HINT: a hierarchical teacher that also learns from its students' experience, and students distilled from it.
 
-Teacher and students play side by side. Then
+In every iteration teacher and students each collect a rollout. Then
 
-1. the teacher learns from its own episodes, and from its students' with V-trace and goals that explain what they did
-   (pseudo off-policy learning; `hint_teacher`);
-2. it labels both, and a filter keeps what is worth learning (`hint_labels`);
-3. students match its distributions on what was kept in the last iterations (DAgger; `hint_student`).
+1. the teacher is updated on its own rollout, and on the students' with V-trace and goals inferred from their actions
+   (pseudo off-policy learning; `hint_experience`, `hint_teacher`);
+2. it labels both rollouts, and a filter marks what students learn from (`hint_labels`, `hint_fork`);
+3. students are fitted to its distributions on the labelled rollouts of the last iterations (DAgger; `hint_student`).
 
-Before that, executors are trained on random goals. Executed are the students alone.
+Before that, executors are trained on random goals. Only the students run at deployment.
 Reference: HINT (arXiv 2601.05407), as far as its abstract and second-hand reports go; see docs/methods/hint.md.
 """
 
@@ -30,11 +30,17 @@ from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
 from tutelage.learning.normaliser import Normaliser, init_normaliser
 from tutelage.learning.optim import Learner, annealed, clipped_adam, init_learner
-from tutelage.methods.hint_experience import Parts, Told, of_students, of_teacher
-from tutelage.methods.hint_fork import walk
-from tutelage.methods.hint_labels import Labelled, joined, teach
-from tutelage.methods.hint_student import Acted, acted, distil, learn_student_value, put
-from tutelage.methods.hint_teacher import Teacher, learn, lesson, team_value
+from tutelage.methods.hint_experience import Experience, HintNetworks, student_experience, teacher_experience
+from tutelage.methods.hint_fork import collect_with_forks
+from tutelage.methods.hint_labels import LabelledExperience, concatenated, label_and_filter
+from tutelage.methods.hint_student import (
+    StudentExperience,
+    make_student_experience,
+    store_iteration,
+    update_student,
+    update_student_value,
+)
+from tutelage.methods.hint_teacher import TeacherState, make_teacher_batch, team_value, update_teacher
 from tutelage.networks.cores import value_net
 from tutelage.policies.acting import sample, with_shadow
 from tutelage.policies.build import build_team
@@ -56,78 +62,78 @@ from tutelage.types import (
 
 
 class HintState(NamedTuple):
-    """Everything that learns.
+    """Train state of HINT.
 
     Attributes:
-        value: of the students, V(s).
-        store: the last iterations, leaves (R, ...). iterations: how many there have been.
-        walk: where the episodes stand that both play on from; () without that filter.
+        value: the students' value function V(s).
+        store: labelled experience of the last iterations, leaves (R, ...). iterations: how many there have been.
+        walk: collector state of the filter by forks (`hint_fork`); () without that filter.
     """
 
-    teacher: Teacher
+    teacher: TeacherState
     student: Learner
     value: Learner
-    store: Labelled
+    store: LabelledExperience
     iterations: Array
     walk: Any
 
 
-class Cast(NamedTuple):
-    """Who plays: settings, the teacher's parts, and the students; where both play on, for that filter."""
+class HintComponents(NamedTuple):
+    """HINT's networks, the students' team, and the environments of the filter by forks (None without it)."""
 
-    parts: Parts
+    networks: HintNetworks
     student: Policy
-    walks: VectorEnv | None
+    fork_env: VectorEnv | None
 
 
-def build(env: Environment, config: HintConfig) -> Cast:
-    """Teacher and students; raises BadInput where the environment offers no goals."""
+def make_components(env: Environment, config: HintConfig) -> HintComponents:
+    """Make teacher and students; raises BadInput where the environment has no goals."""
     spec = env.spec
-    seen = view(config.teacher_view)
+    executor_view = view(config.teacher_view)
     sizes = (config.teacher_width, config.pair_width)
-    tree = make_hierarchy(spec, goal_shapes(env), seen, *sizes, config.every, config.spread, config.flat)
-    parts = Parts(config, tree, value_net(spec.state_width, config.teacher_width))
-    walks = make_vector_env(env, config.fork_envs, goals=True) if config.filter_student == "fork" else None
-    return Cast(parts, build_team(spec, config, view("local")), walks)
+    hierarchy = make_hierarchy(spec, goal_shapes(env), executor_view, *sizes, config.every, config.spread, config.flat)
+    networks = HintNetworks(config, hierarchy, value_net(spec.state_width, config.teacher_width))
+    fork_env = make_vector_env(env, config.fork_envs, goals=True) if config.filter_student == "fork" else None
+    return HintComponents(networks, build_team(spec, config, view("local")), fork_env)
 
 
-def start(cast: Cast, env: Environment, key: PRNGKeyArray) -> HintState:
-    """New teacher and students, nothing stored."""
-    parts, student, walks = cast
-    config = parts.config
+def init_state(components: HintComponents, env: Environment, key: PRNGKeyArray) -> HintState:
+    """Initial train state, with an empty store."""
+    networks, student, fork_env = components
+    config = networks.config
     keys = jax.random.split(key, 6)
-    begin = lambda params: init_learner(clipped_adam(config.grad_clip), params)
-    policy = teacher_policy(parts.tree, explore=True).init(keys[0])
-    both = with_shadow(student, teacher_policy(parts.tree, explore=False))
-    values = {"each": parts.tree.value.init(keys[1]), "team": parts.team.init(keys[2])}
-    teacher = Teacher(begin(policy["coordinator"]), begin(policy["executor"]), begin(values), init_normaliser())
+    init = lambda params: init_learner(clipped_adam(config.grad_clip), params)
+    policy = teacher_policy(networks.hierarchy, explore=True).init(keys[0])
+    both = with_shadow(student, teacher_policy(networks.hierarchy, explore=False))
+    values = {"each": networks.hierarchy.value.init(keys[1]), "team": networks.value.init(keys[2])}
+    teacher = TeacherState(init(policy["coordinator"]), init(policy["executor"]), init(values), init_normaliser())
     return HintState(
         teacher,
-        begin(student.init(keys[3])),
-        begin(parts.team.init(keys[4])),
-        room(cast, env),
+        init(student.init(keys[3])),
+        init(networks.value.init(keys[4])),
+        init_store(components, env),
         jnp.zeros((), jnp.int32),
-        init_collector(walks, both, keys[5]) if walks else (),
+        init_collector(fork_env, both, keys[5]) if fork_env else (),
     )
 
 
-def room(cast: Cast, env: Environment) -> Labelled:
+def init_store(components: HintComponents, env: Environment) -> LabelledExperience:
     """An empty store; raises BadInput where it would not fit into `memory_gb`."""
-    config = cast.parts.config
-    size = size_of(jax.eval_shape(lambda: blank(cast, env)))
+    config = components.networks.config
+    size = size_of(jax.eval_shape(lambda: empty_store(components, env)))
     if size > config.memory_gb * 1e9:
         raise BadInput(
             f"store: {config.store} iterations of {config.rollout} steps in {config.envs} environments would take "
             f"{size / 1e9:.2f} GB, allowed are memory_gb = {config.memory_gb:g}"
         )
-    return blank(cast, env)
+    return empty_store(components, env)
 
 
-def blank(cast: Cast, env: Environment) -> Labelled:
-    """A store with room for the last iterations."""
-    config, spec = cast.parts.config, env.spec
+def empty_store(components: HintComponents, env: Environment) -> LabelledExperience:
+    """A store of zeros for the last iterations."""
+    config, spec = components.networks.config, env.spec
     r, t, n = config.store, config.rollout, spec.n_agents
-    b = config.envs // 2 + (config.fork_envs if cast.walks else config.envs // 2)
+    b = config.envs // 2 + (config.fork_envs if components.fork_env else config.envs // 2)
     zeros = lambda *shape, dtype=jnp.float32: jnp.zeros((r, t, b, *shape), dtype)
     nothing: Any = ()
     steps = TimeStep(
@@ -143,137 +149,153 @@ def blank(cast: Cast, env: Environment) -> Labelled:
         success=nothing,
         links=zeros(n, n, dtype=bool) if spec.links else (),
     )
-    carry = jax.tree.map(lambda x: jnp.zeros((r, *x.shape), x.dtype), jax.eval_shape(lambda: cast.student.carry(b)))
-    return Labelled(steps, carry, zeros(n, spec.n_actions), zeros(n, dtype=bool))
+    carry = jax.tree.map(
+        lambda x: jnp.zeros((r, *x.shape), x.dtype), jax.eval_shape(lambda: components.student.carry(b))
+    )
+    return LabelledExperience(steps, carry, zeros(n, spec.n_actions), zeros(n, dtype=bool))
 
 
-def taught(
-    cast: Cast,
+def label_both(
+    components: HintComponents,
     state: HintState,
-    expect: Callable[[Told], Array],
-    own: Told,
-    other: Told,
-    played: Mapping[str, Rollout],
+    value_fn: Callable[[Experience], Array],
+    own: Experience,
+    other: Experience,
+    rollouts: Mapping[str, Rollout],
     key: PRNGKeyArray,
-) -> tuple[Labelled, Acted | None, Any, Metrics]:
-    """Label both sources and keep what is worth learning; also what PPO learns from, and where the walk stands now.
+) -> tuple[LabelledExperience, StudentExperience | None, Any, Metrics]:
+    """Label the teacher's and the students' experience, and mark what students learn from.
 
     Args:
-        expect: what students are expected to earn from each step on.
+        value_fn: experience -> the students' expected return from each step on.
+        own, other: experience of the teacher and of the students.
+
+    Returns:
+        Both, labelled; the students' own for PPO (None without that term); the collector of forks; metrics.
     """
-    parts, collector, more = cast.parts, state.walk, {}
-    config, theirs, worth = parts.config, played["student"], other.valid
-    if cast.walks:
-        teacher = teacher_policy(parts.tree, explore=False)
-        pairs = (cast.student, state.student.params), (teacher, state.teacher.params)
+    networks, collector, metrics = components.networks, state.walk, {}
+    config, student_rollout, keep = networks.config, rollouts["student"], other.valid
+    if components.fork_env:
+        teacher = teacher_policy(networks.hierarchy, explore=False)
+        pairs = (components.student, state.student.params), (teacher, state.teacher.params)
         margin, keys = config.margin * state.teacher.returns.deviation, jax.random.split(key)
-        collector, theirs, worth, steps = walk(
-            cast.walks, *pairs, collector, keys[0], config.rollout, config.every, margin
+        collector, student_rollout, keep, steps = collect_with_forks(
+            components.fork_env, *pairs, collector, keys[0], config.rollout, config.every, margin
         )
-        other = of_students(parts, state.teacher.params, theirs, keys[1])
-        more = {"forked_steps": steps} | first_faults((theirs.steps.watch,))
-    first = teach(parts, state.teacher, own, expect(own), True, played["teacher"].carry[1])
-    earns = expect(other)
-    second = teach(parts, state.teacher, other, earns, False, theirs.carry)
-    second = second._replace(keep=second.keep & worth[..., None])
-    latest = acted(config, other, earns, theirs.log_prob, theirs.carry) if config.rl else None
-    kept = lambda x, told: masked_mean(x.keep.astype(jnp.float32), told.valid[..., None] & told.steps.acts[:-1])
-    more |= {"kept_own": kept(first, own), "kept_student": kept(second, other)}
-    return joined(first, second), latest, collector, more
+        other = student_experience(networks, state.teacher.params, student_rollout, keys[1])
+        metrics = {"forked_steps": steps} | first_faults((student_rollout.steps.watch,))
+    of_teacher = label_and_filter(networks, state.teacher, own, value_fn(own), True, rollouts["teacher"].carry[1])
+    student_value = value_fn(other)
+    of_students = label_and_filter(networks, state.teacher, other, student_value, False, student_rollout.carry)
+    of_students = of_students._replace(keep=of_students.keep & keep[..., None])
+    latest = None
+    if config.rl:
+        latest = make_student_experience(config, other, student_value, student_rollout.log_prob, student_rollout.carry)
+    counts = lambda source: source.valid[..., None] & source.steps.acts[:-1]
+    share_kept = lambda x, source: masked_mean(x.keep.astype(jnp.float32), counts(source))
+    metrics |= {"kept_own": share_kept(of_teacher, own), "kept_student": share_kept(of_students, other)}
+    return concatenated(of_teacher, of_students), latest, collector, metrics
 
 
-def expected(parts: Parts, students: Params, scale: Normaliser, told: Told) -> Array:
-    """What students are expected to earn from each step on, (T+1, B)."""
-    return team_value(parts, students, scale, told.steps.state)
+def expected_return(networks: HintNetworks, students: Params, returns: Normaliser, experience: Experience) -> Array:
+    """The students' expected return from each step on, (T+1, B), in raw reward units."""
+    return team_value(networks, students, returns, experience.steps.state)
 
 
-def rate(rollout: Rollout) -> Array:
-    """Share of the episodes ending in a rollout that succeed."""
+def success_rate(rollout: Rollout) -> Array:
+    """Success rate of the episodes that end in a rollout."""
     return masked_mean(rollout.steps.success[1:].astype(jnp.float32), rollout.ended)
 
 
-def update(
-    cast: Cast, state: HintState, played: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
+def update_all(
+    components: HintComponents, state: HintState, rollouts: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
 ) -> tuple[HintState, Metrics]:
-    """One iteration: the teacher learns, labels, and the students learn."""
-    parts, config = cast.parts, cast.parts.config
+    """One iteration: update the teacher, label experience, update the students."""
+    networks, config = components.networks, components.networks.config
     keys, lr = jax.random.split(key, 5), annealed(config, progress)
-    own = of_teacher(parts, state.teacher.params, played["teacher"])
-    other = of_students(parts, state.teacher.params, played["student"], keys[0])
-    lessons = [lesson(parts, state.teacher, own, 1.0)]
+    own = teacher_experience(networks, state.teacher.params, rollouts["teacher"])
+    other = student_experience(networks, state.teacher.params, rollouts["student"], keys[0])
+    batches = [make_teacher_batch(networks, state.teacher, own, 1.0)]
     if config.off_policy:
-        lessons.append(lesson(parts, state.teacher, other, config.off_policy))
-    # The students' value speaks in units of the returns that it was fitted to, before these are seen.
-    expect = partial(expected, parts, state.value.params, state.teacher.returns)
-    teacher, told = learn(parts, state.teacher, lessons, keys[1], lr, goals=not config.flat)
+        batches.append(make_teacher_batch(networks, state.teacher, other, config.off_policy))
+    # The students' value is in units of the returns that it was fitted to, before this iteration's are included.
+    value_fn = partial(expected_return, networks, state.value.params, state.teacher.returns)
+    teacher, metrics = update_teacher(networks, state.teacher, batches, keys[1], lr, goals=not config.flat)
     state = state._replace(teacher=teacher)
 
-    new, latest, collector, kept = taught(cast, state, expect, own, other, played, keys[3])
-    value, more = learn_student_value(parts, teacher.returns, state.value, other, expect(other), keys[4], lr)
+    new, latest, collector, filter_metrics = label_both(components, state, value_fn, own, other, rollouts, keys[3])
+    value, value_metrics = update_student_value(
+        networks, teacher.returns, state.value, other, value_fn(other), keys[4], lr
+    )
     state = state._replace(value=value)
-    store = put(state.store, new, state.iterations % config.store)
-    theirs = lr * (config.student_lr / config.lr)
-    student, last = distil(config, cast.student, state.student, store, state.iterations, latest, keys[2], theirs)
-    told |= (
-        more
-        | kept
-        | last
+    store = store_iteration(state.store, new, state.iterations % config.store)
+    student_lr = lr * (config.student_lr / config.lr)
+    student, student_metrics = update_student(
+        config, components.student, state.student, store, state.iterations, latest, keys[2], student_lr
+    )
+    metrics |= (
+        value_metrics
+        | filter_metrics
+        | student_metrics
         | {
-            "teacher_success": rate(played["teacher"]),
-            "student_success": rate(played["student"]),
+            "teacher_success": success_rate(rollouts["teacher"]),
+            "student_success": success_rate(rollouts["student"]),
             "ratio": masked_mean(jnp.minimum(other.ratio, 1.0), other.valid[..., None]),
         }
     )
-    return state._replace(student=student, store=store, iterations=state.iterations + 1, walk=collector), told
+    return state._replace(student=student, store=store, iterations=state.iterations + 1, walk=collector), metrics
 
 
 def hint(env: Environment, config: HintConfig, teacher: Frozen | None = None) -> Method:
-    """A hierarchical teacher and its students, learning together.
+    """A hierarchical teacher and its students, which learn together.
 
     Raises:
-        BadInput: a teacher was named, or the environment offers no goals.
+        BadInput: a teacher was named, or the environment has no goals.
     """
     if teacher is not None:
         raise BadInput("teacher: hint trains its own; distil a finished one with kd_marl, kl or bc")
-    cast = build(env, config)
-    parts, student, _ = cast
+    components = make_components(env, config)
+    networks, student, _ = components
     half = config.envs // 2
-    drawn = lambda timestep, carry, out: out.extra
+    record_goals = lambda timestep, carry, out: out.extra
 
-    def before(state: HintState, played: Mapping[str, Rollout], key: PRNGKeyArray, progress: Any) -> Any:
-        told = of_teacher(parts, state.teacher.params, played["random goals"])
-        now, metrics = learn(
-            parts, state.teacher, [lesson(parts, state.teacher, told, 1.0)], key, config.lr, goals=False
-        )
-        return state._replace(teacher=now), metrics
+    def pretrain(state: HintState, rollouts: Mapping[str, Rollout], key: PRNGKeyArray, progress: Any) -> Any:
+        experience = teacher_experience(networks, state.teacher.params, rollouts["random goals"])
+        batches = [make_teacher_batch(networks, state.teacher, experience, 1.0)]
+        updated, metrics = update_teacher(networks, state.teacher, batches, key, config.lr, goals=False)
+        return state._replace(teacher=updated), metrics
 
     def behaviour(policy: Policy, plays: Any, envs: int, record: Any) -> Behaviour:
         return Behaviour(policy, plays, envs, config.rollout, record=record, goals=True)
 
-    acting = teacher_policy(parts.tree, explore=True)
-    trying = teacher_policy(parts.tree, explore=True, random_goals=True)
+    acting_policy = teacher_policy(networks.hierarchy, explore=True)
+    random_goals_policy = teacher_policy(networks.hierarchy, explore=True, random_goals=True)
     stages = []
     if config.pretrain and not config.flat:
-        wandering = behaviour(trying, lambda s, progress: (s.teacher.params, sample), config.envs, drawn)
+        random_behaviour = behaviour(
+            random_goals_policy, lambda s, progress: (s.teacher.params, sample), config.envs, record_goals
+        )
         fixed = ("student", "value", "store", "iterations", "walk")
         stages.append(
-            Stage("pretrain", {"random goals": wandering}, before, config.pretrain, evaluated=False, fixed=fixed)
+            Stage(
+                "pretrain", {"random goals": random_behaviour}, pretrain, config.pretrain, evaluated=False, fixed=fixed
+            )
         )
     both = {
         "teacher": behaviour(
-            with_shadow(acting, student),
+            with_shadow(acting_policy, student),
             lambda s, progress: ((s.teacher.params, s.student.params), sample),
             half,
-            drawn,
+            record_goals,
         ),
         "student": behaviour(student, lambda s, progress: (s.student.params, sample), half, lambda *_: ()),
     }
     budget = config.steps - sum(stage.budget for stage in stages)
-    stages.append(Stage("train", both, lambda s, p, key, progress: update(cast, s, p, key, progress), budget))
+    stages.append(Stage("train", both, lambda s, p, key, progress: update_all(components, s, p, key, progress), budget))
     return Method(
-        init=lambda key: start(cast, env, key),
+        init=lambda key: init_state(components, env, key),
         stages=tuple(stages),
-        roles={"student": student, "teacher": teacher_policy(parts.tree, explore=False)},
+        roles={"student": student, "teacher": teacher_policy(networks.hierarchy, explore=False)},
         params=lambda state: {"student": state.student.params, "teacher": state.teacher.params},
         also_tested=("teacher",),
     )

@@ -1,4 +1,6 @@
-"""Experience as a hierarchical teacher's: which goals were held, and what students' acts say about theirs.
+"""Experience of a hierarchical teacher: goals and ratios along rollouts of its own and of its students.
+
+Students have no goals. For their rollouts, a posterior over goals is computed from their actions.
 
 Reference: HINT (arXiv 2601.05407); the posterior over goals is our reconstruction.
 """
@@ -26,68 +28,73 @@ from tutelage.policies.hierarchy import (
 from tutelage.types import Goals, Params, Rollout, TimeStep
 
 
-class Parts(NamedTuple):
-    """Settings and networks."""
+class HintNetworks(NamedTuple):
+    """HINT's settings, the teacher's networks, and (`value`) the network V(s) of teacher and students."""
 
     config: HintConfig
-    tree: Hierarchy
-    team: Net
+    hierarchy: Hierarchy
+    value: Net
 
 
-class Told(NamedTuple):
-    """Experience as a hierarchical teacher's, (T, B, ...), D decisions per environment at most.
+class Experience(NamedTuple):
+    """A rollout with goals and the teacher's log-probabilities, (T, B, ...); at most D decisions per environment.
 
-    What the teacher makes of it is that of the teacher that was there, before it learns from this.
+    A decision is a step at which the coordinator gives goals. Logits, log-probabilities and ratios are those of the
+    teacher before its update.
 
     Attributes:
         steps, valid: as in a Rollout.
-        prior: (T, B, N, M + 1) the coordinator's logits, before anybody has a goal.
-        under: (T, B, N, M + 1, A) log-probabilities of actions by the executors, under every goal.
-        goal: (T + 1, B, N) what each agent held.
-        when: (D, B) steps at which goals were given. some: (D, B) whether there was such a decision.
-        given: (D, B, N) the goals given then.
-        choice: (D, B, N, M + 1) how likely each goal was the one meant; one-hot where it is known.
-        high: (D, B, N) min(1, ratio) of each agent's acts until the next decision, whatever goal was meant.
-        old: (T, B, N) log-probability of the actions by executors with these goals.
-        ratio: (T, B, N) of that to the probability by whoever acted.
+        coordinator_logits: (T, B, N, M + 1) of goals, before any agent has one.
+        goal_log_probs: (T, B, N, M + 1, A) executors' log-probabilities of actions, given each goal.
+        goal: (T + 1, B, N) the goal that each agent holds.
+        decision_steps: (D, B) steps of the decisions. valid_decisions: (D, B) which entries are decisions.
+        assigned_goals: (D, B, N) the goals given at the decisions.
+        goal_posterior: (D, B, N, M + 1) probability that each goal was held, given the actions; one-hot if known.
+        coordinator_ratio: (D, B, N) min(1, ratio) of an agent's actions up to the next decision, summed over goals.
+        old_log_prob: (T, B, N) executors' log-probability of the actions, given `goal`.
+        ratio: (T, B, N) exp of that less the log-probability by the policy that acted.
     """
 
     steps: TimeStep
     valid: Bool[Array, "T B"]
-    prior: Float[Array, "T B N M1"]
-    under: Float[Array, "T B N M1 A"]
+    coordinator_logits: Float[Array, "T B N M1"]
+    goal_log_probs: Float[Array, "T B N M1 A"]
     goal: Int[Array, "T1 B N"]
-    when: Int[Array, "D B"]
-    some: Bool[Array, "D B"]
-    given: Int[Array, "D B N"]
-    choice: Float[Array, "D B N M1"]
-    high: Float[Array, "D B N"]
-    old: Float[Array, "T B N"]
+    decision_steps: Int[Array, "D B"]
+    valid_decisions: Bool[Array, "D B"]
+    assigned_goals: Int[Array, "D B N"]
+    goal_posterior: Float[Array, "D B N M1"]
+    coordinator_ratio: Float[Array, "D B N"]
+    old_log_prob: Float[Array, "T B N"]
     ratio: Float[Array, "T B N"]
 
 
-def at(when: Int[Array, "D B"], x: Array) -> Array:
-    """(D, B, ...) of (T, B, ...): the entries at the decisions."""
-    return jnp.take_along_axis(x, when.reshape(*when.shape, *[1] * (x.ndim - 2)), 0)
+def at_decisions(decision_steps: Int[Array, "D B"], x: Array) -> Array:
+    """The entries of x (T, B, ...) at the decisions, (D, B, ...)."""
+    return jnp.take_along_axis(x, decision_steps.reshape(*decision_steps.shape, *[1] * (x.ndim - 2)), 0)
 
 
-def decisions(due: Bool[Array, "T B"], valid: Bool[Array, "T B"], every: int) -> tuple[Array, Array]:
-    """When goals were given, in order, and which of these entries are real: at most D per environment."""
+def find_decisions(due: Bool[Array, "T B"], valid: Bool[Array, "T B"], every: int) -> tuple[Array, Array]:
+    """Steps of the decisions in order, (D, B), and which entries are decisions, (D, B).
+
+    Args:
+        due: steps at which goals are given. every: steps between two decisions, which bounds D.
+    """
     t = due.shape[0]
     time = jnp.arange(t)[:, None]
     most = t // every + t // 20 + 2  # a new decision follows every start of an episode
-    when = jnp.sort(jnp.where(due & valid, time, t), 0)[: min(most, t)]
-    return jnp.minimum(when, t - 1), when < t
+    decision_steps = jnp.sort(jnp.where(due & valid, time, t), 0)[: min(most, t)]
+    return jnp.minimum(decision_steps, t - 1), decision_steps < t
 
 
-def due_of(told: Told) -> Bool[Array, "T B"]:
-    """At which steps goals were given."""
-    due = jnp.zeros(told.valid.shape, bool)
-    return due.at[told.when, jnp.arange(due.shape[1])[None]].max(told.some)
+def decision_mask(experience: Experience) -> Bool[Array, "T B"]:
+    """The steps that are decisions."""
+    due = jnp.zeros(experience.valid.shape, bool)
+    return due.at[experience.decision_steps, jnp.arange(due.shape[1])[None]].max(experience.valid_decisions)
 
 
-def schedule(first: Bool[Array, "T B"], every: int) -> Bool[Array, "T B"]:
-    """When a teacher that began here would have given goals: at once, when episodes start, and every so many steps."""
+def decision_schedule(first: Bool[Array, "T B"], every: int) -> Bool[Array, "T B"]:
+    """Decisions of a teacher along a rollout: at its first step, at an episode's start, and every so many steps."""
 
     def body(age: Array, first: Array) -> tuple[Array, Array]:
         age = jnp.where(first, 0, age)
@@ -96,9 +103,9 @@ def schedule(first: Bool[Array, "T B"], every: int) -> Bool[Array, "T B"]:
     return jax.lax.scan(body, jnp.zeros(first.shape[1], jnp.int32), first)[1]
 
 
-def until_next(x: Float[Array, "T B ..."], due: Bool[Array, "T B"], valid: Bool[Array, "T B"]) -> Array:
-    """Sums of x from each step to the one before the next decision."""
-    wide = lambda z: z.reshape(*z.shape, *[1] * (x.ndim - 2))
+def sum_until_next(x: Float[Array, "T B ..."], due: Bool[Array, "T B"], valid: Bool[Array, "T B"]) -> Array:
+    """Sums of x over valid steps from each step to the one before the next decision."""
+    expand = lambda z: z.reshape(*z.shape, *[1] * (x.ndim - 2))
     goes_on = jnp.concatenate([~due[1:], jnp.zeros_like(due[:1])])
 
     def body(after: Array, step: tuple[Array, Array, Array]) -> tuple[Array, Array]:
@@ -106,86 +113,102 @@ def until_next(x: Float[Array, "T B ..."], due: Bool[Array, "T B"], valid: Bool[
         now = jnp.where(valid, x, 0.0) + jnp.where(goes_on, after, 0.0)
         return now, now
 
-    return jax.lax.scan(body, jnp.zeros_like(x[0]), (x, wide(valid), wide(goes_on)), reverse=True)[1]
+    return jax.lax.scan(body, jnp.zeros_like(x[0]), (x, expand(valid), expand(goes_on)), reverse=True)[1]
 
 
-def goals_at(steps: TimeStep, when: Int[Array, "D B"]) -> Goals:
-    """Goals at the decisions."""
-    return jax.tree.map(lambda x: at(when, x), steps.goals)
+def goals_at_decisions(steps: TimeStep, decision_steps: Int[Array, "D B"]) -> Goals:
+    """The `Goals` at the decisions, leaves (D, B, ...)."""
+    return jax.tree.map(lambda x: at_decisions(decision_steps, x), steps.goals)
 
 
-def spread_out(given: Int[Array, "D B N"], due: Bool[Array, "T B"], steps: TimeStep) -> Int[Array, "T+1 B N"]:
-    """What each agent holds at each step where goals were given so at those that are due.
+def held_along(assigned: Int[Array, "D B N"], due: Bool[Array, "T B"], steps: TimeStep) -> Int[Array, "T+1 B N"]:
+    """The goal that each agent holds at each step, for goals `assigned` at the steps that are due.
 
-    What died is none until the next decision, as when the teacher plays.
+    A goal that becomes invalid is no goal until the next decision, as when the teacher acts.
     """
     due = jnp.concatenate([due, jnp.zeros_like(due[:1])])
-    goal = at(jnp.clip(jnp.cumsum(due, 0) - 1, 0, given.shape[0] - 1), given)
-    fine = valid_since_decision(held_goals(steps.goals, goal) == goal, due)
-    return jnp.where(fine, goal, steps.goals.valid.shape[-1])
+    goal = at_decisions(jnp.clip(jnp.cumsum(due, 0) - 1, 0, assigned.shape[0] - 1), assigned)
+    valid = valid_since_decision(held_goals(steps.goals, goal) == goal, due)
+    return jnp.where(valid, goal, steps.goals.valid.shape[-1])
 
 
-def acts_under(parts: Parts, params: Params, now: TimeStep) -> Float[Array, "T B N M1 A"]:
-    """Log-probabilities of actions under every goal, none as the last."""
-    tree = parts.tree
+def action_log_probs(networks: HintNetworks, params: Params, now: TimeStep) -> Float[Array, "T B N M1 A"]:
+    """Executors' log-probabilities of all actions, given each goal; the last is no goal."""
+    hierarchy = networks.hierarchy
 
-    def one(now: TimeStep) -> Array:
+    def of_step(now: TimeStep) -> Array:
         return jax.nn.log_softmax(
-            execute(tree, params["executor"], tree.view.read(now), all_goal_features(now.goals), now.avail)
+            execute(hierarchy, params["executor"], hierarchy.view.read(now), all_goal_features(now.goals), now.avail)
         )
 
-    return jax.lax.map(one, now)  # step by step: what all steps make in between is too large for a cache
+    return jax.lax.map(of_step, now)  # step by step: the arrays of all steps at once exceed the cache
 
 
-def of_acts(under: Float[Array, "T B N M1 A"], action: Int[Array, "T B N"]) -> Float[Array, "T B N M1"]:
-    """Log-probabilities of what was done, under every goal."""
-    done = jnp.broadcast_to(action[..., None, None], (*under.shape[:-1], 1))
-    return jnp.take_along_axis(under, done, -1)[..., 0]
+def taken_log_probs(log_probs: Float[Array, "T B N M1 A"], action: Int[Array, "T B N"]) -> Float[Array, "T B N M1"]:
+    """Log-probabilities of the actions taken, given each goal."""
+    taken = jnp.broadcast_to(action[..., None, None], (*log_probs.shape[:-1], 1))
+    return jnp.take_along_axis(log_probs, taken, -1)[..., 0]
 
 
-def of_teacher(parts: Parts, params: Params, rollout: Rollout) -> Told:
-    """The teacher's own experience: goals are known, ratios are 1."""
-    tree, drawn = parts.tree, rollout.out
+def teacher_experience(networks: HintNetworks, params: Params, rollout: Rollout) -> Experience:
+    """Experience from a rollout of the teacher: goals are known and ratios are 1."""
+    hierarchy, decision = networks.hierarchy, rollout.out
     final = jax.tree.map(lambda x: x[-1], rollout.steps.goals)
-    goal = jnp.concatenate([drawn.goal, held_goals(final, drawn.goal[-1])[None]])
-    when, some = decisions(drawn.due, rollout.valid, parts.config.every)
-    chosen, one = at(when, drawn.goal), jnp.ones(rollout.log_prob.shape)
-    under = acts_under(parts, params, jax.tree.map(lambda x: x[:-1], rollout.steps))
-    return Told(
-        rollout.steps, rollout.valid, drawn.logits, under, goal, when, some, chosen,
-        jax.nn.one_hot(chosen, tree.goals + 1), jnp.ones(chosen.shape), rollout.log_prob, one,
+    goal = jnp.concatenate([decision.goal, held_goals(final, decision.goal[-1])[None]])
+    decision_steps, valid_decisions = find_decisions(decision.due, rollout.valid, networks.config.every)
+    assigned, ones = at_decisions(decision_steps, decision.goal), jnp.ones(rollout.log_prob.shape)
+    goal_log_probs = action_log_probs(networks, params, jax.tree.map(lambda x: x[:-1], rollout.steps))
+    return Experience(
+        rollout.steps, rollout.valid, decision.logits, goal_log_probs, goal, decision_steps, valid_decisions, assigned,
+        jax.nn.one_hot(assigned, hierarchy.goals + 1), jnp.ones(assigned.shape), rollout.log_prob, ones,
     )  # fmt: skip
 
 
-def of_students(parts: Parts, params: Params, rollout: Rollout, key: PRNGKeyArray) -> Told:
-    """Students' experience, with goals that explain what they did.
+def student_experience(networks: HintNetworks, params: Params, rollout: Rollout, key: PRNGKeyArray) -> Experience:
+    """Experience from a rollout of students, with goals sampled from the posterior given their actions.
 
-    Per agent and stretch of steps between two decisions, goal j explains the acts by l_j = sum_t log pi(a_t | s_t, j)
-    (by no goal from where j has died), and q_j ~ pi_H(j | s) e^{l_j}. Goals are drawn from q, one agent after another.
+    For an agent's steps between two decisions, goal j has the log-likelihood l_j = sum_t log pi(a_t | s_t, j) (of no
+    goal from the step on where j is invalid), and the posterior is q_j ~ pi_H(j | s) e^{l_j}. Goals are sampled from
+    q, one agent after another.
     """
-    tree, steps, valid = parts.tree, rollout.steps, rollout.valid
+    hierarchy, steps, valid = networks.hierarchy, rollout.steps, rollout.valid
     now = jax.tree.map(lambda x: x[:-1], steps)
-    due = schedule(now.first, parts.config.every)
-    when, some = decisions(due, valid, parts.config.every)
-    under = acts_under(parts, params, now)
-    every = of_acts(under, steps.action[1:])
-    every = jnp.where(valid_since_decision(valid_goals(now.goals), due), every, every[..., -1:])
-    explains = at(when, until_next(every, due, valid))
-    acted = at(when, until_next(rollout.log_prob, due, valid))
+    due = decision_schedule(now.first, networks.config.every)
+    decision_steps, valid_decisions = find_decisions(due, valid, networks.config.every)
+    goal_log_probs = action_log_probs(networks, params, now)
+    taken = taken_log_probs(goal_log_probs, steps.action[1:])
+    taken = jnp.where(valid_since_decision(valid_goals(now.goals), due), taken, taken[..., -1:])
+    log_likelihood = at_decisions(decision_steps, sum_until_next(taken, due, valid))
+    played = at_decisions(decision_steps, sum_until_next(rollout.log_prob, due, valid))
 
-    prior = jax.lax.map(lambda x: coordinate(tree, params["coordinator"], *x), (now.goals, now.state))
-    keys = jax.random.split(key, prior.shape[-2])
-    relabel = parts.config.explain == "relabel"
-    draw = lambda i, log: jax.random.categorical(keys[i], log if relabel else log + explains[..., i, :])
-    chosen, logs = assign_sequentially(tree, goals_at(now, when), at(when, prior), draw)
+    coordinator_logits = jax.lax.map(lambda x: coordinate(hierarchy, params["coordinator"], *x), (now.goals, now.state))
+    keys = jax.random.split(key, coordinator_logits.shape[-2])
+    relabel = networks.config.explain == "relabel"
+    draw = lambda i, log: jax.random.categorical(keys[i], log if relabel else log + log_likelihood[..., i, :])
+    assigned, conditional = assign_sequentially(
+        hierarchy, goals_at_decisions(now, decision_steps), at_decisions(decision_steps, coordinator_logits), draw
+    )
     if relabel:
-        choice = jax.nn.one_hot(chosen, tree.goals + 1)
-        served = jnp.take_along_axis(explains, chosen[..., None], -1)[..., 0]
+        goal_posterior = jax.nn.one_hot(assigned, hierarchy.goals + 1)
+        total = jnp.take_along_axis(log_likelihood, assigned[..., None], -1)[..., 0]
     else:
-        choice = jax.nn.softmax(logs + explains)
-        served = jax.nn.logsumexp(logs + explains, -1)
-    goal = spread_out(chosen, due & valid, steps)
-    old = jnp.take_along_axis(every, goal[:-1, ..., None], -1)[..., 0]
-    high = jnp.exp(jnp.minimum(served - acted, 0.0))
-    ratio = jnp.exp(jnp.minimum(old - rollout.log_prob, 20.0))
-    return Told(steps, valid, prior, under, goal, when, some, chosen, choice, high, old, ratio)
+        goal_posterior = jax.nn.softmax(conditional + log_likelihood)
+        total = jax.nn.logsumexp(conditional + log_likelihood, -1)
+    goal = held_along(assigned, due & valid, steps)
+    old_log_prob = jnp.take_along_axis(taken, goal[:-1, ..., None], -1)[..., 0]
+    coordinator_ratio = jnp.exp(jnp.minimum(total - played, 0.0))
+    ratio = jnp.exp(jnp.minimum(old_log_prob - rollout.log_prob, 20.0))
+    return Experience(
+        steps,
+        valid,
+        coordinator_logits,
+        goal_log_probs,
+        goal,
+        decision_steps,
+        valid_decisions,
+        assigned,
+        goal_posterior,
+        coordinator_ratio,
+        old_log_prob,
+        ratio,
+    )

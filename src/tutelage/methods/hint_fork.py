@@ -1,6 +1,7 @@
-"""HINT's exact filter: from states that students reach both play on with the same luck, and the outcomes are compared.
+"""HINT's exact filter: from states that students reach, teacher and students play on with the same random numbers.
 
-It needs an environment that can be restarted anywhere, as ours can; the steps that it plays are not in the budget.
+The outcomes are compared. It needs an environment that can start from any state, as those of the package can. Its steps
+do not count for the budget.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from tutelage.policies.acting import sample, with_shadow
 from tutelage.types import Params, Policy, Rollout, VectorEnv
 
 
-def outcome(teacher: Episodes, student: Episodes, margin: Any) -> Bool[Array, " B"]:
-    """Where the teacher wins what students lose, or earns more by `margin` and does not lose what they win."""
+def teacher_does_better(teacher: Episodes, student: Episodes, margin: Any) -> Bool[Array, " B"]:
+    """Where the teacher succeeds and students fail, or its return is higher by `margin` and it does not fail alone."""
     gains = teacher.success & ~student.success
     loses = student.success & ~teacher.success
     return gains | (~loses & (teacher.returns - student.returns > margin))
 
 
 def same_episode(first: Bool[Array, "K B"]) -> Bool[Array, "K B"]:
-    """Of consecutive steps, those of the episode that the first of them belongs to."""
-    begun = jnp.cumsum(first[1:], 0) > 0
-    return jnp.concatenate([jnp.ones_like(first[:1]), ~begun])
+    """Of K consecutive steps, those that belong to the episode of the first."""
+    new_episode = jnp.cumsum(first[1:], 0) > 0
+    return jnp.concatenate([jnp.ones_like(first[:1]), ~new_episode])
 
 
-def walk(
+def collect_with_forks(
     env: VectorEnv,
     student: tuple[Policy, Params],
     teacher: tuple[Policy, Params],
@@ -40,34 +41,37 @@ def walk(
     every: int,
     margin: Any,
 ) -> tuple[CollectorState, Rollout, Bool[Array, "T B"], Array]:
-    """Students play on from where `collector` stands, and every so many steps the future is tried out with either.
+    """Collect a rollout of students; every so many steps, students and teacher each play to the episode's end.
 
     Args:
-        collector: of both at once; its memory is (students', teacher's).
-        margin: by how much more the teacher must earn.
+        collector: for both policies; its memory is (students', teacher's).
+        every: steps between two such forks.
+        margin: by how much the teacher's return must be higher.
 
     Returns:
-        Where it stands, what students lived through, the steps on which the teacher is worth listening to, and how many
-        environment steps it took.
+        The collector after the last step, the students' rollout, the steps (T, B) from whose fork on the teacher does
+        better, and the number of environment steps taken.
     """
     both, params = with_shadow(student[0], teacher[0]), (student[1], teacher[1])
 
-    def future(i: int, collector: CollectorState, key: PRNGKeyArray) -> Episodes:
+    def play_out(i: int, collector: CollectorState, key: PRNGKeyArray) -> Episodes:
         policy, own = (student, teacher)[i]
         return play_on(
             env, policy, own, sample, collector._replace(carry=collector.carry[i]), collector.timestep.last, key
         )
 
-    def stretch(collector: CollectorState, key: PRNGKeyArray) -> tuple[CollectorState, tuple[Rollout, Array, Array]]:
+    def segment(collector: CollectorState, key: PRNGKeyArray) -> tuple[CollectorState, tuple[Rollout, Array, Array]]:
         keys = jax.random.split(key)
-        theirs, its = (future(i, collector, keys[0]) for i in range(2))
-        better = outcome(its, theirs, margin) & ~collector.timestep.last
+        of_student, of_teacher = (play_out(i, collector, keys[0]) for i in range(2))
+        does_better = teacher_does_better(of_teacher, of_student, margin) & ~collector.timestep.last
         collector, rollout = collect(env, both, params, sample, collector, keys[1], every)
-        worth = better & same_episode(rollout.steps.first[:-1])
-        return collector, (rollout, worth, (theirs.length + its.length).sum() + worth.size)
+        teacher_better = does_better & same_episode(rollout.steps.first[:-1])
+        return collector, (rollout, teacher_better, (of_student.length + of_teacher.length).sum() + teacher_better.size)
 
-    end, (parts, worth, played) = jax.lax.scan(stretch, collector, jax.random.split(key, steps // every))
+    end, (rollouts, teacher_better, steps_played) = jax.lax.scan(
+        segment, collector, jax.random.split(key, steps // every)
+    )
     flat = lambda x: x.reshape(steps, *x.shape[2:])
-    timesteps = jax.tree.map(lambda x, y: jnp.concatenate([flat(x[:, :-1]), y[None]]), parts.steps, end.timestep)
-    rollout = Rollout(timesteps, flat(parts.log_prob), (), collector.carry[0], flat(parts.valid))
-    return end, rollout, flat(worth), played.sum()
+    timesteps = jax.tree.map(lambda x, y: jnp.concatenate([flat(x[:, :-1]), y[None]]), rollouts.steps, end.timestep)
+    rollout = Rollout(timesteps, flat(rollouts.log_prob), (), collector.carry[0], flat(rollouts.valid))
+    return end, rollout, flat(teacher_better), steps_played.sum()

@@ -1,4 +1,4 @@
-"""What HINT's students are taught, and which of it is worth learning.
+"""Labels for HINT's students: the teacher's distributions along experience, and filters of what they learn from.
 
 Reference: HINT (arXiv 2601.05407) for the filter by performance and DAgger; the exact rules are our reconstruction.
 """
@@ -13,20 +13,29 @@ from jaxtyping import Array, Bool, Float
 
 from tutelage.configs.hint import HintConfig
 from tutelage.learning.returns import gae
-from tutelage.methods.hint_experience import Parts, Told, at, decisions, due_of, goals_at, of_acts, spread_out
-from tutelage.methods.hint_teacher import Teacher, team_value
+from tutelage.methods.hint_experience import (
+    Experience,
+    HintNetworks,
+    at_decisions,
+    decision_mask,
+    find_decisions,
+    goals_at_decisions,
+    held_along,
+    taken_log_probs,
+)
+from tutelage.methods.hint_teacher import TeacherState, team_value
 from tutelage.policies.hierarchy import assign_sequentially, valid_goals
 from tutelage.types import Carry, TimeStep
 
 
-class Labelled(NamedTuple):
-    """What students learn from, leaves (T, B, ...); in the store with the iterations before T.
+class LabelledExperience(NamedTuple):
+    """Experience with the teacher's labels, leaves (T, B, ...); (R, T, B, ...) in the store of R iterations.
 
     Attributes:
-        steps: what students see (world state and goals left out).
-        carry: their memory entering the first step, leaves (B, ...).
-        label: (T, B, N, A) the teacher's logits, over the temperature.
-        keep: (T, B, N) what is worth learning.
+        steps: timesteps without world state and goals.
+        carry: the students' memory entering the first step, leaves (B, ...).
+        label: (T, B, N, A) the teacher's logits, divided by the temperature.
+        keep: (T, B, N) decisions that students learn from.
     """
 
     steps: TimeStep
@@ -35,82 +44,88 @@ class Labelled(NamedTuple):
     keep: Bool[Array, "T B N"]
 
 
-def seen(steps: TimeStep) -> TimeStep:
-    """(T, B, ...) of (T + 1, B, ...): what students see before each act."""
+def student_inputs(steps: TimeStep) -> TimeStep:
+    """What students read before each action, (T, B, ...), of timesteps (T + 1, B, ...)."""
     now = jax.tree.map(lambda x: x[:-1], steps)
     return now._replace(state=(), goals=(), reward=(), discount=(), last=(), success=(), watch=())
 
 
-def labels(parts: Parts, told: Told) -> Float[Array, "T B N A"]:
-    """What students are to match along experience, as logits: the teacher's distribution over actions.
+def teacher_labels(networks: HintNetworks, experience: Experience) -> Float[Array, "T B N A"]:
+    """The teacher's distributions over actions along experience, as logits: the targets of the students.
 
-    Under the best goals, given anew at every step (`best`) or by its own schedule of decisions (`held`); or with the
-    goal of every step summed out (`all`), see `likely_goals`.
+    They are given the most probable goals, chosen anew at every step (setting `best`) or at the decisions (`held`); or
+    the goal is summed out at every step (`all`), see `goal_beliefs`.
     """
-    tree, config, now = parts.tree, parts.config, jax.tree.map(lambda x: x[:-1], told.steps)
-    best = lambda i, log: log.argmax(-1)
-    under = lambda goal: jnp.take_along_axis(told.under, goal[..., None, None], -2)[..., 0, :]
+    hierarchy, config, now = networks.hierarchy, networks.config, jax.tree.map(lambda x: x[:-1], experience.steps)
+    most_likely = lambda i, log: log.argmax(-1)
+    for_goal = lambda goal: jnp.take_along_axis(experience.goal_log_probs, goal[..., None, None], -2)[..., 0, :]
     if config.labels == "held":
-        due = due_of(told).at[0].set(True) & told.valid  # a goal given before these steps is not known: anew
-        when, _ = decisions(due, told.valid, config.every)
-        goal = assign_sequentially(tree, goals_at(now, when), at(when, told.prior), best)[0]
-        return under(spread_out(goal, due, told.steps)[:-1])
-    goal, logs = assign_sequentially(tree, now.goals, told.prior, best)
+        # Goals given before the first step are not known: the teacher decides there.
+        due = decision_mask(experience).at[0].set(True) & experience.valid
+        decision_steps, _ = find_decisions(due, experience.valid, config.every)
+        logits = at_decisions(decision_steps, experience.coordinator_logits)
+        goal = assign_sequentially(hierarchy, goals_at_decisions(now, decision_steps), logits, most_likely)[0]
+        return for_goal(held_along(goal, due, experience.steps)[:-1])
+    goal, conditional = assign_sequentially(hierarchy, now.goals, experience.coordinator_logits, most_likely)
     if config.labels == "best":
-        return under(goal)
-    acted = of_acts(told.under, told.steps.action[1:])
-    given = jax.nn.softmax(config.sharpness * logs)
-    weight = likely_goals(given, acted, valid_goals(now.goals), now.first, config.renew)
-    return jax.nn.logsumexp(jnp.log(weight)[..., None] + told.under, -2)
+        return for_goal(goal)
+    taken = taken_log_probs(experience.goal_log_probs, experience.steps.action[1:])
+    sharpened = jax.nn.softmax(config.sharpness * conditional)
+    weight = goal_beliefs(sharpened, taken, valid_goals(now.goals), now.first, config.renew)
+    return jax.nn.logsumexp(jnp.log(weight)[..., None] + experience.goal_log_probs, -2)
 
 
-def likely_goals(
-    given: Float[Array, "T B N G"],
-    acted: Float[Array, "T B N G"],
-    can: Bool[Array, "T B N G"],
+def goal_beliefs(
+    coordinator: Float[Array, "T B N G"],
+    taken: Float[Array, "T B N G"],
+    valid: Bool[Array, "T B N G"],
     first: Bool[Array, "T B"],
     renew: float,
 ) -> Float[Array, "T B N G"]:
-    """How likely each goal is the one held, before each step's act, for a teacher that may give it anew at any step.
+    """Probability that each goal is held before each step's action, for a teacher that may give it anew at any step.
 
-    Who set out for one goal is so not told to turn back to another half of the time, and need not know when decisions
-    fall: q_t ~ (1 - renew) q_{t-1} pi(a_{t-1} | j) / Z + renew pi_H(j | s_t), from pi_H where an episode begins.
+    q_t ~ (1 - renew) q_{t-1} pi(a_{t-1} | j) / Z + renew pi_H(j | s_t), and q_t = pi_H where an episode begins. So a
+    student that is on its way to one of two equal goals is labelled with that one, without knowing when decisions fall.
 
     Args:
-        given: probabilities by the coordinator. acted: log-probability of what was done then, under each goal.
-        can: whether a goal may be held (the last, none, always): one that no longer may becomes none.
-        renew: probability that goals are given at a step. The less, the more what was done decides, a slip as well.
+        coordinator: probabilities of goals pi_H(j | s_t).
+        taken: log-probability of the action taken, given each goal.
+        valid: which goals may be held (no goal, the last, always); an invalid one becomes no goal.
+        renew: probability that goals are given at a step. The smaller it is, the more past actions decide.
     """
 
     def body(before: Array, step: tuple[Array, ...]) -> tuple[Array, Array]:
-        given, acted, can, first = step
-        kept = jnp.where(can, before, 0.0)
-        kept = kept.at[..., -1].add(jnp.where(can, 0.0, before).sum(-1))
-        now = jnp.where(first[:, None, None], given, (1 - renew) * kept + renew * given)
-        return jax.nn.softmax(jnp.log(now) + acted), now
+        coordinator, taken, valid, first = step
+        still_held = jnp.where(valid, before, 0.0)
+        still_held = still_held.at[..., -1].add(jnp.where(valid, 0.0, before).sum(-1))
+        now = jnp.where(first[:, None, None], coordinator, (1 - renew) * still_held + renew * coordinator)
+        return jax.nn.softmax(jnp.log(now) + taken), now
 
-    return jax.lax.scan(body, given[0], (given, acted, can, first))[1]
+    return jax.lax.scan(body, coordinator[0], (coordinator, taken, valid, first))[1]
 
 
-def episode(earned: Float[Array, "T B"], won: Bool[Array, "T B"], expected: Float[Array, "T B"]) -> Bool[Array, "T B"]:
-    """Teacher episodes: kept where the episode was won, or earned at least what students would from there on."""
+def keep_episodes(
+    earned: Float[Array, "T B"], won: Bool[Array, "T B"], expected: Float[Array, "T B"]
+) -> Bool[Array, "T B"]:
+    """Filter of teacher episodes: steps whose episode succeeds, or earns at least what students would."""
     return won | (earned >= expected)
 
 
-def advantage(
+def keep_by_advantage(
     better: Float[Array, "T B"], agrees: Bool[Array, "T B N"], gain: Float[Array, "T B #N"], margin: Any
 ) -> Bool[Array, "T B N"]:
-    """Student episodes: kept where the teacher would do better from there, or where the act was the teacher's and paid.
+    """Filter of student episodes: where the teacher's value is higher, or its action was taken and paid off.
 
     Args:
         better: the teacher's value less the students'.
-        agrees: whether the act taken is the teacher's best. gain: its advantage.
+        agrees: whether the action taken is the teacher's most probable. gain: its advantage.
+        margin: by how much the teacher's value must be higher.
     """
     return (better > margin)[..., None] | (agrees & (gain > 0))
 
 
 def won_later(steps: TimeStep, valid: Bool[Array, "T B"]) -> Bool[Array, "T B"]:
-    """Whether the episode that a step belongs to is won before the rollout ends."""
+    """Whether a step's episode succeeds before the rollout ends."""
     final = steps.last[1:] & valid
     won = steps.success[1:] & final
 
@@ -122,52 +137,67 @@ def won_later(steps: TimeStep, valid: Bool[Array, "T B"]) -> Bool[Array, "T B"]:
     return jax.lax.scan(body, jnp.zeros(valid.shape[1], bool), (final, won, valid), reverse=True)[1]
 
 
-def gained(config: HintConfig, told: Told, theirs: Float[Array, "T1 B"]) -> Float[Array, "T1-1 B"]:
-    """The advantage of what was done over what students are expected to earn."""
-    steps = told.steps
-    return gae(steps.reward[1:], steps.discount[1:], theirs, told.valid, config.gamma, config.lam)
+def advantage_of_students(
+    config: HintConfig, experience: Experience, student_value: Float[Array, "T1 B"]
+) -> Float[Array, "T1-1 B"]:
+    """Generalised advantage of the actions by the students' value."""
+    steps = experience.steps
+    return gae(steps.reward[1:], steps.discount[1:], student_value, experience.valid, config.gamma, config.lam)
 
 
-def worth_of_own(parts: Parts, teacher: Teacher, told: Told, theirs: Float[Array, "T1 B"]) -> Bool[Array, "T1-1 B 1"]:
-    """The filter of teacher episodes."""
-    config, steps, scale = parts.config, told.steps, teacher.returns
-    value = team_value(parts, teacher.values.params["team"], scale, steps.state)
-    # From where an episode is cut off nobody has earned anything: there it is worth what students would make of it.
-    value = jnp.where(steps.last, theirs, value)
-    earned = gae(steps.reward[1:], steps.discount[1:], value, told.valid, config.gamma, 1.0) + value[:-1]
-    return episode(earned, won_later(steps, told.valid), theirs[:-1] + config.margin * scale.deviation)[..., None]
+def filter_own_episodes(
+    networks: HintNetworks, teacher: TeacherState, experience: Experience, student_value: Float[Array, "T1 B"]
+) -> Bool[Array, "T1-1 B 1"]:
+    """Decisions of the teacher's own episodes that students learn from, see `keep_episodes`."""
+    config, steps, scale = networks.config, experience.steps, teacher.returns
+    value = team_value(networks, teacher.values.params["team"], scale, steps.state)
+    # At a truncation returns bootstrap from the students' value: the teacher has earned nothing beyond it.
+    value = jnp.where(steps.last, student_value, value)
+    earned = gae(steps.reward[1:], steps.discount[1:], value, experience.valid, config.gamma, 1.0) + value[:-1]
+    won, least = won_later(steps, experience.valid), student_value[:-1] + config.margin * scale.deviation
+    return keep_episodes(earned, won, least)[..., None]
 
 
-def worth_of_theirs(
-    parts: Parts, teacher: Teacher, told: Told, theirs: Float[Array, "T1 B"], label: Array
+def filter_student_episodes(
+    networks: HintNetworks,
+    teacher: TeacherState,
+    experience: Experience,
+    student_value: Float[Array, "T1 B"],
+    label: Array,
 ) -> Bool[Array, "T1-1 B N"]:
-    """The filter of student episodes."""
-    config, scale = parts.config, teacher.returns
-    better = team_value(parts, teacher.values.params["team"], scale, told.steps.state[:-1]) - theirs[:-1]
-    agrees = label.argmax(-1) == told.steps.action[1:]
-    return advantage(better, agrees, gained(config, told, theirs)[..., None], config.margin * scale.deviation)
+    """Decisions of student episodes that students learn from, see `keep_by_advantage`."""
+    config, scale = networks.config, teacher.returns
+    value = team_value(networks, teacher.values.params["team"], scale, experience.steps.state[:-1])
+    agrees = label.argmax(-1) == experience.steps.action[1:]
+    gain = advantage_of_students(config, experience, student_value)[..., None]
+    return keep_by_advantage(value - student_value[:-1], agrees, gain, config.margin * scale.deviation)
 
 
-def teach(
-    parts: Parts, teacher: Teacher, told: Told, theirs: Float[Array, "T1 B"], own: bool, carry: Carry
-) -> Labelled:
-    """Label one source of experience and keep what is worth learning.
+def label_and_filter(
+    networks: HintNetworks,
+    teacher: TeacherState,
+    experience: Experience,
+    student_value: Float[Array, "T1 B"],
+    own: bool,
+    carry: Carry,
+) -> LabelledExperience:
+    """Label one source of experience and mark what students learn from.
 
     Args:
-        theirs: what students are expected to earn from each step on.
+        student_value: the students' expected return from each step on.
         own: whether the teacher acted.
         carry: the students' memory entering the first step.
     """
-    config, label = parts.config, labels(parts, told) / parts.config.temperature
-    keep = told.valid[..., None] & told.steps.acts[:-1]
+    config, label = networks.config, teacher_labels(networks, experience) / networks.config.temperature
+    keep = experience.valid[..., None] & experience.steps.acts[:-1]
     if own and config.filter_own == "episode":
-        keep &= worth_of_own(parts, teacher, told, theirs)
+        keep &= filter_own_episodes(networks, teacher, experience, student_value)
     if not own and config.filter_student == "advantage":
-        keep &= worth_of_theirs(parts, teacher, told, theirs, label)
-    return Labelled(seen(told.steps), carry, label, keep)
+        keep &= filter_student_episodes(networks, teacher, experience, student_value, label)
+    return LabelledExperience(student_inputs(experience.steps), carry, label, keep)
 
 
-def joined(a: Labelled, b: Labelled) -> Labelled:
-    """Two sources side by side."""
+def concatenated(a: LabelledExperience, b: LabelledExperience) -> LabelledExperience:
+    """Concatenate two sources along the environments."""
     both = jax.tree.map(lambda x, y: jnp.concatenate([x, y], 1), a._replace(carry=()), b._replace(carry=()))
     return both._replace(carry=jax.tree.map(lambda x, y: jnp.concatenate([x, y]), a.carry, b.carry))

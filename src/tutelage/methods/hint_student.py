@@ -1,4 +1,4 @@
-"""How HINT's students learn: the teacher's distributions from the last iterations' store, PPO, and their value.
+"""Updates of HINT's students: distillation on the stored iterations, PPO, and their value function.
 
 Reference: HINT (arXiv 2601.05407) for DAgger, KL and entropy; all sizes are our reconstruction.
 """
@@ -16,17 +16,17 @@ from tutelage.data.collect import epochs, settled, take_sequences, unroll
 from tutelage.learning.losses import clipped_surrogate, entropy, kl_divergence, log_prob_of, masked_mean, normalise
 from tutelage.learning.normaliser import Normaliser
 from tutelage.learning.optim import Learner, clipped_adam, descend
-from tutelage.methods.hint_experience import Parts, Told
-from tutelage.methods.hint_labels import Labelled, gained, seen
+from tutelage.methods.hint_experience import Experience, HintNetworks
+from tutelage.methods.hint_labels import LabelledExperience, advantage_of_students, student_inputs
 from tutelage.methods.hint_teacher import team_value
 from tutelage.types import Carry, Metrics, Params, Policy, TimeStep
 
 
-class Acted(NamedTuple):
-    """What students did themselves, for the PPO term, leaves (T, B, ...).
+class StudentExperience(NamedTuple):
+    """Students' own rollout for the PPO term, leaves (T, B, ...).
 
     Attributes:
-        steps, carry: as in `Labelled`.
+        steps, carry: as in `LabelledExperience`.
         action, log_prob, advantage, counts: (T, B, N).
     """
 
@@ -38,106 +38,120 @@ class Acted(NamedTuple):
     counts: Bool[Array, "T B N"]
 
 
-def acted(
-    config: HintConfig, told: Told, theirs: Float[Array, "T1 B"], log_prob: Float[Array, "T1-1 B N"], carry: Carry
-) -> Acted:
-    """Students' own experience as PPO reads it; `theirs`: what they are expected to earn from each step on."""
-    counts = told.valid[..., None] & told.steps.acts[:-1]
-    every = normalise(jnp.broadcast_to(gained(config, told, theirs)[..., None], counts.shape), counts)
-    return Acted(seen(told.steps), carry, told.steps.action[1:], log_prob, every, counts)
+def make_student_experience(
+    config: HintConfig,
+    experience: Experience,
+    student_value: Float[Array, "T1 B"],
+    log_prob: Float[Array, "T1-1 B N"],
+    carry: Carry,
+) -> StudentExperience:
+    """Students' own experience for PPO. `student_value`: their expected return from each step on."""
+    counts = experience.valid[..., None] & experience.steps.acts[:-1]
+    advantage = normalise(
+        jnp.broadcast_to(advantage_of_students(config, experience, student_value)[..., None], counts.shape), counts
+    )
+    return StudentExperience(
+        student_inputs(experience.steps), carry, experience.steps.action[1:], log_prob, advantage, counts
+    )
 
 
-def learn_student_value(
-    parts: Parts,
-    scale: Normaliser,
+def update_student_value(
+    networks: HintNetworks,
+    returns: Normaliser,
     learner: Learner,
-    told: Told,
+    experience: Experience,
     value: Float[Array, "T1 B"],
     key: PRNGKeyArray,
     lr: Any,
 ) -> tuple[Learner, Metrics]:
-    """As many passes for the students' value, along their own episodes, as the teacher's gets: the two are compared.
+    """Update the students' value function on their own episodes.
+
+    It gets as many epochs as the teacher's, as the two are compared.
 
     Args:
-        scale: of the teacher's returns, in units of which both speak from now on.
-        value: what it said of these steps before.
+        returns: moments of the teacher's returns, the units of both value functions from now on.
+        value: its values of these steps before the update.
     """
-    config, steps = parts.config, told.steps
-    target = gained(config, told, value) + value[:-1]
+    config, steps = networks.config, experience.steps
+    target = advantage_of_students(config, experience, value) + value[:-1]
 
-    def loss(params: Params, part: tuple[Array, Array, Array]) -> tuple[Array, Metrics]:
-        state, target, valid = part
-        error = (team_value(parts, params, scale, state) - target) / scale.deviation
-        told = 0.5 * masked_mean(jnp.square(error), valid)
-        return told, {"student_value": told}
+    def loss(params: Params, batch: tuple[Array, Array, Array]) -> tuple[Array, Metrics]:
+        state, target, valid = batch
+        error = (team_value(networks, params, returns, state) - target) / returns.deviation
+        squared_error = 0.5 * masked_mean(jnp.square(error), valid)
+        return squared_error, {"student_value": squared_error}
 
-    tx, data = clipped_adam(config.grad_clip), (steps.state[:-1], target, told.valid)
-    step = lambda now, part: descend(tx, now, lambda p: loss(p, part), lr)
+    tx, data = clipped_adam(config.grad_clip), (steps.state[:-1], target, experience.valid)
+    step = lambda state, batch: descend(tx, state, lambda p: loss(p, batch), lr)
     return epochs(step, learner, data, key, config.epochs, config.minibatches)
 
 
-def put(store: Labelled, new: Labelled, index: Array) -> Labelled:
-    """Write an iteration over the oldest: leaves (R, ...)."""
+def store_iteration(store: LabelledExperience, new: LabelledExperience, index: Array) -> LabelledExperience:
+    """Write an iteration into the store, leaves (R, ...), at an index: over the oldest."""
     return jax.tree.map(lambda old, x: old.at[index].set(x), store, new)
 
 
-def student_loss(config: HintConfig, student: Policy, params: Params, part: Labelled) -> tuple[Array, Metrics]:
-    """KL from the teacher's distribution to the students', less an entropy bonus, with PPO where it is asked for."""
-    steps = part.steps
-    scores = unroll(student, params, part.carry, steps, steps.first).scores
+def student_loss(
+    config: HintConfig, student: Policy, params: Params, batch: LabelledExperience
+) -> tuple[Array, Metrics]:
+    """The distillation loss: KL from the teacher's distributions to the students', less an entropy bonus."""
+    steps = batch.steps
+    scores = unroll(student, params, batch.carry, steps, steps.first).scores
     assert scores is not None
-    kl = kl_divergence(part.label, scores, steps.avail, part.keep)
-    spread = entropy(scores, part.keep)
-    return kl - config.student_entropy * spread, {"student_kl": kl, "student_entropy": spread}
+    kl = kl_divergence(batch.label, scores, steps.avail, batch.keep)
+    policy_entropy = entropy(scores, batch.keep)
+    return kl - config.student_entropy * policy_entropy, {"student_kl": kl, "student_entropy": policy_entropy}
 
 
-def student_rl(config: HintConfig, student: Policy, params: Params, part: Acted) -> tuple[Array, Metrics]:
-    """PPO on what the students did themselves."""
-    scores = unroll(student, params, part.carry, part.steps, part.steps.first).scores
+def student_ppo_loss(
+    config: HintConfig, student: Policy, params: Params, batch: StudentExperience
+) -> tuple[Array, Metrics]:
+    """PPO's clipped surrogate on the students' own rollout, weighted by the setting `rl`."""
+    scores = unroll(student, params, batch.carry, batch.steps, batch.steps.first).scores
     assert scores is not None
-    acts = log_prob_of(scores, part.action)
-    loss = clipped_surrogate(acts, part.log_prob, part.advantage, part.counts, config.clip)
+    log_prob = log_prob_of(scores, batch.action)
+    loss = clipped_surrogate(log_prob, batch.log_prob, batch.advantage, batch.counts, config.clip)
     return config.rl * loss, {"student_rl": loss}
 
 
-def distil(
+def update_student(
     config: HintConfig,
     student: Policy,
     learner: Learner,
-    store: Labelled,
+    store: LabelledExperience,
     iteration: Array,
-    latest: Acted | None,
+    latest: StudentExperience | None,
     key: PRNGKeyArray,
     lr: Any,
 ) -> tuple[Learner, Metrics]:
-    """Gradient steps on sequences drawn from the last iterations.
+    """Update the students: gradient steps on sequences sampled from the store.
 
     Args:
-        iteration: number of the latest, from 0.
-        latest: the students' own, from which the PPO term has its own draw; None without that term.
+        iteration: number of the latest iteration, from 0.
+        latest: the students' own rollout, from which the PPO term samples; None without that term.
     """
     tx, filled = clipped_adam(config.grad_clip), jnp.minimum(iteration + 1, config.store)
 
-    def step(now: Learner, key: PRNGKeyArray) -> tuple[Learner, Metrics]:
+    def step(state: Learner, key: PRNGKeyArray) -> tuple[Learner, Metrics]:
         keys = jax.random.split(key, 3)
         which = jax.random.randint(keys[0], (config.batch,), 0, filled)
         column = jax.random.randint(keys[1], (config.batch,), 0, store.keep.shape[2])
-        part = jax.tree.map(lambda x: jnp.moveaxis(x[which, :, column], 0, 1), store._replace(carry=()))
-        part = part._replace(carry=jax.tree.map(lambda x: x[which, column], store.carry))
-        part = part._replace(keep=part.keep & settled(part.steps.first, part.carry))
+        batch = jax.tree.map(lambda x: jnp.moveaxis(x[which, :, column], 0, 1), store._replace(carry=()))
+        batch = batch._replace(carry=jax.tree.map(lambda x: x[which, column], store.carry))
+        batch = batch._replace(keep=batch.keep & settled(batch.steps.first, batch.carry))
         if latest is None:
-            return descend(tx, now, lambda p: student_loss(config, student, p, part), lr)
+            return descend(tx, state, lambda p: student_loss(config, student, p, batch), lr)
         columns = latest.counts.shape[1]
-        # As many passes as the teacher makes, spread over all steps.
-        mine = jax.random.randint(keys[2], (max(1, config.epochs * columns // config.distil),), 0, columns)
-        own = take_sequences(latest._replace(carry=()), mine)._replace(carry=take_sequences(latest.carry, mine, 0))
+        # As many epochs as the teacher's, spread over all gradient steps.
+        index = jax.random.randint(keys[2], (max(1, config.epochs * columns // config.distil),), 0, columns)
+        own = take_sequences(latest._replace(carry=()), index)._replace(carry=take_sequences(latest.carry, index, 0))
 
         def loss(params: Params) -> tuple[Array, Metrics]:
-            taught, told = student_loss(config, student, params, part)
-            paid, more = student_rl(config, student, params, own)
-            return taught + paid, told | more
+            distillation_loss, metrics = student_loss(config, student, params, batch)
+            ppo_loss, ppo_metrics = student_ppo_loss(config, student, params, own)
+            return distillation_loss + ppo_loss, metrics | ppo_metrics
 
-        return descend(tx, now, loss, lr)
+        return descend(tx, state, loss, lr)
 
-    learner, told = jax.lax.scan(step, learner, jax.random.split(key, config.distil))
-    return learner, jax.tree.map(jnp.mean, told)
+    learner, metrics = jax.lax.scan(step, learner, jax.random.split(key, config.distil))
+    return learner, jax.tree.map(jnp.mean, metrics)

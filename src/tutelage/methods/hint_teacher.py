@@ -1,4 +1,4 @@
-"""HINT's teacher: it learns from its own experience and from its students', corrected for who acted.
+"""Updates of HINT's teacher, from its own experience and its students', off-policy by V-trace.
 
 Reference: HINT (arXiv 2601.05407). V-trace after Espeholt et al. 2018; the posterior over goals is our reconstruction.
 """
@@ -17,18 +17,18 @@ from tutelage.learning.normaliser import Normaliser, update_normaliser
 from tutelage.learning.optim import Learner, clipped_adam, descend
 from tutelage.learning.returns import vtrace
 from tutelage.learning.shaping import goal_progress
-from tutelage.methods.hint_experience import Parts, Told, at, due_of, goals_at
+from tutelage.methods.hint_experience import Experience, HintNetworks, at_decisions, decision_mask, goals_at_decisions
 from tutelage.policies.hierarchy import conditional_log_probs, coordinate, execute, goal_features, valid_goals
 from tutelage.types import Goals, Metrics, Params
 
 
-class Teacher(NamedTuple):
-    """What learns, with its optimisers.
+class TeacherState(NamedTuple):
+    """The teacher's networks with their optimisers.
 
     Attributes:
         coordinator, executor: of the policy.
-        values: {each: V_i(s, g_i) of the team's rewards and of its goal's, team: V(s)} of the teacher.
-        returns: scale of the team's returns, in which `team` speaks.
+        values: critics {each: V_i(s, g_i) per agent, of the team's reward and of its goal's reward; team: V(s)}.
+        returns: moments of the team's returns; the critic `team` is in units of them.
     """
 
     coordinator: Learner
@@ -38,93 +38,145 @@ class Teacher(NamedTuple):
 
     @property
     def params(self) -> Params:
-        """Of the teacher as a policy."""
+        """Parameters of the teacher as a policy."""
         return {"coordinator": self.coordinator.params, "executor": self.executor.params}
 
 
-class Lesson(NamedTuple):
-    """What a pass learns from: leaves (T, B, ...) of steps and (D, B, ...) of decisions."""
+class ActorBatch(NamedTuple):
+    """Training data of the executors, leaves (T, B, N, ...).
 
-    seen: Array
+    Attributes:
+        inputs, goal, avail: what an executor reads: its view, features of its goal, available actions.
+        action, old_log_prob: actions, and their log-probabilities by the executors before this update.
+        weight: of each decision in the loss, min(1, ratio) times that of its source.
+        advantage: of the team's reward and the goal's.
+        counts: decisions that count.
+    """
+
+    inputs: Array
     goal: Array
     avail: Array
     action: Array
-    old: Array
+    old_log_prob: Array
     weight: Array
     advantage: Array
     counts: Array
+
+
+class CriticBatch(NamedTuple):
+    """Training data of the critics, which also read `inputs` and `goal` of the `ActorBatch`; leaves (T, B, ...).
+
+    Attributes:
+        agent_target: (T, B, N, 2) of the values per agent.
+        team_target: (T, B) of the team's value, in raw reward units.
+    """
+
     state: Array
-    each: Array
-    team: Array
+    agent_target: Array
+    team_target: Array
     valid: Array
+
+
+class GoalBatch(NamedTuple):
+    """Training data of the coordinator, leaves (D, B, ...), one entry per decision.
+
+    Attributes:
+        goals, state: what the coordinator reads.
+        assigned_goals, goal_posterior: as in `Experience`.
+        old_log_probs: (D, B, N, M + 1) log-probabilities of goals before this update, given the assigned ones.
+        weight: (D, B, N) of each goal in the loss.
+        advantage: (D, B) of the team's reward up to the next decision.
+        counts: (D, B, N) goals that count.
+    """
+
     goals: Goals
-    where: Array
-    given: Array
-    choice: Array
-    before: Array
-    high_weight: Array
-    high_advantage: Array
-    high_counts: Array
+    state: Array
+    assigned_goals: Array
+    goal_posterior: Array
+    old_log_probs: Array
+    weight: Array
+    advantage: Array
+    counts: Array
 
 
-def team_value(parts: Parts, net: Params, returns: Normaliser, state: Array) -> Array:
-    """V(s) in raw reward units, of the teacher or of the students."""
-    return parts.team.apply(net, state) * returns.deviation + returns.mean
+class TeacherBatch(NamedTuple):
+    """Training data of the teacher, from one source of experience or several."""
+
+    actor: ActorBatch
+    critic: CriticBatch
+    goal: GoalBatch
 
 
-def lesson(parts: Parts, teacher: Teacher, told: Told, weight: float) -> Lesson:
-    """Advantages and targets of one source of experience. `weight`: of what it says about acts and goals."""
-    config, tree, steps = parts.config, parts.tree, told.steps
+def team_value(networks: HintNetworks, net: Params, returns: Normaliser, state: Array) -> Array:
+    """V(s) in raw reward units, of the teacher or of the students. `net`: the critic's parameters."""
+    return networks.value.apply(net, state) * returns.deviation + returns.mean
+
+
+def make_teacher_batch(
+    networks: HintNetworks, teacher: TeacherState, experience: Experience, weight: float
+) -> TeacherBatch:
+    """Advantages and targets of one source of experience.
+
+    Args:
+        weight: of this source in the losses of executors and coordinator.
+    """
+    config, hierarchy, steps = networks.config, networks.hierarchy, experience.steps
+    ratio, valid, decision_steps = experience.ratio, experience.valid, experience.decision_steps
     now = jax.tree.map(lambda x: x[:-1], steps)
-    seen, goal = tree.view.read(steps), goal_features(steps.goals, told.goal)
+    inputs, goal = hierarchy.view.read(steps), goal_features(steps.goals, experience.goal)
     values = teacher.values.params
-    each = tree.value.apply(values["each"], steps.state, seen, goal)
-    team = team_value(parts, values["team"], teacher.returns, steps.state)
+    agent_value = hierarchy.value.apply(values["each"], steps.state, inputs, goal)
+    value = team_value(networks, values["team"], teacher.returns, steps.state)
     reward, discount = steps.reward[1:], steps.discount[1:]
-    due = due_of(told)
+    due = decision_mask(experience)
 
-    estimate = lambda paid, ahead, value: vtrace(paid, ahead, value, told.ratio, told.valid, config.gamma, config.lam)
-    of_team = jnp.broadcast_to((reward / teacher.returns.deviation)[..., None], told.ratio.shape)
-    of_goal = goal_progress(steps.goals, told.goal[:-1], now.first, config.gamma)
-    for_team, team_part = estimate(of_team, discount, each[..., 0])
-    for_goal, goal_part = estimate(of_goal, discount[..., None] * kept(told.goal, due, config.every), each[..., 1])
-    # The team's value: the teacher would have done all of this, so one agent alone can rule it out.
-    joint = jnp.minimum(told.ratio, 1.0).prod(-1)
-    _, team_target = vtrace(reward, discount, team, joint, told.valid, config.gamma, config.lam)
+    estimate = lambda reward, discount, value: vtrace(reward, discount, value, ratio, valid, config.gamma, config.lam)
+    team_reward = jnp.broadcast_to((reward / teacher.returns.deviation)[..., None], ratio.shape)
+    goal_reward = goal_progress(steps.goals, experience.goal[:-1], now.first, config.gamma)
+    goal_discount = discount[..., None] * goal_goes_on(experience.goal, due, config.every)
+    team_advantage, team_part = estimate(team_reward, discount, agent_value[..., 0])
+    goal_advantage, goal_part = estimate(goal_reward, goal_discount, agent_value[..., 1])
+    # The ratio of the joint action: an action of one agent that the teacher would not take rules all of it out.
+    joint = jnp.minimum(ratio, 1.0).prod(-1)
+    _, team_target = vtrace(reward, discount, value, joint, valid, config.gamma, config.lam)
 
-    later = jnp.concatenate([config.lam * team_target + (1 - config.lam) * team[:-1], team[-1:]])
-    earned = to_decision(reward, discount, later, due, told.valid, config.gamma)
-
-    goals = goals_at(now, told.when)
-    alive = told.valid[..., None] & now.acts
-    return Lesson(
-        seen=seen[:-1],
-        goal=goal[:-1],
-        avail=now.avail,
-        action=steps.action[1:],
-        old=told.old,
-        weight=weight * jnp.minimum(told.ratio, 1.0),
-        advantage=for_team + config.shaping * for_goal,
-        counts=alive,
-        state=now.state,
-        each=jnp.stack([team_part, goal_part], -1),
-        team=team_target,
-        valid=told.valid,
-        goals=goals,
-        where=at(told.when, now.state),
-        given=told.given,
-        choice=told.choice,
-        before=conditional_log_probs(tree, goals, at(told.when, told.prior), told.given),
-        high_weight=weight * told.high,
-        high_advantage=at(told.when, earned - team[:-1]),
-        high_counts=told.some[..., None] & at(told.when, now.alive),
+    later = jnp.concatenate([config.lam * team_target + (1 - config.lam) * value[:-1], value[-1:]])
+    decision_return = return_to_decision(reward, discount, later, due, valid, config.gamma)
+    goals, logits = goals_at_decisions(now, decision_steps), at_decisions(decision_steps, experience.coordinator_logits)
+    return TeacherBatch(
+        ActorBatch(
+            inputs=inputs[:-1],
+            goal=goal[:-1],
+            avail=now.avail,
+            action=steps.action[1:],
+            old_log_prob=experience.old_log_prob,
+            weight=weight * jnp.minimum(ratio, 1.0),
+            advantage=team_advantage + config.shaping * goal_advantage,
+            counts=valid[..., None] & now.acts,
+        ),
+        CriticBatch(
+            state=now.state,
+            agent_target=jnp.stack([team_part, goal_part], -1),
+            team_target=team_target,
+            valid=valid,
+        ),
+        GoalBatch(
+            goals=goals,
+            state=at_decisions(decision_steps, now.state),
+            assigned_goals=experience.assigned_goals,
+            goal_posterior=experience.goal_posterior,
+            old_log_probs=conditional_log_probs(hierarchy, goals, logits, experience.assigned_goals),
+            weight=weight * experience.coordinator_ratio,
+            advantage=at_decisions(decision_steps, decision_return - value[:-1]),
+            counts=experience.valid_decisions[..., None] & at_decisions(decision_steps, now.alive),
+        ),
     )
 
 
-def kept(goal: Int[Array, "T1 B N"], due: Bool[Array, "T1-1 B"], every: int) -> Bool[Array, "T1-1 B N"]:
+def goal_goes_on(goal: Int[Array, "T1 B N"], due: Bool[Array, "T1-1 B"], every: int) -> Bool[Array, "T1-1 B N"]:
     """Whether an agent still has its goal, from the same decision, a step later.
 
-    What a goal pays ends with it: else each new goal would be an income of its own, which victory ends.
+    A goal's value does not bootstrap beyond it: else every new goal would be a further reward, lost on success.
     """
     # Also after the last step, and where an episode ends: a decision is due so many steps after the last.
     time = jnp.arange(len(due))[:, None]
@@ -133,10 +185,10 @@ def kept(goal: Int[Array, "T1 B N"], due: Bool[Array, "T1-1 B"], every: int) -> 
     return (goal[1:] == goal[:-1]) & ~again[..., None]
 
 
-def to_decision(
+def return_to_decision(
     reward: Array, discount: Array, value: Float[Array, "T1 B"], due: Array, valid: Array, gamma: float
 ) -> Float[Array, "T1-1 B"]:
-    """sum_{j<m} g^j r + g^m d V, m the steps to the next decision, the episode's end or the end of what was seen."""
+    """sum_{j<m} g^j r + g^m d V, with m steps to the next decision, the episode's end or the rollout's end."""
     again = jnp.concatenate([due[1:], jnp.ones_like(due[:1])]) | ~jnp.concatenate([valid[1:], valid[:1]])
 
     def body(after: Array, step: tuple[Array, ...]) -> tuple[Array, Array]:
@@ -147,72 +199,82 @@ def to_decision(
     return jax.lax.scan(body, value[-1], (reward, discount, value[1:], again), reverse=True)[1]
 
 
-def executor_loss(parts: Parts, params: Params, part: Lesson) -> tuple[Array, Metrics]:
-    """Clipped surrogate of every agent's acts, given its goal, less an entropy bonus."""
-    logits = execute(parts.tree, params, part.seen, part.goal, part.avail)
-    log_prob = log_prob_of(logits, part.action)
-    loss = clipped_surrogate(log_prob, part.old, part.advantage, part.counts, parts.config.clip, part.weight)
-    spread = entropy(logits, part.counts)
-    return loss - parts.config.entropy * spread, {"executor": loss, "executor_entropy": spread}
+def executor_loss(networks: HintNetworks, params: Params, batch: ActorBatch) -> tuple[Array, Metrics]:
+    """Clipped surrogate of the agents' actions given their goals, less an entropy bonus."""
+    config, logits = networks.config, execute(networks.hierarchy, params, batch.inputs, batch.goal, batch.avail)
+    log_prob, where = log_prob_of(logits, batch.action), batch.counts
+    loss = clipped_surrogate(log_prob, batch.old_log_prob, batch.advantage, where, config.clip, batch.weight)
+    policy_entropy = entropy(logits, where)
+    return loss - config.entropy * policy_entropy, {"executor": loss, "executor_entropy": policy_entropy}
 
 
-def coordinator_loss(parts: Parts, params: Params, part: Lesson) -> tuple[Array, Metrics]:
-    """Clipped surrogate of the goals, each as likely as it was the one meant, less an entropy bonus.
+def coordinator_loss(networks: HintNetworks, params: Params, batch: GoalBatch) -> tuple[Array, Metrics]:
+    """Clipped surrogate of the agents' goals, averaged over the goals' posterior, less an entropy bonus.
 
-    At the old parameters its gradient is that of the policy with the goal summed out.
+    At the parameters before the update its gradient is that of the policy with the goal summed out.
     """
+    config, hierarchy, where = networks.config, networks.hierarchy, batch.counts
 
-    def scores(decision: tuple[Goals, Array, Array]) -> Array:
-        goals, where, counts = decision
-        some = lambda: coordinate(parts.tree, params, goals, where)
-        # There is room for more decisions than most rollouts hold: nothing is computed for those that nobody took.
-        return jax.lax.cond(counts.any(), some, lambda: jnp.zeros(valid_goals(goals).shape))
+    def decision_logits(decision: tuple[Goals, Array, Array]) -> Array:
+        goals, state, counts = decision
+        compute = lambda: coordinate(hierarchy, params, goals, state)
+        # There are more entries than decisions in most rollouts: nothing is computed for the empty ones.
+        return jax.lax.cond(counts.any(), compute, lambda: jnp.zeros(valid_goals(goals).shape))
 
-    logits = jax.lax.map(scores, (part.goals, part.where, part.high_counts))
-    now = conditional_log_probs(parts.tree, part.goals, logits, part.given)
-    log_ratio = (part.choice * jnp.where(part.choice > 0, now - part.before, 0.0)).sum(-1)
-    advantage = jnp.broadcast_to(part.high_advantage[..., None], log_ratio.shape)
-    where, clip = part.high_counts, parts.config.clip
-    loss = clipped_surrogate(log_ratio, jnp.zeros(()), advantage, where, clip, part.high_weight)
-    spread = entropy(now, part.high_counts)
-    return loss - parts.config.goal_entropy * spread, {"coordinator": loss, "goal_entropy": spread}
+    logits = jax.lax.map(decision_logits, (batch.goals, batch.state, where))
+    log_probs = conditional_log_probs(hierarchy, batch.goals, logits, batch.assigned_goals)
+    posterior = batch.goal_posterior
+    log_ratio = (posterior * jnp.where(posterior > 0, log_probs - batch.old_log_probs, 0.0)).sum(-1)
+    advantage = jnp.broadcast_to(batch.advantage[..., None], log_ratio.shape)
+    loss = clipped_surrogate(log_ratio, jnp.zeros(()), advantage, where, config.clip, batch.weight)
+    goal_entropy = entropy(log_probs, where)
+    return loss - config.goal_entropy * goal_entropy, {"coordinator": loss, "goal_entropy": goal_entropy}
 
 
-def values_loss(parts: Parts, params: Params, returns: Normaliser, part: Lesson) -> tuple[Array, Metrics]:
-    """Squared errors of the values per agent and of the team's value, this in units of its deviation."""
-    each = parts.tree.value.apply(params["each"], part.state, part.seen, part.goal)
-    of_each = 0.5 * masked_mean(jnp.square(each - part.each).sum(-1), part.valid[..., None])
-    error = (team_value(parts, params["team"], returns, part.state) - part.team) / returns.deviation
-    of_team = 0.5 * masked_mean(jnp.square(error), part.valid)
+def values_loss(
+    networks: HintNetworks, params: Params, returns: Normaliser, actor: ActorBatch, critic: CriticBatch
+) -> tuple[Array, Metrics]:
+    """Squared errors of the values per agent, and of the team's value in units of the returns' deviation."""
+    value = networks.hierarchy.value.apply(params["each"], critic.state, actor.inputs, actor.goal)
+    of_each = 0.5 * masked_mean(jnp.square(value - critic.agent_target).sum(-1), critic.valid[..., None])
+    error = (team_value(networks, params["team"], returns, critic.state) - critic.team_target) / returns.deviation
+    of_team = 0.5 * masked_mean(jnp.square(error), critic.valid)
     return of_each + of_team, {"value": of_each, "team_value": of_team}
 
 
-def learn(
-    parts: Parts, teacher: Teacher, lessons: list[Lesson], key: PRNGKeyArray, lr: Any, goals: bool
-) -> tuple[Teacher, Metrics]:
-    """A few shuffled passes over all experience. `goals`: whether the coordinator learns too."""
-    config, tx = parts.config, clipped_adam(parts.config.grad_clip)
-    whole: Lesson = jax.tree.map(lambda *x: jnp.concatenate(x, 1), *lessons)
-    whole = whole._replace(
-        advantage=normalise(whole.advantage, whole.counts & (whole.weight > 0)),
-        high_advantage=normalise(whole.high_advantage, whole.high_counts.any(-1)),
-    )
-    returns = update_normaliser(teacher.returns, whole.team, whole.valid)
+def update_teacher(
+    networks: HintNetworks, teacher: TeacherState, batches: list[TeacherBatch], key: PRNGKeyArray, lr: Any, goals: bool
+) -> tuple[TeacherState, Metrics]:
+    """Update the teacher on all sources of experience, for several epochs of shuffled minibatches.
+
+    Args:
+        goals: whether the coordinator is updated too.
+    """
+    config, tx = networks.config, clipped_adam(networks.config.grad_clip)
+    actor, critic, goal = jax.tree.map(lambda *x: jnp.concatenate(x, 1), *batches)
+    actor = actor._replace(advantage=normalise(actor.advantage, actor.counts & (actor.weight > 0)))
+    goal = goal._replace(advantage=normalise(goal.advantage, goal.counts.any(-1)))
+    returns = update_normaliser(teacher.returns, critic.team_target, critic.valid)
     keys = jax.random.split(key)
 
-    def act(now: tuple[Learner, Learner], part: Lesson) -> tuple[tuple[Learner, Learner], Metrics]:
-        executor, told = descend(tx, now[0], lambda p: executor_loss(parts, p, part), lr)
-        values, more = descend(tx, now[1], lambda p: values_loss(parts, p, returns, part), lr)
-        return (executor, values), told | more
+    def step(
+        learners: tuple[Learner, Learner], minibatch: tuple[ActorBatch, CriticBatch]
+    ) -> tuple[tuple[Learner, Learner], Metrics]:
+        actor, critic = minibatch
+        executor, actor_metrics = descend(tx, learners[0], lambda p: executor_loss(networks, p, actor), lr)
+        loss = lambda p: values_loss(networks, p, returns, actor, critic)
+        values, critic_metrics = descend(tx, learners[1], loss, lr)
+        return (executor, values), actor_metrics | critic_metrics
 
-    def send(now: Learner, part: Lesson) -> tuple[Learner, Metrics]:
-        return descend(tx, now, lambda p: coordinator_loss(parts, p, part), lr)
+    def coordinator_step(coordinator: Learner, minibatch: GoalBatch) -> tuple[Learner, Metrics]:
+        return descend(tx, coordinator, lambda p: coordinator_loss(networks, p, minibatch), lr)
 
-    (executor, values), told = epochs(
-        act, (teacher.executor, teacher.values), whole, keys[0], config.epochs, config.minibatches
-    )
+    learners = teacher.executor, teacher.values
+    (executor, values), metrics = epochs(step, learners, (actor, critic), keys[0], config.epochs, config.minibatches)
     coordinator = teacher.coordinator
     if goals:
-        coordinator, more = epochs(send, coordinator, whole, keys[1], config.goal_epochs, config.minibatches)
-        told |= more
-    return Teacher(coordinator, executor, values, returns), told
+        coordinator, goal_metrics = epochs(
+            coordinator_step, coordinator, goal, keys[1], config.goal_epochs, config.minibatches
+        )
+        metrics |= goal_metrics
+    return TeacherState(coordinator, executor, values, returns), metrics
