@@ -76,8 +76,8 @@ def test_sequences_read_at_once_are_those_read_step_by_step_and_so_are_their_gra
     @partial(jax.value_and_grad, argnums=(1, 2, 3), has_aux=True)
     def read(policy, params, memory, obs):
         out = unroll(policy, params, memory, inputs._replace(obs=obs), first)
-        told = jnp.where(inputs.avail, out.scores, 0.0)
-        return (weights * jnp.square(told)).sum() + sum(jnp.sin(h).sum() for h in out.features), out
+        scores = jnp.where(inputs.avail, out.scores, 0.0)
+        return (weights * jnp.square(scores)).sum() + sum(jnp.sin(h).sum() for h in out.features), out
 
     (_, out), gradients = read(policy, params, memory, inputs.obs)
     (_, expected), by_steps = read(policy._replace(replay=None), params, memory, inputs.obs)

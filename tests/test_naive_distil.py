@@ -49,12 +49,12 @@ def begin(name, **changes):
     )
 
 
-def labelled(c, told):
+def labelled(c, steps):
     """The expert's labels, and a rollout that recorded what its network said."""
     teacher = jax.tree.map(lambda x: np.asarray(x, float), expert().params)
-    data = distil.Labels(c, told, teacher["student"], teacher["critic"]["net"], Scale(*map(float, SEEN)))
+    data = distil.Labels(c, steps, teacher["student"], teacher["critic"]["net"], Scale(*map(float, SEEN)))
     out = tuple(jnp.asarray(x, jnp.float32) for x in (data.logits, data.features))
-    return data, scene.rollout(told, OLD, out, carry=((), ()))
+    return data, scene.rollout(steps, OLD, out, carry=((), ()))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -84,8 +84,8 @@ def test_dagger_learns_between_its_rounds():
     where, naive = {"net": params["net"], "projectors": [expert_sized()]}, Descent(params, c)
 
     def loss(p):
-        told = distil.terms(c, data, OLD, {**where, "net": p["net"]}, None)
-        return 0.6 * told["kl"] - c.entropy * told["entropy"]
+        terms = distil.terms(c, data, OLD, {**where, "net": p["net"]}, None)
+        return 0.6 * terms["kl"] - c.entropy * terms["entropy"]
 
     for _ in range(2):
         naive.step(loss, 0.05)

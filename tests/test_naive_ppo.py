@@ -38,20 +38,20 @@ def seen():
     return Scale(*map(float, SEEN))
 
 
-def state_and_goals(told):
+def state_and_goals(steps):
     """What a critic of goals reads: every pair's features and whether there is such a goal, after the state."""
-    valid = told["goals"]["valid"]
-    real = np.concatenate([told["goals"]["features"], np.ones((*valid.shape, 1))], -1) * valid[..., None]
-    return np.concatenate([told["state"], real.reshape(*told["state"].shape[:-1], -1)], -1)
+    valid = steps["goals"]["valid"]
+    real = np.concatenate([steps["goals"]["features"], np.ones((*valid.shape, 1))], -1) * valid[..., None]
+    return np.concatenate([steps["state"], real.reshape(*steps["state"].shape[:-1], -1)], -1)
 
 
-def nearer(told, c):
+def nearer(steps, c):
     """Mean progress to the most promising goal."""
-    return goals.goal_progress(told, goals.most_promising(told["goals"])[:-1], c.gamma).mean(-1)
+    return goals.goal_progress(steps, goals.most_promising(steps["goals"])[:-1], c.gamma).mean(-1)
 
 
 CASES = {
-    "mappo": ("mappo", {}, lambda told: told["state"]),
+    "mappo": ("mappo", {}, lambda steps: steps["state"]),
     "mappo of goals": ("mappo", dict(critic="goals", critic_width=4, shaping=0.6), state_and_goals),
     "ippo": ("ippo", dict(value_clip=0.05, value_loss="huber", anneal=False), nets.local),
 }
@@ -68,15 +68,15 @@ def check(got, before, after, found, lr):
 def test_two_steps_are_the_naive_ones(case):
     name, changes, read = CASES[case]
     given, c = settings(name, **changes)
-    told = scene.steps(T, goals=bool(c.shaping))
+    steps = scene.steps(T, goals=bool(c.shaping))
     method, state = begun(name, scene.Scene(), **given)
-    got = update(method, state, {"actor": scene.rollout(told, OLD)})
+    got = update(method, state, {"actor": scene.rollout(steps, OLD)})
 
     (actor,), critic = learners(state)
-    paid = c.shaping * nearer(told, c) if c.shaping else 0.0
-    data = ppo.Rollout(c, told, read(told), critic, seen(), paid)
-    rows = nets.local(told)[:-1]
-    naive = ppo.learn(c, data, OLD, actor, critic, lambda p: nets.agent(p, rows, told["avail"][:-1]), 0.5)
+    paid = c.shaping * nearer(steps, c) if c.shaping else 0.0
+    data = ppo.Rollout(c, steps, read(steps), critic, seen(), paid)
+    rows = nets.local(steps)[:-1]
+    naive = ppo.learn(c, data, OLD, actor, critic, lambda p: nets.agent(p, rows, steps["avail"][:-1]), 0.5)
     check(got, [actor, critic], learners(got.state), naive, LR if c.anneal else 2 * LR)
     scale = found(got.state, Normaliser)[0]
     np.testing.assert_allclose(scale, list(vars(data.seen).values()), rtol=1e-5)
@@ -85,14 +85,14 @@ def test_two_steps_are_the_naive_ones(case):
 def test_agents_are_improved_one_after_another(monkeypatch):
     monkeypatch.setattr(jax.random, "permutation", lambda key, n: jnp.arange(n)[::-1])
     given, c = settings("happo", lr=1.0)
-    told = scene.steps(T)
+    steps = scene.steps(T)
     method, state = begun("happo", scene.Scene(), **given)
-    got = update(method, state, {"actor": scene.rollout(told, OLD)})
+    got = update(method, state, {"actor": scene.rollout(steps, OLD)})
 
     actors, critic = learners(state)
     actors = [jax.tree.map(lambda x, i=i: x[i], actors) for i in range(scene.N)]
-    data = ppo.Rollout(c, told, told["state"], critic, seen())
-    logits = lambda p, i: nets.agent(p, told["obs"][:-1, :, i], told["avail"][:-1, :, i])
+    data = ppo.Rollout(c, steps, steps["state"], critic, seen())
+    logits = lambda p, i: nets.agent(p, steps["obs"][:-1, :, i], steps["avail"][:-1, :, i])
     naive, factor = ppo.one_after_another(c, data, OLD, actors, logits, (1, 0), 0.5)
     np.testing.assert_allclose(got.total(actors[0]), np.mean([x.totals for x in naive]), rtol=1e-4)
     np.testing.assert_allclose(got.metrics["factor"], factor.mean(), rtol=1e-4)
@@ -107,21 +107,21 @@ def test_agents_are_improved_one_after_another(monkeypatch):
 
 
 # ---- agents that talk ------------------------------------------------------------------------------------------------
-def talk(told, groups, of, heard):
+def talk(steps, groups, of, heard):
     """Scores of agents that hear what was said a step before; agent i is of group `of[i]`."""
-    out = np.zeros(told["avail"][:-1].shape)
-    own = nets.local(told)
+    out = np.zeros(steps["avail"][:-1].shape)
+    own = nets.local(steps)
     for t in range(T):
-        heard = np.where(told["first"][t][:, None, None], 0.0, heard)
+        heard = np.where(steps["first"][t][:, None, None], 0.0, heard)
         rows = np.concatenate([own[t], heard], -1)
         said = {name: [] for name in ("query", "key", "words")}
         for i, g in enumerate(of):
             features = nets.think(groups[g], rows[:, i])[1]
-            out[t, :, i] = nets.masked(nets.dense(groups[g]["head"], features), told["avail"][t, :, i])
+            out[t, :, i] = nets.masked(nets.dense(groups[g]["head"], features), steps["avail"][t, :, i])
             for name, each in said.items():
                 each.append(nets.dense(groups[g][name], features))
         query, key, words = (np.stack(x, 1) for x in said.values())
-        heard = nets.attend(query, key, told["links"][t]) @ words
+        heard = nets.attend(query, key, steps["links"][t]) @ words
     return out
 
 
@@ -131,15 +131,15 @@ def test_agents_that_talk_learn_what_to_say(monkeypatch):
         monkeypatch.setattr(f"tutelage.{module}.KEY", 2)
         monkeypatch.setattr(f"tutelage.{module}.WORDS", 2)
     given, c = settings("tarmac", messages="hetgat", chunk=T, size="width=2")
-    told = scene.steps(T)
+    steps = scene.steps(T)
     method, state = begun("tarmac", scene.Scene(), **given)
     heard = np.random.default_rng(5).normal(size=(T, 2, scene.N, 2))
     entered = ((), jnp.asarray(heard, jnp.float32))
-    got = update(method, state, {"actor": scene.rollout(told, OLD, out=entered)})
+    got = update(method, state, {"actor": scene.rollout(steps, OLD, out=entered)})
 
     actor, critic = learners(state)
-    data = ppo.Rollout(c, told, told["state"], critic, seen())
-    naive = ppo.learn(c, data, OLD, actor, critic, lambda p: talk(told, p, (0, 1), heard[0]), 0.5)
+    data = ppo.Rollout(c, steps, steps["state"], critic, seen())
+    naive = ppo.learn(c, data, OLD, actor, critic, lambda p: talk(steps, p, (0, 1), heard[0]), 0.5)
     check(got, [actor, critic], learners(got.state), naive, LR)
 
 
@@ -150,19 +150,19 @@ PERSONAL = dict(generator=2, fusion_width=2, size="width=4", critic_width=3, pre
 def test_ptde_acts_on_personalised_state():
     """With a critic per agent, which of the dead reads the number alone."""
     given, c = settings("ptde_mappo", critic="per_agent", **PERSONAL)
-    told = scene.steps(T)
+    steps = scene.steps(T)
     method, state = begun("ptde_mappo", scene.Scene(), **given)
-    got = update(method, state, {"teacher": scene.rollout(told, OLD)})
+    got = update(method, state, {"teacher": scene.rollout(steps, OLD)})
 
     actor, critic, guess = learners(state)
-    state = np.broadcast_to(told["state"][:, :, None], (T + 1, 2, scene.N, 2))
-    read = np.concatenate([state, told["obs"]], -1) * told["alive"][..., None]
-    data = ppo.Rollout(c, told, np.concatenate([read, nets.numbers(told)], -1), critic, seen())
-    own = nets.local(told)[:-1]
+    state = np.broadcast_to(steps["state"][:, :, None], (T + 1, 2, scene.N, 2))
+    read = np.concatenate([state, steps["obs"]], -1) * steps["alive"][..., None]
+    data = ppo.Rollout(c, steps, np.concatenate([read, nets.numbers(steps)], -1), critic, seen())
+    own = nets.local(steps)[:-1]
 
     def logits(p):
-        rows = np.concatenate([own, nets.personal(p["fuse"], own, told["state"][:-1])], -1)
-        return nets.agent(p["team"][0], rows, told["avail"][:-1])
+        rows = np.concatenate([own, nets.personal(p["fuse"], own, steps["state"][:-1])], -1)
+        return nets.agent(p["team"][0], rows, steps["avail"][:-1])
 
     naive = ppo.learn(c, data, OLD, actor, critic, logits, 0.5)
     check(got, [actor, critic], learners(got.state)[:2], naive, LR)
@@ -171,15 +171,15 @@ def test_ptde_acts_on_personalised_state():
 
 def test_ptde_then_predicts_it():
     given, c = settings("ptde_mappo", **PERSONAL)
-    told = scene.steps(T)
+    steps = scene.steps(T)
     method, state = begun("ptde_mappo", scene.Scene(), **given)
-    got = update(method, state, {"student": scene.rollout(told, OLD)}, stage=1)
+    got = update(method, state, {"student": scene.rollout(steps, OLD)}, stage=1)
 
     actor, critic, guess = learners(state)
-    own = nets.local(told)[:-1]
-    goal = nets.personal(actor["fuse"], own, told["state"][:-1])
-    counts = ~told["last"][:-1, :, None] & told["alive"][:-1] & told["avail"][:-1].any(-1)
-    error = lambda p: ((nets.dense(p[0]["head"], nets.think(p[0], own)[1]) - goal) ** 2).mean(-1)
+    own = nets.local(steps)[:-1]
+    personalised_state = nets.personal(actor["fuse"], own, steps["state"][:-1])
+    counts = ~steps["last"][:-1, :, None] & steps["alive"][:-1] & steps["avail"][:-1].any(-1)
+    error = lambda p: ((nets.dense(p[0]["head"], nets.think(p[0], own)[1]) - personalised_state) ** 2).mean(-1)
     naive = Descent(guess, c)
     for _ in range(2):
         naive.step(lambda p: mean(error(p), counts), LR)

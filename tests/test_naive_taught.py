@@ -37,8 +37,8 @@ def begin(name, **changes):
     return *begun(name, scene.Scene(), **given), SimpleNamespace(**vars(method_config(name, **given)))
 
 
-def rollout(told, carry=()):
-    return scene.rollout(told, scene.log_probs(T), carry=carry)
+def rollout(steps, carry=()):
+    return scene.rollout(steps, scene.log_probs(T), carry=carry)
 
 
 def drawn(key, share, shape):
@@ -57,14 +57,14 @@ def test_two_steps_of_teacher_students_and_curiosity_are_the_naive_ones(name, mo
     monkeypatch.setattr(jax.random, "bernoulli", drawn)
     method, state, c = begin(name, **CASES[name])
     state = state._replace(success=jnp.asarray(0.2))
-    told = scene.steps(T)
-    got = update(method, state, {"both": rollout(told, ((), ()))})
+    steps = scene.steps(T)
+    got = update(method, state, {"both": rollout(steps, ((), ()))})
 
     teacher, student, predictor = learners(state)
     # Of two episodes that ended one succeeded: the running rate goes a tenth of the way from 0.2 to a half.
-    success = 0.9 * 0.2 + 0.1 * told["success"].sum() / told["last"].sum()
-    curious = taught.Curiosity(c, told, predictor, named(state, "frozen"), Scale(*map(float, SEEN)), MASK, success)
-    naive = taught.learn(c, told, teacher, named(state, "target"), student, curious if c.beta else None, LR)
+    success = 0.9 * 0.2 + 0.1 * steps["success"].sum() / steps["last"].sum()
+    curious = taught.Curiosity(c, steps, predictor, named(state, "frozen"), Scale(*map(float, SEEN)), MASK, success)
+    naive = taught.learn(c, steps, teacher, named(state, "target"), student, curious if c.beta else None, LR)
     after = learners(got.state)
     check(got, teacher, after[0], naive[0])
     check(got, student, after[1], naive[2])
@@ -84,12 +84,12 @@ def ptde():
 
 def test_ptde_learns_values_on_personalised_state(ptde):
     _, state, c, got = ptde
-    (online, guess), told = learners(state), scene.steps(T)
+    (online, guess), steps = learners(state), scene.steps(T)
 
     def scores(p):
-        return nets.agent(p["team"][0], taught.teacher_rows("beside own", p["fuse"], told), told["avail"])
+        return nets.agent(p["team"][0], taught.teacher_rows("beside own", p["fuse"], steps), steps["avail"])
 
-    naive, target = values.learn(c, told, online, named(state, "target"), scores, LR)
+    naive, target = values.learn(c, steps, online, named(state, "target"), scores, LR)
     check(got, online, learners(got.state)[0], naive)
     assert_close(jax.tree.leaves(named(got.state, "target")), jax.tree.leaves(target), 2e-4)
     assert_same(learners(got.state)[1], guess)
@@ -97,11 +97,11 @@ def test_ptde_learns_values_on_personalised_state(ptde):
 
 def test_ptde_then_predicts_it_from_what_replay_holds(ptde):
     method, _, c, before = ptde
-    told = scene.steps(T)
+    steps = scene.steps(T)
     online, guess = learners(before.state)
-    goal = nets.personal(online["agent"]["fuse"], nets.history(told), told["state"])[:-1]
-    rows, where = nets.history(told)[:-1], taught.living(c, told)
-    error = lambda p: ((nets.dense(p[0]["head"], nets.think(p[0], rows)[1]) - goal) ** 2).mean(-1)
+    personalised_state = nets.personal(online["agent"]["fuse"], nets.history(steps), steps["state"])[:-1]
+    rows, where = nets.history(steps)[:-1], taught.living(c, steps)
+    error = lambda p: ((nets.dense(p[0]["head"], nets.think(p[0], rows)[1]) - personalised_state) ** 2).mean(-1)
     naive, now = Descent(guess, c), before
     for _ in range(2):
         now = update(method, now.state, {}, stage=1)

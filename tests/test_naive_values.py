@@ -38,24 +38,24 @@ def begin(name, seed=3, **changes):
     return *begun(name, scene.Scene(), seed=seed, **given), SimpleNamespace(**vars(method_config(name, **given)))
 
 
-def played(told, carry=()):
-    return {"actor": scene.rollout(told, scene.log_probs(T), carry=carry)}
+def played(steps, carry=()):
+    return {"actor": scene.rollout(steps, scene.log_probs(T), carry=carry)}
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_two_steps_are_the_naive_ones(name, monkeypatch):
     monkeypatch.setattr("tutelage.methods.qlearning.unrestricted_mixing_net", partial(unrestricted_mixing_net, width=2))
     method, state, c = begin(name, **Q, **CASES[name])
-    told = scene.steps(T)
-    got = update(method, state, played(told, ((), ()) if c.weighting != "none" else ()))
+    steps = scene.steps(T)
+    got = update(method, state, played(steps, ((), ()) if c.weighting != "none" else ()))
 
-    (online,), target, rows = learners(state), named(state, "target"), nets.history(told)
-    scores = lambda p: nets.agent(p[0], rows, told["avail"])
+    (online,), target, rows = learners(state), named(state, "target"), nets.history(steps)
+    scores = lambda p: nets.agent(p[0], rows, steps["avail"])
     if c.weighting != "none":
-        both = values.Values(c, told, scores, target).frozen(online)["weight"][values.counting(c, told)]
+        both = values.Values(c, steps, scores, target).frozen(online)["weight"][values.counting(c, steps)]
         assert set(both) == {1.0, c.alpha}, "weights that are all alike prove nothing"
     lr = LR if c.anneal else 2 * LR
-    naive, target = values.learn(c, told, online, target, scores, lr)
+    naive, target = values.learn(c, steps, online, target, scores, lr)
     np.testing.assert_allclose(got.total(online), np.mean(naive.totals), rtol=1e-4)
     assert_moved(online, learners(got.state)[0], naive.params, lr)
     assert_close(jax.tree.leaves(named(got.state, "target")), jax.tree.leaves(target), 2e-4)
@@ -94,11 +94,11 @@ def test_maddpg_takes_the_naive_steps(monkeypatch):
     method, state, c = begin(
         "maddpg", seed=0, critic_width=3, share="team", temperature=1.7, decay=0.25, target_every=1
     )
-    told = scene.steps(T)
-    got = update(method, state, played(told))
+    steps = scene.steps(T)
+    got = update(method, state, played(steps))
 
     actor, critic = learners(state)
-    naive = values.learn_maddpg(c, told, actor, critic, named(state, "target"), NOISE, LR)
+    naive = values.learn_maddpg(c, steps, actor, critic, named(state, "target"), NOISE, LR)
     for before, after, one in zip((actor, critic), learners(got.state), naive[:2], strict=True):
         np.testing.assert_allclose(got.total(before), np.mean(one.totals), rtol=1e-4)
         assert_moved(before, after, one.params, LR)

@@ -61,24 +61,24 @@ def test_no_gradient_reaches_the_scores_of_who_has_no_action():
     "rule", [sample, tempered(0.3), epsilon_greedy(0.0), epsilon_greedy(0.4), epsilon_greedy(1.0), greedy]
 )
 def test_every_acting_rule_emits_action_0_for_sure(rule):
-    told = steps()
-    scores = mask_logits(jax.random.normal(jax.random.key(0), told.avail.shape), told.avail)
-    action, log_prob = rule(jax.random.key(1), Out(scores), told)
+    timestep = steps()
+    scores = mask_logits(jax.random.normal(jax.random.key(0), timestep.avail.shape), timestep.avail)
+    action, log_prob = rule(jax.random.key(1), Out(scores), timestep)
     assert action[:, 1].tolist() == [0] * 64 and log_prob[:, 1].tolist() == [0.0] * 64
     assert set(action[:, 0].tolist()) <= {0, 2} and bool(jnp.isfinite(log_prob).all())
 
 
 @pytest.mark.parametrize("policy", [random_policy(), as_deterministic(blind(1.0))], ids=["random", "decided"])
 def test_policies_of_other_scores_emit_action_0_for_sure(policy):
-    told = steps()
-    action, log_prob = sample(jax.random.key(1), policy.step((), (), told, jax.random.key(0))[1], told)
+    timestep = steps()
+    action, log_prob = sample(jax.random.key(1), policy.step((), (), timestep, jax.random.key(0))[1], timestep)
     assert action[:, 1].tolist() == [0] * 64 and log_prob[:, 1].tolist() == [0.0] * 64
 
 
 def test_a_mixture_of_teacher_and_student_emits_action_0_for_sure():
-    told, policy = steps(), mixture_policy(blind(1.0), blind(2.0))
-    out = policy.step(((), (), 0.5), ((), ()), told, jax.random.key(0))[1]
-    action, log_prob = sample(jax.random.key(1), out, told)
+    timestep, policy = steps(), mixture_policy(blind(1.0), blind(2.0))
+    out = policy.step(((), (), 0.5), ((), ()), timestep, jax.random.key(0))[1]
+    action, log_prob = sample(jax.random.key(1), out, timestep)
     assert action[:, 1].tolist() == [0] * 64 and log_prob[:, 1].tolist() == [0.0] * 64
 
 
@@ -96,16 +96,16 @@ def test_the_exported_step_does_the_same(kind):
 
 
 def test_who_does_nothing_is_not_asked_what_it_decides():
-    told = steps((2,))._replace(alive=jnp.array([[True, True], [False, True]]))
-    assert told.acts.tolist() == [[True, False], [False, False]]
+    timestep = steps((2,))._replace(alive=jnp.array([[True, True], [False, True]]))
+    assert timestep.acts.tolist() == [[True, False], [False, False]]
 
 
 # ---- losses --------------------------------------------------------------------------------------------------------
 def data(lead=(6, 4)):
     """Sequences in which agent 1 has no action."""
-    told = steps((lead[0] + 1, lead[1]))
-    told = told._replace(action=told.action.at[..., 1].set(0))
-    return Sequences(told, (), jnp.ones(lead, bool))
+    timestep = steps((lead[0] + 1, lead[1]))
+    timestep = timestep._replace(action=timestep.action.at[..., 1].set(0))
+    return Sequences(timestep, (), jnp.ones(lead, bool))
 
 
 @pytest.mark.parametrize("mixer", ["vdn", "qmix", "qplex"])

@@ -82,17 +82,17 @@ def test_a_compact_radius_keeps_its_columns():
 
 
 def test_the_nearest_are_sorted_and_say_who_they_are():
-    told = seen("nearest=2", compact=True)
+    shown = seen("nearest=2", compact=True)
     x = row()
     expected = [x[ALLY], x[ENEMIES[1]], [0, 1, 0], x[ENEMIES[2]], [0, 0, 1], x[HEARD], x[OWN]]
-    np.testing.assert_array_equal(told, np.concatenate(expected).astype(np.float32))
+    np.testing.assert_array_equal(shown, np.concatenate(expected).astype(np.float32))
 
 
 def test_what_the_environment_does_not_show_is_never_among_the_nearest():
     x = row()
     x[ENEMIES[1]] = 0  # out of the agent's own sight: zeros, so its distance reads 0
-    told = seen("nearest=1", compact=True, x=x)
-    np.testing.assert_array_equal(told[4:11], [*x[ENEMIES[2]], 0, 0, 1])
+    shown = seen("nearest=1", compact=True, x=x)
+    np.testing.assert_array_equal(shown[4:11], [*x[ENEMIES[2]], 0, 0, 1])
     for enemy in ENEMIES:
         x[enemy] = 0
     assert not seen("nearest=1", compact=True, x=x)[4:11].any()

@@ -14,15 +14,15 @@ from reference.ppo import surrogate
 class Labels:
     """What the expert says of experience: logits, features, advantages; and which decisions count."""
 
-    def __init__(self, c: Any, told: Any, expert: Any, critic: Any, scale: Any) -> None:
-        now = {k: x[:-1] for k, x in told.items()}
+    def __init__(self, c: Any, steps: Any, expert: Any, critic: Any, scale: Any) -> None:
+        now = {k: x[:-1] for k, x in steps.items()}
         rows = nets.local(now)
         self.features = nets.think(expert[0], rows)[1]
         self.logits = nets.agent(expert[0], rows, now["avail"])
-        self.rows, self.avail, self.action = rows, now["avail"], told["action"][1:]
+        self.rows, self.avail, self.action = rows, now["avail"], steps["action"][1:]
         self.counts = ~now["last"][..., None] & now["alive"] & now["avail"].any(-1)
-        value = nets.value(critic, told["state"]) * scale.deviation() + scale.mean
-        raw = gae(told, told["reward"][1:], value, c)
+        value = nets.value(critic, steps["state"]) * scale.deviation() + scale.mean
+        raw = gae(steps, steps["reward"][1:], value, c)
         self.advantage = np.clip(normal(np.repeat(raw[..., None], self.counts.shape[-1], -1), self.counts), -5, 5)
 
 
@@ -61,8 +61,9 @@ def assignments(theirs: Array, mine: Array, prototypes: Array) -> Array:
     return (np.exp(of_teacher) * (of_teacher - of_student)).sum(-1)
 
 
-def objective(c: Any, told: dict[str, float]) -> float:
+def objective(c: Any, terms: dict[str, float]) -> float:
     """The weighted sum, less the bonus for entropy."""
     return (
-        sum(getattr(c, name) * told[name] for name in ("adv", "kl", "ce", "rel", "role")) - c.entropy * told["entropy"]
+        sum(getattr(c, name) * terms[name] for name in ("adv", "kl", "ce", "rel", "role"))
+        - c.entropy * terms["entropy"]
     )

@@ -17,15 +17,15 @@ def of(x: Array, goal: Array) -> Array:
     return np.array([x[(*i, index[i])] for i in np.ndindex(goal.shape)]).reshape(*goal.shape, *x.shape[goal.ndim + 1 :])
 
 
-def goal_progress(told: Any, goal: Array, gamma: float) -> Array:
+def goal_progress(steps: Any, goal: Array, gamma: float) -> Array:
     """g Phi' - Phi of the goal held (T, B, N), and 1 where it is completed for the first time since it is held."""
-    goals, out = told["goals"], np.zeros(goal.shape)
+    goals, out = steps["goals"], np.zeros(goal.shape)
     most = goals["valid"].shape[-1]
     for b, n in np.ndindex(goal.shape[1:]):
         before, had = None, False
         for t in range(len(goal)):
             held, g = goal[t, b, n], min(goal[t, b, n], most - 1)
-            if held != before or told["first"][t, b]:
+            if held != before or steps["first"][t, b]:
                 had = False
             before, had = held, had or goals["reached"][t, b, n, g]
             done = goals["reached"][t + 1, b, n, g] and not had

@@ -80,7 +80,7 @@ def cosine(x: Array, y: Array) -> Array:
 
 
 # ---- returns ---------------------------------------------------------------------------------------------------------
-def vtrace(told: Any, reward: Array, discount: Array, value: Array, ratio: Array, c: Any) -> tuple[Array, Array]:
+def vtrace(steps: Any, reward: Array, discount: Array, value: Array, ratio: Array, c: Any) -> tuple[Array, Array]:
     """Advantages and targets of steps 0..T-1, environment by environment, backwards; see the definitions below.
 
     A_t = r + g d (l v' + (1 - l) V') - V,  v_t = V + min(1, ratio) (r + g d V' - V + g d l (v' - V'))
@@ -91,7 +91,7 @@ def vtrace(told: Any, reward: Array, discount: Array, value: Array, ratio: Array
         later = value[t, b]
         for i in reversed(range(t)):
             ahead = c.gamma * discount[i, b]
-            if told["last"][i, b]:  # no step of any episode
+            if steps["last"][i, b]:  # no step of any episode
                 later = value[i, b]
                 continue
             mixed = c.lam * later + (1 - c.lam) * value[i + 1, b]
@@ -101,29 +101,29 @@ def vtrace(told: Any, reward: Array, discount: Array, value: Array, ratio: Array
     return advantage, target
 
 
-def gae(told: Any, reward: Array, value: Array, c: Any) -> Array:
+def gae(steps: Any, reward: Array, value: Array, c: Any) -> Array:
     """A_t = r + g d V' - V + g l d A', within an episode."""
     advantage = np.zeros_like(value[:-1])
     for b in range(reward.shape[1]):
         after: Any = 0.0
         for i in reversed(range(len(reward))):
-            if told["last"][i, b]:
+            if steps["last"][i, b]:
                 after = 0.0
                 continue
-            ahead = c.gamma * told["discount"][i + 1, b]
+            ahead = c.gamma * steps["discount"][i + 1, b]
             after = reward[i, b] + ahead * value[i + 1, b] - value[i, b] + ahead * c.lam * after
             advantage[i, b] = after
     return advantage
 
 
-def td_lambda(told: Any, reward: Array, discount: Array, value: Array, c: Any) -> Array:
+def td_lambda(steps: Any, reward: Array, discount: Array, value: Array, c: Any) -> Array:
     """G_t = r + g d ((1 - l) V' + l G'), where an episode ends or nothing is known of the next step G' is V'."""
     t = len(reward)
     goal = np.zeros_like(value[:-1])
     for b in range(reward.shape[1]):
         for i in reversed(range(t)):
             later = value[i + 1, b]
-            if i + 1 < t and not told["last"][i + 1, b]:
+            if i + 1 < t and not steps["last"][i + 1, b]:
                 later = (1 - c.lam) * value[i + 1, b] + c.lam * goal[i + 1, b]
             goal[i, b] = reward[i, b] + c.gamma * discount[i, b] * later
     return goal

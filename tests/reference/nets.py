@@ -47,26 +47,26 @@ def hyper(p: Any, x: Array) -> Array:
 
 
 # ---- what agents read ------------------------------------------------------------------------------------------------
-def numbers(told: Any) -> Array:
+def numbers(steps: Any) -> Array:
     """Every agent's number, one-hot."""
-    lead, n = told["obs"].shape[:-1], told["obs"].shape[-2]
+    lead, n = steps["obs"].shape[:-1], steps["obs"].shape[-2]
     return np.broadcast_to(np.eye(n), (*lead, n))
 
 
-def local(told: Any) -> Array:
-    return np.concatenate([told["obs"], numbers(told)], -1)
+def local(steps: Any) -> Array:
+    return np.concatenate([steps["obs"], numbers(steps)], -1)
 
 
-def history(told: Any) -> Array:
+def history(steps: Any) -> Array:
     """Observation, number and last action, which is none where an episode begins."""
-    a = told["avail"].shape[-1]
-    done = np.eye(a)[told["action"]] * ~told["first"][..., None, None]
-    return np.concatenate([local(told), done], -1)
+    a = steps["avail"].shape[-1]
+    done = np.eye(a)[steps["action"]] * ~steps["first"][..., None, None]
+    return np.concatenate([local(steps), done], -1)
 
 
-def beside_state(told: Any, rows: Array) -> Array:
+def beside_state(steps: Any, rows: Array) -> Array:
     """The world state behind every agent's row."""
-    state = told["state"][..., None, :]
+    state = steps["state"][..., None, :]
     return np.concatenate([rows, np.broadcast_to(state, (*rows.shape[:-1], state.shape[-1]))], -1)
 
 
@@ -82,13 +82,13 @@ def personal(p: Any, rows: Array, state: Array) -> Array:
 
 
 # ---- mixers ----------------------------------------------------------------------------------------------------------
-def mix(kind: str, p: Any, told: Any, state: Array, held: Any = None) -> Array:
+def mix(kind: str, p: Any, utilities: Any, state: Array, fixed: Any = None) -> Array:
     """The joint value of (utilities of what is done (..., N), the best ones, what is done (..., N, A) one-hot).
 
     Args:
         held: parameters and utilities that QPLEX's advantages are taken from, through which nothing is learned.
     """
-    q, _, done = told
+    q, _, chosen = utilities
     if kind == "iql":
         return q
     if kind == "vdn":
@@ -102,10 +102,12 @@ def mix(kind: str, p: Any, told: Any, state: Array, held: Any = None) -> Array:
     scale = lambda p: np.abs(hyper(p["weight"], state)) + 1e-10
     sigmoid = lambda x: 1 / (1 + np.exp(-x))
     key = np.abs(hyper(p["keys"], state)) + 1e-10
-    seen = np.concatenate([state, done.reshape(*lead, -1)], -1)
-    who, what = (sigmoid(hyper(p[k], x)).reshape(*lead, -1, n) for k, x in (("agents", state), ("actions", seen)))
+    state_and_actions = np.concatenate([state, chosen.reshape(*lead, -1)], -1)
+    who, what = (
+        sigmoid(hyper(p[k], x)).reshape(*lead, -1, n) for k, x in (("agents", state), ("actions", state_and_actions))
+    )
     importance = np.einsum("...h,...hn,...hn->...n", key, who, what)
-    p0, (q0, best0, _) = held or (p, told)
+    p0, (q0, best0, _) = fixed or (p, utilities)
     advantage = scale(p0) * (q0 - best0)
     return (scale(p) * q + hyper(p["bias"], state) + advantage * (importance - 1)).sum(-1)
 

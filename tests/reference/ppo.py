@@ -21,19 +21,19 @@ def surrogate(log_prob: Array, old: Array, advantage: Array, where: Array, clip:
 class Rollout:
     """What is learned from: advantages, targets, who counts."""
 
-    def __init__(self, c: Any, told: Any, rows: Array, critic: Any, seen: Scale, paid: Any = 0.0) -> None:
+    def __init__(self, c: Any, steps: Any, rows: Array, critic: Any, seen: Scale, paid: Any = 0.0) -> None:
         """`rows`: what the critic reads of steps 0..T. `paid`: what is added to rewards."""
         self.c, self.rows = c, rows
-        self.valid = ~told["last"][:-1]
-        self.counts = self.valid[..., None] & told["alive"][:-1] & told["avail"][:-1].any(-1)
+        self.valid = ~steps["last"][:-1]
+        self.counts = self.valid[..., None] & steps["alive"][:-1] & steps["avail"][:-1].any(-1)
         value = net_value(critic, rows) * seen.deviation() + seen.mean
-        raw = gae(told, told["reward"][1:] + paid, value, c)
+        raw = gae(steps, steps["reward"][1:] + paid, value, c)
         self.value, self.target = value[:-1], raw + value[:-1]
         each = raw if raw.ndim == 3 else np.repeat(raw[..., None], self.counts.shape[-1], -1)
         self.advantage = normal(each, self.counts)
         self.where = self.valid if raw.ndim == 2 else np.repeat(self.valid[..., None], raw.shape[-1], -1)
         self.seen = seen.after(self.target, self.where)
-        self.action = told["action"][1:]
+        self.action = steps["action"][1:]
 
     def actor_loss(self, logits: Array, old: Array) -> float:
         """The surrogate less the bonus for entropy."""

@@ -77,13 +77,13 @@ def steps(t: int, goals: bool = False, seed: int = 0) -> dict[str, Any]:
         options = np.flatnonzero(avail[i, b, n])
         if len(options) and not first[i + 1, b]:
             action[i + 1, b, n] = options[(i + b + n) % len(options)]
-    told = dict(
+    steps = dict(
         obs=rng.normal(size=(*lead, N, 2)), state=rng.normal(size=(*lead, 2)), avail=avail, alive=alive, action=action,
         reward=reward, discount=discount, first=first, last=last, success=last & np.array([True, False]),
         links=rng.random((*lead, N, N)) < 0.7,
     )  # fmt: skip
-    told = {k: v.astype(np.float32).astype(float) if v.dtype == float else v for k, v in told.items()}
-    return told | (dict(goals=some_goals(rng, lead)) if goals else {})
+    steps = {k: v.astype(np.float32).astype(float) if v.dtype == float else v for k, v in steps.items()}
+    return steps | (dict(goals=some_goals(rng, lead)) if goals else {})
 
 
 def some_goals(rng: Any, lead: tuple[int, ...]) -> dict[str, Any]:
@@ -99,14 +99,14 @@ def some_goals(rng: Any, lead: tuple[int, ...]) -> dict[str, Any]:
     )
 
 
-def as_jax(told: dict[str, Any]) -> TimeStep:
+def as_jax(steps: dict[str, Any]) -> TimeStep:
     """The same as the package reads it."""
 
     def leaf(x: Any) -> Any:
         return jnp.asarray(x, {"f": jnp.float32, "i": jnp.int32, "b": bool}[np.asarray(x).dtype.kind])
 
-    goals = Goals(**{k: leaf(v) for k, v in told["goals"].items()}) if "goals" in told else ()
-    return TimeStep(**{k: leaf(v) for k, v in told.items() if k != "goals"}, goals=goals)
+    goals = Goals(**{k: leaf(v) for k, v in steps["goals"].items()}) if "goals" in steps else ()
+    return TimeStep(**{k: leaf(v) for k, v in steps.items() if k != "goals"}, goals=goals)
 
 
 def log_probs(t: int, seed: int = 1) -> np.ndarray:
@@ -115,9 +115,9 @@ def log_probs(t: int, seed: int = 1) -> np.ndarray:
     return x.astype(np.float32).astype(float)
 
 
-def rollout(told: dict[str, Any], log_prob: Any, out: Any = (), carry: Any = ()) -> Rollout:
+def rollout(steps: dict[str, Any], log_prob: Any, out: Any = (), carry: Any = ()) -> Rollout:
     """A rollout of these timesteps."""
-    timesteps = as_jax(told)
+    timesteps = as_jax(steps)
     return Rollout(timesteps, jnp.asarray(log_prob, jnp.float32), out, carry, ~timesteps.last[:-1])
 
 

@@ -73,7 +73,7 @@ def named(state: Any, field: str) -> Any:
 
 
 class Updated(NamedTuple):
-    """A train state after an update, what the update told, and total losses by the number of parameters."""
+    """A train state after an update, its metrics, and total losses by the number of parameters."""
 
     state: Any
     metrics: dict[str, float]
@@ -111,9 +111,9 @@ def totals() -> Iterator[None]:
         assert options == dict(has_aux=True), "a gradient step that is not taken by `descend`"
 
         def both(params: Any) -> Any:
-            (value, told), slope = jax.value_and_grad(loss, has_aux=True)(params)
+            (value, metrics), slope = jax.value_and_grad(loss, has_aux=True)(params)
             new = {f"{TOTAL}{size(params)}": value}
-            return slope, told | new if isinstance(told, dict) else (told[0] | new, *told[1:])
+            return slope, metrics | new if isinstance(metrics, dict) else (metrics[0] | new, *metrics[1:])
 
         return both
 
@@ -124,11 +124,15 @@ def totals() -> Iterator[None]:
 def update(method: Method, state: Any, rollouts: Any, stage: int = 0, progress: float = 0.5) -> Updated:
     """One update of a stage, played with these rollouts."""
     with totals(), no_luck():
-        after, told = jax.jit(method.stages[stage].update)(state, rollouts, jax.random.key(3), jnp.asarray(progress))
+        after, reported = jax.jit(method.stages[stage].update)(
+            state, rollouts, jax.random.key(3), jnp.asarray(progress)
+        )
     sizes = [size(params) for params in learners(state)]
     assert len(set(sizes)) == len(sizes), "learners that cannot be told apart: let them differ in width"
-    metrics = {k: float(v) for k, v in told.items() if not k.startswith(TOTAL)}
-    return Updated(after, metrics, {int(k.removeprefix(TOTAL)): float(told[k]) for k in told if k not in metrics})
+    metrics = {k: float(v) for k, v in reported.items() if not k.startswith(TOTAL)}
+    return Updated(
+        after, metrics, {int(k.removeprefix(TOTAL)): float(reported[k]) for k in reported if k not in metrics}
+    )
 
 
 def assert_moved(before: Any, after: Any, expected: Any, lr: float, tolerance: float = 4e-3) -> None:
