@@ -105,10 +105,10 @@ def goal_beliefs(
 
 
 def keep_episodes(
-    earned: Float[Array, "T B"], won: Bool[Array, "T B"], expected: Float[Array, "T B"]
+    returns: Float[Array, "T B"], won: Bool[Array, "T B"], expected: Float[Array, "T B"]
 ) -> Bool[Array, "T B"]:
     """Filter of teacher episodes: steps whose episode succeeds, or earns at least what students would."""
-    return won | (earned >= expected)
+    return won | (returns >= expected)
 
 
 def keep_by_advantage(
@@ -153,9 +153,9 @@ def filter_own_episodes(
     value = team_value(networks, teacher.values.params["team"], scale, steps.state)
     # At a truncation returns bootstrap from the students' value: the teacher has earned nothing beyond it.
     value = jnp.where(steps.last, student_value, value)
-    earned = gae(steps.reward[1:], steps.discount[1:], value, experience.valid, config.gamma, 1.0) + value[:-1]
+    returns = gae(steps.reward[1:], steps.discount[1:], value, experience.valid, config.gamma, 1.0) + value[:-1]
     won, least = won_later(steps, experience.valid), student_value[:-1] + config.margin * scale.deviation
-    return keep_episodes(earned, won, least)[..., None]
+    return keep_episodes(returns, won, least)[..., None]
 
 
 def filter_student_episodes(

@@ -203,8 +203,8 @@ def teacher_policy(hierarchy: Hierarchy, explore: bool, random_goals: bool = Fal
             logits = coordinate(hierarchy, params["coordinator"], ts.goals, ts.state)
         keys = jax.random.split(key, goal.shape[-1])
         pick = lambda i, log: jax.random.categorical(keys[i], log) if explore else log.argmax(-1)
-        drawn, _ = assign_sequentially(hierarchy, ts.goals, logits, pick)
-        goal = held_goals(ts.goals, jnp.where(due[:, None], drawn, goal).astype(jnp.int32))
+        assigned, _ = assign_sequentially(hierarchy, ts.goals, logits, pick)
+        goal = held_goals(ts.goals, jnp.where(due[:, None], assigned, goal).astype(jnp.int32))
         scores = execute(
             hierarchy, params["executor"], hierarchy.view.read(ts), goal_features(ts.goals, goal), ts.avail
         )

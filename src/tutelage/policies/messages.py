@@ -68,12 +68,12 @@ def make_talking_team(groups: Sequence[Group]) -> Policy:
     _, speak = message_net(members[0].agent.width)
 
     def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
-        own, heard = carry
-        listening = timestep._replace(obs=jnp.concatenate([timestep.obs, heard], -1))
-        own, out = inner.step(params, own, listening, key)
-        spoken = [speak(p, h) for p, h in zip(params, out.features, strict=True)]
-        query, keys, words = (in_agent_order(members, list(x)) for x in zip(*spoken, strict=True))
+        memory, read = carry
+        listening = timestep._replace(obs=jnp.concatenate([timestep.obs, read], -1))
+        memory, out = inner.step(params, memory, listening, key)
+        sent = [speak(p, h) for p, h in zip(params, out.features, strict=True)]
+        query, keys, words = (in_agent_order(members, list(x)) for x in zip(*sent, strict=True))
         weight = message_attention(query, keys, timestep.links)
-        return (own, jnp.einsum("bij,bjv->biv", weight, words)), out._replace(extra=MessageWeights(weight))
+        return (memory, jnp.einsum("bij,bjv->biv", weight, words)), out._replace(extra=MessageWeights(weight))
 
     return Policy(inner.init, lambda b: (inner.carry(b), jnp.zeros((b, n, MESSAGE_WIDTH))), step, members)
