@@ -128,8 +128,8 @@ def talk(steps, groups, of, heard):
 def test_agents_that_talk_learn_what_to_say(monkeypatch):
     """Each class in its own words (`hetgat`); `tarmac` is the same with one class."""
     for module in ("networks.talk", "policies.messages"):  # narrow words: few parameters
-        monkeypatch.setattr(f"tutelage.{module}.KEY", 2)
-        monkeypatch.setattr(f"tutelage.{module}.WORDS", 2)
+        monkeypatch.setattr(f"tutelage.{module}.KEY_WIDTH", 2)
+        monkeypatch.setattr(f"tutelage.{module}.MESSAGE_WIDTH", 2)
     given, c = settings("tarmac", messages="hetgat", chunk=T, size="width=2")
     steps = scene.steps(T)
     method, state = begun("tarmac", scene.Scene(), **given)
