@@ -218,7 +218,7 @@ def test_what_comes_out_of_replay_is_what_went_in(name):
         collector = init_collector(vector, random_policy(), key)
         rollout = collect(vector, random_policy(), (), sample, collector, key, 6, states=coder.states)[1]
         stored = coder.shrink(rollout)
-        ring = R.add(R.empty(jax.eval_shape(lambda: (stored, ())), 8, 1.0), stored, ())
+        ring = R.add(R.empty_replay(jax.eval_shape(lambda: (stored, ())), 8, 1.0), stored, ())
         return rollout.steps, coder.expand(ring.sequences)
 
     steps, back = go(jax.random.key(0))
@@ -228,7 +228,7 @@ def test_what_comes_out_of_replay_is_what_went_in(name):
 
 
 def test_the_ring_overwrites_the_oldest_and_keeps_every_memory_beside_its_sequence():
-    ring = R.empty(jax.eval_shape(lambda: (numbered(0), jnp.zeros((2, 3)))), 6, 1.0)
+    ring = R.empty_replay(jax.eval_shape(lambda: (numbered(0), jnp.zeros((2, 3)))), 6, 1.0)
     for i in range(4):
         ring = R.add(ring, numbered(i), jnp.full((2, 3), float(i)))
     assert ring.added == 8 and ring.filled == 6
@@ -244,7 +244,7 @@ def numbered(i):
 
 def test_the_ring_is_drawn_from_evenly_and_only_where_filled():
     stored = R.Stored(jnp.arange(4.0)[None, :, None] + jnp.zeros((3, 4, 1)), *[jnp.zeros((3, 4))] * 5)
-    ring = R.add(R.empty(jax.eval_shape(lambda: (stored, ())), 16, 1.0), stored, ())
+    ring = R.add(R.empty_replay(jax.eval_shape(lambda: (stored, ())), 16, 1.0), stored, ())
     drawn = jax.jit(R.draw, static_argnums=2)(ring, jax.random.key(0), 4000)[0].seen[0, :, 0]
     counts = np.unique(np.asarray(drawn), return_counts=True)
     assert list(counts[0]) == [0, 1, 2, 3] and (abs(counts[1] - 1000) < 150).all()
