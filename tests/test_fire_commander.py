@@ -23,8 +23,8 @@ class Map:
 
     def __init__(self, sees=(0, 0), pours=(6, 6), fire=(3, 3), drift=(0.0, 0.0), **changes):
         self.rules = replace(F.Rules(size=7, perception=1, action=1, fires=1, vision=1, parts=2), **changes)
-        uniform, normal = F.luck_to_begin(self.rules)
-        state = F.begin(self.rules, jnp.full((uniform, 1), 0.5), jnp.zeros((normal, 1)))
+        uniform, normal = F.start_noise_sizes(self.rules)
+        state = F.init_blaze(self.rules, jnp.full((uniform, 1), 0.5), jnp.zeros((normal, 1)))
         at = lambda *z: jnp.array(z, jnp.int32)[:, None]
         wind = jnp.ones((7, 1), jnp.float32)
         state = state._replace(
@@ -168,9 +168,9 @@ def test_the_state_tells_what_the_team_knows_and_an_oracles_state_what_is():
 def test_unattended_fire_grows_as_measured_in_the_source(size, fires, expected):
     """Mean burning cells after 10, 40 and 80 steps, within 15 %."""
     rules, n = F.Rules(size, 1, 1, fires, 1, 3), 600
-    uniform, normal = F.luck_to_begin(rules)
+    uniform, normal = F.start_noise_sizes(rules)
     keys = jax.random.split(jax.random.key(0), 3)
-    state = F.begin(rules, jax.random.uniform(keys[0], (uniform, n)), jax.random.normal(keys[1], (normal, n)))
+    state = F.init_blaze(rules, jax.random.uniform(keys[0], (uniform, n)), jax.random.normal(keys[1], (normal, n)))
 
     def step(state, key):
         state = F.spread(rules, state, jax.random.uniform(key, (fires, n)))

@@ -13,7 +13,7 @@ from played import compiled
 from tutelage import BadInput, evaluate, make
 from tutelage.cli.main import exit_code
 from tutelage.envs.marine import rules as M
-from tutelage.envs.marine.sea import EASY, HARD, Sea, levels, load, recorded, synthetic
+from tutelage.envs.marine.sea import EASY, HARD, Sea, levels, load_heights, recorded, synthetic
 from tutelage.registry import stored_options
 
 UP, RIGHT, DOWN, LEFT, STAY = range(5)
@@ -30,7 +30,7 @@ class Voyage:
 
     def __init__(self, *cells, fuel=(10, 10), metres=0.0, goal=(0, 9), **changes):
         self.rules, self.sea = replace(FLAT, **changes), calm(metres)
-        state = M.begin(self.rules, self.sea, jnp.full((M.luck_to_begin(self.rules, self.sea), 1), 0.5))
+        state = M.init_voyage(self.rules, self.sea, jnp.full((M.start_noise_size(self.rules, self.sea), 1), 0.5))
         at = lambda z: jnp.array(z, jnp.int32)[:, None]
         x, y = zip(*cells, strict=True)
         self.state = state._replace(x=at(x), y=at(y), fuel=at(fuel), gauge=at(fuel), goal=at(goal))
@@ -174,15 +174,15 @@ def test_a_record_of_waves_is_played_from_a_random_time(tmp_path):
     heights = np.arange(4 * 30 * 20, dtype=np.float32).reshape(4, 30, 20) / 100
     path = tmp_path / "waves.nc"
     xarray.Dataset({"swh": (("time", "latitude", "longitude"), heights)}).to_netcdf(path)
-    assert np.allclose(load(path), heights)
-    sea = recorded(load(path), 10)
+    assert np.allclose(load_heights(path), heights)
+    sea = recorded(load_heights(path), 10)
     found = np.asarray(sea.height(jnp.array([[0.3, 0.9]]), jnp.array([0, 1]))).reshape(10, 10, 2)
     assert np.allclose(found[0, 0], [heights[1, 0, 0], heights[0, 0, 0]])
     assert np.allclose(found[9, 9], [heights[1, 29, 19], heights[0, 29, 19]])
     env = make("marine/easy", waves=str(path))
     assert evaluate(env, env.scripted("full"), episodes=32).success_rate > 0.8
     with pytest.raises(BadInput, match="no variable 'x'"):
-        load(path, "x")
+        load_heights(path, "x")
     with pytest.raises(BadInput, match="no such file"):
         make("marine/easy", waves=str(tmp_path / "none.nc"))
     (tmp_path / "bad.nc").write_text("no waves")
@@ -199,11 +199,11 @@ def test_a_record_of_several_variables_is_read_by_name_and_from_the_south(tmp_pa
         xarray.Dataset({k: (kinds, x) for k, x in variables.items()}, {"latitude": latitude}).to_netcdf(path)
         return path
 
-    assert np.allclose(load(written([10, 11, 12], mwd=100 * heights, swh=heights)), heights)
-    assert np.allclose(load(written([12, 11, 10], hs=heights)), heights[:, ::-1]), "the north came first"
+    assert np.allclose(load_heights(written([10, 11, 12], mwd=100 * heights, swh=heights)), heights)
+    assert np.allclose(load_heights(written([12, 11, 10], hs=heights)), heights[:, ::-1]), "the north came first"
     with pytest.raises(BadInput, match=r"no variable 'swh' .* it has: mwd \(time x latitude x longitude\), hs"):
-        load(written([10, 11, 12], mwd=100 * heights, hs=heights))
-    assert np.allclose(load(path, "hs"), heights)
+        load_heights(written([10, 11, 12], mwd=100 * heights, hs=heights))
+    assert np.allclose(load_heights(path, "hs"), heights)
 
 
 @pytest.mark.parametrize("dims", [("latitude", "longitude", "time"), ("valid_time", "lon", "lat"), ("t", "y", "x")])
@@ -212,7 +212,7 @@ def test_a_record_is_read_by_the_names_of_its_dimensions(tmp_path, dims):
     heights = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
     written = {"t": (0, 1, 2), "latitude": (1, 2, 0), "valid_time": (0, 2, 1)}[dims[0]]
     xarray.Dataset({"swh": (dims, heights.transpose(written))}).to_netcdf(tmp_path / "waves.nc")
-    assert np.allclose(load(tmp_path / "waves.nc"), heights)
+    assert np.allclose(load_heights(tmp_path / "waves.nc"), heights)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_what_are_no_wave_heights_is_refused(tmp_path, change, says):
     heights = change(np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4))
     xarray.Dataset({"swh": (("time", "latitude", "longitude"), heights)}).to_netcdf(tmp_path / "waves.nc")
     with pytest.raises(BadInput, match=says):
-        load(tmp_path / "waves.nc")
+        load_heights(tmp_path / "waves.nc")
 
 
 def test_a_run_finds_its_record_from_anywhere(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from helpers import assert_same
 from played import compiled
 from tutelage import BadInput, make
 from tutelage.envs.parts import ranks
-from tutelage.envs.predator_prey.rules import CATCH, STAY, Hunt, advance, begin, luck_needed
+from tutelage.envs.predator_prey.rules import CATCH, STAY, Hunt, advance, init_hunt, step_noise_size
 from tutelage.policies.acting import random_policy, sample
 
 RIGHT, DOWN, LEFT, UP = range(4)
@@ -35,7 +35,7 @@ class Board:
 
     def ends(self, seeds):
         """Where the first prey may be after a step in which nobody acts, and after how many of so many seeds."""
-        luck = jax.random.uniform(jax.random.key(0), (luck_needed(self.rules), seeds))
+        luck = jax.random.uniform(jax.random.key(0), (step_noise_size(self.rules), seeds))
         many = jax.tree.map(lambda x: jnp.broadcast_to(x[..., None], (*x.shape, seeds)), self.state)
         after = jax.jit(lambda *x: advance(self.rules, *x)[0])(many, jnp.full((self.n, seeds), STAY), luck)
         return Counter(zip(np.asarray(after.x)[self.n].tolist(), np.asarray(after.y)[self.n].tolist(), strict=True))
@@ -44,7 +44,7 @@ class Board:
         """One step, in which hunters and prey move in the order of their numbers."""
         m = self.rules.prey
         order = jnp.concatenate([jnp.arange(self.n) / self.n, jnp.arange(m) / m])[:, None]
-        luck = jax.random.uniform(jax.random.key(0), (luck_needed(self.rules), 1)).at[: self.n + m].set(order)
+        luck = jax.random.uniform(jax.random.key(0), (step_noise_size(self.rules), 1)).at[: self.n + m].set(order)
         lifted = jax.tree.map(lambda x: x[..., None], self.state)
         after, self.outcome = jax.tree.map(
             lambda x: x[..., 0], advance(self.rules, lifted, jnp.array(action)[:, None], luck)
@@ -184,7 +184,7 @@ def test_an_end_is_terminal_and_the_limit_a_truncation():
 def test_many_games_side_by_side_are_as_many_single_games():
     """Also where episodes end and new ones begin, which does not happen to all at the same time."""
     env, n, key = make("predator_prey/punish2", max_steps=5, size=3, n_agents=2, n_stags=1), 8, jax.random.key(1)
-    vector, units, needed = env.vector(n), 3, luck_needed(env.rules)
+    vector, units, needed = env.vector(n), 3, step_noise_size(env.rules)
     state, ts = vector.reset(key)
     column = lambda tree, i: jax.tree.map(lambda x: x[..., i : i + 1], tree)
     began, ended, step = 0, 0, jax.jit(vector.step)
@@ -196,7 +196,7 @@ def test_many_games_side_by_side_are_as_many_single_games():
         luck = jax.random.uniform(jax.random.key(100 + t), (units + needed, n))
         for i in range(n):
             if ts.last[i]:
-                lone, began = begin(env.rules, column(luck[:units], i)), began + 1
+                lone, began = init_hunt(env.rules, column(luck[:units], i)), began + 1
                 assert following.first[i] and following.reward[i] == 0 and not following.last[i]
             else:
                 lone, told = advance(env.rules, column(state, i), action[i][:, None], column(luck[units:], i))
@@ -244,7 +244,7 @@ def test_impossible_games_are_refused(options, names):
 def test_all_boards_are_as_likely():
     """Three units on four cells: 24 ordered boards."""
     rules = make("predator_prey/punish2", size=2, n_agents=2, n_stags=1).rules
-    state = jax.jit(lambda key: begin(rules, jax.random.uniform(key, (3, 24_000))))(jax.random.key(0))
+    state = jax.jit(lambda key: init_hunt(rules, jax.random.uniform(key, (3, 24_000))))(jax.random.key(0))
     cell = np.asarray(state.y * 2 + state.x)
     counts = np.unique(cell[0] * 16 + cell[1] * 4 + cell[2], return_counts=True)[1]
     assert len(counts) == 24 and (abs(counts - 1000) < 150).all()

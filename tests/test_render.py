@@ -163,7 +163,7 @@ def test_who_hides_another_is_counted_and_what_is_seen_ends_with_the_board():
         return [bool(other[rows, columns].any()) for rows in (slice(half), slice(half, None))
                 for columns in (slice(half), slice(half, None))]  # fmt: skip
 
-    assert changed(lambda canvas: canvas.crowds([1, 1, 3], [1, 1, 3])) == [False, False, True, False]
+    assert changed(lambda canvas: canvas.label_counts([1, 1, 3], [1, 1, 3])) == [False, False, True, False]
     assert changed(lambda canvas: canvas.within(1, 1, 9, 0, 1.8, RED, GREEN)) == [False, False, True, False]
 
 
@@ -297,6 +297,6 @@ def test_networks_are_named_by_kind_and_width(student_run):
 # ---- drawing ---------------------------------------------------------------------------------------------------------
 def test_a_view_is_as_wide_as_needed_within_limits():
     places = np.array([[3.0, 0.0], [0.0, -5.0]])
-    assert extent(places, 0.0, least=1.0, margin=1.0) == 6.0
-    assert extent(places, 0.0, least=1.0, most=4.0) == 4.0
-    assert extent(places[:0], 16.0, least=6.5) == 6.5
+    assert extent(places, 0.0, smallest=1.0, margin=1.0) == 6.0
+    assert extent(places, 0.0, smallest=1.0, largest=4.0) == 4.0
+    assert extent(places[:0], 16.0, smallest=6.5) == 6.5

@@ -10,12 +10,12 @@ import pytest
 from helpers import build, make_spec, make_steps, random_params
 from played import played
 from tutelage import BadInput, make
-from tutelage.envs.parts import blocks, several
+from tutelage.envs.parts import blocks, entity_columns
 from tutelage.policies.sight import Sight, blocks_by_group, parse_sight, restrict, restricted, sights
 from tutelage.policies.views import view
 from tutelage.registry import method_config
 
-LAYOUT = blocks(*several("ally", 1, 4, 1), *several("enemy", 3, 4, 1), ("heard", 2), ("own", 3))
+LAYOUT = blocks(*entity_columns("ally", 1, 4, 1), *entity_columns("enemy", 3, 4, 1), ("heard", 2), ("own", 3))
 SPEC = make_spec(
     n_agents=4, n_actions=6, obs_width=21, layout=LAYOUT, agent_types=("a", "a", "b", "b"), obs_widths=(21,) * 4
 )

@@ -16,7 +16,7 @@ from tutelage import BadInput, evaluate, make
 from tutelage.cli.main import exit_code as command
 from tutelage.data.vector import make_vector_env
 from tutelage.data.watch import fault_codes, raise_first_fault, watch_timestep
-from tutelage.envs.own import Own
+from tutelage.envs.user_env import UserEnv
 from tutelage.errors import NonFinite
 from tutelage.experiment.find_teacher import find_teacher
 from tutelage.experiment.fork import forks
@@ -179,7 +179,7 @@ ABOUT = "networks learn from numbers of about 1: divide each by its usual size"
     ],
 )
 def test_what_is_far_from_unit_size_is_told(world, says):
-    assert scale_warnings(Own("me", world)) == says
+    assert scale_warnings(UserEnv("me", world)) == says
 
 
 def test_a_training_begins_with_it(tmp_path, capsys):

@@ -12,7 +12,7 @@ import tutelage
 from helpers import QUICK, TINY
 from tutelage import BadInput, evaluate, make
 from tutelage.cli.main import exit_code
-from tutelage.envs.own import Own
+from tutelage.envs.user_env import UserEnv
 from tutelage.policies.acting import random_policy, sample
 from tutelage.report.render import render
 
@@ -213,7 +213,7 @@ def test_the_command_line_shows_the_line_then_the_frames(here, capsys):
 
 def test_the_users_own_environment_is_read_through_one_wrapper(here):
     env = make("helpers:my_probe")
-    assert isinstance(env, Own) and env.name == "helpers:my_probe"
+    assert isinstance(env, UserEnv) and env.name == "helpers:my_probe"
     ours = evaluate(make("probe/action"), random_policy(), (), 32, 0, sample)
     assert evaluate(env, random_policy(), (), 32, 0, sample) == ours
     state, timestep = env.reset(jax.random.key(0))

@@ -1,30 +1,30 @@
-"""From an id to an environment."""
+"""Making an environment from its id."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from tutelage.dotted import check_signature, import_user_code, resolve
-from tutelage.envs.own import Own, check_own
+from tutelage.envs.user_env import UserEnv, check_user_env
 from tutelage.errors import BadInput, reports_user_error
 from tutelage.machine import check_machine
 from tutelage.registry import ENVIRONMENTS, environment_options, environment_row
 from tutelage.types import Environment
 
 
-def called(env_id: str, factory: Any, options: dict[str, Any]) -> Environment:
-    """What a user's own factory gives, as the package reads it.
+def make_user_env(env_id: str, factory: Any, options: dict[str, Any]) -> Environment:
+    """Make a user's own environment, checked and wrapped in `UserEnv`.
 
     Raises:
-        BadInput: it is no factory, takes no such options, raises, or gives something that does not keep to its `spec`.
+        BadInput: the factory does not accept the options or raises, or the environment contradicts its `spec`.
     """
     check_signature(env_id, factory, **options)
     if isinstance(factory, type) and not any(hasattr(factory, name) for name in ("reset", "__getattr__")):
         raise BadInput(f"{env_id}: {factory.__name__} has no reset, so it is no environment")
     with reports_user_error(f"{env_id}: making it"):
-        made = factory(**options)
-    env = Own(env_id, made)
-    check_own(env)
+        instance = factory(**options)
+    env = UserEnv(env_id, instance)
+    check_user_env(env)
     return env
 
 
@@ -45,5 +45,5 @@ def make(env_id: str, **options: Any) -> Environment:
         raise BadInput(f"{env_id} needs the package {row.extra}: pip install 'tutelage[{row.extra}]'")
     check_machine()
     if row.factory == env_id:
-        return called(env_id, import_user_code(env_id), options)
+        return make_user_env(env_id, import_user_code(env_id), options)
     return resolve(row.factory)(env_id.partition("/")[2], environment_options(env_id, **options))

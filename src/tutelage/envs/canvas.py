@@ -1,4 +1,4 @@
-"""Drawing for `draw(state)`: a small square world on a picture. Host only."""
+"""Drawing a small square world, for `draw(state)` of environments. Runs on the host."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class Canvas:
     ) -> None:
         self.pen.rectangle(self._box(x, y, half), fill=fill, outline=outline, width=round(FINE * width))
 
-    def within(
+    def clipped_square(
         self, x: float, y: float, half: float, lo: float, hi: float, fill: str, outline: str, width: float = 1
     ) -> None:
-        """What of a square lies within the board `lo..hi`."""
+        """Draw the part of a square that lies within the board `lo..hi`."""
         left, right = (float(np.clip(x + side, lo, hi)) for side in (-half, half))
         low, high = (float(np.clip(y + side, lo, hi)) for side in (-half, half))
         corners = self.at(left, high), self.at(right, low)
@@ -83,10 +83,10 @@ class Canvas:
     def text(self, x: float, y: float, words: str, fill: str = INK, size: int = 12) -> None:
         self.pen.text(self.at(x, y), words, fill=fill, anchor="mm", font=font(FINE * size))
 
-    def crowds(self, x: Any, y: Any) -> None:
-        """How many stand where several do, whose marks hide each other."""
-        at, many = np.unique(np.stack([np.asarray(x), np.asarray(y)], -1), axis=0, return_counts=True)
-        for (cx, cy), count in zip(at[many > 1].tolist(), many[many > 1].tolist(), strict=True):
+    def label_counts(self, x: Any, y: Any) -> None:
+        """Write the number of agents on cells with more than one, whose marks hide each other."""
+        cells, counts = np.unique(np.stack([np.asarray(x), np.asarray(y)], -1), axis=0, return_counts=True)
+        for (cx, cy), count in zip(cells[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True):
             self.text(cx, cy, str(count), PAPER, 11)
 
     def caption(self, words: str) -> None:
@@ -98,19 +98,19 @@ class Canvas:
 
 
 def board_bounds(size: int) -> tuple[float, float]:
-    """`lo` and `hi` that show a board of cells 0 to size - 1 whole, with room for the caption above it."""
+    """`lo` and `hi` of a canvas that shows a board of cells 0 to size - 1, with room for the caption above it."""
     margin = max(0.5, 0.06 * size)
     return -0.5 - margin, size - 0.5 + margin
 
 
-def places(x: Any, y: Any, way: Any, lo: float, hi: float) -> Places:
-    """Where agents at (x, y) (N,) and their goals, `way` (N, M, 2) from them, are in a world `lo..hi`."""
+def places(x: Any, y: Any, offset: Any, lo: float, hi: float) -> Places:
+    """Positions on the picture of agents at (x, y), (N,) each, and of their goals at `offset` (N, M, 2) from them."""
     agents = np.stack([np.asarray(x), np.asarray(y)], -1).astype(float)
-    fraction = lambda at: np.stack([at[..., 0] - lo, hi - at[..., 1]], -1) / (hi - lo)
-    return Places(fraction(agents), fraction(agents[:, None] + np.asarray(way)))
+    fraction = lambda points: np.stack([points[..., 0] - lo, hi - points[..., 1]], -1) / (hi - lo)
+    return Places(fraction(agents), fraction(agents[:, None] + np.asarray(offset)))
 
 
-def extent(places: np.ndarray, centre: float, least: float, most: float = np.inf, margin: float = 0.0) -> float:
-    """Half the side of the square around (`centre`, `centre`) that shows all places (n, 2), within limits."""
+def extent(places: np.ndarray, centre: float, smallest: float, largest: float = np.inf, margin: float = 0.0) -> float:
+    """Half the side of the square around (`centre`, `centre`) that shows all places (n, 2), clipped to limits."""
     reach = float(np.abs(places - centre).max()) if len(places) else 0.0
-    return float(np.clip(reach + margin, least, most))
+    return float(np.clip(reach + margin, smallest, largest))

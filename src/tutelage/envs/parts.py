@@ -1,4 +1,4 @@
-"""Pieces that several environments share."""
+"""Functions that several environments share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BLOCKED = -1e9
 
 
 def first_timestep(sensed: Sensed) -> TimeStep:
-    """The step that opens an episode: no action led here, no reward."""
+    """The first step of an episode, with action and reward 0."""
     no = jnp.zeros((), bool)
     return TimeStep(
         **sensed._asdict(),
@@ -34,7 +34,7 @@ def first_timestep(sensed: Sensed) -> TimeStep:
 def next_timestep(
     sensed: Sensed, action: Int[Array, " N"], reward: Array, last: Array, success: Array, terminal: bool | Array
 ) -> TimeStep:
-    """The step that `action` led to. `terminal`: whether an end is a true one (discount 0) or a truncation."""
+    """The step that `action` led to; `terminal`: whether an end is terminal (discount 0) or a truncation."""
     return TimeStep(
         **sensed._asdict(),
         action=action.astype(jnp.int32),
@@ -47,9 +47,9 @@ def next_timestep(
 
 
 def one_hot_scores(action: Int[Array, "B N"], avail: Bool[Array, "B N A"]) -> Float[Array, "B N A"]:
-    """Scores of a controller that names an action: 0 for it, a large negative number for all others.
+    """Scores of a controller from its actions: 0 for the action, BLOCKED for all others.
 
-    Where the named action is not available the first available one is taken.
+    Where the action is not available, the first available one is taken.
     """
     allowed = jnp.take_along_axis(avail, action[..., None], -1)[..., 0]
     action = jnp.where(allowed, action, avail.argmax(-1))
@@ -60,7 +60,7 @@ def controller(
     act: Callable[[Carry, TimeStep, Array], tuple[Carry, Int[Array, "B N"]]],
     carry: Callable[[int], Carry] = lambda n: (),
 ) -> Policy:
-    """A hand-written controller as a Policy. `act(carry, timestep, key)` -> (carry, actions)."""
+    """A Policy made of a hand-written controller `act(carry, timestep, key)` -> (carry, actions)."""
 
     def step(params: Any, carry: Carry, timestep: TimeStep, key: Array) -> tuple[Carry, Out]:
         carry, action = act(carry, timestep, key)
@@ -70,19 +70,19 @@ def controller(
 
 
 def ranks(x: Float[Array, "n ..."]) -> Int[Array, "n ..."]:
-    """Ranks along the first axis, of equal numbers the first first. Comparing is faster than sorting."""
+    """Ranks along the first axis; equal values keep their order. Comparing is faster than sorting."""
     n = x.shape[0]
     earlier = (np.arange(n)[None] < np.arange(n)[:, None]).reshape(n, n, *[1] * (x.ndim - 1))
     return ((x[None] < x[:, None]) | ((x[None] == x[:, None]) & earlier)).sum(1)
 
 
-def steps_of(action: Int[Array, "..."], table: Sequence[int]) -> Int[Array, "..."]:
-    """What each action adds to a coordinate: `table[action]`, 0 beyond the table. Comparing is faster than indexing."""
+def table_lookup(action: Int[Array, "..."], table: Sequence[int]) -> Int[Array, "..."]:
+    """`table[action]`, and 0 for actions beyond the table. Comparing is faster than indexing."""
     return jnp.stack([jnp.where(action == i, step, 0) for i, step in enumerate(table)]).sum(0)
 
 
 def pick_controller(env_id: str, name: str, table: Mapping[str, Callable[[], Policy]]) -> Policy:
-    """Look a scripted controller up; raises BadInput naming the environment's controllers."""
+    """A scripted controller by name; raises BadInput naming the environment's controllers."""
     if name not in table:
         raise unknown(f"scripted controller of {env_id}", name, table)
     return table[name]()
@@ -90,14 +90,14 @@ def pick_controller(env_id: str, name: str, table: Mapping[str, Callable[[], Pol
 
 def steer(delta: Float[Array, "... 2"], velocity: Float[Array, "... 2"]) -> Int[Array, ...]:
     """The MPE move (0 stay, 1 left, 2 right, 3 down, 4 up) that best cancels `delta` without overshooting."""
-    wanted = delta - 0.6 * velocity
-    along_x = jnp.abs(wanted[..., 0]) >= jnp.abs(wanted[..., 1])
-    move = jnp.where(along_x, jnp.where(wanted[..., 0] > 0, 2, 1), jnp.where(wanted[..., 1] > 0, 4, 3))
-    return jnp.where(jnp.abs(wanted).max(-1) < 0.03, 0, move)
+    push = delta - 0.6 * velocity
+    along_x = jnp.abs(push[..., 0]) >= jnp.abs(push[..., 1])
+    move = jnp.where(along_x, jnp.where(push[..., 0] > 0, 2, 1), jnp.where(push[..., 1] > 0, 4, 3))
+    return jnp.where(jnp.abs(push).max(-1) < 0.03, 0, move)
 
 
 def greedy_matching(distance: Float[Array, "n m"]) -> Int[Array, " n"]:
-    """Match rows to columns, nearest pair first; a row left over gets its nearest column."""
+    """Match rows to columns, the nearest pair first; a row that is left over gets its nearest column."""
 
     def take(carry: tuple[Array, Array], _: Any) -> tuple[tuple[Array, Array], None]:
         distance, match = carry
@@ -110,44 +110,47 @@ def greedy_matching(distance: Float[Array, "n m"]) -> Int[Array, " n"]:
     return match
 
 
-def several(name: str, n: int, width: int, place: int = 0) -> tuple[tuple[str, int, int], ...]:
-    """Runs for `blocks`: n entities whose relative position begins at column `place` of `width`."""
+def entity_columns(name: str, n: int, width: int, place: int = 0) -> tuple[tuple[str, int, int], ...]:
+    """Columns of n entities for `blocks`; the relative position begins at column `place` of `width`."""
     return tuple((f"{name} {i}", width, place) for i in range(n))
 
 
 def blocks(*runs: tuple[str, int] | tuple[str, int, int]) -> tuple[Block, ...]:
-    """Lay named runs of columns side by side: (name, width), or (name, width, place) of an entity."""
-    laid, start = [], 0
+    """Blocks of an observation layout from consecutive columns: (name, width), or (name, width, place) of an entity."""
+    layout, start = [], 0
     for name, width, *place in runs:
-        laid.append(Block(name, start, start + width, start + place[0] if place else None))
+        layout.append(Block(name, start, start + width, start + place[0] if place else None))
         start += width
-    return tuple(laid)
+    return tuple(layout)
 
 
-def lift(state: EnvState) -> EnvState:
-    """One episode as a batch of one, the batch's axis last."""
+def add_batch_axis(state: EnvState) -> EnvState:
+    """The state of one episode as a batch of one, with the batch axis last."""
     return jax.tree.map(lambda x: x[..., None], state)
 
 
-def go_on(
+def first_or_next(
     sense: Callable[[EnvState], Sensed],
-    new: Bool[Array, " B"],
-    fresh: EnvState,
-    after: EnvState,
+    begins: Bool[Array, " B"],
+    initial: EnvState,
+    following: EnvState,
     action: Int[Array, "B N"],
-    verdict: tuple[Array, Array, Array, Array],
+    outcome: tuple[Array, Array, Array, Array],
 ) -> tuple[EnvState, TimeStep]:
-    """What follows in B episodes, their axis *last* in states: the first step of a fresh one where it is a new one's
-    turn, else the step that `action` led to. Observing once, after the choice, spares the branch not taken.
+    """State and timestep of B episodes: the first step of a new episode where one begins, else the next step.
+
+    The batch axis is *last* in states. It observes once, after the choice, so that the other branch costs nothing.
 
     Args:
-        verdict: of the step: reward, last, success, and whether its end would be a true one, (B,) each.
+        begins: where a new episode begins. initial: its state.
+        following: the state that `action` led to.
+        outcome: of the step: reward, last, success, and whether an end is terminal, (B,) each.
     """
-    state = jax.tree.map(lambda a, b: jnp.where(new, a, b), fresh, after)
+    state = jax.tree.map(lambda a, b: jnp.where(begins, a, b), initial, following)
     sensed = sense(state)
-    opening, going = jax.vmap(first_timestep)(sensed), jax.vmap(next_timestep)(sensed, action, *verdict)
-    pick = lambda a, b: jnp.where(new.reshape(-1, *[1] * (a.ndim - 1)), a, b)
-    return state, jax.tree.map(pick, opening, going)
+    opening, continued = jax.vmap(first_timestep)(sensed), jax.vmap(next_timestep)(sensed, action, *outcome)
+    pick = lambda a, b: jnp.where(begins.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+    return state, jax.tree.map(pick, opening, continued)
 
 
 def batch_last(

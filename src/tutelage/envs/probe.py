@@ -1,4 +1,4 @@
-"""Six tiny environments with known optimal values, for tests that say *which* part of a learner is broken.
+"""Six tiny environments with known optimal values, for tests that show *which* part of a learner is broken.
 
 | name | optimum |
 | --- | --- |
@@ -36,7 +36,14 @@ class ProbeState(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """A probe: its length, what is shown at step t, what the last action pays, and an optimal controller."""
+    """A probe.
+
+    Attributes:
+        length: steps per episode.
+        shown: the observed number, from the state.
+        paid: the reward, from the state and the actions (N,).
+        best: optimal actions, from the observation and the remembered cue.
+    """
 
     length: int
     shown: Callable[[ProbeState], Array]
@@ -44,22 +51,22 @@ class Rules(NamedTuple):
     best: Callable[[Float[Array, "B N 1"], Int[Array, "B N"]], Int[Array, "B N"]]
 
 
-def _sign(state: ProbeState) -> Array:
+def _cue_sign(state: ProbeState) -> Array:
     return 2.0 * state.cue - 1.0
 
 
-def _both(action: int) -> Callable[[Array, Array], Array]:
+def _always(action: int) -> Callable[[Array, Array], Array]:
     return lambda shown, remembered: jnp.full(remembered.shape, action)
 
 
 PROBES: dict[str, Rules] = {
-    "value": Rules(1, lambda s: jnp.zeros(()), lambda s, a: jnp.ones(()), _both(0)),
-    "delayed": Rules(2, lambda s: s.t.astype(jnp.float32), lambda s, a: (s.t == 1).astype(jnp.float32), _both(0)),
-    "observation": Rules(1, _sign, lambda s, a: _sign(s), _both(0)),
-    "action": Rules(1, lambda s: jnp.zeros(()), lambda s, a: (a == 1).mean(), _both(1)),
+    "value": Rules(1, lambda s: jnp.zeros(()), lambda s, a: jnp.ones(()), _always(0)),
+    "delayed": Rules(2, lambda s: s.t.astype(jnp.float32), lambda s, a: (s.t == 1).astype(jnp.float32), _always(0)),
+    "observation": Rules(1, _cue_sign, lambda s, a: _cue_sign(s), _always(0)),
+    "action": Rules(1, lambda s: jnp.zeros(()), lambda s, a: (a == 1).mean(), _always(1)),
     "memory": Rules(
         3,
-        lambda s: jnp.where(s.t == 0, _sign(s), 0.0),
+        lambda s: jnp.where(s.t == 0, _cue_sign(s), 0.0),
         lambda s, a: jnp.where(s.t == 2, (a == s.cue).mean(), 0.0),
         lambda shown, remembered: remembered,
     ),
@@ -67,7 +74,7 @@ PROBES: dict[str, Rules] = {
         1,
         lambda s: jnp.zeros(()),
         lambda s, a: jnp.where(a[0] == a[1], jnp.where(a[0] == 0, 1.0, 0.6), 0.0),
-        _both(0),
+        _always(0),
     ),
 }
 
@@ -109,7 +116,7 @@ class Probe:
     def sense(self, state: ProbeState) -> Sensed:
         return Sensed(
             obs=jnp.full((N, 1), self.rules.shown(state)),
-            state=jnp.stack([_sign(state), state.t / self.rules.length]),
+            state=jnp.stack([_cue_sign(state), state.t / self.rules.length]),
             avail=jnp.ones((N, A), bool),
             alive=jnp.ones(N, bool),
         )

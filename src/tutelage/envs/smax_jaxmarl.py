@@ -1,4 +1,4 @@
-"""SMAX through the `jaxmarl` package: `smax-jaxmarl/NAME`, the oracle that the own engine is compared with.
+"""SMAX of the `jaxmarl` package: `smax-jaxmarl/NAME`, the reference that the package's own engine is compared with.
 
 What this adds to jaxmarl's own environment: agents as one array axis, the observation of the ending step (`step_env`
 instead of the auto-resetting `step`), a normalised world state with the time in it, and a success flag (jaxmarl has
@@ -23,7 +23,7 @@ from tutelage.envs.battle.picture import View, picture
 from tutelage.envs.battle.rules import MOVES, Rules
 from tutelage.envs.battle.senses import PLACE
 from tutelage.envs.battle.units import MAP_SIZE, MAPS
-from tutelage.envs.parts import blocks, first_timestep, next_timestep, pick_controller, several
+from tutelage.envs.parts import blocks, entity_columns, first_timestep, next_timestep, pick_controller
 from tutelage.errors import BadInput
 from tutelage.types import EnvState, Policy, Sensed, Spec, TimeStep
 
@@ -47,14 +47,14 @@ UNIT, OWN = 13, 10
 """Observation columns per other unit, and of the own unit."""
 
 
-WANTED = "0.2.0"
-"""The version whose dynamics these are."""
+JAXMARL_VERSION = "0.2.0"
+"""The required version of jaxmarl: others may have other dynamics."""
 
 
 def make(name: str, options: SmaxOptions) -> SmaxJaxmarl:
-    """The environment of a native map; raises BadInput where another jaxmarl is installed, which may play otherwise."""
-    if (found := getattr(jaxmarl, "__version__", "unknown")) != WANTED:
-        raise BadInput(f"smax-jaxmarl needs jaxmarl {WANTED}, not {found}: pip install 'tutelage[jaxmarl]'")
+    """The environment of a native map; raises BadInput where another version of jaxmarl is installed."""
+    if (found := getattr(jaxmarl, "__version__", "unknown")) != JAXMARL_VERSION:
+        raise BadInput(f"smax-jaxmarl needs jaxmarl {JAXMARL_VERSION}, not {found}: pip install 'tutelage[jaxmarl]'")
     return SmaxJaxmarl(name, options)
 
 
@@ -78,7 +78,10 @@ class SmaxJaxmarl:
         self.rules = Rules(MAPS[name], options.walls_cause_death)
         random_types = bool(map_name_to_scenario(name).smacv2_unit_type_generation)
         types = np.asarray(map_name_to_scenario(name).unit_types)[: self.allies]
-        others = several("ally", self.allies - 1, UNIT, PLACE), several("enemy", self.enemies, UNIT, PLACE)
+        others = (
+            entity_columns("ally", self.allies - 1, UNIT, PLACE),
+            entity_columns("enemy", self.enemies, UNIT, PLACE),
+        )
         layout = blocks(*others[0], *others[1], ("own", OWN))
         width = layout[-1].stop
         self.spec = Spec(
@@ -92,7 +95,7 @@ class SmaxJaxmarl:
             action_counts=(MOVES + self.enemies,) * self.allies,
             obs_widths=(width,) * self.allies,
             layout=layout,
-            version=f"jaxmarl-{WANTED}/2",
+            version=f"jaxmarl-{JAXMARL_VERSION}/2",
             reward_scale=10.0,
         )
 

@@ -1,1 +1,1 @@
-"""Battles: the own engine behind `smax/...`, with units and maps as data."""
+"""The package's own engine of SMAX battles (`smax/...`), with units and maps as data."""

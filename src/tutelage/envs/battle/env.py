@@ -1,4 +1,4 @@
-"""SMAX battles on the own engine: `smax/NAME`. Results are labelled SMAX, never SMAC."""
+"""SMAX battles on the package's own engine: `smax/NAME`. Results are labelled SMAX, never SMAC."""
 
 from __future__ import annotations
 
@@ -13,14 +13,22 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from tutelage.configs.envs import SmaxOptions
 from tutelage.envs.battle.controllers import attack_closest
 from tutelage.envs.battle.goals import goals
-from tutelage.envs.battle.picture import View, picture, reach
-from tutelage.envs.battle.rules import Battle, Outcome, Rules, advance, judge
+from tutelage.envs.battle.picture import View, picture, view_radius
+from tutelage.envs.battle.rules import Battle, Outcome, Rules, advance, step_outcome
 from tutelage.envs.battle.script import enemy_actions
-from tutelage.envs.battle.senses import OWN, PLACE, UNIT, bits, n_actions, sense
-from tutelage.envs.battle.starts import begin, numbers
+from tutelage.envs.battle.senses import OWN, PLACE, UNIT, n_actions, n_unit_columns, sense
+from tutelage.envs.battle.starts import init_battle, start_noise_size
 from tutelage.envs.battle.units import MAP_SIZE, MAPS, Map
 from tutelage.envs.canvas import places
-from tutelage.envs.parts import batch_last, blocks, first_timestep, lift, next_timestep, pick_controller, several
+from tutelage.envs.parts import (
+    add_batch_axis,
+    batch_last,
+    blocks,
+    entity_columns,
+    first_timestep,
+    next_timestep,
+    pick_controller,
+)
 from tutelage.types import EnvState, Goals, Places, Policy, Sensed, Spec, TimeStep, VectorEnv
 
 VERSION = "battle/1"
@@ -32,10 +40,10 @@ def make(name: str, options: SmaxOptions) -> Smax:
 
 
 def smax(map: Map, name: str = "smax", **options: Any) -> Smax:
-    """The environment of a map of your own.
+    """The environment of a user's own map.
 
     Args:
-        map: who meets whom.
+        map: units and their positions.
         name: for pictures.
         **options: as of `smax/...`, e.g. `see_enemy_actions=False`.
     """
@@ -49,71 +57,73 @@ class Smax:
         self.name, self.options = name, options
         self.rules = rules = Rules(map, options.walls_cause_death)
         self.limit = options.max_steps or map.max_steps
-        self.spec = describe(rules, self.limit)
+        self.spec = make_spec(rules, self.limit)
 
     def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
         """One battle; `vector` plays many at once, and faster."""
-        state = begin(self.rules, jax.random.uniform(key, (numbers(self.rules), 1)))
+        state = init_battle(self.rules, jax.random.uniform(key, (start_noise_size(self.rules), 1)))
         state = jax.tree.map(lambda x: x[..., 0], state)
         return state, first_timestep(self.sense(state))
 
     def step(self, key: PRNGKeyArray, state: EnvState, action: Int[Array, " N"]) -> tuple[EnvState, TimeStep]:
-        luck = jax.random.uniform(key, (self._numbers, 1))
-        state, outcome = self._advance(lift(state), action[:, None], luck)
+        noise = jax.random.uniform(key, (self._step_noise_size, 1))
+        state, outcome = self._advance(add_batch_axis(state), action[:, None], noise)
         state, outcome = jax.tree.map(lambda x: x[..., 0], (state, outcome))
         sensed = self.sense(state)
         return state, next_timestep(sensed, action, outcome.reward, outcome.last, outcome.won, terminal=True)
 
     def sense(self, state: EnvState) -> Sensed:
-        sensed = self._sense(lift(state))
+        sensed = self._sense(add_batch_axis(state))
         return jax.tree.map(lambda x: x[0], sensed)
 
     def goals(self, state: EnvState) -> Goals:
         """The enemies."""
-        found = self._goals(lift(state))
+        found = self._goals(add_batch_axis(state))
         return jax.tree.map(lambda x: x[0], found)
 
     def _goals(self, state: Battle) -> Goals:
         return jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), goals(self.rules, state))
 
     @property
-    def _numbers(self) -> int:
-        """Uniform numbers of a step: a whim per enemy, and a cooldown per unit and attack."""
+    def _step_noise_size(self) -> int:
+        """How many uniform numbers a step uses: one choice per enemy, and a cooldown per unit and attack."""
         return self.rules.enemies + self.rules.shots * len(self.rules.units)
 
-    def _advance(self, state: Battle, action: Int[Array, "N B"], luck: Array) -> tuple[Battle, Outcome]:
-        """One step of B battles; `luck` (numbers, B)."""
+    def _advance(self, state: Battle, action: Int[Array, "N B"], all_noise: Array) -> tuple[Battle, Outcome]:
+        """One step of B battles; `all_noise` (`_step_noise_size`, B) is uniform."""
         enemies, units = self.rules.enemies, len(self.rules.units)
-        theirs, target = enemy_actions(self.rules, state, luck[:enemies])
-        noise = luck[enemies:].reshape(-1, units, luck.shape[-1])
-        after = advance(self.rules, state, jnp.concatenate([action, theirs]), noise)._replace(target=target)
-        return after, judge(self.rules, state, after, self.limit)
+        enemy_action, target = enemy_actions(self.rules, state, all_noise[:enemies])
+        noise = all_noise[enemies:].reshape(-1, units, all_noise.shape[-1])
+        after = advance(self.rules, state, jnp.concatenate([action, enemy_action]), noise)._replace(target=target)
+        return after, step_outcome(self.rules, state, after, self.limit)
 
     def _sense(self, state: Battle) -> Sensed:
         return sense(self.rules, state, self.limit, self.options.see_enemy_actions)
 
     def vector(self, n: int) -> VectorEnv:
         """`n` battles side by side, their axis last inside the state."""
-        starts = numbers(self.rules)
+        start_size = start_noise_size(self.rules)
 
         def reset(key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
-            state = begin(self.rules, jax.random.uniform(key, (starts, n)))
+            state = init_battle(self.rules, jax.random.uniform(key, (start_size, n)))
             return state, jax.vmap(first_timestep)(self._sense(state))
 
         def step(
             key: PRNGKeyArray, state: EnvState, timestep: TimeStep, action: Int[Array, "B N"]
         ) -> tuple[EnvState, TimeStep]:
-            luck = jax.random.uniform(key, (starts + self._numbers, n))
-            going, outcome = self._advance(state, action.T, luck[starts:])
-            new = timestep.last
-            state = jax.tree.map(lambda a, b: jnp.where(new, a, b), begin(self.rules, luck[:starts]), going)
+            noise = jax.random.uniform(key, (start_size + self._step_noise_size, n))
+            continued, outcome = self._advance(state, action.T, noise[start_size:])
+            begins = timestep.last
+            state = jax.tree.map(
+                lambda a, b: jnp.where(begins, a, b), init_battle(self.rules, noise[:start_size]), continued
+            )
             # Observing once, after the choice, spares the observations of the branch not taken.
             sensed = self._sense(state)
-            opening = jax.vmap(first_timestep)(sensed)
-            following = jax.vmap(partial(next_timestep, terminal=True))(sensed, action, *outcome)
-            pick = lambda a, b: jnp.where(new.reshape(-1, *[1] * (a.ndim - 1)), a, b)
-            told = {name: pick(getattr(opening, name), getattr(following, name)) for name in CHOSEN}
-            return state, following._replace(**told)
+            first_steps = jax.vmap(first_timestep)(sensed)
+            next_steps = jax.vmap(partial(next_timestep, terminal=True))(sensed, action, *outcome)
+            pick = lambda a, b: jnp.where(begins.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+            fields = {name: pick(getattr(first_steps, name), getattr(next_steps, name)) for name in FIRST_STEP_FIELDS}
+            return state, next_steps._replace(**fields)
 
         return batch_last(reset, step, n, self._sense, self._goals)
 
@@ -127,29 +137,29 @@ class Smax:
         types = rules.map.types
         kind = s.kind if rules.map.draws_units else np.array([types.index(unit) for unit in rules.map.roster])
         units = [rules.map.kinds[types[k]] for k in kind]
-        full = np.array([unit.health + unit.shield for unit in units])
-        left = (s.health + s.shield) if rules.shielded else s.health
-        where = np.stack([s.x, s.y], -1)
-        share = np.where(s.health > 0, left / full, 0.0)
-        return picture(rules, self.name, View(where, share, kind, s.attack, int(s.time)))
+        full_points = np.array([unit.health + unit.shield for unit in units])
+        points = (s.health + s.shield) if rules.shielded else s.health
+        positions = np.stack([s.x, s.y], -1)
+        share = np.where(s.health > 0, points / full_points, 0.0)
+        return picture(rules, self.name, View(positions, share, kind, s.attack, int(s.time)))
 
     def places(self, state: EnvState) -> Places:
-        """Allies and the enemies that they may be sent to bring down."""
+        """Positions of allies, and of the enemies that are their goals."""
         s, n, middle = jax.device_get(state), self.rules.allies, MAP_SIZE / 2
-        half = reach(np.stack([s.x, s.y], -1)[s.health > 0])
-        way = self.goals(state).features[..., :2] * MAP_SIZE
-        return places(s.x[:n], s.y[:n], way, middle - half, middle + half)
+        half = view_radius(np.stack([s.x, s.y], -1)[s.health > 0])
+        offset = self.goals(state).features[..., :2] * MAP_SIZE
+        return places(s.x[:n], s.y[:n], offset, middle - half, middle + half)
 
 
-CHOSEN = ("action", "reward", "discount", "first", "last", "success")
-"""What differs between the first step of a battle and any other."""
+FIRST_STEP_FIELDS = ("action", "reward", "discount", "first", "last", "success")
+"""Fields of a timestep that differ between the first step of a battle and others."""
 
 
-def describe(rules: Rules, limit: int) -> Spec:
-    """The static facts."""
-    n, m, columns = rules.allies, rules.enemies, bits(rules)
+def make_spec(rules: Rules, limit: int) -> Spec:
+    """The spec of a map."""
+    n, m, columns = rules.allies, rules.enemies, n_unit_columns(rules)
     unit, own, actions = UNIT + columns, OWN + columns, n_actions(rules)
-    layout = blocks(*several("ally", n - 1, unit, PLACE), *several("enemy", m, unit, PLACE), ("own", own))
+    layout = blocks(*entity_columns("ally", n - 1, unit, PLACE), *entity_columns("enemy", m, unit, PLACE), ("own", own))
     width = layout[-1].stop
     return Spec(
         n_agents=n,

@@ -1,4 +1,4 @@
-"""What units of a battle can be sent to do: to bring an enemy down."""
+"""Goals of allies in a battle: one per enemy, to defeat it."""
 
 from __future__ import annotations
 
@@ -9,32 +9,33 @@ from tutelage.envs.battle.rules import Battle, Rules
 from tutelage.envs.battle.units import MAP_SIZE
 from tutelage.types import Goals
 
-MOST = 17
-"""How many enemies a unit is offered as goals: the nearest of those that stand."""
+MAX_GOALS = 17
+"""Most enemies that are valid goals of a unit: the nearest living ones."""
 
 
 def goals(rules: Rules, state: Battle) -> Goals:
-    """Enemy j as a goal of who can hit it, the battles *last*; progress is what it has lost, and coming nearer.
+    """Goals of every ally, with the batch axis *last*: enemy j, valid for units that can hit it.
 
-    Where more than `MOST` stand, only the nearest are possible.
+    Progress is the health that the enemy has lost, and coming nearer. Of more than `MAX_GOALS` living enemies only the
+    nearest are valid.
     """
     n, traits = rules.allies, rules.traits(state.kind)
-    left = state.health + state.shield if rules.shielded else state.health
-    full = traits.health + traits.shield if rules.shielded else traits.health
-    share, alive = jnp.where(state.health > 0, left / full, 0.0), state.health > 0
+    points = state.health + state.shield if rules.shielded else state.health
+    full_points = traits.health + traits.shield if rules.shielded else traits.health
+    share, alive = jnp.where(state.health > 0, points / full_points, 0.0), state.health > 0
     dx, dy = state.x[None, n:] - state.x[:n, None], state.y[None, n:] - state.y[:n, None]
     far = jnp.sqrt(dx**2 + dy**2)
-    pair = lambda x: jnp.broadcast_to(x, far.shape)
-    own, theirs, up = pair(share[:n, None]), pair(share[None, n:]), pair(alive[None, n:])
-    in_reach = far <= pair(jnp.broadcast_to(traits.range, state.x.shape)[:n, None])
-    valid = up & alive[:n, None] & rules.can_hit[:n, n:, None]
-    if far.shape[1] > MOST:
-        valid &= far <= jnp.sort(jnp.where(up, far, jnp.inf), 1)[:, [MOST - 1]]
-    features: list[Array] = [dx / MAP_SIZE, dy / MAP_SIZE, far / MAP_SIZE, own, theirs, in_reach]
+    per_pair = lambda x: jnp.broadcast_to(x, far.shape)
+    own_share, enemy_share, standing = per_pair(share[:n, None]), per_pair(share[None, n:]), per_pair(alive[None, n:])
+    in_reach = far <= per_pair(jnp.broadcast_to(traits.range, state.x.shape)[:n, None])
+    valid = standing & alive[:n, None] & rules.can_hit[:n, n:, None]
+    if far.shape[1] > MAX_GOALS:
+        valid &= far <= jnp.sort(jnp.where(standing, far, jnp.inf), 1)[:, [MAX_GOALS - 1]]
+    features: list[Array] = [dx / MAP_SIZE, dy / MAP_SIZE, far / MAP_SIZE, own_share, enemy_share, in_reach]
     return Goals(
         features=jnp.stack([x.astype(jnp.float32) for x in features], 2),
         valid=valid,
-        potential=-theirs - far / MAP_SIZE,
-        reached=~up,
-        thing=pair(jnp.arange(far.shape[1])[None, :, None]),
+        potential=-enemy_share - far / MAP_SIZE,
+        reached=~standing,
+        thing=per_pair(jnp.arange(far.shape[1])[None, :, None]),
     )

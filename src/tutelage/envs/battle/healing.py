@@ -1,4 +1,4 @@
-"""Healers restore the health of team mates from an energy that comes back slowly. SMAX has none; see docs."""
+"""Healers restore the health of allies and use up energy, which comes back slowly. SMAX has no healers."""
 
 from __future__ import annotations
 
@@ -15,30 +15,32 @@ if TYPE_CHECKING:
 HEALING, HEALTH_PER_ENERGY = 9.0, 3.0
 """Health restored per second, and per unit of energy."""
 ENERGY, START_ENERGY, ENERGY_BACK, ENERGY_TO_BEGIN = 200.0, 50.0, 0.5625, 5.0
-"""Energy at most, at the start, regained per second, and needed to begin healing another unit."""
+"""Energy: maximum, at the start, regained per second, and needed to begin healing another unit."""
 
 
-def rows(x: Array, which: list[int]) -> Array:
-    """Some units' rows. Which ones is known beforehand, and a slice costs less than an index."""
+def take_units(x: Array, which: list[int]) -> Array:
+    """The rows of some units; as they are known when it is compiled, slices are used, which are faster than indices."""
     return jnp.stack([x[i] for i in which])
 
 
 def heal(healers: list[int], traits: Traits, heals: Array, state: Battle, alive: Array) -> tuple[Array, Array, Array]:
-    """What healers restore in a tick: (U, B) health; (H, B) their energy after it; and whom they are healing.
+    """Healing in one tick: restored health (U, B), the healers' energy after it (H, B), and whom they heal (H, B).
 
     Args:
         healers: the H units that heal.
-        heals: (H, U, B) which unit each was told to heal.
+        heals: (H, U, B) which unit each is ordered to heal.
     """
-    mine = lambda x: rows(x, healers)
-    dx, dy = state.x[None] - mine(state.x)[:, None], state.y[None] - mine(state.y)[:, None]
-    at_hand = mine(alive)[:, None] & alive[None] & (jnp.sqrt(dx * dx + dy * dy) < mine(traits.range)[:, None])
-    energy, missing = mine(state.cooldown), traits.health - state.health
+    of_healers = lambda x: take_units(x, healers)
+    dx, dy = state.x[None] - of_healers(state.x)[:, None], state.y[None] - of_healers(state.y)[:, None]
+    in_range = (
+        of_healers(alive)[:, None] & alive[None] & (jnp.sqrt(dx * dx + dy * dy) < of_healers(traits.range)[:, None])
+    )
+    energy, missing = of_healers(state.cooldown), traits.health - state.health
     same = state.patient[:, None] == jnp.arange(state.health.shape[0])[None, :, None]
-    enough = (energy >= ENERGY_TO_BEGIN)[:, None] | (same & (energy > 0)[:, None])
-    works = heals & at_hand & enough & (missing > 0)[None]
+    has_energy = (energy >= ENERGY_TO_BEGIN)[:, None] | (same & (energy > 0)[:, None])
+    is_healing = heals & in_range & has_energy & (missing > 0)[None]
     amount = jnp.minimum(HEALING * TICK, energy * HEALTH_PER_ENERGY)
-    spent = jnp.where(works.any(1), amount, 0.0) / HEALTH_PER_ENERGY  # an order names one unit
-    after = jnp.where(mine(alive), jnp.minimum(energy + ENERGY_BACK * TICK - spent, ENERGY), energy)
-    patient = jnp.where(works.any(1), works.argmax(1), jnp.where(heals.any(1), state.patient, -1))
-    return jnp.where(works, amount[:, None], 0.0).sum(0), after, patient
+    spent = jnp.where(is_healing.any(1), amount, 0.0) / HEALTH_PER_ENERGY  # an order names one unit
+    energy_after = jnp.where(of_healers(alive), jnp.minimum(energy + ENERGY_BACK * TICK - spent, ENERGY), energy)
+    patient = jnp.where(is_healing.any(1), is_healing.argmax(1), jnp.where(heals.any(1), state.patient, -1))
+    return jnp.where(is_healing, amount[:, None], 0.0).sum(0), energy_after, patient

@@ -16,7 +16,7 @@ class View(NamedTuple):
 
     Attributes:
         places: (U, 2).
-        share: of their hit points that units have left.
+        share: remaining share of hit points.
         kind: type numbers.
         attack: last attack or heal action, 0 for none.
         time: steps so far.
@@ -29,20 +29,20 @@ class View(NamedTuple):
     time: int
 
 
-def reach(living: np.ndarray) -> float:
-    """Half the side of what a picture shows, from the places (U, 2) of living units."""
-    return extent(living, MAP_SIZE / 2, least=6.5, most=MAP_SIZE / 2, margin=2.0)
+def view_radius(living: np.ndarray) -> float:
+    """Half the side of the square that a picture shows, from the positions (U, 2) of living units."""
+    return extent(living, MAP_SIZE / 2, smallest=6.5, largest=MAP_SIZE / 2, margin=2.0)
 
 
 def picture(rules: Rules, name: str, view: View) -> np.ndarray:
-    """Units as discs (allies blue, enemies red) inside their health, and the shots (healers: care) of the last step.
+    """A picture of units as discs (allies blue, enemies red) in a ring of their health, and of attacks and healing.
 
     The view is centred on the map and wide enough for every living unit.
     """
     n, half_map = rules.allies, MAP_SIZE / 2
     types = [rules.map.kinds[kind] for kind in rules.map.types]
     alive = view.share > 0
-    half = reach(view.places[alive])
+    half = view_radius(view.places[alive])
     canvas = Canvas(half_map - half, half_map + half)
     canvas.grid(4)
     for i in np.flatnonzero(~alive):

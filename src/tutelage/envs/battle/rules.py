@@ -1,8 +1,8 @@
-"""What happens in a battle: moving, shooting, healing, pushing, dying. B battles at once, the battle axis *last*.
+"""The rules of battles: moving, shooting, healing, pushing, dying. B battles at once, with the batch axis *last*.
 
-All arrays are (U, B) per unit, allies first, or (N, M, B) between N allies and M enemies; the last axis is the long
-one, so that every operation is a loop over neighbouring numbers. Rules and numbers of SMAX (jaxmarl 0.2.0), which
-`step_env` reproduces tick by tick; healers, shields, armour, flying and immovable units are additions.
+Arrays are (U, B) per unit, allies first, or (N, M, B) between N allies and M enemies. The last axis is the long one, so
+that every operation is a loop over neighbouring numbers. Rules and constants are those of SMAX (`step_env` of jaxmarl
+0.2.0), tick by tick; healers, shields, armour, flying and immovable units are additions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from tutelage.envs.battle.healing import heal, rows
+from tutelage.envs.battle.healing import heal, take_units
 from tutelage.envs.battle.units import MAP_SIZE, NATIVE, TICK, Map, Unit
 
 TICKS = 8
@@ -25,7 +25,7 @@ TICKS = 8
 MOVES = 5
 """Actions 0-3 move up, right, down, left; 4 stops; 5 and up attack an enemy (a healer: heal a team mate)."""
 SHIELD_BACK, SHIELD_REST = 2.0, 10.0
-"""Shield regained per second, once nothing has hit it for so many seconds."""
+"""Shield regained per second, and seconds without a hit before that begins."""
 
 
 class Battle(NamedTuple):
@@ -62,7 +62,7 @@ class Battle(NamedTuple):
 
 
 class Traits(NamedTuple):
-    """Numbers of every unit: (U, 1) where the map fixes its kinds, (U, B) where it draws them."""
+    """Properties of every unit: (U, 1) where the map fixes the kinds of units, (U, B) where it draws them."""
 
     health: Array
     shield: Array
@@ -75,7 +75,7 @@ class Traits(NamedTuple):
 
 
 class Orders(NamedTuple):
-    """What everybody does during a step.
+    """What all units do during a step.
 
     Attributes:
         dx, dy: (U, B) displacement per tick.
@@ -106,7 +106,7 @@ class Rules:
         return [self.map.kinds[name] for name in self.map.roster]
 
     def flag(self, name: str) -> np.ndarray:
-        """(U,) a yes-or-no property of every unit."""
+        """(U,) whether a property of each unit is true or not zero."""
         if self.map.draws_units:  # of units without flags
             return np.full(len(self.units), name == "hits_air")
         return np.array([bool(getattr(unit, name)) for unit in self.units])
@@ -126,7 +126,7 @@ class Rules:
 
     @cached_property
     def shots(self) -> int:
-        """How many attacks of a unit fit into a step at most; every one has a random cooldown after it."""
+        """Upper bound of a unit's attacks per step; each needs a random number for its cooldown."""
         shortest = min(unit.period for unit in (NATIVE.values() if self.map.draws_units else self.units)) - TICK
         return next(shots for shots in (1, 2, 4, TICKS) if shots == TICKS or shortest > (TICKS // shots - 1) * TICK)
 
@@ -155,19 +155,19 @@ class Rules:
         return np.where(flies[:, None] == flies[None], share, 0.0)[..., None].astype(np.float32)
 
     def traits(self, kind: Any) -> Traits:
-        """The numbers of every unit."""
+        """The properties of every unit."""
         if not self.map.draws_units:
             column = lambda name: jnp.array([[getattr(unit, name)] for unit in self.units], jnp.float32)
             return Traits(*(column(name) for name in Traits._fields))
 
-        def drawn(name: str) -> Array:
+        def by_kind(name: str) -> Array:
             values = [getattr(unit, name) for unit in NATIVE.values()]
             return sum((jnp.where(kind == k, v, 0.0) for k, v in enumerate(values)), jnp.zeros(()))
 
-        return Traits(*(drawn(name) for name in Traits._fields))
+        return Traits(*(by_kind(name) for name in Traits._fields))
 
     def damages(self, traits: Traits) -> tuple[Array, Array]:
-        """What one attack takes: (N, M | 1, B | 1) ally on enemy, enemy on ally."""
+        """Damage of one attack, (N, M | 1, B | 1): of allies on enemies, and of enemies on allies."""
         n = self.allies
         if self.map.draws_units:
             return traits.damage[:n, None], traits.damage[None, n:]
@@ -180,30 +180,32 @@ class Rules:
 
 
 def distances(x: Array, y: Array, rows: slice, columns: slice) -> tuple[Array, Array, Array]:
-    """From rows to columns: differences x, y, and the distance."""
+    """Differences x and y from rows to columns, and distances."""
     dx, dy = x[columns][None] - x[rows][:, None], y[columns][None] - y[rows][:, None]
     return dx, dy, jnp.sqrt(dx * dx + dy * dy)
 
 
-def add_up(pairs: Array, axis: int) -> Array:
-    """The sum over a short axis, term by term over what is in memory: several times faster on a CPU than the
-    reduction that the compiler makes, which computes every pair anew for each sum."""
+def sum_terms(pairs: Array, axis: int) -> Array:
+    """The sum over a short axis, term by term.
+
+    On a CPU this is several times faster than `sum`, for which the compiler computes the pairs again in each sum.
+    """
     pairs = jax.lax.optimization_barrier(pairs)
     return functools.reduce(jnp.add, [pairs[(slice(None),) * axis + (i,)] for i in range(pairs.shape[axis])])
 
 
-def aside(x: Array, alive: Array) -> Array:
-    """(U, B) x with the dead far outside, each elsewhere: nobody is near them, which spares a mask on every pair."""
+def move_dead_away(x: Array, alive: Array) -> Array:
+    """(U, B) x with dead units moved far outside, each to another place, so that pairs need no mask."""
     away = 1e6 * (1 + np.arange(x.shape[0], dtype=np.float32))[:, None]
     return jnp.where(alive, x, away)
 
 
 def push_apart(rules: Rules, x: Array, y: Array, alive: Array, radius: Array) -> tuple[Array, Array]:
-    """Living units that overlap move out of each other, once."""
-    dx, dy, distance = distances(aside(x, alive), y, slice(None), slice(None))
+    """Push overlapping living units apart, once."""
+    dx, dy, distance = distances(move_dead_away(x, alive), y, slice(None), slice(None))
     apart = distance + jnp.eye(x.shape[0])[..., None] + 1e-6
     weight = jax.nn.relu((radius[:, None] + radius[None]) / apart - 1.0) * rules.push
-    return x - add_up(dx * weight, 1), y - add_up(dy * weight, 1)
+    return x - sum_terms(dx * weight, 1), y - sum_terms(dy * weight, 1)
 
 
 def step_vectors(action: Int[Array, "U B"]) -> tuple[Array, Array]:
@@ -214,34 +216,38 @@ def step_vectors(action: Int[Array, "U B"]) -> tuple[Array, Array]:
 
 
 def give_orders(rules: Rules, traits: Traits, action: Int[Array, "U B"]) -> Orders:
-    """Resolve actions once per step: ally k attacks enemy a - 5; the enemy side counts backwards."""
+    """Orders of a step from actions: an ally's action a attacks enemy a - 5; enemies count their targets backwards."""
     n, m = rules.allies, rules.enemies
     x, y = step_vectors(action)
     speed = traits.speed * TICK
-    named = action - MOVES
-    strikes = (named[:n, None] == jnp.arange(m)[None, :, None]) & rules.can_hit[:n, n:, None]
-    struck = (named[None, n:] == jnp.arange(n)[::-1][:, None, None]) & rules.can_hit[n:, :n].swapaxes(0, 1)[..., None]
+    target_index = action - MOVES
+    strikes = (target_index[:n, None] == jnp.arange(m)[None, :, None]) & rules.can_hit[:n, n:, None]
+    struck = (target_index[None, n:] == jnp.arange(n)[::-1][:, None, None]) & rules.can_hit[n:, :n].swapaxes(0, 1)[
+        ..., None
+    ]
     heals: Any = ()
     if rules.healer.any():
         place = jnp.concatenate([jnp.arange(n), jnp.arange(m)[::-1]])  # in the own team's counting
-        heals = (rows(named, rules.healers)[:, None] == place[None, :, None]) & rules.can_heal[rules.healers][..., None]
+        heals = (take_units(target_index, rules.healers)[:, None] == place[None, :, None]) & rules.can_heal[
+            rules.healers
+        ][..., None]
     return Orders(x * speed, y * speed, strikes.astype(jnp.float32), struck.astype(jnp.float32), heals)
 
 
 def tick(rules: Rules, traits: Traits, orders: Orders, state: Battle, noise: Float[Array, "U B"]) -> Battle:
-    """One sixteenth of a second: everybody acts on what was there before."""
+    """One sixteenth of a second; all units act on the state before it."""
     n = rules.allies
     alive = state.health > 0
     reach = jnp.where(alive & (state.cooldown <= 0), traits.range, 0.0)
-    distance = distances(aside(state.x, alive), state.y, slice(0, n), slice(n, None))[2]
+    distance = distances(move_dead_away(state.x, alive), state.y, slice(0, n), slice(n, None))[2]
     strikes = jnp.where(distance < reach[:n, None], orders.strikes, 0.0)
     struck = jnp.where(distance < reach[None, n:], orders.struck, 0.0)
-    on_enemies, on_allies = rules.damages(traits)
-    damage = jnp.concatenate([add_up(struck * on_allies, 1), add_up(strikes * on_enemies, 0)])
-    fired = jnp.concatenate([add_up(strikes, 1), add_up(struck, 0)]) > 0
+    damage_to_enemies, damage_to_allies = rules.damages(traits)
+    damage = jnp.concatenate([sum_terms(struck * damage_to_allies, 1), sum_terms(strikes * damage_to_enemies, 0)])
+    fired = jnp.concatenate([sum_terms(strikes, 1), sum_terms(struck, 0)]) > 0
     # The difference to the new cooldown is added, as in jaxmarl, so that both round alike.
     wait = jnp.where(fired, traits.period + (3 * noise - 1) * TICK - state.cooldown, -TICK)
-    following = state._replace(
+    updated = state._replace(
         x=jnp.where(alive, jnp.clip(state.x + orders.dx, 0.0, MAP_SIZE), state.x),
         y=jnp.where(alive, jnp.clip(state.y + orders.dy, 0.0, MAP_SIZE), state.y),
         cooldown=state.cooldown + wait,
@@ -250,22 +256,22 @@ def tick(rules: Rules, traits: Traits, orders: Orders, state: Battle, noise: Flo
     if rules.healer.any():
         healed, energy, patient = heal(rules.healers, traits, orders.heals, state, alive)
         for i, unit in enumerate(rules.healers):
-            cooldown = jnp.where(np.arange(len(rules.units))[:, None] == unit, energy[i], following.cooldown)
-            following = following._replace(cooldown=cooldown)
-        following = following._replace(patient=patient)
+            cooldown = jnp.where(np.arange(len(rules.units))[:, None] == unit, energy[i], updated.cooldown)
+            updated = updated._replace(cooldown=cooldown)
+        updated = updated._replace(patient=patient)
     if rules.shielded:
         hit = damage > 0
-        kept = jnp.maximum(state.shield - damage, 0.0)
-        damage = damage - (state.shield - kept)
+        shield = jnp.maximum(state.shield - damage, 0.0)
+        damage = damage - (state.shield - shield)
         unhurt = jnp.where(hit, 0.0, state.unhurt + TICK)
         back = jnp.where(alive & (unhurt > SHIELD_REST), SHIELD_BACK * TICK, 0.0)
-        following = following._replace(shield=jnp.minimum(kept + back, traits.shield), unhurt=unhurt)
+        updated = updated._replace(shield=jnp.minimum(shield + back, traits.shield), unhurt=unhurt)
     health = jnp.clip(state.health - damage + healed, 0.0, traits.health)
-    return settle(rules, traits, following._replace(health=health))
+    return finish_tick(rules, traits, updated._replace(health=health))
 
 
-def settle(rules: Rules, traits: Traits, state: Battle) -> Battle:
-    """The border kills, the dead lie still, the living make room."""
+def finish_tick(rules: Rules, traits: Traits, state: Battle) -> Battle:
+    """Apply deaths at the border, and push living units apart."""
     health = state.health
     if rules.walls_cause_death:
         inside = (state.x > 0) & (state.y > 0) & (state.x < MAP_SIZE) & (state.y < MAP_SIZE)
@@ -278,8 +284,8 @@ def advance(rules: Rules, state: Battle, action: Int[Array, "U B"], noise: Float
     """One environment step: the same orders for all ticks.
 
     Args:
-        noise: uniform in [0, 1), a row for every `TICKS / K` ticks; with K = `rules.shots` no unit attacks twice in
-            so short a time, so that all its cooldowns are independent.
+        noise: uniform in [0, 1), one row for every `TICKS / K` ticks. With K = `rules.shots` no unit attacks twice in
+            that time, so that all its cooldowns are independent.
     """
     noise = jnp.repeat(noise, TICKS // noise.shape[0], axis=0)
     traits = rules.traits(state.kind)
@@ -291,23 +297,23 @@ def advance(rules: Rules, state: Battle, action: Int[Array, "U B"], noise: Float
 
 
 class Outcome(NamedTuple):
-    """How a step went, (B,) each."""
+    """Reward and end of a step, (B,) each."""
 
     reward: Array
     last: Array
     won: Array
 
 
-def judge(rules: Rules, before: Battle, after: Battle, limit: int) -> Outcome:
-    """Reward: the share of their hit points that the enemies lost on balance, never below 0, and 1 for a win.
+def step_outcome(rules: Rules, before: Battle, after: Battle, limit: int) -> Outcome:
+    """Reward and end of a step: the mean share of hit points that enemies lost, at least 0, plus 1 for a win.
 
-    A team without a living fighter is beaten; if both are, nobody won. Running out of time is a loss.
+    A team without a living fighter has lost; if both have none, nobody won. Running out of time is a loss.
     """
     n, traits = rules.allies, rules.traits(after.kind)
     # Who died at the border may still have had a shield.
-    left = lambda s: (jnp.where(s.health > 0, s.health + s.shield, 0.0) if rules.shielded else s.health)[n:]
-    full = (traits.health + traits.shield)[n:] if rules.shielded else traits.health[n:]
-    lost = ((left(before) - left(after)) / full).sum(0) / rules.enemies
+    points = lambda s: (jnp.where(s.health > 0, s.health + s.shield, 0.0) if rules.shielded else s.health)[n:]
+    full_points = (traits.health + traits.shield)[n:] if rules.shielded else traits.health[n:]
+    lost = ((points(before) - points(after)) / full_points).sum(0) / rules.enemies
     fights = (after.health > 0) & ~rules.healer[:, None]
     allies, enemies = fights[:n].any(0), fights[n:].any(0)
     won = allies & ~enemies

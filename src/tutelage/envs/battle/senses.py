@@ -1,6 +1,6 @@
-"""What the allies' agents see, may do, and what the world state holds. The battle axis is first in what leaves here.
+"""Observations, available actions and world state of battles, with the batch axis first.
 
-The columns are SMAX's, in its order; maps with other units have more type bits, maps with shields a shield column.
+The columns are SMAX's, in its order. Maps with other units have more type columns, maps with shields a shield column.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ UNIT, OWN = 7, 4
 """Columns before the type bits: of another unit (health, relative x and y, last move x and y, last attack, cooldown)
 and of the own unit (health, x, y, cooldown)."""
 PLACE = 1
-"""Where the relative position begins in the columns of another unit."""
+"""Column of another unit at which the relative position begins."""
 
 
-def bits(rules: Rules) -> int:
-    """Columns that say what a unit is: its type, and its shield where units have one."""
+def n_unit_columns(rules: Rules) -> int:
+    """Number of columns for the type of a unit, and for its shield where units have one."""
     return len(rules.map.types) + rules.shielded
 
 
 def n_actions(rules: Rules) -> int:
-    """Five moves, then an enemy each; on maps with healers as many as the larger team needs."""
+    """Number of actions: five moves and one per enemy; on maps with healers one per unit of the larger team."""
     return MOVES + (max(rules.allies, rules.enemies) if rules.healer.any() else rules.enemies)
 
 
-def is_a(rules: Rules, state: Battle) -> Array:
-    """(U, bits, B): type bits, and the share of the shield that is left."""
+def unit_columns(rules: Rules, state: Battle) -> Array:
+    """(U, columns, B): one-hot type, and the share of the shield that is left."""
     types = rules.map.types
     if rules.map.draws_units:
         return (state.kind[:, None] == jnp.arange(len(types))[None, :, None]).astype(jnp.float32)
@@ -45,8 +45,8 @@ def is_a(rules: Rules, state: Battle) -> Array:
     return jnp.concatenate([bits, share[:, None]], 1)
 
 
-def load(rules: Rules, state: Battle, traits: Traits) -> Array:
-    """(U, B) how much of the cooldown is still to come; of healers the share of their energy."""
+def cooldown_share(rules: Rules, state: Battle, traits: Traits) -> Array:
+    """(U, B) remaining share of the cooldown; for healers the share of their energy."""
     left = jnp.clip(state.cooldown / traits.period, 0.0, 1.0)
     return jnp.where(rules.healer[:, None], state.cooldown / ENERGY, left) if rules.healer.any() else left
 
@@ -55,18 +55,22 @@ def sense(rules: Rules, state: Battle, limit: int, see_enemy_actions: bool) -> S
     """Observations, world state, available actions and who is alive, of B battles."""
     traits, alive = rules.traits(state.kind), state.health > 0
     n = rules.allies
-    health, cooldown, kind = state.health / traits.health, load(rules, state, traits), is_a(rules, state)
-    apart = distances(state.x, state.y, slice(0, n), slice(None))
+    health, cooldown, kind = (
+        state.health / traits.health,
+        cooldown_share(rules, state, traits),
+        unit_columns(rules, state),
+    )
+    offsets = distances(state.x, state.y, slice(0, n), slice(None))
     columns = [health, state.x / MAP_SIZE, state.y / MAP_SIZE, cooldown, *kind.swapaxes(0, 1)]
     own = jnp.stack([jnp.where(alive, column, 0.0) for column in columns], 1)
     shared = health, cooldown, kind
-    others = other_units(rules, state, traits.sight[:n, None], apart, shared, see_enemy_actions)
+    others = other_units(rules, state, traits.sight[:n, None], offsets, shared, see_enemy_actions)
     world = jnp.concatenate([own.reshape(-1, own.shape[-1]), state.time[None] / limit])
     first = lambda x: jnp.moveaxis(x, -1, 0)
     return Sensed(
         obs=first(jnp.concatenate([others, own[:n]], 1)),
         state=first(world),
-        avail=first(available(rules, traits, alive, apart[2])),
+        avail=first(available(rules, traits, alive, offsets[2])),
         alive=first(alive[:n]),
     )
 
@@ -75,16 +79,18 @@ def other_units(
     rules: Rules,
     state: Battle,
     sight: Array,
-    apart: tuple[Array, Array, Array],
+    offsets: tuple[Array, Array, Array],
     shared: tuple[Array, Array, Array],
     see_enemy_actions: bool,
 ) -> Array:
-    """(N, (U - 1) * columns, B) what every ally sees of every other unit, in order; zeros where it sees nothing."""
+    """(N, (U - 1) * columns, B) what each ally sees of the other units, in order; zeros where it does not see one."""
     n, units = rules.allies, len(rules.units)
-    (dx, dy, distance), (health, cooldown, kind), alive = apart, shared, state.health > 0
+    (dx, dy, distance), (health, cooldown, kind), alive = offsets, shared, state.health > 0
     shown = np.array([[True]] * n + [[see_enemy_actions]] * rules.enemies)
-    acts = (jnp.where(shown, x, 0.0) for x in (state.move_x, state.move_y, state.attack / highest_action(rules)))
-    columns = [health, dx / sight, dy / sight, *acts, cooldown, *kind.swapaxes(0, 1)]
+    last_actions = (
+        jnp.where(shown, x, 0.0) for x in (state.move_x, state.move_y, state.attack / highest_action(rules))
+    )
+    columns = [health, dx / sight, dy / sight, *last_actions, cooldown, *kind.swapaxes(0, 1)]
     seen = alive[:n, None] & alive[None] & (distance < sight)
     # Masked column by column: masking the stacked block takes the compiler several times longer.
     block = jnp.stack([jnp.where(seen, column, 0.0) for column in columns], 2)
@@ -93,20 +99,20 @@ def other_units(
 
 
 def highest_action(rules: Rules) -> np.ndarray:
-    """(U, 1): what the last action of a unit is divided by."""
-    ours = n_actions(rules) - 1
-    theirs = ours if rules.healer.any() else MOVES + rules.allies - 1
-    return np.array([[ours]] * rules.allies + [[theirs]] * rules.enemies, np.float32)
+    """(U, 1): highest action of a unit, by which its last action is divided."""
+    ally_actions = n_actions(rules) - 1
+    enemy_actions = ally_actions if rules.healer.any() else MOVES + rules.allies - 1
+    return np.array([[ally_actions]] * rules.allies + [[enemy_actions]] * rules.enemies, np.float32)
 
 
 def available(rules: Rules, traits: Traits, alive: Array, distance: Array) -> Array:
-    """(N, A, B): the living may move, everybody may stop, and act on whom they can reach."""
+    """(N, A, B): living units may move and act on units in range; all units may stop."""
     n, last = rules.allies, n_actions(rules)
     reach = alive[:n, None] & alive[None] & (distance < traits.range[:n, None])
     moves = jnp.broadcast_to(alive[:n, None], (n, MOVES - 1, alive.shape[-1]))
-    acts = reach[:, n:] & rules.can_hit[:n, n:, None]
+    targets = reach[:, n:] & rules.can_hit[:n, n:, None]
     if rules.healer.any():
-        wide = last - MOVES
-        pad = lambda x: jnp.pad(x, ((0, 0), (0, wide - x.shape[1]), (0, 0)))
-        acts = pad(acts) | pad(reach[:, :n] & rules.can_heal[:n, :n, None])
-    return jnp.concatenate([moves, jnp.ones_like(moves[:, :1]), acts], 1)
+        width = last - MOVES
+        pad = lambda x: jnp.pad(x, ((0, 0), (0, width - x.shape[1]), (0, 0)))
+        targets = pad(targets) | pad(reach[:, :n] & rules.can_heal[:n, :n, None])
+    return jnp.concatenate([moves, jnp.ones_like(moves[:, :1]), targets], 1)

@@ -21,15 +21,15 @@ class Unit:
     """A kind of unit.
 
     Attributes:
-        letter: what pictures show.
-        health, shield: hit points. Damage goes to the shield first; it comes back when nothing hit it for a while.
-        speed: per second. 0: it never moves, nor is it pushed.
-        damage, bonus: per attack, and more of it against `armoured` units.
-        armour: taken off every attack it receives.
+        letter: shown in pictures.
+        health, shield: hit points. Damage reduces the shield first, which comes back some time after the last hit.
+        speed: per second. A unit of speed 0 does not move and is not pushed.
+        damage, bonus: per attack, and in addition against `armoured` units.
+        armour: subtracted from the damage of every attack on it.
         period: seconds between attacks.
         range, sight, radius: distances on a map of side 32.
-        flies, hits_air: only who hits air can attack who flies; in the air and on the ground none pushes the other.
-        heals: it restores the health of team mates instead of attacking, from its energy.
+        flies, hits_air: only units that hit air can attack flying ones. Flying units and others do not push each other.
+        heals: it restores the health of team mates with its energy instead of attacking.
     """
 
     letter: str
@@ -71,15 +71,15 @@ UNITS: dict[str, Unit] = {**NATIVE, **EXTRA}
 
 @dataclass(frozen=True)
 class Map:
-    """Who meets whom, and where.
+    """The units of both teams, and where they start.
 
     Attributes:
-        allies, enemies: how many of which units, in order.
-        ally_start, enemy_start: where the teams stand, every unit up to 2 away in each direction.
-        draws_units: units of a drawn kind instead (the same for both teams, of SMAX's six), and drawn places: one
-            team surrounds the other, or they stand mirrored.
+        allies, enemies: number of units by kind, in order.
+        ally_start, enemy_start: where the teams start; every unit is up to 2 away in each direction.
+        draws_units: kinds are random instead (the same for both teams, of SMAX's six), and so are positions: one team
+            surrounds the other, or they are mirrored.
         max_steps: steps after which the battle is lost.
-        units: kinds of your own, by name.
+        units: further kinds of units, by name.
     """
 
     allies: dict[str, int]

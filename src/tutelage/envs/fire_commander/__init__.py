@@ -1,1 +1,1 @@
-"""FireCommander: some agents see, others douse."""
+"""FireCommander: perception agents find fires, action agents put them out."""

@@ -12,10 +12,18 @@ from tutelage.envs.canvas import board_bounds, places
 from tutelage.envs.fire_commander.goals import goals
 from tutelage.envs.fire_commander.levels import LEVELS
 from tutelage.envs.fire_commander.picture import picture
-from tutelage.envs.fire_commander.rules import DOUSE, Blaze, Outcome, advance, begin, in_range, luck_to_begin
-from tutelage.envs.fire_commander.script import assigned, crew, nearest_heard
+from tutelage.envs.fire_commander.rules import DOUSE, Blaze, Outcome, advance, in_range, init_blaze, start_noise_sizes
+from tutelage.envs.fire_commander.script import assigned_fires, nearest_known_fire, sweep_and_douse
 from tutelage.envs.fire_commander.senses import REGION, observations, sight_widths, world, world_width
-from tutelage.envs.parts import batch_last, blocks, first_timestep, go_on, lift, next_timestep, pick_controller
+from tutelage.envs.parts import (
+    add_batch_axis,
+    batch_last,
+    blocks,
+    first_or_next,
+    first_timestep,
+    next_timestep,
+    pick_controller,
+)
 from tutelage.errors import BadInput
 from tutelage.types import EnvState, Goals, Places, Policy, Sensed, Spec, TimeStep, VectorEnv
 
@@ -26,7 +34,7 @@ def make(name: str, options: FireCommanderOptions) -> FireCommander:
 
 
 class FireCommander:
-    """Success: no cell burns any more."""
+    """The FireCommander environment. Success: no cell burns any more."""
 
     def __init__(self, name: str, options: FireCommanderOptions) -> None:
         self.name, self.options = name, options
@@ -60,25 +68,27 @@ class FireCommander:
         return state, first_timestep(self.sense(state))
 
     def step(self, key: PRNGKeyArray, state: EnvState, action: Int[Array, " N"]) -> tuple[EnvState, TimeStep]:
-        luck = jax.random.uniform(key, (self.rules.fires, 1))
-        after, outcome = advance(self.rules, lift(state), action[:, None], luck)
+        noise = jax.random.uniform(key, (self.rules.fires, 1))
+        after, outcome = advance(self.rules, add_batch_axis(state), action[:, None], noise)
         after, outcome = jax.tree.map(lambda x: x[..., 0], (after, outcome))
-        return after, next_timestep(self.sense(after), action, *self._verdict(after, outcome))
+        return after, next_timestep(self.sense(after), action, *self._outcome(after, outcome))
 
     def sense(self, state: EnvState) -> Sensed:
-        return jax.tree.map(lambda x: x[0], self._sense(lift(state)))
+        return jax.tree.map(lambda x: x[0], self._sense(add_batch_axis(state)))
 
     def goals(self, state: EnvState) -> Goals:
-        """Regions: an action agent's nearest known fire in it, a perception agent's cell not seen for longest."""
-        return jax.tree.map(lambda x: x[0], self._goals(lift(state)))
+        """A goal per region: the nearest known fire for action agents, the cell seen longest ago for perception agents."""
+        return jax.tree.map(lambda x: x[0], self._goals(add_batch_axis(state)))
 
     def _begin(self, key: PRNGKeyArray, n: int) -> Blaze:
-        uniform, normal = luck_to_begin(self.rules)
+        uniform, normal = start_noise_sizes(self.rules)
         keys = jax.random.split(key)
-        return begin(self.rules, jax.random.uniform(keys[0], (uniform, n)), jax.random.normal(keys[1], (normal, n)))
+        return init_blaze(
+            self.rules, jax.random.uniform(keys[0], (uniform, n)), jax.random.normal(keys[1], (normal, n))
+        )
 
-    def _verdict(self, state: Blaze, outcome: Outcome) -> tuple[Array, Array, Array, Array]:
-        """Reward, last, success, and whether the end is a true one."""
+    def _outcome(self, state: Blaze, outcome: Outcome) -> tuple[Array, Array, Array, Array]:
+        """Reward, last, success, and whether an end is terminal, (B,) each."""
         return outcome.reward, outcome.won | (state.time >= self.spec.max_steps), outcome.won, outcome.won
 
     def _sense(self, state: Blaze) -> Sensed:
@@ -110,23 +120,26 @@ class FireCommander:
             key_begin, key_step = jax.random.split(key)
             after, outcome = advance(self.rules, state, action.T, jax.random.uniform(key_step, (self.rules.fires, n)))
             # New episodes draw a number for every cell: only where one begins.
-            fresh = jax.lax.cond(timestep.last.any(), lambda: self._begin(key_begin, n), lambda: after)
-            return go_on(self._sense, timestep.last, fresh, after, action, self._verdict(after, outcome))
+            initial = jax.lax.cond(timestep.last.any(), lambda: self._begin(key_begin, n), lambda: after)
+            return first_or_next(self._sense, timestep.last, initial, after, action, self._outcome(after, outcome))
 
-        whole = batch_last(reset, step, n, self._sense, self._goals)
+        vector_env = batch_last(reset, step, n, self._sense, self._goals)
         # Nothing that is sensed depends on fuel, wind and fronts: replay need not keep them.
         hidden = dict.fromkeys(("rate", "drift_x", "drift_y", "front_x", "front_y", "active"), ())
-        return whole._replace(pack=lambda state: whole.pack(state._replace(**hidden)))
+        return vector_env._replace(pack=lambda state: vector_env.pack(state._replace(**hidden)))
 
     def scripted(self, name: str = "local") -> Policy:
-        """`local`: strips are swept, who hears of a fire goes to the nearest; `pooled`: all that the team knows is
-        shared out; `omniscient`: all fires are (needs `knows="oracle"`)."""
+        """A controller: perception agents sweep strips, action agents go to fires.
+
+        `local`: to the nearest that they know of; `pooled`: fires known to the team are assigned to agents;
+        `omniscient`: all fires are assigned (needs `knows="oracle"`).
+        """
         if name == "omniscient" and self.options.knows != "oracle":
             raise BadInput(f"knows = {self.options.knows!r}: the scripted controller 'omniscient' needs 'oracle'")
         table = {
-            "local": lambda: crew(self.rules, nearest_heard(self.rules, self.radio)),
-            "pooled": lambda: crew(self.rules, assigned(self.rules)),
-            "omniscient": lambda: crew(self.rules, assigned(self.rules)),
+            "local": lambda: sweep_and_douse(self.rules, nearest_known_fire(self.rules, self.radio)),
+            "pooled": lambda: sweep_and_douse(self.rules, assigned_fires(self.rules)),
+            "omniscient": lambda: sweep_and_douse(self.rules, assigned_fires(self.rules)),
         }
         return pick_controller(f"fire_commander/{self.name}", name, table)
 
@@ -135,6 +148,6 @@ class FireCommander:
         return picture(self.name, self.rules, state)
 
     def places(self, state: EnvState) -> Places:
-        """Agents, and the cells that goals send them to."""
-        way = self.goals(state).features[..., 1:3] * self.rules.size
-        return places(state.x, state.y, way, *board_bounds(self.rules.size))
+        """Positions of agents, and of the cells of their goals."""
+        offset = self.goals(state).features[..., 1:3] * self.rules.size
+        return places(state.x, state.y, offset, *board_bounds(self.rules.size))

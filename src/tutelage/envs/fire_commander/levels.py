@@ -8,7 +8,7 @@ from tutelage.envs.fire_commander.rules import Rules
 
 
 class Level(NamedTuple):
-    """Rules, and whether agents share what they have seen unless told otherwise."""
+    """The rules of a level, and whether agents share what they have seen by default."""
 
     rules: Rules
     radio: bool

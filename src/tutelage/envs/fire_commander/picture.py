@@ -1,4 +1,4 @@
-"""Pictures of FireCommander: fire and its fronts, what the team knows, who sees and who douses."""
+"""Pictures of FireCommander: fire and its fronts, what the team knows, and the agents."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from tutelage.envs.fire_commander.rules import Blaze, Rules
 FIRE, HIDDEN_FIRE, FRONT, UNSEEN, SIGHT = "#e4572e", "#e4572e66", "#7a1f10", "#cfc8b8", "#2f6fd61f"
 WATER = "#27a3c9"
 FORGET = 30
-"""Steps after which a cell looks as if it had never been seen."""
+"""Steps after which a cell is drawn as if it had never been seen."""
 
 
 def picture(name: str, rules: Rules, state: Blaze) -> np.ndarray:
-    """Cells darken as sight of them grows old; fire that nobody knows of is pale. Fronts are dots, agents discs (blue
-    see, with their field of view; green douse, with a ring of water where there is fire under them); a number says how
-    many stand in one cell."""
+    """A picture of a state.
+
+    Cells are darker the longer nobody has seen them, and fire that no agent knows of is pale. Fronts are dots.
+    Perception agents are blue discs in their field of view, action agents green discs, with a ring of water if their
+    cell burns. A number gives the agents in one cell.
+    """
     canvas = Canvas(*board_bounds(rules.size))
     now, known = int(state.time), np.asarray(state.known).max(0)
     burning, age = np.asarray(state.burning), now + 1 - (known >> 1)
@@ -31,10 +34,10 @@ def picture(name: str, rules: Rules, state: Blaze) -> np.ndarray:
     for i, (x, y) in enumerate(zip(np.asarray(state.x), np.asarray(state.y), strict=True)):
         sees = i < rules.perception
         if sees:
-            canvas.within(x, y, rules.vision + 0.5, -0.5, rules.size - 0.5, SIGHT, BLUE, 0.7)
+            canvas.clipped_square(x, y, rules.vision + 0.5, -0.5, rules.size - 0.5, SIGHT, BLUE, 0.7)
         elif burning[int(rules.cell(x, y))]:
             canvas.disc(x, y, 0.46, None, WATER, 3)
         canvas.disc(x, y, 0.28, BLUE if sees else GREEN, INK, 1)
-    canvas.crowds(state.x, state.y)
+    canvas.label_counts(state.x, state.y)
     canvas.caption(f"fire_commander/{name}   step {now}   burning {int(burning.sum())}")
     return canvas.array()

@@ -1,4 +1,4 @@
-"""Hand-written controllers of FireCommander, from what one agent knows to what nobody could."""
+"""Hand-written controllers of FireCommander, which differ in how much they know."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tutelage.envs.fire_commander.senses import REGION
 from tutelage.envs.parts import controller, greedy_matching
 from tutelage.types import Carry, Policy, TimeStep
 
-Aim = Callable[[TimeStep], tuple[Array, Array]]
-"""timestep -> way (B, A, 2) of each action agent to the fire it goes to, and whether it has one (B, A)."""
+FireChoice = Callable[[TimeStep], tuple[Array, Array]]
+"""timestep -> offset (B, A, 2) of each action agent to its fire, and whether it has one (B, A)."""
 
 
-def lanes(rules: Rules) -> np.ndarray:
-    """Corners that each perception agent visits in turn, (P, K, 2): up and down the lanes of its strip of the map."""
+def sweep_routes(rules: Rules) -> np.ndarray:
+    """Cells that each perception agent visits in turn, (P, K, 2): up and down the lanes of its strip of the map."""
     side, p = 2 * rules.vision + 1, rules.perception
     edges = np.linspace(0, rules.size, p + 1)
     count = int(np.ceil((edges[1] - edges[0]) / side))
@@ -33,37 +33,37 @@ def lanes(rules: Rules) -> np.ndarray:
     return np.array(routes, int)
 
 
-def toward(way: Int[Array, "... 2"]) -> Int[Array, "..."]:
-    """The move along the longer side of the way; staying where there is none."""
-    dx, dy = way[..., 0], way[..., 1]
+def move_along(offset: Int[Array, "... 2"]) -> Int[Array, "..."]:
+    """The move along the larger coordinate of an offset; staying where it is 0."""
+    dx, dy = offset[..., 0], offset[..., 1]
     across, up = jnp.where(dx > 0, 3, 2), jnp.where(dy > 0, 0, 1)
     return jnp.where((dx == 0) & (dy == 0), STAY, jnp.where(jnp.abs(dx) > jnp.abs(dy), across, up))
 
 
-def places(rules: Rules, timestep: TimeStep) -> Int[Array, "B N 2"]:
-    """Where the agents are, from their own observations."""
+def agent_cells(rules: Rules, timestep: TimeStep) -> Int[Array, "B N 2"]:
+    """Cells of the agents, (x, y), from their own observations."""
     return jnp.round((timestep.obs[..., :2] + 1) / 2 * (rules.size - 1)).astype(jnp.int32)
 
 
-def crew(rules: Rules, aim: Aim) -> Policy:
-    """Perception agents sweep their strips; action agents go where `aim` says and douse there."""
-    route = jnp.asarray(lanes(rules))
+def sweep_and_douse(rules: Rules, choose_fire: FireChoice) -> Policy:
+    """A controller: perception agents sweep their strips, action agents go to the fire of `choose_fire` and douse."""
+    route = jnp.asarray(sweep_routes(rules))
     p, corners = rules.perception, route.shape[1]
 
     def act(corner: Int[Array, "B P"], ts: TimeStep, key: Array) -> tuple[Carry, Int[Array, "B N"]]:
-        at = places(rules, ts)[:, :p]
+        cells = agent_cells(rules, ts)[:, :p]
         goal = jnp.take_along_axis(route[None], corner[..., None, None], 2)[:, :, 0]
-        corner = jnp.where((goal == at).all(-1), (corner + 1) % corners, corner)
+        corner = jnp.where((goal == cells).all(-1), (corner + 1) % corners, corner)
         goal = jnp.take_along_axis(route[None], corner[..., None, None], 2)[:, :, 0]
-        way, some = aim(ts)
-        work = jnp.where((way == 0).all(-1), DOUSE, toward(way))
-        return corner, jnp.concatenate([toward(goal - at), jnp.where(some, work, STAY)], 1)
+        offset, has_fire = choose_fire(ts)
+        fire_action = jnp.where((offset == 0).all(-1), DOUSE, move_along(offset))
+        return corner, jnp.concatenate([move_along(goal - cells), jnp.where(has_fire, fire_action, STAY)], 1)
 
     return controller(act, carry=lambda n: jnp.zeros((n, p), jnp.int32))
 
 
-def nearest_heard(rules: Rules, radio: bool) -> Aim:
-    """The nearest fire in an agent's own log; without a radio it hears of none."""
+def nearest_known_fire(rules: Rules, radio: bool) -> FireChoice:
+    """Every agent takes the nearest fire that it knows of; without a radio it knows of none."""
 
     def aim(ts: TimeStep) -> tuple[Array, Array]:
         if not radio:
@@ -80,8 +80,8 @@ def nearest_heard(rules: Rules, radio: bool) -> Aim:
     return aim
 
 
-def assigned(rules: Rules) -> Aim:
-    """Fires that the world state tells of, each to another agent, the nearest pair first."""
+def assigned_fires(rules: Rules) -> FireChoice:
+    """Fires in the world state are assigned to different agents, the nearest pair first."""
 
     def one(at: Int[Array, "A 2"], burns: Float[Array, " C"]) -> tuple[Array, Array]:
         x, y = jnp.asarray(rules.cell_x), jnp.asarray(rules.cell_y)
@@ -91,6 +91,6 @@ def assigned(rules: Rules) -> Aim:
 
     def aim(ts: TimeStep) -> tuple[Array, Array]:
         burns = ts.state[:, 2 * rules.agents : 2 * rules.agents + rules.cells]
-        return jax.vmap(one)(places(rules, ts)[:, rules.perception :], burns)
+        return jax.vmap(one)(agent_cells(rules, ts)[:, rules.perception :], burns)
 
     return aim

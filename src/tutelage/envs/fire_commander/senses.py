@@ -1,4 +1,4 @@
-"""What agents and a central teacher perceive of FireCommander. B episodes at once, their axis *last*."""
+"""Observations and world state of FireCommander. B episodes at once, batch axis *last*."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 from tutelage.envs.fire_commander.rules import Blaze, Rules
 
 REGION = 4
-"""Columns per region in an agent's log: burning cells, freshness, and the way to the nearest of them (two)."""
+"""Columns per region in an observation: burning cells, freshness, and offset to the nearest of them (two)."""
 WINDOW = 4
 """Maps in a perception agent's window: perception agents, action agents, fire, outside."""
 FAR = 10_000
-"""Steps, more than any way on a map."""
+"""More steps than between any two cells."""
 
 
 class Log(NamedTuple):
-    """Knowledge of the cells (..., C, B) summed up by region, (..., R, B) each.
+    """Knowledge of cells (..., C, B) summarised by region, (..., R, B) each.
 
     Attributes:
         fires: cells last seen burning.
-        fresh: 1 where all has just been seen, 0 where nothing ever was; the mean over cells of what is left of
-            `1 - age / max_steps`.
-        fire: cell last seen burning that is nearest to somebody, or -1.
-        stale: cell not seen for longest, of equals the nearest.
+        fresh: mean over cells of `1 - age / max_steps`, 0 for cells never seen.
+        fire: the nearest cell last seen burning, or -1.
+        stale: the cell seen longest ago; of several the nearest.
     """
 
     fires: Int[Array, "*a R B"]
@@ -36,44 +35,46 @@ class Log(NamedTuple):
 
 
 def sight_widths(rules: Rules, radio: bool) -> tuple[int, int]:
-    """Columns that a perception agent observes, and an action agent."""
+    """Observation widths of a perception agent and of an action agent."""
     log = REGION * rules.regions if radio else 0
     return 2 + log + WINDOW * (2 * rules.vision + 1) ** 2, 2 + log
 
 
 def distances(rules: Rules, x: Int[Array, "N B"], y: Int[Array, "N B"]) -> Int[Array, "N C B"]:
-    """Steps from agents to cells."""
+    """Distance in steps from agents to cells."""
     return jnp.abs(rules.cell_x[:, None] - x[..., None, :]) + jnp.abs(rules.cell_y[:, None] - y[..., None, :])
 
 
-def summed(rules: Rules, known: UInt8[Array, "*a C B"], away: Int[Array, "N C B"], time: Array, limit: int) -> Log:
-    """Sum knowledge up by region, as of `time` (steps so far), for agents so far away from the cells."""
+def summarise_regions(
+    rules: Rules, known: UInt8[Array, "*a C B"], distance: Int[Array, "N C B"], time: Array, limit: int
+) -> Log:
+    """Summarise knowledge by region at `time` (steps so far); `distance` is that of agents to cells."""
     burned = ((known & 1) > 0) & (known > 1)
     seen = (known >> 1).astype(jnp.int32)  # step of the last sight + 1; 0: never
     cell = jnp.arange(rules.cells)[:, None]
-    fire_key = jnp.where(burned, away * rules.cells + cell, FAR * rules.cells)
-    stale_key = (seen * 4 * rules.size + away) * rules.cells + cell
-    parts = lambda x, how: jnp.stack([how(x[..., a:b, :], -2) for a, b in rules.spans], -2)
+    fire_key = jnp.where(burned, distance * rules.cells + cell, FAR * rules.cells)
+    stale_key = (seen * 4 * rules.size + distance) * rules.cells + cell
+    by_region = lambda x, how: jnp.stack([how(x[..., a:b, :], -2) for a, b in rules.spans], -2)
     sizes = np.array([b - a for a, b in rules.spans])[:, None]
-    left = jnp.where(seen > 0, 1 - (time + 1 - seen) / limit, 0.0)
-    fire = parts(fire_key, jnp.min)
+    freshness = jnp.where(seen > 0, 1 - (time + 1 - seen) / limit, 0.0)
+    fire = by_region(fire_key, jnp.min)
     return Log(
-        fires=parts(burned.astype(jnp.int32), jnp.sum),
-        fresh=parts(left, jnp.sum) / sizes,
+        fires=by_region(burned.astype(jnp.int32), jnp.sum),
+        fresh=by_region(freshness, jnp.sum) / sizes,
         fire=jnp.where(fire < FAR * rules.cells, fire % rules.cells, -1),
-        stale=parts(stale_key, jnp.min) % rules.cells,
+        stale=by_region(stale_key, jnp.min) % rules.cells,
     )
 
 
-def way_to(rules: Rules, state: Blaze, cell: Int[Array, "N M B"]) -> tuple[Int[Array, "N M B"], Int[Array, "N M B"]]:
-    """Columns and rows from each agent to cells; 0 for cell -1."""
+def offset_to(rules: Rules, state: Blaze, cell: Int[Array, "N M B"]) -> tuple[Int[Array, "N M B"], Int[Array, "N M B"]]:
+    """Offset in columns and rows from each agent to cells; 0 for cell -1."""
     x, y = (jnp.asarray(table)[cell] for table in (rules.cell_x, rules.cell_y))
     some = cell >= 0
     return jnp.where(some, x - state.x[:, None], 0), jnp.where(some, y - state.y[:, None], 0)
 
 
 def windows(rules: Rules, state: Blaze) -> Bool[Array, "P 4 W B"]:
-    """What each perception agent sees around it: perception agents (itself too), action agents, fire, outside.
+    """Maps of the cells around each perception agent: perception agents (itself too), action agents, fire, outside.
 
     W = (2 vision + 1)^2 cells, row by row from the bottom left.
     """
@@ -99,21 +100,21 @@ def windows(rules: Rules, state: Blaze) -> Bool[Array, "P 4 W B"]:
 
 
 def observations(rules: Rules, state: Blaze, radio: bool, limit: int) -> Float[Array, "N D B"]:
-    """Own place, the log by region, the window (padded for action agents, who have none)."""
+    """Own position, knowledge by region, and the window (zeros for action agents, which have none)."""
     n, p, b = rules.agents, rules.perception, state.time.shape[0]
     parts = [jnp.stack([2 * state.x / (rules.size - 1) - 1, 2 * state.y / (rules.size - 1) - 1], 1)]
     if radio:
-        log = summed(rules, state.known, distances(rules, state.x, state.y), state.time, limit)
-        dx, dy = way_to(rules, state, log.fire)
-        told = jnp.stack([log.fires / 4, log.fresh, dx / rules.size, dy / rules.size], 2)
-        parts.append(told.reshape(n, -1, b))
+        log = summarise_regions(rules, state.known, distances(rules, state.x, state.y), state.time, limit)
+        dx, dy = offset_to(rules, state, log.fire)
+        region_columns = jnp.stack([log.fires / 4, log.fresh, dx / rules.size, dy / rules.size], 2)
+        parts.append(region_columns.reshape(n, -1, b))
     seen = windows(rules, state).reshape(p, -1, b).astype(jnp.float32)
     parts.append(jnp.concatenate([seen, jnp.zeros((n - p, *seen.shape[1:]))]))
     return jnp.concatenate(parts, 1)
 
 
 def belief(rules: Rules, state: Blaze, oracle: bool) -> UInt8[Array, "C B"]:
-    """What all agents together know; of an oracle: the truth about every cell, as if just seen."""
+    """What all agents together know; with `oracle` every cell as if it was just seen."""
     if oracle:
         return (2 * (state.time + 1) + state.burning).astype(jnp.uint8)
     return state.known.max(0)
@@ -124,7 +125,7 @@ def world_width(rules: Rules) -> int:
 
 
 def world(rules: Rules, state: Blaze, oracle: bool, limit: int) -> Float[Array, "S B"]:
-    """Places of agents, cells known to burn (or that burn, for an oracle), and how fresh the team's sight is."""
+    """Positions of agents, cells known to burn (with `oracle`: that burn), and freshness of the team's knowledge."""
     known = belief(rules, state, oracle)
     seen = (state.known.max(0) >> 1).astype(jnp.int32)
     left = jnp.where(seen > 0, 1 - (state.time + 1 - seen) / limit, 0.0)

@@ -10,7 +10,7 @@ from tutelage.envs.marine.sea import EASY, HARD
 
 
 class Level(NamedTuple):
-    """Rules, and whether ships broadcast where they are (AIS) unless told otherwise."""
+    """The rules of a level, and whether ships broadcast their positions (AIS) by default."""
 
     rules: Rules
     ais: bool

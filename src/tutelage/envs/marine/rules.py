@@ -1,7 +1,7 @@
-"""The rules of MARINE: ships sail, burn fuel, and are refuelled at sea. B episodes at once, their axis *last*.
+"""The rules of MARINE: ships sail, burn fuel, and are refuelled at sea. B episodes at once, batch axis *last*.
 
-After the public environment of the paper MARINE (RA-L 2025). Raiders, the reward `potential` and a destination for
-every ship are ours.
+They follow the public environment of the paper MARINE (RA-L 2025). Raiders, the reward `potential` and a destination
+for every ship are our additions.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from tutelage.envs.marine.sea import Sea, here, levels
-from tutelage.envs.parts import ranks, steps_of
+from tutelage.envs.marine.sea import Sea, at_cells, levels
+from tutelage.envs.parts import ranks, table_lookup
 
 DX, DY = (0, 1, 0, -1), (1, 0, -1, 0)
 """Actions 0 to 3: up, right, down, left; 4 stays. `y` grows upwards."""
@@ -22,14 +22,14 @@ STAY = 4
 EMPTY = -10.0
 """Reward when a tank runs empty, which ends the episode."""
 HANDED = {5: (0, 1, 2, 3), 10: (0, 1, 3, 5), 15: (0, 3, 5, 8), 20: (0, 4, 7, 10)}
-"""Fuel that a logistics ship hands over per step, by size of the map and level of the sea."""
+"""Fuel that a logistics ship transfers per step, by size of the map and level of the sea."""
 ROBBED = 3
 """Fuel that a raider takes per step from a ship that no logistics ship escorts."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Numbers of a level.
+    """Constants of a level.
 
     Attributes:
         size: cells per side; also the size of a tank.
@@ -66,10 +66,10 @@ class Voyage(NamedTuple):
         x, y: (N + E, B) cells: routing ships, logistics ships, raiders.
         goal: (R, B) rows of the destinations, all in the last column.
         fuel: (R, B) in the tanks.
-        gauge: (R, B) what is shown of it: that of one step before.
-        arrived: (R, B).
+        gauge: (R, B) fuel that is shown: that of one step before.
+        arrived: (R, B) whether a ship has reached its destination.
         stock: (L, B) fuel on logistics ships.
-        luck: (K, B) what the sea is made from.
+        luck: (K, B) uniform numbers that the sea is made from.
         time: (B,) steps so far.
         failed: (B,) a tank ran empty.
     """
@@ -87,41 +87,41 @@ class Voyage(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a step went, (B,) each."""
+    """Reward, end and success of a step, (B,) each."""
 
     reward: Array
     over: Array
     won: Array
 
 
-def luck_to_begin(rules: Rules, sea: Sea) -> int:
-    """Uniform numbers that a new episode needs."""
+def start_noise_size(rules: Rules, sea: Sea) -> int:
+    """How many uniform numbers a new episode needs."""
     return 2 * rules.size + 2 * (rules.logistics + rules.raiders) + sea.numbers
 
 
-def some_rows(luck: Float[Array, "size B"], count: int) -> Int[Array, "count B"]:
-    """Different rows: those of the smallest numbers."""
-    rank = ranks(luck)
-    row = jnp.arange(len(luck))[:, None]
+def distinct_rows(noise: Float[Array, "size B"], count: int) -> Int[Array, "count B"]:
+    """`count` different rows: those with the smallest noise."""
+    rank = ranks(noise)
+    row = jnp.arange(len(noise))[:, None]
     return jnp.stack([(jnp.where(rank == i, row, 0)).sum(0) for i in range(count)])
 
 
-def begin(rules: Rules, sea: Sea, luck: Float[Array, "K B"]) -> Voyage:
-    """Routing ships in the first column with full tanks, everybody else anywhere (raiders: in the middle half)."""
-    size, r, free, b = rules.size, rules.routing, rules.logistics + rules.raiders, luck.shape[1]
+def init_voyage(rules: Rules, sea: Sea, noise: Float[Array, "K B"]) -> Voyage:
+    """Initial states: routing ships in the first column with full tanks, others anywhere (raiders near the middle)."""
+    size, r, free, b = rules.size, rules.routing, rules.logistics + rules.raiders, noise.shape[1]
     ends = np.cumsum([size, size, free, free, sea.numbers])
-    start, target, x, y, waves = (luck[a:c] for a, c in zip([0, *ends], ends, strict=False))
-    whole = lambda u, n: jnp.minimum((u * n).astype(jnp.int32), n - 1)
-    column = whole(x[: rules.logistics], size)
-    middle = size // 4 + whole(x[rules.logistics :], size - 2 * (size // 4))
-    goal = some_rows(target, r)
-    full = jnp.full((r, b), size, jnp.int32)
+    start, target, x, y, waves = (noise[a:c] for a, c in zip([0, *ends], ends, strict=False))
+    to_cell = lambda u, n: jnp.minimum((u * n).astype(jnp.int32), n - 1)
+    column = to_cell(x[: rules.logistics], size)
+    middle = size // 4 + to_cell(x[rules.logistics :], size - 2 * (size // 4))
+    goal = distinct_rows(target, r)
+    full_tanks = jnp.full((r, b), size, jnp.int32)
     return Voyage(
         x=jnp.concatenate([jnp.zeros((r, b), jnp.int32), column, middle]),
-        y=jnp.concatenate([some_rows(start, r), whole(y, size)]),
+        y=jnp.concatenate([distinct_rows(start, r), to_cell(y, size)]),
         goal=jnp.broadcast_to(goal[:1], goal.shape) if rules.shared else goal,
-        fuel=full,
-        gauge=full,
+        fuel=full_tanks,
+        gauge=full_tanks,
         arrived=jnp.zeros((r, b), bool),
         stock=jnp.full((rules.logistics, b), size**2, jnp.int32),
         luck=waves,
@@ -131,13 +131,13 @@ def begin(rules: Rules, sea: Sea, luck: Float[Array, "K B"]) -> Voyage:
 
 
 def distance(rules: Rules, state: Voyage) -> Int[Array, "R B"]:
-    """Moves that routing ships are from their destinations."""
+    """Distance in moves from routing ships to their destinations."""
     r = rules.routing
     return rules.size - 1 - state.x[:r] + jnp.abs(state.goal - state.y[:r])
 
 
 def needs(rules: Rules, state: Voyage) -> Bool[Array, "R B"]:
-    """Which routing ships cannot arrive on what is in their tanks: a ship goes one move further than it has fuel."""
+    """Which routing ships lack fuel to arrive; a ship makes one move more than it has units of fuel."""
     return ~state.arrived & (distance(rules, state) > state.fuel + 1)
 
 
@@ -150,31 +150,31 @@ def together(rules: Rules, state: Voyage) -> Bool[Array, "R L B"]:
 def advance(rules: Rules, sea: Sea, state: Voyage, action: Int[Array, "N B"]) -> tuple[Voyage, Outcome]:
     """One step: ships move (raiders after them, every other step), then fuel is burned, robbed and handed over.
 
-    The sea is that of the step's beginning; what is shown of fuel is what was there before it was burned.
+    The sea is that at the beginning of the step. The shown fuel is that before it is burned.
     """
     before, r = distance(rules, state), rules.routing
-    waves = state.time
+    sea_time = state.time
     state = raid(rules, move(rules, state, action))
     now = distance(rules, state)
-    came = ~state.arrived & (now == 0)
-    state = state._replace(arrived=state.arrived | came, gauge=state.fuel, time=state.time + 1)
+    arrives = ~state.arrived & (now == 0)
+    state = state._replace(arrived=state.arrived | arrives, gauge=state.fuel, time=state.time + 1)
     sails = ~state.arrived
-    late = state.time >= rules.limit
-    empty = (sails & (state.fuel <= 0)).any(0) & ~late
-    won = state.arrived.all(0) & ~late
-    calm = here(levels(sea, rules.bounds, state.luck, waves), rules.size, state.x[:r], state.y[:r])
-    served = serves(rules, state, together(rules, state) & sails[:, None])
+    out_of_time = state.time >= rules.limit
+    empty = (sails & (state.fuel <= 0)).any(0) & ~out_of_time
+    won = state.arrived.all(0) & ~out_of_time
+    calm = at_cells(levels(sea, rules.bounds, state.luck, sea_time), rules.size, state.x[:r], state.y[:r])
+    served = ships_served(rules, state, together(rules, state) & sails[:, None])
     state = refuel(rules, state, served, sails, calm)
     state = state._replace(failed=state.failed | empty)
-    reward = REWARDS[rules.reward](rules, state, before, now, came, served, calm)
-    return state, Outcome(jnp.where(empty, EMPTY, reward), empty | won | late, won & ~empty)
+    reward = REWARDS[rules.reward](rules, state, before, now, arrives, served, calm)
+    return state, Outcome(jnp.where(empty, EMPTY, reward), empty | won | out_of_time, won & ~empty)
 
 
 def move(rules: Rules, state: Voyage, action: Int[Array, "N B"]) -> Voyage:
-    """Ships go where they want to; those that have arrived, or want to leave the map, stay."""
+    """Move ships; those that have arrived, or would leave the map, stay."""
     n, e = rules.ships, rules.raiders
     free = jnp.concatenate([~state.arrived, jnp.ones((rules.logistics + e, action.shape[1]), bool)])
-    dx, dy = (steps_of(action, table) for table in (DX, DY))
+    dx, dy = (table_lookup(action, table) for table in (DX, DY))
     still = jnp.zeros((e, action.shape[1]), jnp.int32)
     goes = lambda z, d: jnp.clip(z + jnp.concatenate([d, still]) * free, 0, rules.size - 1)
     assert dx.shape[0] == n
@@ -195,8 +195,8 @@ def raid(rules: Rules, state: Voyage) -> Voyage:
     return state._replace(x=goes(state.x, dx, along_x), y=goes(state.y, dy, ~along_x))
 
 
-def serves(rules: Rules, state: Voyage, near: Bool[Array, "R L B"]) -> Bool[Array, "R L B"]:
-    """Whom each logistics ship hands fuel to: all beside it, or with limited supply the two emptiest."""
+def ships_served(rules: Rules, state: Voyage, near: Bool[Array, "R L B"]) -> Bool[Array, "R L B"]:
+    """Which ships each logistics ship refuels: all in its cell, or with limited supply the two emptiest of them."""
     if not rules.supply:
         return near
     fuel = jnp.where(near, state.fuel[:, None], 10_000)
@@ -206,26 +206,26 @@ def serves(rules: Rules, state: Voyage, near: Bool[Array, "R L B"]) -> Bool[Arra
 def refuel(
     rules: Rules, state: Voyage, served: Bool[Array, "R L B"], sails: Bool[Array, "R B"], calm: Int[Array, "R B"]
 ) -> Voyage:
-    """Ships at sea burn one unit, lose to raiders, and take what is handed over, up to a full tank."""
+    """Ships at sea burn one unit, lose fuel to raiders, and receive fuel up to a full tank."""
     r, n = rules.routing, rules.ships
     fuel = state.fuel - sails
     if rules.raiders:
         caught = ((state.x[:r, None] == state.x[None, n:]) & (state.y[:r, None] == state.y[None, n:])).any(1)
         fuel = fuel - ROBBED * (caught & sails & ~together(rules, state).any(1))
-    handed = steps_of(calm, HANDED[rules.size])
-    each = handed[:, None] * served
+    per_ship = table_lookup(calm, HANDED[rules.size])
+    handed_to = per_ship[:, None] * served
     if rules.supply:  # to one ship after another, until nothing is left
-        each = jnp.clip(each - jnp.maximum(jnp.cumsum(each, 0) - state.stock, 0), 0)
-    filled = jnp.minimum(jnp.maximum(fuel, 0) + each.sum(1), rules.size)
+        handed_to = jnp.clip(handed_to - jnp.maximum(jnp.cumsum(handed_to, 0) - state.stock, 0), 0)
+    filled = jnp.minimum(jnp.maximum(fuel, 0) + handed_to.sum(1), rules.size)
     fuel = jnp.where(served.any(1), filled, jnp.maximum(fuel, 0))
-    stock = state.stock - each.sum(0) if rules.supply else state.stock
+    stock = state.stock - handed_to.sum(0) if rules.supply else state.stock
     return state._replace(fuel=fuel, stock=stock)
 
 
 def potential_reward(
     rules: Rules, state: Voyage, before: Array, now: Array, came: Array, served: Array, calm: Array
 ) -> Float[Array, " B"]:
-    """Distance gained, less a little for time; more for arrivals, and for all having arrived."""
+    """Distance gained, minus a cost per step, plus rewards for arrivals and for all ships having arrived."""
     gained = (before - now).sum(0)
     return 0.05 * gained - 0.05 + 0.1 * came.sum(0) + 5.0 * state.arrived.all(0)
 
@@ -233,7 +233,7 @@ def potential_reward(
 def source_reward(
     rules: Rules, state: Voyage, before: Array, now: Array, came: Array, served: Array, calm: Array
 ) -> Float[Array, " B"]:
-    """The public environment's: the mean over ships of distance left (routing) or fuel handed over (logistics)."""
+    """Reward of the public environment: mean over ships of distance (routing) or refuelling terms (logistics)."""
     arrivals = came.sum(0)
     routing = jnp.where(state.arrived, 0.1 * arrivals, -0.05 * now)
     calmest = jnp.where(served, (calm / 3)[:, None], 0.0).max(0)

@@ -1,4 +1,4 @@
-"""Waves: how well fuel can be handed over in a cell at a time, as a level from 3 (fully) to 0 (not at all)."""
+"""Waves: a level per cell and time for transferring fuel, from 3 (fully) to 0 (not at all)."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from tutelage.errors import BadInput
 HARD, EASY = (0.0, 2.0, 4.0), (2.0, 4.0)
 """Wave heights in metres above which the level is one lower."""
 MEAN, DEVIATION, LENGTH, DURATION = 2.0, 1.0, 2.5, 8.0
-"""Of the synthetic field: metres, and its correlation in cells and in steps."""
+"""Synthetic field: mean and deviation in metres, correlation length in cells, correlation time in steps."""
 WAVES = 24
 HIGHEST = 40.0
-"""Metres; no significant wave height ever measured comes to 25."""
+"""Largest accepted height in metres; measured significant wave heights stay below 25."""
 
 
 class Sea(NamedTuple):
     """Wave heights of B episodes, the episodes' axis *last*.
 
     Attributes:
-        numbers: uniform numbers that an episode's sea is made from.
-        height: (those (K, B), time (B,)) -> metres (size^2, B), row by row from the bottom left.
+        numbers: how many uniform numbers the sea of an episode is made from.
+        height: (uniform numbers (K, B), time (B,)) -> metres (size^2, B), row by row from the bottom left.
     """
 
     numbers: int
@@ -50,92 +50,92 @@ def synthetic(size: int) -> Sea:
     scaled = (DEVIATION * np.sqrt(2 / WAVES) * table).astype(np.float32)
     rate = w[:, None].astype(np.float32)
 
-    def height(luck: Float[Array, "K B"], time: Int[Array, " B"]) -> Float[Array, "C B"]:
-        phase = rate * time + 2 * np.pi * luck
+    def height(noise: Float[Array, "K B"], time: Int[Array, " B"]) -> Float[Array, "C B"]:
+        phase = rate * time + 2 * np.pi * noise
         return MEAN + scaled @ jnp.concatenate([jnp.cos(phase), jnp.sin(phase)])
 
     return Sea(WAVES, height)
 
 
 def recorded(heights: Float[np.ndarray, "T H W"], size: int) -> Sea:
-    """Heights from a record; every episode begins at another time of it, and goes on from the start after its end."""
+    """Heights from a record; every episode begins at a random time, and the record repeats after its end."""
     rows, columns = (np.linspace(0, n - 1, size).round().astype(int) for n in heights.shape[1:])
     table = jnp.asarray(heights[:, rows][:, :, columns].reshape(len(heights), -1), jnp.float32)
 
-    def height(luck: Float[Array, "1 B"], time: Int[Array, " B"]) -> Float[Array, "C B"]:
-        begun = jnp.minimum((luck[0] * len(heights)).astype(jnp.int32), len(heights) - 1)
-        return table[(begun + time) % len(heights)].T
+    def height(noise: Float[Array, "1 B"], time: Int[Array, " B"]) -> Float[Array, "C B"]:
+        start = jnp.minimum((noise[0] * len(heights)).astype(jnp.int32), len(heights) - 1)
+        return table[(start + time) % len(heights)].T
 
     return Sea(1, height)
 
 
-def load(path: Path, variable: str | None = None) -> Float[np.ndarray, "T H W"]:
+def load_heights(path: Path, variable: str | None = None) -> Float[np.ndarray, "T H W"]:
     """Significant wave heights in metres, of a NetCDF or GRIB file with the dimensions time, latitude, longitude.
 
     Args:
-        variable: its name in the file; by default the only one with three dimensions; `swh` where there are several.
+        variable: its name in the file; by default the only one with three dimensions, or `swh` if there are several.
 
     Raises:
-        BadInput: no such file, no such variable, not three dimensions, nothing but missing values, not wave heights.
+        BadInput: no such file or variable, not three dimensions, only missing values, or values outside 0 to HIGHEST.
     """
-    told = f"waves = {str(path)!r}"
+    label = f"waves = {str(path)!r}"
     try:
         import xarray
     except ImportError:
-        raise BadInput(f"{told}: reading it needs xarray; pip install 'tutelage[waves]'") from None
+        raise BadInput(f"{label}: reading it needs xarray; pip install 'tutelage[waves]'") from None
     if not path.is_file():
-        raise BadInput(f"{told}: no such file")
+        raise BadInput(f"{label}: no such file")
     try:
         with xarray.open_dataset(path) as data:
-            record = from_the_south(in_order(chosen(data, variable, told))).load()
+            record = south_first(order_axes(find_variable(data, variable, label))).load()
     except BadInput:  # which is a ValueError too
         raise
     except (OSError, ValueError, EOFError) as error:  # cfgrib: EOFError
-        why = str(error).splitlines()[0]
-        if why.startswith("did not find a match"):  # xarray's words where no reader knows the file
-            why = "no reader for such a file is installed; GRIB needs cfgrib: pip install 'tutelage[waves]'"
-        raise BadInput(f"{told}: cannot be read: {why}") from None
+        reason = str(error).splitlines()[0]
+        if reason.startswith("did not find a match"):  # xarray's words where no reader knows the file
+            reason = "no reader for such a file is installed; GRIB needs cfgrib: pip install 'tutelage[waves]'"
+        raise BadInput(f"{label}: cannot be read: {reason}") from None
     name, heights = record.name, np.asarray(record.values, np.float32)
     if not np.isfinite(heights).any():
-        raise BadInput(f"{told}: {name!r} holds nothing but missing values")
+        raise BadInput(f"{label}: {name!r} holds nothing but missing values")
     low, high = np.nanmin(heights), np.nanmax(heights)
     if low < 0 or high > HIGHEST:
-        raise BadInput(f"{told}: {name!r} goes from {low:g} to {high:g}: must be metres from 0 to {HIGHEST:g}")
+        raise BadInput(f"{label}: {name!r} goes from {low:g} to {high:g}: must be metres from 0 to {HIGHEST:g}")
     return np.where(np.isfinite(heights), heights, 0.0)  # land is calm
 
 
-def chosen(data: Any, variable: str | None, told: str) -> Any:
-    """The variable that holds wave heights, see `load`; not read yet, as a file may hold many others."""
-    found = {str(name): values for name, values in data.data_vars.items() if values.ndim == 3}
-    name = variable or (next(iter(found)) if len(found) == 1 else "swh")
-    if name not in found:
-        there = ", ".join(f"{name} ({' x '.join(map(str, of.dims))})" for name, of in data.data_vars.items())
-        raise BadInput(f"{told}: no variable {name!r} of time x latitude x longitude; it has: {there or 'none'}")
-    return found[name]
+def find_variable(data: Any, variable: str | None, label: str) -> Any:
+    """The variable of wave heights, see `load_heights`; its values are not read yet."""
+    candidates = {str(name): values for name, values in data.data_vars.items() if values.ndim == 3}
+    name = variable or (next(iter(candidates)) if len(candidates) == 1 else "swh")
+    if name not in candidates:
+        available = ", ".join(f"{name} ({' x '.join(map(str, of.dims))})" for name, of in data.data_vars.items())
+        raise BadInput(f"{label}: no variable {name!r} of time x latitude x longitude; it has: {available or 'none'}")
+    return candidates[name]
 
 
-def in_order(heights: Any) -> Any:
-    """With the axes time, latitude, longitude, where the dimensions have these names; else as they are."""
+def order_axes(heights: Any) -> Any:
+    """Transpose to time, latitude, longitude, where the dimensions have these names; else unchanged."""
     kinds = ("time", "lat", "lon")
     names = {kind: name for kind in kinds for name in heights.dims if kind in str(name).lower()}
     axes = [names.get(kind) for kind in kinds]
     return heights.transpose(*axes) if set(axes) == set(heights.dims) else heights
 
 
-def from_the_south(heights: Any) -> Any:
-    """With the rows of a map as here, the southernmost first; weather centres often begin in the north."""
+def south_first(heights: Any) -> Any:
+    """Sort rows so that the southernmost is first, as on the map; many records begin in the north."""
     rows = heights.dims[1]
     return heights.sortby(rows) if rows in heights.coords else heights
 
 
-def levels(sea: Sea, bounds: tuple[float, ...], luck: Array, time: Int[Array, " B"]) -> Int[Array, "C B"]:
-    """Of every cell at a time: 3 (all is handed over), 2, 1 or 0 (nothing)."""
-    height = sea.height(luck, time)
+def levels(sea: Sea, bounds: tuple[float, ...], noise: Array, time: Int[Array, " B"]) -> Int[Array, "C B"]:
+    """Level of every cell at a time: 3 (all fuel is transferred), 2, 1 or 0 (none)."""
+    height = sea.height(noise, time)
     return 3 - sum(((height > bound).astype(jnp.int32) for bound in bounds), jnp.zeros(height.shape, jnp.int32))
 
 
-def here(table: Int[Array, "C B"], size: int, x: Int[Array, "*n B"], y: Int[Array, "*n B"]) -> Int[Array, "*n B"]:
-    """Entries of a table of cells; outside the map those of the nearest cell."""
+def at_cells(table: Int[Array, "C B"], size: int, x: Int[Array, "*n B"], y: Int[Array, "*n B"]) -> Int[Array, "*n B"]:
+    """Entries of a table of cells at positions; outside the map those of the nearest cell."""
     x, y = jnp.clip(x, 0, size - 1), jnp.clip(y, 0, size - 1)
     cell = (y * size + x).reshape(-1, x.shape[-1])
     return jnp.take_along_axis(table, cell, axis=0).reshape(x.shape)

@@ -1,4 +1,4 @@
-"""What ships and a central teacher perceive of MARINE. B episodes at once, their axis *last*."""
+"""Observations and world state of MARINE. B episodes at once, batch axis *last*."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from tutelage.envs.marine.rules import Rules, Voyage
-from tutelage.envs.marine.sea import Sea, here, levels
+from tutelage.envs.marine.sea import Sea, at_cells, levels
 
 NEIGHBOURS, SHIP = 4, 6
-"""Ships that AIS tells of, and columns for each: there, way (two), class, fuel, row of the destination."""
+"""Ships reported by AIS, and columns for each: whether there is one, offset (two), class, fuel, destination row."""
 
 
-def bits(value: Int[Array, "..."], count: int, axis: int) -> Bool[Array, "..."]:
+def to_bits(value: Int[Array, "..."], count: int, axis: int) -> Bool[Array, "..."]:
     """Binary digits along a new axis, the lowest first."""
     return jnp.stack([(value >> i) & 1 for i in range(count)], axis) > 0
 
 
-def digits(rules: Rules) -> tuple[int, int]:
-    """How many for a cell's number, and for fuel."""
+def bit_counts(rules: Rules) -> tuple[int, int]:
+    """Bits for the number of a cell, and for fuel."""
     return ceil(log2(rules.size**2)), ceil(log2(rules.size + 1))
 
 
@@ -31,18 +31,20 @@ def window_width(rules: Rules) -> int:
 
 
 def sight_width(rules: Rules, ais: bool) -> int:
-    cell, fuel = digits(rules)
+    cell, fuel = bit_counts(rules)
     return 2 * cell + fuel + window_width(rules) + (NEIGHBOURS * SHIP if ais else 0)
 
 
-def own(rules: Rules, state: Voyage) -> Bool[Array, "N D B"]:
-    """Number of the own cell and, of routing ships, of the destination and what is shown of fuel."""
-    n, (cell, fuel), b = rules.ships, digits(rules), state.time.shape[0]
-    here = bits(state.y[:n] * rules.size + state.x[:n], cell, 1)
-    there = bits(state.goal * rules.size + rules.size - 1, cell, 1)
-    tank = bits(state.gauge, fuel, 1)
-    routing = jnp.concatenate([there, tank], 1)
-    return jnp.concatenate([here, jnp.concatenate([routing, jnp.zeros((rules.logistics, cell + fuel, b), bool)])], 1)
+def own_columns(rules: Rules, state: Voyage) -> Bool[Array, "N D B"]:
+    """Own cell and, for routing ships, destination cell and shown fuel, as bits."""
+    n, (cell, fuel), b = rules.ships, bit_counts(rules), state.time.shape[0]
+    own_cell = to_bits(state.y[:n] * rules.size + state.x[:n], cell, 1)
+    destination = to_bits(state.goal * rules.size + rules.size - 1, cell, 1)
+    tank = to_bits(state.gauge, fuel, 1)
+    routing = jnp.concatenate([destination, tank], 1)
+    return jnp.concatenate(
+        [own_cell, jnp.concatenate([routing, jnp.zeros((rules.logistics, cell + fuel, b), bool)])], 1
+    )
 
 
 def windows(rules: Rules, sea: Sea, state: Voyage) -> Bool[Array, "N D B"]:
@@ -56,10 +58,10 @@ def windows(rules: Rules, sea: Sea, state: Voyage) -> Bool[Array, "N D B"]:
     ox, oy = (z.ravel()[:, None] for z in np.meshgrid(np.arange(side) - v, np.arange(side) - v))
     cx, cy = state.x[:n, None] + ox, state.y[:n, None] + oy
     outside = (cx < 0) | (cy < 0) | (cx >= rules.size) | (cy >= rules.size)
-    wanted = (cx == rules.size - 1) & (cy[:, None] == state.goal[:, None]).any(1)
-    then = jnp.maximum(state.time - 1, 0)  # the sea that this step was made in
-    calm = jnp.where(outside, 0, here(levels(sea, rules.bounds, state.luck, then), rules.size, cx, cy))
-    maps = [hits[:, :n], outside[:, None], wanted[:, None], bits(calm, 2, 1)]
+    destinations = (cx == rules.size - 1) & (cy[:, None] == state.goal[:, None]).any(1)
+    sea_time = jnp.maximum(state.time - 1, 0)  # the sea that this step was made in
+    calm = jnp.where(outside, 0, at_cells(levels(sea, rules.bounds, state.luck, sea_time), rules.size, cx, cy))
+    maps = [hits[:, :n], outside[:, None], destinations[:, None], to_bits(calm, 2, 1)]
     if rules.raiders:
         maps.append(hits[:, n:].any(1, keepdims=True))
     return jnp.concatenate(maps, 1).reshape(n, -1, b)
@@ -75,29 +77,29 @@ def in_range(rules: Rules, state: Voyage) -> Bool[Array, "N N B"]:
 def neighbours(rules: Rules, state: Voyage) -> Float[Array, "N D B"]:
     """The nearest ships within a quarter of the map's side.
 
-    Of each: whether there is one, the way to it, its class (1 routing, 0 logistics, -1 raider), its fuel and the row of
-    its destination (both 0 but for routing ships).
+    For each: whether there is one, the offset to it, its class (1 routing, 0 logistics, -1 raider), its shown fuel and
+    the row of its destination (both 0 except for routing ships).
     """
     n, r, b = rules.ships, rules.routing, state.time.shape[0]
     dx, dy = state.x[None] - state.x[:n, None], state.y[None] - state.y[:n, None]
     others = np.arange(len(state.x))[None] != np.arange(n)[:, None]
     far = dx**2 + dy**2
-    heard = (16 * far <= rules.size**2) & others[..., None]
-    key = jnp.where(heard, far, 10_000) * len(state.x) + jnp.arange(len(state.x))[:, None]
+    in_reach = (16 * far <= rules.size**2) & others[..., None]
+    key = jnp.where(in_reach, far, 10_000) * len(state.x) + jnp.arange(len(state.x))[:, None]
     rank = (key[:, None] < key[:, :, None]).sum(2)
     kind = np.array([1.0] * r + [0.0] * rules.logistics + [-1.0] * rules.raiders)[:, None]
     rest = jnp.zeros((len(state.x) - r, b))
     fuel = jnp.concatenate([state.gauge / rules.size, rest])
     row = jnp.concatenate([state.goal / rules.size, rest])
     each = lambda z: jnp.broadcast_to(z, far.shape)
-    told = jnp.stack([heard, dx / rules.size, dy / rules.size, each(kind), each(fuel), each(row)], 2)
-    pick = [(told * ((rank == i) & heard)[:, :, None]).sum(1) for i in range(NEIGHBOURS)]
+    columns = jnp.stack([in_reach, dx / rules.size, dy / rules.size, each(kind), each(fuel), each(row)], 2)
+    pick = [(columns * ((rank == i) & in_reach)[:, :, None]).sum(1) for i in range(NEIGHBOURS)]
     return jnp.concatenate(pick, 1)
 
 
 def observations(rules: Rules, sea: Sea, state: Voyage, ais: bool) -> Float[Array, "N D B"]:
-    """Own facts, AIS, and the window."""
-    parts = [own(rules, state).astype(jnp.float32)]
+    """Own columns, ships reported by AIS, and the window."""
+    parts = [own_columns(rules, state).astype(jnp.float32)]
     if ais:
         parts.append(neighbours(rules, state))
     return jnp.concatenate([*parts, windows(rules, sea, state).astype(jnp.float32)], 1)
@@ -108,7 +110,7 @@ def world_width(rules: Rules) -> int:
 
 
 def world(rules: Rules, state: Voyage) -> Float[Array, "S B"]:
-    """Places, rows of destinations, fuel shown, who has arrived, and the time."""
+    """Positions, rows of destinations, shown fuel, which ships have arrived, and the time."""
     place = lambda z: 2 * z / (rules.size - 1) - 1
     parts = [place(state.x), place(state.y), place(state.goal), state.gauge / rules.size, state.arrived]
     return jnp.concatenate([*(x.astype(jnp.float32) for x in parts), state.time[None] / rules.limit])

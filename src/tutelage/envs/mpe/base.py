@@ -140,7 +140,7 @@ class Mpe:
 
     def _half(self, state: World) -> float:
         """Half the side of what a picture shows."""
-        return extent(np.asarray(state.place), 0.0, least=1.2, margin=0.25)
+        return extent(np.asarray(state.place), 0.0, smallest=1.2, margin=0.25)
 
     def places(self, state: World) -> Places:
         """Agents, and the places to go to."""

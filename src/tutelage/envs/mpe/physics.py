@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from tutelage.envs.parts import steps_of
+from tutelage.envs.parts import table_lookup
 
 SECONDS = 0.1
 """What one step lasts."""
@@ -69,7 +69,9 @@ def scatter(bodies: Bodies, key_agents: PRNGKeyArray, key_landmarks: PRNGKeyArra
 def advance(bodies: Bodies, world: World, move: Int[Array, " A"]) -> World:
     """One step. Places follow the velocities from before it, velocities the forces at the places from before it."""
     n, velocity = len(bodies.thrust), world.velocity
-    own = jnp.stack([steps_of(move, LEFT_RIGHT), steps_of(move, DOWN_UP)], -1) * jnp.array(bodies.thrust)[:, None]
+    own = (
+        jnp.stack([table_lookup(move, LEFT_RIGHT), table_lookup(move, DOWN_UP)], -1) * jnp.array(bodies.thrust)[:, None]
+    )
     force = contact(bodies, world.place) + own if bodies.solid else own
     faster = velocity * (1 - DRAG) + force * SECONDS  # every mass is 1
     if bodies.top_speed:

@@ -13,7 +13,7 @@ from tutelage.configs.envs import MpeOptions
 from tutelage.envs.canvas import INK
 from tutelage.envs.mpe.base import MOVES, NEAR, SIGNS, Mpe, signposts
 from tutelage.envs.mpe.physics import Bodies, World, advance, length, relative, scatter
-from tutelage.envs.parts import blocks, controller, several, steer
+from tutelage.envs.parts import blocks, controller, entity_columns, steer
 from tutelage.types import Carry, TimeStep
 
 WORDS = 10
@@ -28,7 +28,9 @@ class Reference(Mpe):
     name = "simple_reference"
 
     def __init__(self, options: MpeOptions) -> None:
-        layout = blocks(("own velocity", 2), *several("landmark", 3, 2), ("goal of the other", 3), ("heard", WORDS))
+        layout = blocks(
+            ("own velocity", 2), *entity_columns("landmark", 3, 2), ("goal of the other", 3), ("heard", WORDS)
+        )
         bodies = Bodies((0.15,) * 2 + (0.2,) * 3, (5.0,) * 2)
         super().__init__(bodies, layout, options.max_steps, counts=(MOVES * WORDS,) * 2)
 

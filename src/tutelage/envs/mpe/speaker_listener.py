@@ -13,7 +13,7 @@ from tutelage.configs.envs import MpeOptions
 from tutelage.envs.canvas import GREY, INK
 from tutelage.envs.mpe.base import MOVES, NEAR, SIGNS, Mpe, signposts
 from tutelage.envs.mpe.physics import Bodies, World, advance, length, relative, scatter
-from tutelage.envs.parts import blocks, controller, several, steer
+from tutelage.envs.parts import blocks, controller, entity_columns, steer
 from tutelage.types import Carry, TimeStep
 
 WORDS = 3
@@ -29,7 +29,7 @@ class SpeakerListener(Mpe):
     stay = ("speaker",)
 
     def __init__(self, options: MpeOptions) -> None:
-        layout = blocks(("own velocity", 2), *several("landmark", 3, 2), ("heard", WORDS))  # the listener's
+        layout = blocks(("own velocity", 2), *entity_columns("landmark", 3, 2), ("heard", WORDS))  # the listener's
         bodies = Bodies((0.075,) * 2 + (0.04,) * 3, thrust=(0.0, 5.0))
         types, counts, widths = ("speaker", "listener"), (WORDS, MOVES), (3, layout[-1].stop)
         super().__init__(bodies, layout, options.max_steps, types, counts, widths)

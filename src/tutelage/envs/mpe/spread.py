@@ -13,7 +13,7 @@ from tutelage.configs.envs import SpreadOptions
 from tutelage.envs.canvas import BLUE, GREEN, INK
 from tutelage.envs.mpe.base import NEAR, Mpe
 from tutelage.envs.mpe.physics import Bodies, World, length, relative, scatter, touching
-from tutelage.envs.parts import blocks, controller, greedy_matching, several, steer
+from tutelage.envs.parts import blocks, controller, entity_columns, greedy_matching, steer
 from tutelage.types import Carry, TimeStep
 
 RADIUS = 0.15
@@ -26,7 +26,7 @@ class Spread(Mpe):
 
     def __init__(self, options: SpreadOptions) -> None:
         n, self.local_ratio = options.n_agents, options.local_ratio
-        entities = *several("landmark", n, 2), *several("agent", n - 1, 2)
+        entities = *entity_columns("landmark", n, 2), *entity_columns("agent", n - 1, 2)
         layout = blocks(("own velocity", 2), ("own position", 2), *entities, ("said", 2 * (n - 1)))
         super().__init__(Bodies((RADIUS,) * n + (0.05,) * n, (5.0,) * n, solid=n), layout, options.max_steps)
 

@@ -13,7 +13,7 @@ from tutelage.configs.envs import TagOptions
 from tutelage.envs.canvas import GREEN, GREY, INK, RED
 from tutelage.envs.mpe.base import Mpe
 from tutelage.envs.mpe.physics import DOWN_UP, LEFT_RIGHT, Bodies, World, advance, relative, scatter, touching
-from tutelage.envs.parts import blocks, controller, several, steer
+from tutelage.envs.parts import blocks, controller, entity_columns, steer
 from tutelage.types import Carry, TimeStep
 
 PREDATOR, PREY, OBSTACLE = 0.075, 0.05, 0.2
@@ -39,7 +39,7 @@ class Tag(Mpe):
 
     def __init__(self, options: TagOptions) -> None:
         # A predator's: two others, then the prey's place and velocity.
-        entities = *several("obstacle", 2, 2), *several("agent", 2, 2), ("prey", 4, 0)
+        entities = *entity_columns("obstacle", 2, 2), *entity_columns("agent", 2, 2), ("prey", 4, 0)
         layout = blocks(("own velocity", 2), ("own position", 2), *entities)
         width, self.flees = layout[-1].stop, options.prey == "scripted"
         types = ("predator",) * 3 + (() if self.flees else ("prey",))

@@ -1,4 +1,4 @@
-"""`predator_prey/NAME`: hunters must catch stags in pairs; who tries alone may be punished."""
+"""`predator_prey/NAME`: hunters must catch stags in pairs; a lone attempt may be punished."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from tutelage.configs.envs import PredatorPreyOptions
 from tutelage.envs.canvas import BLUE, GREY, INK, RED, Canvas, board_bounds, places
 from tutelage.envs.parts import (
+    add_batch_axis,
     batch_last,
     blocks,
     controller,
+    first_or_next,
     first_timestep,
-    go_on,
-    lift,
     next_timestep,
     pick_controller,
 )
@@ -28,10 +28,10 @@ from tutelage.envs.predator_prey.rules import (
     Rules,
     advance,
     available,
-    begin,
     board,
     goals,
-    luck_needed,
+    init_hunt,
+    step_noise_size,
     windows,
 )
 from tutelage.types import Carry, EnvState, Goals, Places, Policy, Sensed, Spec, TimeStep, VectorEnv
@@ -67,36 +67,36 @@ class PredatorPrey:
         )
 
     def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
-        state = begin(self.rules, jax.random.uniform(key, (self.rules.hunters + self.rules.prey, 1)))
+        state = init_hunt(self.rules, jax.random.uniform(key, (self.rules.hunters + self.rules.prey, 1)))
         state = jax.tree.map(lambda x: x[..., 0], state)
         return state, first_timestep(self.sense(state))
 
     def step(self, key: PRNGKeyArray, state: EnvState, action: Int[Array, " N"]) -> tuple[EnvState, TimeStep]:
-        luck = jax.random.uniform(key, (luck_needed(self.rules), 1))
-        lifted = lift(state)
-        after, outcome = advance(self.rules, lifted, action[:, None], luck)
+        noise = jax.random.uniform(key, (step_noise_size(self.rules), 1))
+        batched = add_batch_axis(state)
+        after, outcome = advance(self.rules, batched, action[:, None], noise)
         after, outcome = jax.tree.map(lambda x: x[..., 0], (after, outcome))
         last = outcome.over | (after.time >= self.spec.max_steps)
         step = next_timestep(self.sense(after), action, outcome.reward, last, outcome.won & last, outcome.over)
         return after, step
 
     def sense(self, state: EnvState) -> Sensed:
-        sensed = self._sense(lift(state))
+        sensed = self._sense(add_batch_axis(state))
         return jax.tree.map(lambda x: x[0], sensed)
 
     def _sense(self, state: Hunt) -> Sensed:
         first = lambda x: jnp.moveaxis(x, -1, 0)
-        seen, whole = windows(self.rules, state, self.options.vision), board(self.rules, state)
+        seen_maps, full_board = windows(self.rules, state, self.options.vision), board(self.rules, state)
         return Sensed(
-            obs=first(seen.reshape(self.rules.hunters, -1, seen.shape[-1])).astype(jnp.float32),
-            state=first(whole.reshape(-1, whole.shape[-1])).astype(jnp.float32),
+            obs=first(seen_maps.reshape(self.rules.hunters, -1, seen_maps.shape[-1])).astype(jnp.float32),
+            state=first(full_board.reshape(-1, full_board.shape[-1])).astype(jnp.float32),
             avail=first(available(self.rules, state)),
             alive=first(state.free[: self.rules.hunters]),
         )
 
     def goals(self, state: EnvState) -> Goals:
         """The prey on the board, for hunters that are not frozen."""
-        return jax.tree.map(lambda x: x[0], self._goals(lift(state)))
+        return jax.tree.map(lambda x: x[0], self._goals(add_batch_axis(state)))
 
     def _goals(self, state: Hunt) -> Goals:
         return jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), goals(self.rules, state))
@@ -106,22 +106,24 @@ class PredatorPrey:
         rules, units = self.rules, self.rules.hunters + self.rules.prey
 
         def reset(key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
-            state = begin(rules, jax.random.uniform(key, (units, n)))
+            state = init_hunt(rules, jax.random.uniform(key, (units, n)))
             return state, jax.vmap(first_timestep)(self._sense(state))
 
         def step(
             key: PRNGKeyArray, state: EnvState, timestep: TimeStep, action: Int[Array, "B N"]
         ) -> tuple[EnvState, TimeStep]:
-            luck = jax.random.uniform(key, (units + luck_needed(rules), n))
-            after, outcome = advance(rules, state, action.T, luck[units:])
+            noise = jax.random.uniform(key, (units + step_noise_size(rules), n))
+            after, outcome = advance(rules, state, action.T, noise[units:])
             last = outcome.over | (after.time >= self.spec.max_steps)
-            verdict = outcome.reward, last, outcome.won & last, outcome.over
-            return go_on(self._sense, timestep.last, begin(rules, luck[:units]), after, action, verdict)
+            step_outcome = outcome.reward, last, outcome.won & last, outcome.over
+            return first_or_next(
+                self._sense, timestep.last, init_hunt(rules, noise[:units]), after, action, step_outcome
+            )
 
         return batch_last(reset, step, n, self._sense, self._goals)
 
     def scripted(self, name: str = "local") -> Policy:
-        """`local`: go to the nearest stag in sight, wait beside it, catch once a second hunter is there too."""
+        """`local`: go to the nearest visible stag, wait next to it, and catch when a second hunter is there too."""
         vision, side = self.options.vision, 2 * self.options.vision + 1
         dx, dy = (z.ravel() for z in np.meshgrid(np.arange(side) - vision, np.arange(side) - vision))
         around = np.abs(dx) + np.abs(dy) == 1
@@ -147,7 +149,7 @@ class PredatorPrey:
         return pick_controller(f"predator_prey/{self.name}", name, {"local": lambda: controller(act)})
 
     def draw(self, state: EnvState) -> np.ndarray:
-        """Hunters blue (grey once frozen), stags red, hares small."""
+        """Hunters are blue (grey once frozen), stags red, hares small and red."""
         size, n, s = self.rules.size, self.rules.hunters, self.rules.stags
         canvas = Canvas(*board_bounds(size))
         canvas.grid(1)
@@ -160,6 +162,6 @@ class PredatorPrey:
         return canvas.array()
 
     def places(self, state: EnvState) -> Places:
-        """Hunters and prey."""
-        way, n = self.goals(state).features[..., :2] * self.rules.size, self.rules.hunters
-        return places(state.x[:n], state.y[:n], way, *board_bounds(self.rules.size))
+        """Positions of hunters, and of the prey."""
+        offset, n = self.goals(state).features[..., :2] * self.rules.size, self.rules.hunters
+        return places(state.x[:n], state.y[:n], offset, *board_bounds(self.rules.size))
