@@ -77,7 +77,7 @@ class FireCommander:
         return jax.tree.map(lambda x: x[0], self._sense(add_batch_axis(state)))
 
     def goals(self, state: EnvState) -> Goals:
-        """A goal per region: the nearest known fire for action agents, the cell seen longest ago for perception agents."""
+        """A goal per region: the nearest known fire for action agents, the cell seen longest ago for the others."""
         return jax.tree.map(lambda x: x[0], self._goals(add_batch_axis(state)))
 
     def _begin(self, key: PRNGKeyArray, n: int) -> Blaze:
