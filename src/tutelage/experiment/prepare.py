@@ -11,6 +11,7 @@ from tutelage.envs.build import make
 from tutelage.experiment.memo import memoize
 from tutelage.experiment.trust import user_code
 from tutelage.experiment.user_code import make_method
+from tutelage.machine import check_machine
 from tutelage.registry import method_config
 from tutelage.types import Environment, Frozen, Method
 
@@ -24,6 +25,7 @@ def make_env_and_method(
     trained in turn, and for runs that are resumed or loaded. With a teacher, and with the user's own code or files
     (which may have changed), new objects are made.
     """
+    check_machine()
     names_files = any(isinstance(value, str) and Path(value).exists() for value in options.values())
     if teacher is not None or names_files or user_code((method, env_id)):
         env = make(env_id, **options)
