@@ -42,9 +42,9 @@ def rate(step, carry, rounds: int = 12, n: int = B) -> dict[str, float]:
     carry = jax.block_until_ready(run(carry, key))
     seconds = []
     for i in range(rounds):
-        began = time.perf_counter()
+        started = time.perf_counter()
         carry = jax.block_until_ready(run(carry, jax.random.fold_in(key, i)))
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - started)
     return {"median": round(n * T / float(np.median(seconds))), "best": round(n * T / min(seconds))}
 
 
@@ -104,12 +104,12 @@ def random_play(vector):
 
 def engine() -> dict[str, dict[str, object]]:
     """The engine against jaxmarl's step, in turn, three times each; the median of the ratios counts."""
-    told = {}
+    results = {}
     for name in MAPS:
         pairs = [(child("raw", name)["median"], child("alone", f"smax/{name}")["median"]) for _ in range(3)]
         ratios = sorted(ours / theirs for theirs, ours in pairs)
-        told[name] = {"jaxmarl": pairs[1][0], "engine": pairs[1][1], "ratios": [round(r, 2) for r in ratios]}
-    return told
+        results[name] = {"jaxmarl": pairs[1][0], "engine": pairs[1][1], "ratios": [round(r, 2) for r in ratios]}
+    return results
 
 
 def profile(env_id: str, core: str) -> dict[str, dict[str, float]]:
@@ -142,10 +142,10 @@ def train(env_id: str, core: str, steps: str, seed: str) -> dict[str, object]:
 
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
-        began, cpu = time.perf_counter(), time.process_time()
+        started, cpu = time.perf_counter(), time.process_time()
         settings = {**SETTINGS[core], "steps": int(steps), "fit": tutelage.FitConfig(evaluations=1)}
         run = tutelage.train("mappo", env_id, out=out, seed=int(seed), quiet=True, **settings)[0]
-        wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+        wall, cpu = time.perf_counter() - started, time.process_time() - cpu
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     rows = [line for line in lines if line["kind"] == "metrics"]
     return {
@@ -199,23 +199,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
-        told: dict[str, object] = {
+        results: dict[str, object] = {
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             "engine": engine(),
             "raw_before": child("raw"),
         }
         for env_id in ENVS:
-            told[env_id] = {
+            results[env_id] = {
                 core: {
                     "profile": child("profile", env_id, core),
                     "trainings": [child("train", env_id, core, args.steps, seed) for seed in range(args.seeds)],
                 }
                 for core in SETTINGS
             }
-        told["raw_after"] = child("raw")
-    told["scale"] = round(max(told["raw_before"]["best"], told["raw_after"]["best"]) / ANCHOR, 3)  # type: ignore[index]
-    print(json.dumps(told, indent=1))
-    (HERE / "results.json").write_text(json.dumps(told, indent=1) + "\n")
+        results["raw_after"] = child("raw")
+    results["scale"] = round(max(results["raw_before"]["best"], results["raw_after"]["best"]) / ANCHOR, 3)  # type: ignore[index]
+    print(json.dumps(results, indent=1))
+    (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

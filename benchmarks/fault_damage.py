@@ -1,4 +1,4 @@
-"""Ways in which a file of a run, a result or a plan is damaged; each is drawn from a seed."""
+"""Ways of damaging a file of a run, a result or a plan; each is drawn from a seed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import Any
 
 JSON = (".json", ".jsonl")
 WRONG: tuple[Any, ...] = (None, True, -1, 5, 1.5, 10**30, "x", "", [], {}, [1], {"a": 1}, math.nan, math.inf)
-"""What stands in the place of a value of another kind."""
+"""Values that replace one of another kind."""
 Path_ = list[Any]
 
 
 def leaves(value: Any, at: Path_ | None = None) -> Iterator[Path_]:
-    """Where JSON holds something: every place, containers too."""
+    """Paths of all values in JSON, also of containers."""
     at = at or []
     if at:
         yield at
@@ -47,14 +47,14 @@ def kind(value: Any) -> str:
 
 
 def edited(path: Path, rng: random.Random, change: Callable[[Any, random.Random], str]) -> str:
-    """Change the JSON in a file (of JSON lines, in one line)."""
+    """Apply a change to the JSON of a file, or to one line of JSON lines; returns what was changed."""
     lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
     number = rng.randrange(len(lines))
     value = json.loads(lines[number])
-    told = change(value, rng)
+    what = change(value, rng)
     lines[number] = json.dumps(value, indent=None if path.suffix == ".jsonl" else 1)
     path.write_text("\n".join(lines) + "\n")
-    return told
+    return what
 
 
 def wrong_kind(value: Any, rng: random.Random) -> str:
@@ -91,11 +91,11 @@ def emptied(path: Path, rng: random.Random) -> str:
 
 
 def flipped(path: Path, rng: random.Random) -> str:
-    told = bytearray(path.read_bytes())
-    bit = rng.randrange(8 * len(told))
-    told[bit // 8] ^= 1 << bit % 8
-    path.write_bytes(told)
-    return f"bit {bit} of {8 * len(told)}"
+    data = bytearray(path.read_bytes())
+    bit = rng.randrange(8 * len(data))
+    data[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)
+    return f"bit {bit} of {8 * len(data)}"
 
 
 def noise(path: Path, rng: random.Random) -> str:
@@ -104,16 +104,16 @@ def noise(path: Path, rng: random.Random) -> str:
 
 
 def no_numbers(path: Path, rng: random.Random) -> str:
-    """NaN or inf among weights."""
-    told = bytearray(path.read_bytes())
-    start = 8 + int.from_bytes(told[:8], "little")
-    head = json.loads(told[8:start])
+    """Write NaN or inf into one weight."""
+    data = bytearray(path.read_bytes())
+    start = 8 + int.from_bytes(data[:8], "little")
+    head = json.loads(data[8:start])
     name = rng.choice([n for n, about in head.items() if n != "__metadata__" and about["dtype"] == "F32"])
     begin, end = head[name]["data_offsets"]
-    at = start + begin + 4 * rng.randrange((end - begin) // 4)
+    offset = start + begin + 4 * rng.randrange((end - begin) // 4)
     value = rng.choice([math.nan, math.inf, -math.inf])
-    told[at : at + 4] = struct.pack("<f", value)
-    path.write_bytes(told)
+    data[offset : offset + 4] = struct.pack("<f", value)
+    path.write_bytes(data)
     return f"{name} holds {value}"
 
 
@@ -147,7 +147,7 @@ def gone(path: Path, rng: random.Random) -> str:
 
 
 def swapped(path: Path, others: list[Path], rng: random.Random) -> str:
-    """Another file of that kind in its place."""
+    """Replace a file by another one of its kind."""
     other = rng.choice(others)
     shutil.copyfile(other, path)
     return f"by {'/'.join(other.parts[-4:])}"
@@ -172,15 +172,15 @@ OF_WEIGHTS: dict[str, Callable[[Path, random.Random], str]] = {"not numbers": no
 SWAPPED = "swapped"
 
 
-def kinds(path: Path) -> list[str]:
-    """What can be done to a file; what says most is drawn more often."""
+def damages_of(path: Path) -> list[str]:
+    """Names of damages that fit a file; the more informative ones are listed more than once."""
     if path.suffix in JSON:
         return [*ANY, SWAPPED, *OF_JSON, "wrong kind", "wrong kind", "bit flipped"]
     return [*ANY, SWAPPED, *OF_WEIGHTS, "not numbers", "bit flipped", "bit flipped"]
 
 
-def damage(path: Path, how: str, others: list[Path], rng: random.Random) -> str:
-    """Do it; says what exactly."""
+def apply_damage(path: Path, how: str, others: list[Path], rng: random.Random) -> str:
+    """Damage a file; returns what exactly was done."""
     if how == SWAPPED:
         return swapped(path, others, rng)
     return (ANY | OF_JSON | OF_WEIGHTS)[how](path, rng)
@@ -194,30 +194,30 @@ def skeleton(value: Any) -> Any:
     return [skeleton(inner) for inner in value] if isinstance(value, list) else kind(value)
 
 
-def form(told: bytes, suffix: str) -> Any:
-    """All that a file's content says of itself; two of one form differ in their values alone, all of them proper.
+def proper_form(data: bytes, suffix: str) -> Any:
+    """Structure of a file's content without its values; None where the content is visibly damaged.
 
-    None where it is damaged for anyone to see.
+    Two files of equal structure differ in their values only, all of which are valid.
     """
     try:
         if suffix in JSON:
             no = lambda word: (_ for _ in ()).throw(ValueError(word))
-            lines = told.splitlines() if suffix == ".jsonl" else [told]
+            lines = data.splitlines() if suffix == ".jsonl" else [data]
             return str([skeleton(json.loads(line, parse_constant=no)) for line in lines])
-        start = 8 + int.from_bytes(told[:8], "little")
-        head = json.loads(told[8:start])
+        start = 8 + int.from_bytes(data[:8], "little")
+        head = json.loads(data[8:start])
         shapes = {k: (v["dtype"], v["shape"], v["data_offsets"]) for k, v in head.items() if k != "__metadata__"}
         for dtype, _, (begin, end) in shapes.values():
-            if dtype == "F32" and not all(map(math.isfinite, array.array("f", told[start + begin : start + end]))):
+            if dtype == "F32" and not all(map(math.isfinite, array.array("f", data[start + begin : start + end]))):
                 return None
-        return str(sorted(shapes.items())), len(told), head.get("__metadata__") if suffix else None
+        return str(sorted(shapes.items())), len(data), head.get("__metadata__") if suffix else None
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
 def same_form(before: bytes, path: Path) -> bool:
-    """Whether what lies there now is as good a file as what lay there before, but for its values."""
+    """Whether a file has the same structure as before, so that only a checksum could find the damage."""
     if path.is_symlink() or not path.is_file():
         return False
-    now = form(path.read_bytes(), path.suffix)
-    return now is not None and now == form(before, path.suffix)
+    now = proper_form(path.read_bytes(), path.suffix)
+    return now is not None and now == proper_form(before, path.suffix)

@@ -1,4 +1,4 @@
-"""Wrong inputs, made from the typed settings themselves: each field of a wrong kind, out of range, against another.
+"""Wrong inputs, generated from the types of all settings: wrong kinds, out of range, contradicting each other.
 
 Each must end in one line and exit code 2, promptly, with nothing written.
 """
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from fault_sandbox import Ended, bounded_memory, command, forked, one_line, said, sandbox, tree
+from fault_sandbox import Outcome, bounded_memory, command, last_line, one_line, run_in_fork, sandbox, tree
 from fault_words import CONTRADICT, GRAMMAR, SIGNED, UNIT, USUAL, WORDS
 
 LIMIT, PROMPT = 20.0, 10.0
@@ -58,16 +58,16 @@ def wrong_words(name: str, hint: Any) -> list[str]:
 
 def wrong_values(name: str, hint: Any) -> list[Any]:
     """Wrong values of a setting, from Python."""
-    told = [word for word in wrong_words(name, hint) if name in GRAMMAR or get_origin(hint) is Literal]
+    values = [word for word in wrong_words(name, hint) if name in GRAMMAR or get_origin(hint) is Literal]
     if hint is int:
-        told += ["5", 1.5, -1, True, [1]]
+        values += ["5", 1.5, -1, True, [1]]
     if hint is float:
-        told += ["0.5", float("nan"), float("inf"), True, [1.0]]
+        values += ["0.5", float("nan"), float("inf"), True, [1.0]]
     if hint is bool:
-        told += ["yes", 2, None]
+        values += ["yes", 2, None]
     if hint is str or get_origin(hint) is Literal:
-        told += [5, None, ["width=8"]]
-    return told
+        values += [5, None, ["width=8"]]
+    return values
 
 
 def dashed(prefix: str, name: str) -> str:
@@ -110,12 +110,12 @@ def settings() -> Iterator[Case]:
 
 def toml(name: str, value: Any) -> str:
     """A row's setting in a plan."""
-    told = str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')
-    return f"config = {{{name} = {told}}}\n"
+    values = str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')
+    return f"config = {{{name} = {values}}}\n"
 
 
 def verbs() -> Iterator[Case]:
-    """Every argument of every command, and words that are none."""
+    """Wrong values of every argument of every command, and unknown words."""
     for verb, usual in USUAL.items():
         module = importlib.import_module(f"tutelage.cli.{verb}")
         cls = getattr(module, f"{verb.capitalize()}Args")
@@ -136,7 +136,7 @@ def verbs() -> Iterator[Case]:
 
 
 def plans() -> Iterator[Case]:
-    """Every key of a plan's rows."""
+    """Wrong values of every key of a plan's rows."""
     from tutelage.experiment.plan import Row
 
     for name, hint in get_type_hints(Row).items():
@@ -144,10 +144,10 @@ def plans() -> Iterator[Case]:
         if rest != PLAN:
             yield Case("plan", SWEEP, plan=rest)
         for value in [*wrong_values(name, hint), "nan", "[]", "{}"]:
-            told = value if value in ("nan", "[]", "{}") else toml("x", value).partition("x = ")[2].strip()[:-1]
-            if isinstance(value, list) or value is None or (told == "{}" and "dict" in str(hint)):
+            values = value if value in ("nan", "[]", "{}") else toml("x", value).partition("x = ")[2].strip()[:-1]
+            if isinstance(value, list) or value is None or (values == "{}" and "dict" in str(hint)):
                 continue
-            yield Case("plan", SWEEP, plan=f"{rest}{name} = {told}\n")
+            yield Case("plan", SWEEP, plan=f"{rest}{name} = {values}\n")
     for text in (
         "",
         "row = 5",
@@ -162,8 +162,8 @@ def plans() -> Iterator[Case]:
         yield Case("plan", SWEEP, plan=text)
 
 
-def against() -> Iterator[Case]:
-    """Settings that do not go together."""
+def contradictions() -> Iterator[Case]:
+    """Settings that contradict each other."""
     for what, lines in CONTRADICT.items():
         for line in lines:
             yield Case("contradiction", ("train", *what.split(), *line.split()))
@@ -172,7 +172,7 @@ def against() -> Iterator[Case]:
 def cases() -> list[Case]:
     """All wrong inputs, of each group in turn, in the same order always."""
     groups: dict[str, list[Case]] = {}
-    for maker in (settings, verbs, plans, against):
+    for maker in (settings, verbs, plans, contradictions):
         for case in dict.fromkeys(map(unique, maker())):
             groups.setdefault(case.group, []).append(case)
     rng = random.Random("inputs")
@@ -183,12 +183,12 @@ def cases() -> list[Case]:
 
 
 def unique(case: Case) -> Case:
-    """With values that can be told apart."""
+    """The case with comparable values, so that duplicates are found."""
     return dataclasses.replace(case, call=tuple((name, Value(value)) for name, value in case.call))
 
 
 class Value:
-    """Any value, compared by what it looks like."""
+    """Any value, compared by its representation."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -203,8 +203,8 @@ class Value:
         return repr(self.value)
 
 
-def called(case: Case) -> int:
-    """`tutelage.train` from Python, its BadInput told as the command line tells it."""
+def train_from_python(case: Case) -> int:
+    """Call `tutelage.train`; its BadInput is printed as the command line prints it."""
     import tutelage
 
     method, env = case.words
@@ -219,11 +219,11 @@ def called(case: Case) -> int:
 def trial(number: int, known: list[Case]) -> dict[str, Any]:
     """One wrong input."""
     case = known[number % len(known)]
-    told: dict[str, Any] = {"group": case.group, "input": " ".join(case.words)}
+    record: dict[str, Any] = {"group": case.group, "input": " ".join(case.words)}
     if case.call:
-        told["input"] = f"train({case.words[0]}, {', '.join(f'{k}={v}' for k, v in case.call)})"
+        record["input"] = f"train({case.words[0]}, {', '.join(f'{k}={v}' for k, v in case.call)})"
     elif case.plan != PLAN:
-        told["input"] += f" with {(case.plan.strip().splitlines() or ['nothing'])[-1]!r}"
+        record["input"] += f" with {(case.plan.strip().splitlines() or ['nothing'])[-1]!r}"
     with sandbox() as folder:
         (folder / "notes.txt").write_text("somebody else's\n")
         (folder / "other").mkdir()
@@ -231,16 +231,16 @@ def trial(number: int, known: list[Case]) -> dict[str, Any]:
         (folder / "plan.toml").write_text(case.plan)
         before = tree(folder)
         began = time.monotonic()
-        act = (lambda: called(case)) if case.call else command(*case.words)
-        ended = forked(act, folder, LIMIT, bounded_memory)
+        act = (lambda: train_from_python(case)) if case.call else command(*case.words)
+        ended = run_in_fork(act, folder, LIMIT, bounded_memory)
         seconds = time.monotonic() - began
         after = tree(folder)
-    outcome = judged(ended, seconds, after != before)
-    return told | {"outcome": outcome, "detail": [said(ended)], "seconds": round(seconds, 2)}
+    outcome = judge(ended, seconds, after != before)
+    return record | {"outcome": outcome, "detail": [last_line(ended)], "seconds": round(seconds, 2)}
 
 
-def judged(ended: Ended, seconds: float, written: bool) -> str:
-    """What became of a wrong input that took so long."""
+def judge(ended: Outcome, seconds: float, written: bool) -> str:
+    """How a wrong input was handled, which took so many seconds."""
     if ended.code is None or ended.code == 0:
         return "accepted"
     if "Traceback" in ended.err or ended.code not in (1, 2):

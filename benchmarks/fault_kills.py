@@ -1,7 +1,7 @@
-"""Kills: at random moments, and before, in the middle of and after operations on files; then what a user would do.
+"""Killing trainings: at random moments, and before, in the middle of and after operations on files.
 
-Each method, and sweeps, several seeds and teachers, are trained once undisturbed; a trial kills the same training one
-to five times, goes on until it is done, and compares every file with the undisturbed one's.
+Each method, and sweeps, several seeds and teachers, are trained once undisturbed. A trial kills the same training one
+to five times, continues it as a user would until it has finished, and compares every file with the undisturbed one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fault_sandbox import Ended, command, differences, forked, leftovers, said, sandbox, spread, tree
+from fault_sandbox import Outcome, command, cycle, differences, last_line, leftovers, run_in_fork, sandbox, tree
 from fault_watch import Operation, Stop, Watch
 
 TEAM = "--core mlp --size width=8 --quiet --evaluations 2 --eval-episodes 8 --test-episodes 16"
@@ -34,7 +34,7 @@ HINT = (
     "--store 2 --distil 2 --batch 2"
 )
 QUICK = ["mappo", "kd_marl", "kl", "bc", "dagger_kl", "seeds", "together", "own teacher", "sweep"]
-"""What is tried more often, as it takes seconds less."""
+"""Scenarios that are tried more often, as they take less time."""
 PLAN = """
 [[row]]
 name = "mappo/action"
@@ -82,8 +82,12 @@ minutes = 0.1
 
 @dataclass(frozen=True)
 class Scenario:
-    """What is done and killed: the words of the command, what must be there before, a plan's text, and whether to
-    go on gives other roundings, as the documentation says."""
+    """A training that is killed.
+
+    Attributes:
+        begin: the command. teacher: whether it needs a teacher's run. plan: text of a plan.
+        rounds: whether continuing rounds differently, as documented.
+    """
 
     name: str
     begin: str
@@ -136,7 +140,7 @@ def without_clock() -> None:
 
 
 def lay_out(scenario: Scenario, folder: Path, teacher: Path | None) -> None:
-    """What is there before: the teacher, the plan, and things that belong to somebody else."""
+    """Prepare a folder: the teacher, the plan, and files of somebody else."""
     for name in ("notes.txt", "run.txt", "runs/other/seed-0/thesis.tex", "results/other/data.csv", "zoo/other/a.bin"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(f"{name} is somebody else's\n")
@@ -146,14 +150,14 @@ def lay_out(scenario: Scenario, folder: Path, teacher: Path | None) -> None:
         (folder / "results" / "plan.toml").write_text(scenario.plan)
 
 
-class Kept:
+class UndisturbedRuns:
     """Undisturbed runs, each made once: `before` and `after` it, and its operations on files."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.all = folder, scenarios()
 
     def of(self, name: str) -> Path:
-        """Where it lies; made now where it is not there."""
+        """The folder of a scenario's undisturbed run, made on first use."""
         place = self.folder / name.replace(" ", "_")
         scenario = self.all[name]
         teacher = self.of("mappo") if scenario.teacher else None
@@ -171,12 +175,12 @@ class Kept:
 
             def act() -> int:
                 code = command(*scenario.words)()
-                (place / "told.json").write_text(json.dumps([list(op) for op in watch.told]))
+                (place / "told.json").write_text(json.dumps([list(op) for op in watch.operations]))
                 return code
 
-            ended = forked(act, folder, 600, lambda: (without_clock(), watch.install()))
+            ended = run_in_fork(act, folder, 600, lambda: (without_clock(), watch.install()))
             if ended.code != 0:
-                raise SystemExit(f"{scenario.name} cannot be trained: {ended.err or said(ended)}")
+                raise SystemExit(f"{scenario.name} cannot be trained: {ended.err or last_line(ended)}")
             shutil.copytree(folder, place / "after", symlinks=True)
             (place / "where").write_text(str(folder))
         (place / "told.json").rename(place / "operations.json")  # last: with it, all is there
@@ -193,20 +197,20 @@ def only_one(path: Path) -> Iterator[None]:
 
 @functools.cache
 def known(place: Path) -> tuple[list[Operation], dict[str, Any]]:
-    """Operations of an undisturbed run, and what it left."""
-    told = [Operation(*op) for op in json.loads((place / "operations.json").read_text())]
-    return told, after(place)
+    """File operations of an undisturbed run, and the files it left."""
+    operations = [Operation(*op) for op in json.loads((place / "operations.json").read_text())]
+    return operations, after(place)
 
 
 def after(place: Path) -> dict[str, Any]:
-    """What an undisturbed run left."""
+    """The files that an undisturbed run left."""
     return tree(place / "after", (place / "where").read_text())
 
 
-def drawn(rng: random.Random, operations: list[Operation], first: bool) -> dict[str, Any]:
-    """How and when to kill. Each group of alike operations is as likely as any other, however many there are.
+def draw_kill(rng: random.Random, operations: list[Operation], first: bool) -> dict[str, Any]:
+    """Draw how and when to kill. Each group of similar operations is equally likely.
 
-    Of what goes on after a kill it is not known what is left to do: it is killed somewhere in its first part.
+    For a continued training the remaining operations are unknown: it is killed in its first part.
     """
     groups: dict[str, list[int]] = {}
     for i, operation in enumerate(operations):
@@ -227,45 +231,45 @@ def next_command(scenario: Scenario, folder: Path) -> Callable[[], int]:
     return command("resume", "run", "--quiet")
 
 
-def gone_on(scenario: Scenario, folder: Path, first: Callable[[], None]) -> Ended:
-    """Go on; where `resume` knows no run there, begin anew."""
-    ended = forked(next_command(scenario, folder), folder, first=first)
+def continue_training(scenario: Scenario, folder: Path, first: Callable[[], None]) -> Outcome:
+    """Continue the training; where `resume` finds no run, start it again."""
+    ended = run_in_fork(next_command(scenario, folder), folder, first=first)
     if ended.code == 2 and not scenario.plan:
-        again = forked(command(*scenario.words), folder, first=first)
+        again = run_in_fork(command(*scenario.words), folder, first=first)
         return again if again.code == 0 or again.code is None or again.code < 0 else ended
     return ended
 
 
-def trial(number: int, kept: Kept) -> dict[str, Any]:
-    """One trial; the same for the same number but for what the clock decides."""
+def trial(number: int, kept: UndisturbedRuns) -> dict[str, Any]:
+    """One trial; its number determines everything except what depends on time."""
     rng = random.Random(f"kills {number}")
-    scenario = kept.all[spread([*kept.all, *3 * QUICK], number)]
+    scenario = kept.all[cycle([*kept.all, *3 * QUICK], number)]
     place = kept.of(scenario.name)
     operations, wanted = known(place)
     kills: list[dict[str, Any]] = []
-    told: dict[str, Any] = {"scenario": scenario.name, "kills": kills}
+    record: dict[str, Any] = {"scenario": scenario.name, "kills": kills}
     with sandbox(place / "before") as folder:
-        ended: Ended | None = None
+        ended: Outcome | None = None
         for i in range(rng.randint(1, 5)):
-            kill = drawn(rng, operations, first=i == 0)
+            kill = draw_kill(rng, operations, first=i == 0)
             watch = Watch(folder, Stop(kill["at"], kill["how"], kill.get("seconds", 0.0)))
             first = lambda watch=watch: (without_clock(), watch.install())
             if i == 0:
-                ended = forked(command(*scenario.words), folder, first=first)
+                ended = run_in_fork(command(*scenario.words), folder, first=first)
             else:
-                ended = gone_on(scenario, folder, first)
+                ended = continue_training(scenario, folder, first)
             if ended.code is None or ended.code >= 0:
                 break  # it came to its end before that
             kills.append(kill)
         if ended is None or ended.code != 0:
-            ended = gone_on(scenario, folder, without_clock)
+            ended = continue_training(scenario, folder, without_clock)
         if ended.code != 0:
-            return told | {"outcome": "no end" if ended.code is None else "stuck", "detail": [said(ended)]}
-        return told | judged(folder, wanted, scenario.rounds)
+            return record | {"outcome": "no end" if ended.code is None else "stuck", "detail": [last_line(ended)]}
+        return record | judge(folder, wanted, scenario.rounds)
 
 
-def judged(folder: Path, wanted: dict[str, Any], rounds: bool = False) -> dict[str, Any]:
-    """Whether a folder is as an undisturbed run left it; `rounds`: the numbers of runs may be others."""
+def judge(folder: Path, wanted: dict[str, Any], rounds: bool = False) -> dict[str, Any]:
+    """Compare a folder with what an undisturbed run left; `rounds`: results may round differently."""
     found = tree(folder)
     wrong = differences(found, wanted)
     if not wrong:

@@ -23,12 +23,12 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 STARTS_JAX = ("tutelage.envs.smax_jaxmarl", "tutelage.__main__")
-"""Modules whose import starts jax's threads, after which no process may fork any more."""
+"""Modules whose import starts threads of jax, after which a process cannot fork."""
 LIBC = ctypes.CDLL(None)
 CLOCK = {"seconds", "wall_seconds"}
-"""Fields that the clock decides, wherever they stand."""
+"""Fields that depend on time."""
 LEFT = re.compile(r"(^|/)(\.[^/]*|[^/]*\.(lock|tmp)|checkpoint[^/]*)$")
-"""Names that nothing finished leaves behind."""
+"""Names of files that a finished command does not leave."""
 
 
 def prepare() -> None:
@@ -54,7 +54,7 @@ def safe_to_fork() -> None:
         sys.exit("this process has threads and cannot be copied: has something started jax?")
 
 
-class Ended(NamedTuple):
+class Outcome(NamedTuple):
     """How a command ended: its exit code (minus the signal that killed it; None: had to be killed after `limit`)."""
 
     code: int | None
@@ -62,13 +62,13 @@ class Ended(NamedTuple):
     err: str
 
     @property
-    def told(self) -> list[str]:
+    def error_lines(self) -> list[str]:
         """Lines on standard error."""
         return [line for line in self.err.splitlines() if line.strip()]
 
 
 def command(*argv: Any) -> Callable[[], int]:
-    """What `tutelage ARGV` does."""
+    """A function that runs `tutelage ARGV` and returns its exit code."""
 
     def run() -> int:
         from tutelage.cli.main import exit_code
@@ -78,20 +78,22 @@ def command(*argv: Any) -> Callable[[], int]:
     return run
 
 
-def forked(act: Callable[[], int], folder: Path, limit: float = 300.0, first: Callable[[], Any] | None = None) -> Ended:
-    """Do it in a copy of this process, in `folder`, after `first`; what it starts ends with it."""
+def run_in_fork(
+    act: Callable[[], int], folder: Path, limit: float = 300.0, first: Callable[[], Any] | None = None
+) -> Outcome:
+    """Run `act` in a forked copy of this process, in `folder`, after `first`; processes that it starts end with it."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         sys.stdout.flush()
         sys.stderr.flush()
         pid = os.fork()
         if pid == 0:
-            inside(act, folder, out.fileno(), err.fileno(), first)
-        code = waited(pid, limit)
+            run_child(act, folder, out.fileno(), err.fileno(), first)
+        code = wait_for(pid, limit)
         texts = []
         for file in (out, err):
             file.seek(0)
             texts.append(file.read().decode(errors="replace"))
-    return Ended(code, *texts)
+    return Outcome(code, *texts)
 
 
 def ends_with_parent() -> None:
@@ -99,8 +101,8 @@ def ends_with_parent() -> None:
     LIBC.prctl(1, signal.SIGKILL)
 
 
-def inside(act: Callable[[], int], folder: Path, out: int, err: int, first: Callable[[], None] | None) -> None:
-    """The copy's part; it never returns."""
+def run_child(act: Callable[[], int], folder: Path, out: int, err: int, first: Callable[[], None] | None) -> None:
+    """The code that the forked copy runs; it never returns."""
     code = 1
     try:
         os.setsid()
@@ -127,7 +129,7 @@ def inside(act: Callable[[], int], folder: Path, out: int, err: int, first: Call
         os._exit(code)
 
 
-def waited(pid: int, limit: float) -> int | None:
+def wait_for(pid: int, limit: float) -> int | None:
     """The exit code of a copy; None where it took longer than `limit` and was killed, with all it had started."""
     handle = os.pidfd_open(pid)
     try:
@@ -141,7 +143,7 @@ def waited(pid: int, limit: float) -> int | None:
 
 
 def bounded_memory(gigabytes: int = 8) -> None:
-    """What a copy may take at most."""
+    """Limit the memory of a copy."""
     resource.setrlimit(resource.RLIMIT_AS, (gigabytes << 30,) * 2)
 
 
@@ -166,36 +168,36 @@ def timeless(value: Any) -> Any:
 
 
 def content(path: Path, folder: str) -> Any:
-    """What a file says, whatever the time and wherever the folder; where it cannot be read as what it is, its bytes."""
+    """Content of a file without times and without the path of the folder; its bytes where it cannot be parsed."""
     if path.is_symlink():
         return f"a link to {os.readlink(path)}"
     if not path.is_file():
         return "a folder" if path.is_dir() else "neither file nor folder"
-    told = path.read_bytes()
-    here = told.replace(folder.encode(), b"HERE")
+    data = path.read_bytes()
+    neutral = data.replace(folder.encode(), b"HERE")
     try:
         if path.suffix == ".jsonl":
-            lines = [json.loads(line) for line in here.splitlines()]
+            lines = [json.loads(line) for line in neutral.splitlines()]
             return [timeless(line) for line in lines if line.get("kind") != "compiled"]
-        return timeless(json.loads(here)) if path.suffix == ".json" else told
+        return timeless(json.loads(neutral)) if path.suffix == ".json" else data
     except (ValueError, AttributeError, RecursionError):
-        return told
+        return data
 
 
 def tree(folder: Path, was: str = "") -> dict[str, Any]:
-    """What lies in a folder, hidden files too; `was`: where the folder lay when it was made."""
+    """Content of all files in a folder by name; `was`: the path that the folder had when the files were made."""
     paths = sorted(p for p in folder.rglob("*") if "__pycache__" not in p.parts)
     return {str(path.relative_to(folder)): content(path, was or str(folder)) for path in paths}
 
 
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """One line for each file that is not as it should be."""
-    told = [f"{name} is missing" for name in wanted if name not in found]
-    told += [f"{name} is left over" for name in found if name not in wanted]
+    """One line for each file that differs."""
+    lines = [f"{name} is missing" for name in wanted if name not in found]
+    lines += [f"{name} is left over" for name in found if name not in wanted]
     for name, value in wanted.items():
         if name in found and found[name] != value:
-            told.append(f"{name} differs{where(found[name], value)}")
-    return told
+            lines.append(f"{name} differs{where(found[name], value)}")
+    return lines
 
 
 def where(a: Any, b: Any) -> str:
@@ -219,17 +221,17 @@ def leftovers(found: dict[str, Any]) -> list[str]:
     return [f"{name} is left over" for name in found if LEFT.search(name)]
 
 
-def one_line(ended: Ended) -> bool:
-    """Whether it was told in one line what is wrong."""
-    return len(ended.told) == 1 and ended.told[0].startswith("tutelage: ")
+def one_line(ended: Outcome) -> bool:
+    """Whether the error message is one line."""
+    return len(ended.error_lines) == 1 and ended.error_lines[0].startswith("tutelage: ")
 
 
-def said(ended: Ended) -> str:
-    """The end of what a command said, for people."""
+def last_line(ended: Outcome) -> str:
+    """Exit code and last line of the output of a command, as text."""
     code = "no end" if ended.code is None else f"code {ended.code}"
-    return f"{code}: {(ended.told or ended.out.splitlines() or ['nothing'])[-1][:300]}"
+    return f"{code}: {(ended.error_lines or ended.out.splitlines() or ['nothing'])[-1][:300]}"
 
 
-def spread(values: Sequence[Any], number: int) -> Any:
+def cycle(values: Sequence[Any], number: int) -> Any:
     """Each value in turn."""
     return values[number % len(values)]

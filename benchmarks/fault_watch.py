@@ -1,4 +1,4 @@
-"""Every operation on files below a folder, told and counted; before, in the middle of or after one the process dies."""
+"""Recording all file operations below a folder, and killing the process before, during or after one of them."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ FILES = ("write", "fsync", "ftruncate", "sendfile")
 
 
 class Operation(NamedTuple):
-    """What was done to what."""
+    """A file operation and its path."""
 
     what: str
     path: str
 
     @property
     def group(self) -> str:
-        """Alike operations."""
+        """Name of the group of similar operations: numbers in the path are replaced."""
         return f"{self.what} {re.sub(r'[0-9]+', 'N', self.path)}"
 
 
 class Stop(NamedTuple):
-    """Where to die: `when` (before, middle, after) the `number`-th operation, or so many seconds after it (moment)."""
+    """When to kill: before, in the middle of or after the `number`-th operation, or some seconds after it (moment)."""
 
     number: int
     when: str
@@ -39,19 +39,19 @@ class Stop(NamedTuple):
 
 
 def die() -> None:
-    """As by `kill -9`: nothing is tidied up."""
+    """Kill the process as `kill -9` does."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Watch:
-    """Takes the place of the functions that change files, in this process."""
+    """Replaces the functions that change files in this process by recording ones."""
 
     def __init__(self, folder: Path, stop: Stop | None = None) -> None:
         self.folder, self.stop = str(folder), stop
-        self.told: list[Operation] = []
+        self.operations: list[Operation] = []
 
     def install(self) -> None:
-        """From now on."""
+        """Replace the functions."""
         self.open = builtins.open
         builtins.open = io.open = self.opened  # type: ignore[assignment]
         for name in PATHS:
@@ -65,11 +65,11 @@ class Watch:
         def opened(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
             act = lambda: low(path, flags, *args, **kwargs)
             writes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-            return self.act("open", self.named(path, kwargs), act) if writes else act()
+            return self.act("open", self.relative_path(path, kwargs), act) if writes else act()
 
         os.open = opened
 
-    def named(self, thing: Any, options: dict[str, Any]) -> str | None:
+    def relative_path(self, thing: Any, options: dict[str, Any]) -> str | None:
         """The path of a file, relative to the folder; None where it lies elsewhere."""
         if hasattr(thing, "fileno"):
             thing = thing.fileno()
@@ -82,20 +82,20 @@ class Watch:
         return os.path.relpath(path, self.folder) if path.startswith(self.folder + os.sep) else None
 
     def wrapped(self, name: str, function: Callable[..., Any], which: int) -> Callable[..., Any]:
-        """The function, watched."""
+        """A function that records and then calls `function`."""
 
         def watched(*args: Any, **kwargs: Any) -> Any:
-            path = self.named(args[which], kwargs) if len(args) > which else None
+            path = self.relative_path(args[which], kwargs) if len(args) > which else None
             return self.act(name, path, lambda: function(*args, **kwargs))
 
         return watched
 
     def act(self, what: str, path: str | None, do: Callable[[], Any], half: Callable[[], Any] | None = None) -> Any:
-        """Do it, or die about it."""
+        """Record an operation and carry it out, or kill the process before, during or after it."""
         if path is None:
             return do()
-        self.told.append(Operation(what, path))
-        when = self.stop.when if self.stop and len(self.told) == self.stop.number else ""
+        self.operations.append(Operation(what, path))
+        when = self.stop.when if self.stop and len(self.operations) == self.stop.number else ""
         if when == "moment":  # the system's own way to kill a process later: no thread, no handler
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, max(self.stop.seconds, 1e-6))
@@ -110,10 +110,10 @@ class Watch:
         return done
 
     def opened(self, file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-        """`open`; files to write come with their writing watched."""
+        """`open`; writing to the opened file is recorded too."""
         if not set(mode) & set("wax+"):
             return self.open(file, mode, *args, **kwargs)
-        path = self.named(file, {})
+        path = self.relative_path(file, {})
         do = lambda: self.open(file, mode, *args, **kwargs)
         opens = not isinstance(file, int) and not kwargs.get("opener")  # else `os.open` does, and is watched
         made = self.act("open", path, do) if opens else do()
@@ -121,7 +121,7 @@ class Watch:
 
 
 class Watched:
-    """An open file whose writing is watched."""
+    """An open file whose writes are recorded."""
 
     def __init__(self, file: Any, path: str, watch: Watch) -> None:
         self.file, self.path, self.watch = file, path, watch

@@ -1,4 +1,4 @@
-"""Wrong words that no type tells: of settings that are little languages, of commands, and what does not go together."""
+"""Wrong inputs that do not follow from types: of settings with a syntax of their own, of commands, contradictions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GRAMMAR = {
     "capacity": ["", "inputs=2", "medic=2", "agent=-1", "agent=0", "agent=nan"],
     "waves": ["nowhere.nc"],
 }  # fmt: skip
-"""Settings that are little languages."""
+"""Wrong values of settings with a syntax of their own."""
 CONTRADICT = {
     "mappo probe/action": [
         "--chunk 3 --rollout 4", "--chunk 8 --rollout 4", "--minibatches 7", "--messages tarmac --chunk 1",
@@ -46,7 +46,7 @@ CONTRADICT = {
     "mappo predator_prey/punish0": ["--env.size 3", "--env.vision 11", "--env.n-stags 99"],
     "mappo fire_commander/easy": ["--env.max-steps 127"],
 }  # fmt: skip
-"""Settings that do not go together, by method and environment."""
+"""Settings that contradict each other, by method and environment."""
 WORDS = {
     "": ["nonsense", "--nonsense", "-x", "train", "train mappo", "train mappo nowhere/3m", "train nobody smax/3m",
          "train mappo smax/3mm", "train os:getcwd smax/3m", "train mappo os:getcwd", "train mappo :x"],
@@ -65,4 +65,4 @@ WORDS = {
 """Wrong words of every verb."""
 USUAL = {"eval": "probe/action", "cost": "run", "fork": "run", "render": "probe/action -o a.png", "resume": "run",
          "sweep": "plan.toml --quiet", "report": "results", "demo": "--out here", "list": ""}  # fmt: skip
-"""Right words of a verb, beside which one option is wrong."""
+"""Valid arguments of a verb, to which one wrong option is added."""

@@ -32,7 +32,7 @@ from typing import Any
 import fault_files
 import fault_inputs
 import fault_kills
-from fault_report import GOOD, after, draw, fill, summary
+from fault_report import GOOD, draw, fill, merged, summary
 from fault_sandbox import ROOT, ends_with_parent, prepare
 
 FOLDER = ROOT / ".cache" / "faults"
@@ -40,12 +40,12 @@ KINDS = ("kills", "files", "inputs")
 Record = dict[str, Any]
 
 
-def code() -> str:
-    """What state of the package is tried."""
-    told = hashlib.sha256()
+def code_digest() -> str:
+    """A digest of the package's sources."""
+    digest = hashlib.sha256()
     for path in sorted((ROOT / "src").rglob("*.py")):
-        told.update(path.read_bytes())
-    return told.hexdigest()[:12]
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 class Trials:
@@ -58,7 +58,7 @@ class Trials:
     def all(self) -> dict[tuple[str, int], Record]:
         """The latest of each."""
         lines = self.path.read_text().splitlines() if self.path.exists() else []
-        return {(told["kind"], told["trial"]): told for told in map(json.loads, lines)}
+        return {(record["kind"], record["trial"]): record for record in map(json.loads, lines)}
 
     @property
     def earlier(self) -> Record:
@@ -77,9 +77,9 @@ class Trials:
             file.write(json.dumps(record) + "\n")
 
 
-def weight(kind: str, told: Record) -> int:
-    """How many of what is asked for a trial was: of kills it may hold several, or none in time."""
-    return len(told["kills"]) if kind == "kills" else 1
+def weight(kind: str, record: Record) -> int:
+    """How much a trial counts: by its number of kills, or 1."""
+    return len(record["kills"]) if kind == "kills" else 1
 
 
 def maker(kind: str, kept: Path) -> Callable[[int], Record]:
@@ -87,12 +87,12 @@ def maker(kind: str, kept: Path) -> Callable[[int], Record]:
     if kind == "inputs":
         known = fault_inputs.cases()
         return lambda number: fault_inputs.trial(number, known)
-    runs = fault_kills.Kept(kept)
+    runs = fault_kills.UndisturbedRuns(kept)
     return lambda number: (fault_kills if kind == "kills" else fault_files).trial(number, runs)
 
 
 class Shared:
-    """Two numbers that forked processes count together: trials taken, and what they came to."""
+    """Two counters that forked processes share: trials taken, and their weight."""
 
     def __init__(self, folder: Path) -> None:
         self.memory = mmap.mmap(-1, 16)
@@ -110,34 +110,34 @@ class Shared:
 def numbers(kind: str, trials: Trials, now: str) -> tuple[list[int], Iterator[int], int]:
     """Trials to try again, those never tried, and how much has been tried with nothing to repeat."""
     before = trials.earlier.get(kind, {"trials": 0, "done": 0})
-    done = {number: told for (k, number), told in trials.all().items() if k == kind}
-    again = [n for n, told in done.items() if told["outcome"] not in GOOD[kind] and told["code"] != now]
+    done = {number: record for (k, number), record in trials.all().items() if k == kind}
+    again = [n for n, record in done.items() if record["outcome"] not in GOOD[kind] and record["code"] != now]
     fresh = (n for n in itertools.count(before["trials"]) if n not in done)
-    return again, fresh, before["done"] + sum(weight(kind, told) for n, told in done.items() if n not in set(again))
+    return again, fresh, before["done"] + sum(weight(kind, record) for n, record in done.items() if n not in set(again))
 
 
 def work(kind: str, wanted: int, until: float, core: int, shared: Shared, trials: Trials, kept: Path, now: str) -> None:
-    """Take trials one after another until there are enough, or no time."""
+    """Take trials one merged another until there are enough, or no time."""
     os.sched_setaffinity(0, {core})
     make = maker(kind, kept)
     again, fresh, had = numbers(kind, trials, now)
     todo = itertools.chain(again, fresh)
     taken = -1
     while time.monotonic() < until and had + shared.add(1, 0) < wanted:
-        mine = shared.add(0, 1)
-        number = next(itertools.islice(todo, mine - taken - 1, None))
-        taken = mine
-        began = time.monotonic()
-        told = make(number)
-        shared.add(1, weight(kind, told))
-        record = {"kind": kind, "trial": number, "code": now, "wall": round(time.monotonic() - began, 1), **told}
+        taken_now = shared.add(0, 1)
+        number = next(itertools.islice(todo, taken_now - taken - 1, None))
+        taken = taken_now
+        started = time.monotonic()
+        outcome = make(number)
+        shared.add(1, weight(kind, outcome))
+        record = {"kind": kind, "trial": number, "code": now, "wall": round(time.monotonic() - started, 1), **outcome}
         trials.add(record)
-        if told["outcome"] not in GOOD[kind]:
+        if outcome["outcome"] not in GOOD[kind]:
             print(json.dumps(record), flush=True)
 
 
-def side_by_side(jobs: int, act: Callable[[int], None]) -> None:
-    """Do it in so many copies of this process, each on a core of its own."""
+def run_in_forks(jobs: int, act: Callable[[int], None]) -> None:
+    """Run `act` in so many copies of this process, each on a core of its own."""
     cores = sorted(os.sched_getaffinity(0))
     children = []
     for i in range(jobs):
@@ -158,22 +158,22 @@ def side_by_side(jobs: int, act: Callable[[int], None]) -> None:
         sys.exit(f"{len(failed)} of {jobs} processes broke")
 
 
-def tell(trials: Trials, now: str, wanted: dict[str, int], out: Path) -> None:
-    """The summary, printed and kept, its table and its figure."""
-    told = after(trials.earlier, summary(trials.all(), now, wanted))
-    print(json.dumps({kind: told[kind]["outcomes"] for kind in KINDS if kind in told}, indent=1))
+def report_summary(trials: Trials, now: str, wanted: dict[str, int], out: Path) -> None:
+    """Print and write the summary, its tables and its figure."""
+    record = merged(trials.earlier, summary(trials.all(), now, wanted))
+    print(json.dumps({kind: record[kind]["outcomes"] for kind in KINDS if kind in record}, indent=1))
     out.mkdir(parents=True, exist_ok=True)
-    (out / "faults.json").write_text(json.dumps(told, indent=1) + "\n")
+    (out / "faults.json").write_text(json.dumps(record, indent=1) + "\n")
     if out == ROOT / "benchmarks":
-        fill(ROOT / "docs" / "faults.md", told)
-        draw(told, ROOT / "docs" / "figures" / "faults.png")
+        fill(ROOT / "docs" / "faults.md", record)
+        draw(record, ROOT / "docs" / "figures" / "faults.png")
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for kind, count in zip(KINDS, (1000, 500, 200), strict=True):
         parser.add_argument(f"--{kind}", type=int, default=count, help=f"how many {kind} in all (default {count})")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop merged so long")
     parser.add_argument("--jobs", type=int, default=1, help="processes side by side, each on one core")
     parser.add_argument("--only", choices=KINDS, help="one kind alone")
     parser.add_argument("--trial", nargs="+", metavar="KIND:NUMBER", help="these trials again; nothing is kept")
@@ -186,8 +186,8 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Try, and say what came of it."""
-    args, now = arguments(), code()
+    """Run the trials and report their outcomes."""
+    args, now = arguments(), code_digest()
     trials = Trials(args.folder / "trials.jsonl")
     wanted = {kind: getattr(args, kind) for kind in KINDS}
     kept = args.folder.resolve() / "kept" / now
@@ -211,8 +211,8 @@ def main() -> None:
             act = lambda core, kind=kind, shared=shared: work(
                 kind, wanted[kind], until, core, shared, trials, kept, now
             )
-            side_by_side(args.jobs, act)
-    tell(trials, now, wanted, args.out)
+            run_in_forks(args.jobs, act)
+    report_summary(trials, now, wanted, args.out)
 
 
 if __name__ == "__main__":

@@ -64,11 +64,11 @@ def cost(method: str, env_id: str, settings: str) -> dict[str, float]:
     per_update = sum(b.envs * b.steps for b in runner.stage.behaviours.values())
     warm = -(-getattr(config, "warm_up", 0) // (CHUNK * per_update)) + 1
     for i in range(warm + ROUNDS):
-        before, began = int(loop.steps), time.perf_counter()
+        before, started = int(loop.steps), time.perf_counter()
         until += CHUNK
         loop, _ = runner.run(loop, root, until)
         if i >= warm:
-            spent.append((time.perf_counter() - began) / (int(loop.steps) - before))
+            spent.append((time.perf_counter() - started) / (int(loop.steps) - before))
 
     @jax.jit
     def collect(collectors, key):
@@ -80,9 +80,9 @@ def cost(method: str, env_id: str, settings: str) -> dict[str, float]:
 
     collectors, playing = jax.block_until_ready(collect(loop.collectors, root)), []
     for i in range(ROUNDS):
-        began = time.perf_counter()
+        started = time.perf_counter()
         collectors = jax.block_until_ready(collect(collectors, jax.random.fold_in(root, i)))
-        playing.append((time.perf_counter() - began) / per_update)
+        playing.append((time.perf_counter() - started) / per_update)
     micro = lambda x: round(1e6 * float(np.median(x)), 2)
     return {"microseconds": micro(spent), "playing": micro(playing), "steps_per_second": round(1 / np.median(spent))}
 
@@ -92,11 +92,11 @@ def compare(env_id: str, methods: dict[str, tuple[str, dict]]) -> dict[str, dict
     ask = lambda method, settings: child("cost", method, env_id, json.dumps(settings), script=__file__)
     runs = [{name: ask(*what) for name, what in methods.items()} for _ in range(3)]
     first = next(iter(methods))
-    told = {}
+    results = {}
     for name in methods:
         ratios = sorted(run[name]["microseconds"] / run[first]["microseconds"] for run in runs)
-        told[name] = {**runs[1][name], "ratios": [round(r, 2) for r in ratios]}
-    return told
+        results[name] = {**runs[1][name], "ratios": [round(r, 2) for r in ratios]}
+    return results
 
 
 def main() -> None:
@@ -110,15 +110,15 @@ def main() -> None:
         print(json.dumps(cost(*args.part[1:])))  # "cost" is the only part
         return
     if args.groups:
-        told = json.loads(KEPT.read_text()) | {name: compare(*GROUPS[name]) for name in args.groups}
+        results = json.loads(KEPT.read_text()) | {name: compare(*GROUPS[name]) for name in args.groups}
     else:
-        told = {
+        results = {
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             "environments": {name: child("alone", name, WIDE) for name in ENVIRONMENTS},
             **{name: compare(*group) for name, group in GROUPS.items()},
         }
-    print(json.dumps(told, indent=1))
-    KEPT.write_text(json.dumps(told, indent=1) + "\n")
+    print(json.dumps(results, indent=1))
+    KEPT.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ import fault_files as F  # noqa: E402
 import fault_inputs as I  # noqa: E402
 import fault_kills as K  # noqa: E402
 import fault_report as R  # noqa: E402
-from fault_sandbox import Ended, differences, leftovers, tree  # noqa: E402
+from fault_sandbox import Outcome, differences, leftovers, tree  # noqa: E402
 
-BLAMED = Ended(2, "", "tutelage: gamma = 2.0: must be between 0 and 1\n")
+BLAMED = Outcome(2, "", "tutelage: gamma = 2.0: must be between 0 and 1\n")
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_the_clock_makes_no_difference(whole):
     changed(whole, "metrics.jsonl", b'"seconds": 2', b'"seconds": 3')
     changed(whole, "metrics.jsonl", b'"seconds": 1', b'"seconds": 4')
     changed(whole, "eval.json", b"1.25", b"7.5")
-    assert K.judged(whole, before) == {"outcome": "same", "detail": []}
+    assert K.judge(whole, before) == {"outcome": "same", "detail": []}
 
 
 @pytest.mark.parametrize(
@@ -101,31 +101,31 @@ def test_one_changed_value_is_a_difference(whole, name, old, new, told):
     before = tree(whole)
     changed(whole, name, old, new)
     # Lines that tell of compilation are left out: the metrics are the first line that counts.
-    assert K.judged(whole, before) == {"outcome": "differs", "detail": [told.replace("at 1 at", "at 0 at")]}
+    assert K.judge(whole, before) == {"outcome": "differs", "detail": [told.replace("at 1 at", "at 0 at")]}
 
 
 @pytest.mark.parametrize("name", [".eval.json.tmp", "run.lock", ".run.lock", "checkpoint.safetensors"])
 def test_what_lies_about_is_told_as_left_over(whole, name):
     before = tree(whole)
     (whole / "run" / name).touch()
-    assert K.judged(whole, before) == {"outcome": "left over", "detail": [f"run/{name} is left over"]}
+    assert K.judge(whole, before) == {"outcome": "left over", "detail": [f"run/{name} is left over"]}
     assert leftovers(tree(whole)) == [f"run/{name} is left over"]
 
 
 def test_an_empty_directory_is_left_over_and_one_with_something_in_it_a_difference(whole):
     before = tree(whole)
     (whole / "more").mkdir()
-    assert K.judged(whole, before)["outcome"] == "left over"
+    assert K.judge(whole, before)["outcome"] == "left over"
     (whole / "more" / "data.csv").touch()
-    assert K.judged(whole, before)["outcome"] == "differs"
+    assert K.judge(whole, before)["outcome"] == "differs"
 
 
 def test_other_roundings_are_told_apart_where_they_are_to_be_expected_and_only_in_numbers(whole):
     before = tree(whole)
     changed(whole, "metrics.jsonl", b"1.5", b"1.25")
-    assert K.judged(whole, before, rounds=True)["outcome"] == "rounding"
+    assert K.judge(whole, before, rounds=True)["outcome"] == "rounding"
     (whole / "run" / "plan.json").touch()
-    assert K.judged(whole, before, rounds=True)["outcome"] == "differs"
+    assert K.judge(whole, before, rounds=True)["outcome"] == "differs"
 
 
 def test_a_file_that_is_gone_is_a_difference(whole):
@@ -137,38 +137,38 @@ def test_a_file_that_is_gone_is_a_difference(whole):
 @pytest.mark.parametrize(
     ("ended", "proper", "outcome"),
     [
-        (Ended(0, "success 0.5\n", ""), False, "harmless"),
-        (Ended(0, "success 0.4\n", ""), False, "silent"),
-        (Ended(0, "success 0.4\n", ""), True, "checksum"),
-        (Ended(0, "success 0.4\n", "warning: one field is unknown\n"), False, "detected"),
-        (Ended(1, "", "tutelage: run/eval.json is damaged\n"), False, "detected"),
-        (Ended(1, "", "tutelage: run/eval.json is damaged\nand more\n"), False, "crash"),
-        (Ended(1, "", "Traceback (most recent call last):\n"), False, "crash"),
-        (Ended(-11, "", ""), False, "crash"),
-        (Ended(None, "", ""), False, "no end"),
+        (Outcome(0, "success 0.5\n", ""), False, "harmless"),
+        (Outcome(0, "success 0.4\n", ""), False, "silent"),
+        (Outcome(0, "success 0.4\n", ""), True, "checksum"),
+        (Outcome(0, "success 0.4\n", "warning: one field is unknown\n"), False, "detected"),
+        (Outcome(1, "", "tutelage: run/eval.json is damaged\n"), False, "detected"),
+        (Outcome(1, "", "tutelage: run/eval.json is damaged\nand more\n"), False, "crash"),
+        (Outcome(1, "", "Traceback (most recent call last):\n"), False, "crash"),
+        (Outcome(-11, "", ""), False, "crash"),
+        (Outcome(None, "", ""), False, "no end"),
     ],
 )
 def test_what_becomes_of_a_command_with_a_damaged_file(whole, ended, proper, outcome):
     before = tree(whole)
     changed(whole, "eval.json", b"0.5", b"x")
     spoilt = tree(whole)["run/eval.json"]
-    known = (Ended(0, "success 0.5\n", ""), before, before)
-    assert F.judged(ended, whole, Path("run/eval.json"), spoilt, known, proper)[0] == outcome
+    known = (Outcome(0, "success 0.5\n", ""), before, before)
+    assert F.judge(ended, whole, Path("run/eval.json"), spoilt, known, proper)[0] == outcome
 
 
 def test_a_file_that_is_made_anew_is_repaired(whole):
     after = tree(whole)
-    known = (Ended(0, "0 results made\n", ""), after, after)
-    ended = Ended(0, "1 results made\n", "")
-    assert F.judged(ended, whole, Path("run/eval.json"), b"", known, False)[0] == "repaired"
+    known = (Outcome(0, "0 results made\n", ""), after, after)
+    ended = Outcome(0, "1 results made\n", "")
+    assert F.judge(ended, whole, Path("run/eval.json"), b"", known, False)[0] == "repaired"
 
 
 def test_damage_that_is_carried_on_into_another_file_is_silent(whole):
     before = tree(whole)
     changed(whole, "student.safetensors", b"\x07", b"\x06")
     spoilt = tree(whole)["run/eval.json"]
-    ended = Ended(0, "", "")
-    assert F.judged(ended, whole, Path("run/eval.json"), spoilt, (ended, before, before), False)[0] == "silent"
+    ended = Outcome(0, "", "")
+    assert F.judge(ended, whole, Path("run/eval.json"), spoilt, (ended, before, before), False)[0] == "silent"
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_damage_that_is_carried_on_into_another_file_is_silent(whole):
     ],
 )
 def test_what_becomes_of_a_wrong_input(ended, seconds, written, outcome):
-    assert I.judged(ended, seconds, written) == outcome
+    assert I.judge(ended, seconds, written) == outcome
 
 
 # ---- damage ----------------------------------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ def test_damage_changes_the_file_and_is_the_same_again(whole, name, how):
     for _ in range(2):
         path.unlink(missing_ok=True) if not path.is_dir() else path.rmdir()
         path.write_bytes(content)
-        told.append(D.damage(path, how, [], random.Random(5)))
+        told.append(D.apply_damage(path, how, [], random.Random(5)))
         left.append(path.read_bytes() if path.is_file() else None)
     assert told[0] == told[1] and left[0] == left[1] != content
 
@@ -219,7 +219,7 @@ def test_every_operation_on_a_file_is_counted(tmp_path):
     script = (
         "import sys\nsys.path.insert(0, sys.argv[1])\nfrom fault_watch import Watch\nfrom pathlib import Path\n"
         "from tutelage.experiment.files import write_json\nwatch = Watch(sys.argv[2])\nwatch.install()\n"
-        "write_json(Path(sys.argv[2]) / 'a' / 'b.json', {})\nprint([op.group for op in watch.told])\n"
+        "write_json(Path(sys.argv[2]) / 'a' / 'b.json', {})\nprint([op.group for op in watch.operations])\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, ROOT / "benchmarks", tmp_path], capture_output=True, text=True, check=True
@@ -283,7 +283,7 @@ def test_a_summary_goes_on_behind_another():
     wanted = {"kills": 9, "files": 0, "inputs": 0}
     old = R.summary(trials(("same", 2), ("differs", 1), code="a"), "a", wanted)
     new = R.summary(trials(("same", 3), code="b"), "b", wanted)
-    both = R.after(old, new)["kills"]
+    both = R.merged(old, new)["kills"]
     assert (both["done"], both["trials"], both["on this code"]) == (6, 3, 1)
     assert both["outcomes"] == {"same": 5, "differs": 1} and both["scenarios"] == {"mappo": 6}
     assert both["rows"] == {"at a random moment": {"same": 5, "differs": 1}} and len(both["found"]) == 1
