@@ -13,7 +13,7 @@ from helpers import build, run_stage
 from tutelage import BadInput, make
 from tutelage.configs.kd_marl import KdMarlConfig
 from tutelage.data.collect import settled
-from tutelage.methods.kd_parts import coverage_notes, rollout_lengths
+from tutelage.methods.kd_marl.components import coverage_notes, rollout_lengths
 from tutelage.registry import method_config
 from tutelage.types import Frozen
 

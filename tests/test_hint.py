@@ -21,12 +21,12 @@ from tutelage.data.vector import make_vector_env
 from tutelage.learning.losses import log_prob_of
 from tutelage.learning.returns import gae, vtrace
 from tutelage.learning.shaping import first_completion, goal_progress
-from tutelage.methods import hint as H
-from tutelage.methods import hint_experience as X
-from tutelage.methods import hint_fork as F
-from tutelage.methods import hint_labels as L
-from tutelage.methods import hint_student as S
-from tutelage.methods import hint_teacher as T
+from tutelage.methods.hint import experience as X
+from tutelage.methods.hint import fork as F
+from tutelage.methods.hint import labels as L
+from tutelage.methods.hint import method as H
+from tutelage.methods.hint import students as S
+from tutelage.methods.hint import teacher as T
 from tutelage.policies.acting import random_policy, with_shadow
 from tutelage.policies.hierarchy import (
     all_goal_features,
@@ -106,7 +106,7 @@ def teacher_labels(networks, experience):
 
 
 def label_and_filter(networks, teacher, experience, value, own, carry=()):
-    student_value = H.expected_return(networks, value, teacher.returns, experience)
+    student_value = S.expected_return(networks, value, teacher.returns, experience)
     return jax.jit(lambda *x: L.label_and_filter(networks, *x[:3], own, x[3]))(
         teacher, experience, student_value, carry
     )
@@ -476,7 +476,7 @@ def test_the_margin_reaches_the_filters():
     for margin in (-1e9, 1e9):
         _, components, state, rollouts = played(margin=margin)
         own, other = explained()
-        expect = partial(H.expected_return, components.networks, state.value.params, state.teacher.returns)
+        expect = partial(S.expected_return, components.networks, state.value.params, state.teacher.returns)
         experience = H.label_both(components, state, expect, own, other, rollouts, jax.random.key(0))[-1]
         kept.append([float(experience["kept_own"]), float(experience["kept_student"])])
     assert kept[0] == [1, 1]
@@ -641,7 +641,7 @@ def test_what_students_are_expected_to_earn_is_read_in_units_that_it_was_fitted_
     monkeypatch.setattr(H, "update_teacher", lambda *_, **__: (moved, {}))
     monkeypatch.setattr(H, "label_both", label_both)
     with pytest.raises(Expected) as found:
-        H.update_all(components, state, rollouts, jax.random.key(0), jnp.zeros(()))
+        H.update_iteration(components, state, rollouts, jax.random.key(0), jnp.zeros(()))
     value = T.team_value(components.networks, state.value.params, state.teacher.returns, other.steps.state)
     assert_same(found.value.args[0], value)
 
@@ -668,7 +668,7 @@ def test_without_filter_and_off_policy_it_is_dagger():
 def test_the_ppo_term_makes_students_own_acts_likelier_where_more_was_earned():
     _, components, state, rollouts = played(rl=1.0, core="gru")
     config, mine, experience = components.networks.config, rollouts["student"], explained(rl=1.0, core="gru")[1]
-    student_value = H.expected_return(components.networks, state.value.params, state.teacher.returns, experience)
+    student_value = S.expected_return(components.networks, state.value.params, state.teacher.returns, experience)
     did = S.make_student_experience(config, experience, student_value, mine.log_prob, mine.carry)
     counts = np.asarray(did.counts)
     assert_same(counts, np.asarray(experience.valid)[..., None] & np.asarray(experience.steps.alive[:-1]))
@@ -733,7 +733,7 @@ def test_the_students_value_comes_nearer_to_what_they_earn():
     _, components, state, _ = played()
     networks = components.networks._replace(config=replace(components.networks.config, epochs=20))
     experience, scale = explained()[1], state.teacher.returns
-    value = H.expected_return(networks, state.value.params, scale, experience)
+    value = S.expected_return(networks, state.value.params, scale, experience)
     go = jax.jit(
         lambda lr: S.update_student_value(networks, scale, state.value, experience, value, jax.random.key(0), lr)
     )

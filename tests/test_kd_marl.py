@@ -16,8 +16,8 @@ from tutelage.configs.kd_marl import KdMarlConfig
 from tutelage.data.collect import unroll
 from tutelage.experiment.find_teacher import find_teacher
 from tutelage.experiment.fit import fit
-from tutelage.methods.kd_data import expert_behaviour, label_rollout
-from tutelage.methods.kd_parts import DEFAULTS, make_components, make_student, term_weights
+from tutelage.methods.kd_marl.components import DEFAULTS, make_components, make_student, term_weights
+from tutelage.methods.kd_marl.data import expert_behaviour, label_rollout
 from tutelage.policies.acting import as_deterministic
 from tutelage.policies.agent import make_tiered_team
 from tutelage.policies.cost import agent_cost

@@ -16,9 +16,9 @@ from tutelage.configs.kd_marl import KdMarlConfig
 from tutelage.deploy.numpy_step import numpy_carry, numpy_step
 from tutelage.envs.parts import one_hot_scores
 from tutelage.methods import qlearning
-from tutelage.methods.kd_data import expert_behaviour, label_rollout, mixture_policy
-from tutelage.methods.kd_marl import kd_marl
-from tutelage.methods.kd_parts import make_components
+from tutelage.methods.kd_marl.components import make_components
+from tutelage.methods.kd_marl.data import expert_behaviour, label_rollout, mixture_policy
+from tutelage.methods.kd_marl.method import kd_marl
 from tutelage.methods.off_policy import Sequences
 from tutelage.methods.ppo import PpoNetworks, central_view, make_batch
 from tutelage.networks.cores import mask_logits

@@ -11,7 +11,7 @@ import pytest
 
 from tutelage import BadInput, evaluate, make
 from tutelage.configs.hint import HintConfig
-from tutelage.methods.hint import hint
+from tutelage.methods.hint.method import hint
 from tutelage.policies.acting import random_policy, sample
 
 FAQ = Path(__file__).parents[1] / "docs" / "faq.md"

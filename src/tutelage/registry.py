@@ -60,7 +60,7 @@ class EnvironmentRow:
 _PPO_PUBLISHED = dict(size="width=128", critic_width=128, rollout=128, entropy=0.0, grad_clip=0.25, steps=10_000_000)
 _IPPO_PUBLISHED = {**_PPO_PUBLISHED, "lr": 4e-3, "clip": 0.05, "entropy": 0.01}
 _PPO_FAST = dict(core="mlp", size="width=64", critic_width=64, chunk=1)
-_KD = "tutelage.methods.kd_marl:kd_marl"
+_KD = "tutelage.methods.kd_marl.method:kd_marl"
 _KD_CONFIG = "tutelage.configs.kd_marl:KdMarlConfig"
 _KD_PUBLISHED = dict(temperature=2.0, lr=5e-4, anneal=False, gather=200_000)
 _NO_TERMS = dict(adv=0.0, kl=0.0, ce=0.0, rel=0.0, role=0.0, entropy=0.0)
@@ -176,7 +176,7 @@ METHODS: dict[str, MethodRow] = {
         "MAPPO on personalised state, which students then predict from what they see",
     ),
     "hint": MethodRow(
-        "tutelage.methods.hint:hint",
+        "tutelage.methods.hint.method:hint",
         "tutelage.configs.hint:HintConfig",
         "a hierarchical teacher that goes on learning from its students and teaches what changes outcomes",
         presets={"fast": dict(core="mlp")},

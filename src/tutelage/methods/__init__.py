@@ -1,1 +1,1 @@
-"""Learning methods: one file each, read from top to bottom."""
+"""Learning methods: a file each, or a folder whose `method.py` is the algorithm, read from top to bottom."""

@@ -17,7 +17,7 @@ from tutelage.learning.normaliser import Normaliser, update_normaliser
 from tutelage.learning.optim import Learner, clipped_adam, descend
 from tutelage.learning.returns import vtrace
 from tutelage.learning.shaping import goal_progress
-from tutelage.methods.hint_experience import Experience, HintNetworks, at_decisions, decision_mask, goals_at_decisions
+from tutelage.methods.hint.experience import Experience, HintNetworks, at_decisions, decision_mask, goals_at_decisions
 from tutelage.policies.hierarchy import conditional_log_probs, coordinate, execute, goal_features, valid_goals
 from tutelage.types import Goals, Metrics, Params
 

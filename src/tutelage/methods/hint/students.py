@@ -16,9 +16,9 @@ from tutelage.data.collect import epochs, settled, take_sequences, unroll
 from tutelage.learning.losses import clipped_surrogate, entropy, kl_divergence, log_prob_of, masked_mean, normalise
 from tutelage.learning.normaliser import Normaliser
 from tutelage.learning.optim import Learner, clipped_adam, descend
-from tutelage.methods.hint_experience import Experience, HintNetworks
-from tutelage.methods.hint_labels import LabelledExperience, advantage_of_students, student_inputs
-from tutelage.methods.hint_teacher import team_value
+from tutelage.methods.hint.experience import Experience, HintNetworks
+from tutelage.methods.hint.labels import LabelledExperience, advantage_of_students, student_inputs
+from tutelage.methods.hint.teacher import team_value
 from tutelage.types import Carry, Metrics, Params, Policy, TimeStep
 
 
@@ -53,6 +53,11 @@ def make_student_experience(
     return StudentExperience(
         student_inputs(experience.steps), carry, experience.steps.action[1:], log_prob, advantage, counts
     )
+
+
+def expected_return(networks: HintNetworks, students: Params, returns: Normaliser, experience: Experience) -> Array:
+    """The students' expected return from each step on, (T+1, B), in raw reward units."""
+    return team_value(networks, students, returns, experience.steps.state)
 
 
 def update_student_value(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -19,9 +21,9 @@ from tutelage.data.watch import Watch, fault_of, first_faults
 from tutelage.errors import BadInput
 from tutelage.learning.clusters import kmeans
 from tutelage.learning.losses import cosines, normalise, unit
-from tutelage.learning.optim import Learner
+from tutelage.learning.optim import Learner, clipped_adam, init_learner
 from tutelage.learning.returns import expand_like, gae
-from tutelage.methods.kd_parts import LONGEST_WHOLE_EPISODE, KdComponents, feature_width, rollout_lengths
+from tutelage.methods.kd_marl.components import LONGEST_WHOLE_EPISODE, KdComponents, feature_width, rollout_lengths
 from tutelage.networks.cores import mask_logits
 from tutelage.policies.acting import sample, tempered
 from tutelage.policies.agent import in_agent_order
@@ -237,3 +239,22 @@ def size_advice(config: KdMarlConfig, max_steps: int, each: float) -> str:
         if steps_taken(gather, envs) <= most_steps:
             return f"gather = {gather}" + (f" with envs = {envs} fits" if envs != config.envs else " fits")
     return "more memory_gb is needed"
+
+
+def make_init(components: KdComponents, env: Environment, frozen: Params) -> Callable[[PRNGKeyArray], KdState]:
+    """`init` of the train state: new students beside the frozen teacher's parameters, and memory for all data."""
+    config = components.config
+    # Only training needs them, and tracing takes a second.
+    shapes = cache(lambda: memory_shapes(components, env, frozen))
+
+    def init(key: PRNGKeyArray) -> KdState:
+        key_net, *keys = jax.random.split(key, 1 + len(components.projectors))
+        projectors = [p(k) for p, k in zip(components.projectors, keys, strict=True)]
+        params = {"net": components.student.init(key_net), "projectors": projectors}
+        memory = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes())
+        width = feature_width(components.expert)
+        centres = jnp.zeros((config.prototypes, width)) if components.roles_by_prototype else ()
+        student = init_learner(clipped_adam(config.grad_clip), params)
+        return KdState(student, frozen, memory, jnp.zeros((), jnp.int32), centres)
+
+    return init

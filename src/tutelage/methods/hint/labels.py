@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float
 
 from tutelage.configs.hint import HintConfig
 from tutelage.learning.returns import gae
-from tutelage.methods.hint_experience import (
+from tutelage.methods.hint.experience import (
     Experience,
     HintNetworks,
     at_decisions,
@@ -23,7 +23,7 @@ from tutelage.methods.hint_experience import (
     held_along,
     taken_log_probs,
 )
-from tutelage.methods.hint_teacher import TeacherState, team_value
+from tutelage.methods.hint.teacher import TeacherState, team_value
 from tutelage.policies.hierarchy import assign_sequentially, valid_goals
 from tutelage.types import Carry, TimeStep
 

@@ -1,0 +1,1 @@
+"""KD-MARL: `method.py` is the algorithm; `components`, `data` and `losses` are its parts."""
