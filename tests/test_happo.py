@@ -123,5 +123,3 @@ def test_shared_weights_and_unequal_agents_are_refused():
     ):  # fmt: skip
         with pytest.raises(BadInput, match=text):
             build("happo", make("probe/action"), **{**LEARNS, **settings})
-    with pytest.raises(BadInput, match="teacher: happo"):
-        build("happo", make("probe/action"), teacher=object())

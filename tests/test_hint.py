@@ -840,5 +840,3 @@ def test_bad_settings_are_refused_by_name():
         jax.eval_shape(build("hint", make(LEVEL), memory_gb=0.001).init, jax.random.key(0))
     with pytest.raises(BadInput, match="offers no goals"):
         build("hint", make("probe/action"))
-    with pytest.raises(BadInput, match="teacher: hint"):
-        build("hint", make(LEVEL), teacher=object())

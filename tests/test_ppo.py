@@ -260,11 +260,6 @@ def test_impossible_settings_are_refused_by_name(settings, names):
         build("mappo", make("probe/action"), **settings)
 
 
-def test_a_teacher_is_refused():
-    with pytest.raises(BadInput, match="teacher"):
-        build("mappo", make("probe/action"), teacher="anything")
-
-
 @pytest.mark.parametrize(
     ("view", "role"), [("local", "student"), ("local-no-id", "student"), ("local+state", "teacher")]
 )

@@ -116,5 +116,3 @@ def test_students_of_several_networks_or_restricted_sight_are_refused(name):
     for settings in (dict(size="tiers=0:8;1:16"), dict(sight="drop=shown")):
         with pytest.raises(BadInput, match="one network of full sight"):
             build(name, make("probe/action"), **settings)
-    with pytest.raises(BadInput, match="teacher: ptde"):
-        build(name, make("probe/action"), teacher=object())

@@ -486,11 +486,6 @@ def test_impossible_settings_are_refused_by_name(settings, names):
         QConfig(**settings)
 
 
-def test_a_teacher_is_refused(action_run):
-    with pytest.raises(BadInput, match="teacher"):
-        build("qmix", make("probe/action"), action_run.frozen)
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

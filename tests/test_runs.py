@@ -19,7 +19,8 @@ from tutelage.cli.main import exit_code
 from tutelage.experiment.find_teacher import find_teacher
 from tutelage.experiment.recorder import RunRecorder
 from tutelage.experiment.sinks import Display
-from tutelage.registry import method_config
+from tutelage.experiment.user_code import make_method
+from tutelage.registry import METHODS, method_config
 from tutelage.types import Stage
 
 
@@ -156,6 +157,12 @@ def test_a_run_without_a_result_in_its_test_is_damaged(action_run, tmp_path):
     (copy / "eval.json").write_text("{}")
     with pytest.raises(Fault, match=r"eval.json is damaged: .*episodes, success_rate.* are missing"):
         tutelage.load(copy)
+
+
+@pytest.mark.parametrize("name", [name for name, row in METHODS.items() if row.teacher is None])
+def test_a_method_that_takes_no_teacher_refuses_one(action_run, name):
+    with pytest.raises(BadInput, match=f"teacher = 'a Frozen': {name} learns by itself and takes none"):
+        make_method(name, action_run.env, method_config(name), action_run.frozen)
 
 
 def test_a_teacher_with_other_environment_options_is_refused(action_run):

@@ -320,9 +320,11 @@ def annotations_of(name: str) -> dict[str, Any]:
 
 
 def check_teacher(method: str, teacher: Any) -> None:
-    """Raise BadInput where a teacher is given to a method that needs none."""
+    """Refuse, as BadInput, a teacher of a method that takes none: it learns by itself, or trains its own."""
     if teacher is not None and method_row(method).teacher is None:
-        raise BadInput(f"teacher = {str(teacher)!r}: {method} learns by itself and takes none")
+        name = str(teacher) if isinstance(teacher, str | Path) else f"a {type(teacher).__name__}"
+        way = "distil one with kd_marl, kl or bc"
+        raise BadInput(f"teacher = {name!r}: {method} learns by itself and takes none; {way}")
 
 
 def method_config(name: str, preset: str | None = None, **changes: Any) -> Any:

@@ -18,7 +18,7 @@ from tutelage.data.watch import FINE, OUTSIDE, Watch, fault_of
 from tutelage.envs.parts import one_hot_scores
 from tutelage.errors import BadInput, reports_user_error
 from tutelage.networks.cores import mask_logits
-from tutelage.registry import method_row, resolve
+from tutelage.registry import check_teacher, method_row, resolve
 from tutelage.types import Behaviour, Carry, Environment, Frozen, Method, Out, Params, Policy, Stage, TimeStep
 
 
@@ -29,6 +29,7 @@ def make_method(name: str, env: Environment, config: Any, teacher: Frozen | None
         BadInput: the settings are impossible; or the method is the user's own, and raises or returns no `Method`.
     """
     row = method_row(name)
+    check_teacher(name, teacher)
     factory = resolve(row.factory)
     if row.factory != name:
         return factory(env, config, teacher)

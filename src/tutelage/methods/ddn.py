@@ -253,10 +253,8 @@ def ddn(env: Environment, config: DdnConfig, teacher: Frozen | None = None) -> M
     """A value-based teacher and its students, which learn together.
 
     Raises:
-        BadInput: a teacher was named, or students of several networks. From `init`: replay would not fit.
+        BadInput: students of several networks. From `init`: replay would not fit.
     """
-    if teacher is not None:
-        raise BadInput("teacher: ddn trains its own; distil a finished one with kd_marl, kl or bc")
     students = make_networks(env, config)
     if len(students.agent.groups) != 1:
         raise BadInput(f"size = {config.size!r}, share = {config.share!r}: ddn needs one network for all students")

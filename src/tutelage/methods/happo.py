@@ -169,10 +169,8 @@ def happo(env: Environment, config: HappoConfig, teacher: Frozen | None = None) 
     """PPO that updates one agent after another, with a team value from the world state.
 
     Raises:
-        BadInput: a teacher was named, shared weights, or agents that differ in width or sight.
+        BadInput: shared weights, or agents that differ in width or sight.
     """
-    if teacher is not None:
-        raise BadInput("teacher: happo learns by itself; distil with kd_marl, kl or bc")
     networks = make_networks(env, config)
     ppo = networks.ppo
 

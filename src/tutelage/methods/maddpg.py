@@ -18,7 +18,6 @@ from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
 from tutelage.configs.maddpg import MaddpgConfig
 from tutelage.data.replay import Replay, codec
 from tutelage.data.vector import make_vector_env
-from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
 from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, init_learner
 from tutelage.methods.off_policy import (
@@ -172,10 +171,8 @@ def maddpg(env: Environment, config: MaddpgConfig, teacher: Frozen | None = None
     """Deterministic policy gradients with central critics, for discrete actions.
 
     Raises:
-        BadInput: a teacher was named. From `init`: replay would not fit into `memory_gb`.
+        BadInput: from `init`: replay would not fit into `memory_gb`.
     """
-    if teacher is not None:
-        raise BadInput("teacher: maddpg learns by itself; distil with kd_marl, kl or bc")
     networks = make_networks(env, config)
     plays = lambda state, progress: (state.learning.actor.params, sample)
     behaviour = networks.behaviour(networks.actor, plays)

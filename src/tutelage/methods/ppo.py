@@ -80,14 +80,14 @@ def central_view(config: PpoConfig) -> View:
 
 def mappo(env: Environment, config: PpoConfig, teacher: Frozen | None = None) -> Method:
     """Multi-agent PPO: a team value from the world state (and goals), or one per agent from state and observation."""
-    return ppo(env, config, state_and_goals(env) if config.critic == "goals" else central_view(config), teacher)
+    return ppo(env, config, state_and_goals(env) if config.critic == "goals" else central_view(config))
 
 
 def ippo(env: Environment, config: PpoConfig, teacher: Frozen | None = None) -> Method:
     """Independent PPO: one value per agent from its own observation."""
     if config.critic != "team":
         raise BadInput(f"critic = {config.critic!r}: an ippo critic reads what its agent observes; use mappo")
-    return ppo(env, config, view("local"), teacher)
+    return ppo(env, config, view("local"))
 
 
 @dataclass(frozen=True)
@@ -194,11 +194,9 @@ def init_state(networks: PpoNetworks, key: PRNGKeyArray) -> PpoState:
     )
 
 
-def ppo(env: Environment, config: PpoConfig, critic_view: View, teacher: Frozen | None) -> Method:
+def ppo(env: Environment, config: PpoConfig, critic_view: View) -> Method:
     """PPO with a critic of the given view. The critic is saved with the run only if it values the environment's reward
     and does not read goals."""
-    if teacher is not None:
-        raise BadInput("teacher: PPO learns by itself; distil with kd_marl, kl or bc")
     if config.shaping:
         goal_shapes(env)
     spec, by_goals = env.spec, config.critic == "goals"

@@ -205,10 +205,8 @@ def ptde(env: Environment, config: PtdeConfig, teacher: Frozen | None = None) ->
     """Q-learning on a personalised state, then learning to predict it.
 
     Raises:
-        BadInput: a teacher was named, or students of several networks. From `init`: replay would not fit.
+        BadInput: students of several networks. From `init`: replay would not fit.
     """
-    if teacher is not None:
-        raise BadInput("teacher: ptde trains its own; distil a finished one with kd_marl, kl or bc")
     td, state_predictor = make_ptde_networks(env, config)
     tx = td.tx
     q_behaviour = make_behaviour(td)

@@ -87,10 +87,8 @@ def ptde_mappo(env: Environment, config: PtdeMappoConfig, teacher: Frozen | None
     """MAPPO on a personalised state, then learning to predict it.
 
     Raises:
-        BadInput: a teacher was named, or actors of several networks or of restricted sight.
+        BadInput: actors of several networks or of restricted sight.
     """
-    if teacher is not None:
-        raise BadInput("teacher: ptde_mappo trains its own; distil a finished one with kd_marl, kl or bc")
     networks, state_predictor = make_networks(env, config)
 
     def init(key: PRNGKeyArray) -> PtdeState:

@@ -20,7 +20,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from tutelage.configs.qlearning import QConfig
 from tutelage.data.replay import Replay, codec
 from tutelage.data.vector import make_vector_env
-from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
 from tutelage.learning.optim import Learner, annealed, clipped_adam, clipped_rmsprop, descend, init_learner
 from tutelage.learning.returns import expand_like, td_lambda
@@ -281,10 +280,8 @@ def qlearning(env: Environment, config: QConfig, teacher: Frozen | None = None) 
     """Team Q-learning with the config's mixing network.
 
     Raises:
-        BadInput: a teacher was named. From `init`: replay would not fit into `memory_gb`.
+        BadInput: from `init`: replay would not fit into `memory_gb`.
     """
-    if teacher is not None:
-        raise BadInput("teacher: value-based learning has none; distil with kd_marl, kl or bc, or learn with ddn")
     networks = make_networks(env, config)
     behaviour = make_behaviour(networks)
 

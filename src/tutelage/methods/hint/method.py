@@ -25,7 +25,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.configs.hint import HintConfig
-from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
 from tutelage.learning.optim import annealed
 from tutelage.methods.hint.experience import student_experience, teacher_experience
@@ -130,10 +129,8 @@ def hint(env: Environment, config: HintConfig, teacher: Frozen | None = None) ->
     """A hierarchical teacher and its students, which learn together.
 
     Raises:
-        BadInput: a teacher was named, or the environment has no goals.
+        BadInput: the environment has no goals.
     """
-    if teacher is not None:
-        raise BadInput("teacher: hint trains its own; distil a finished one with kd_marl, kl or bc")
     components = make_components(env, config)
     return Method(
         init=lambda key: init_state(components, env, key),
