@@ -43,8 +43,8 @@ def campaign(tmp_path_factory):
 # ---- a slice ---------------------------------------------------------------------------------------------------------
 def test_a_slice_of_the_campaign_finds_nothing(campaign):
     names = ["kills:0", "files:0", *(f"inputs:{n}" for n in range(12))]
-    for name, told in zip(names, campaign(*names), strict=True):
-        assert told["outcome"] in R.GOOD[name.partition(":")[0]], told
+    for name, result in zip(names, campaign(*names), strict=True):
+        assert result["outcome"] in R.GOOD[name.partition(":")[0]], result
 
 
 def test_a_resume_that_counts_a_step_too_many_is_found(campaign, tmp_path):
@@ -58,8 +58,8 @@ def test_a_resume_that_counts_a_step_too_many_is_found(campaign, tmp_path):
         "    train_run.load_status = wrong\n"
     )
     path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    (told,) = campaign("kills:0", options=["--plant", "planted:fault"], PYTHONPATH=path)
-    assert told["outcome"] == "differs" and "total_steps" in " ".join(told["detail"])
+    (result,) = campaign("kills:0", options=["--plant", "planted:fault"], PYTHONPATH=path)
+    assert result["outcome"] == "differs" and "total_steps" in " ".join(result["detail"])
 
 
 # ---- what counts as what ---------------------------------------------------------------------------------------------
@@ -90,18 +90,18 @@ def test_the_clock_makes_no_difference(whole):
 
 
 @pytest.mark.parametrize(
-    ("name", "old", "new", "told"),
+    ("name", "old", "new", "message"),
     [
         ("metrics.jsonl", b"1.5", b"1.25", "run/metrics.jsonl differs at 1 at loss: 1.25, not 1.5"),
         ("eval.json", b"0.5", b"0.6", "run/eval.json differs at success_rate: 0.6, not 0.5"),
         ("student.safetensors", b"\x07", b"\x06", "run/student.safetensors differs in its bytes"),
     ],
 )
-def test_one_changed_value_is_a_difference(whole, name, old, new, told):
+def test_one_changed_value_is_a_difference(whole, name, old, new, message):
     before = tree(whole)
     changed(whole, name, old, new)
     # Lines that tell of compilation are left out: the metrics are the first line that counts.
-    assert K.judge(whole, before) == {"outcome": "differs", "detail": [told.replace("at 1 at", "at 0 at")]}
+    assert K.judge(whole, before) == {"outcome": "differs", "detail": [message.replace("at 1 at", "at 0 at")]}
 
 
 @pytest.mark.parametrize("name", [".eval.json.tmp", "run.lock", ".run.lock", "checkpoint.safetensors"])
@@ -194,14 +194,14 @@ def test_what_becomes_of_a_wrong_input(ended, seconds, written, outcome):
     "how", ["truncated", "emptied", "bit flipped", "wrong kind", "field renamed", "a folder", "a pipe"]
 )
 def test_damage_changes_the_file_and_is_the_same_again(whole, name, how):
-    path, told, left = whole / "run" / name, [], []
+    path, result, left = whole / "run" / name, [], []
     content = path.read_bytes()
     for _ in range(2):
         path.unlink(missing_ok=True) if not path.is_dir() else path.rmdir()
         path.write_bytes(content)
-        told.append(D.apply_damage(path, how, [], random.Random(5)))
+        result.append(D.apply_damage(path, how, [], random.Random(5)))
         left.append(path.read_bytes() if path.is_file() else None)
-    assert told[0] == told[1] and left[0] == left[1] != content
+    assert result[0] == result[1] and left[0] == left[1] != content
 
 
 @pytest.mark.parametrize(
@@ -266,11 +266,11 @@ def test_all_kills_of_a_trial_share_its_end_and_rows_add_up():
         ("kills", 0): {"scenario": "mappo", "kills": [kill, moment, kill], "outcome": "same", "code": "new"},
         ("kills", 1): {"scenario": "bc", "kills": [moment], "outcome": "differs", "code": "old"},
     }
-    told = R.summary(trials, "new", {"kills": 1000})["kills"]
-    assert told["outcomes"] == {"same": 3, "differs": 1}
-    assert told["rows"]["at a random moment"] == {"same": 1, "differs": 1}
-    assert (told["done"], told["trials"], told["on this code"], told["operations"]) == (4, 2, 1, 1)
-    assert told["scenarios"] == {"bc": 1, "mappo": 3} and told["found"] == [trials["kills", 1]]
+    result = R.summary(trials, "new", {"kills": 1000})["kills"]
+    assert result["outcomes"] == {"same": 3, "differs": 1}
+    assert result["rows"]["at a random moment"] == {"same": 1, "differs": 1}
+    assert (result["done"], result["trials"], result["on this code"], result["operations"]) == (4, 2, 1, 1)
+    assert result["scenarios"] == {"bc": 1, "mappo": 3} and result["found"] == [trials["kills", 1]]
 
 
 def test_a_summary_goes_on_behind_another():

@@ -126,7 +126,7 @@ def test_a_run_that_is_killed_within_a_chunk_ends_as_if_it_had_not_been(by_fives
 
 # ---- whose a checkpoint is -------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    ("where", "name", "value", "told"),
+    ("where", "name", "value", "message"),
     [
         (("config", "lr"), "config.lr", 0.5, "config.lr = 0.002, config.json says 0.5"),
         (("config", "steps"), "config.steps", 900, "config.steps = 512, config.json says 900"),
@@ -134,7 +134,7 @@ def test_a_run_that_is_killed_within_a_chunk_ends_as_if_it_had_not_been(by_fives
         (("fit", "evaluations"), "fit.evaluations", 9, "fit.evaluations = 4, config.json says 9"),
     ],
 )
-def test_a_setting_that_was_edited_between_stop_and_resume_is_named(stopped, tmp_path, where, name, value, told):
+def test_a_setting_that_was_edited_between_stop_and_resume_is_named(stopped, tmp_path, where, name, value, message):
     out = tmp_path / "run"
     shutil.copytree(stopped, out)
     record = json.loads((out / "config.json").read_text())
@@ -144,7 +144,7 @@ def test_a_setting_that_was_edited_between_stop_and_resume_is_named(stopped, tmp
     inner[where[-1]] = value
     (out / "config.json").write_text(json.dumps(record))
     before = (out / "metrics.jsonl").read_bytes()
-    with pytest.raises(BadInput, match=f"was made with {told}: put it back"):
+    with pytest.raises(BadInput, match=f"was made with {message}: put it back"):
         tutelage.resume(out, quiet=True)
     assert (out / "metrics.jsonl").read_bytes() == before
 
@@ -179,8 +179,8 @@ def test_other_cores_and_another_jax_are_told_at_resume():
     record = {"device": device(), "versions": versions()}
     assert machine_changes(record) == []
     other = {"device": {**device(), "used": 64}, "versions": {**versions(), "jax": "0.9"}}
-    (told,) = machine_changes(other)
-    assert f"begun with cores 64, now {device()['used']}; jax 0.9, now {versions()['jax']}" in told
+    (message,) = machine_changes(other)
+    assert f"begun with cores 64, now {device()['used']}; jax 0.9, now {versions()['jax']}" in message
 
 
 def test_resuming_on_other_cores_warns(stopped, tmp_path, monkeypatch):

@@ -69,10 +69,10 @@ def test_list_names_every_method_and_environment(run):
 
 def test_list_as_json_is_the_registry(run):
     code, out, err = run("list", "--json")
-    told = json.loads(out)
+    result = json.loads(out)
     assert (code, err) == (0, "")
-    assert set(told["methods"]) == set(METHODS) and set(told["environments"]) == set(ENVIRONMENTS)
-    assert told["methods"]["kd_marl"]["teacher"] == "mappo" and "fast" in told["methods"]["mappo"]["presets"]
+    assert set(result["methods"]) == set(METHODS) and set(result["environments"]) == set(ENVIRONMENTS)
+    assert result["methods"]["kd_marl"]["teacher"] == "mappo" and "fast" in result["methods"]["mappo"]["presets"]
 
 
 @pytest.mark.parametrize("argv", [[], ["--help"], ["-h"], ["help"]])
@@ -116,9 +116,9 @@ def trained(tmp_path_factory):
 
 def test_train_reports_where_the_run_is_and_how_good(run, tmp_path):
     out = tmp_path / "run"
-    code, told, said = run("train", "mappo", "probe/action", "--out", out, *SMALL, *FIT, "--seed", 4)
-    assert code == 0 and told.count("\n") == 1
-    assert str(out) in told and "success 1.000" in told and "32 episodes" in told
+    code, out_text, said = run("train", "mappo", "probe/action", "--out", out, *SMALL, *FIT, "--seed", 4)
+    assert code == 0 and out_text.count("\n") == 1
+    assert str(out) in out_text and "success 1.000" in out_text and "32 episodes" in out_text
     assert "success" in said, "progress goes to standard error"
     record = json.loads((out / "config.json").read_text())
     assert record["seed"] == 4 and record["config"]["envs"] == TINY["envs"] and record["fit"]["eval_episodes"] == 16
@@ -142,12 +142,12 @@ def test_python_and_the_command_line_train_the_same_team(trained, action_run):
 
 def test_eval_as_json_has_exactly_the_documented_keys(run, trained):
     code, out, err = run("eval", trained, "--json", "--episodes", 20, "--seed", 3)
-    told = json.loads(out)
+    result = json.loads(out)
     assert (code, err) == (0, "")
-    assert list(told) == KEYS
-    assert told["episodes"] == 20 and told["seed"] == 3 and told["success_rate"] == 1
-    assert (told["env"], told["method"], told["policy"]) == ("probe/action", "mappo", "student")
-    assert len(told["ci95"]) == len(told["return_ci95"]) == 2
+    assert list(result) == KEYS
+    assert result["episodes"] == 20 and result["seed"] == 3 and result["success_rate"] == 1
+    assert (result["env"], result["method"], result["policy"]) == ("probe/action", "mappo", "student")
+    assert len(result["ci95"]) == len(result["return_ci95"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -163,10 +163,10 @@ def test_eval_as_json_has_exactly_the_documented_keys(run, trained):
 def test_eval_of_environments_and_floors(run, trained, target, policy, named):
     argv = ["eval", trained if target == "run" else target, "--json", "--episodes", 64]
     code, out, _ = run(*argv, *(["--policy", policy] if policy else []))
-    told = json.loads(out)
-    assert code == 0 and list(told) == KEYS and told["policy"] == named
-    assert (told["success_rate"] == 1) == (named != "random")
-    assert told["method"] == ("mappo" if target == "run" else None)
+    result = json.loads(out)
+    assert code == 0 and list(result) == KEYS and result["policy"] == named
+    assert (result["success_rate"] == 1) == (named != "random")
+    assert result["method"] == ("mappo" if target == "run" else None)
 
 
 def test_eval_prints_one_line_for_people(run, trained):
@@ -293,8 +293,8 @@ def test_python_takes_1e6_for_a_whole_number():
 )
 def test_help_names_a_default_once(run, argv, monkeypatch):
     monkeypatch.setenv("COLUMNS", "1000")
-    told = run(*argv, "--help")[1]
-    assert not re.search(r"((?<!\()[Dd]efault|\(default [^:])[^\n|│]*\(default: None\)", told)
+    message = run(*argv, "--help")[1]
+    assert not re.search(r"((?<!\()[Dd]efault|\(default [^:])[^\n|│]*\(default: None\)", message)
 
 
 # ---- start-up ------------------------------------------------------------------------------------------------------
@@ -339,8 +339,17 @@ def test_a_closed_pipe_is_not_an_error():
 
 
 def test_of_several_presets_the_last_one_counts(tmp_path, capsys):
-    told = ["train", "mappo", "probe/action", "--out", str(tmp_path / "run"), "--preset", "fast", "--preset=nonsense"]
-    assert exit_code(told) == 2
+    argv = [
+        "train",
+        "mappo",
+        "probe/action",
+        "--out",
+        str(tmp_path / "run"),
+        "--preset",
+        "fast",
+        "--preset=nonsense",
+    ]
+    assert exit_code(argv) == 2
     assert "unknown preset of mappo 'nonsense'" in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 

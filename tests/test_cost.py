@@ -169,9 +169,9 @@ def test_a_central_actor_is_a_teacher_without_students(tmp_path):
 
 # ---- latency ---------------------------------------------------------------------------------------------------------
 def test_latency_is_measured_in_a_child(student_run):
-    told = measure_latency(student_run.path, rounds=2, calls=5)
-    assert {role: len(tiers) for role, tiers in told.items()} == {"student": 2, "teacher": 1}
-    for tier in (*told["student"], *told["teacher"]):
+    result = measure_latency(student_run.path, rounds=2, calls=5)
+    assert {role: len(tiers) for role, tiers in result.items()} == {"student": 2, "teacher": 1}
+    for tier in (*result["student"], *result["teacher"]):
         for way in ("compiled", "numpy"):
             assert 0 < tier[way]["median"] <= tier[way]["p95"] < 1e6
 
@@ -194,8 +194,8 @@ def test_both_implementations_decide_the_same(memory_run):
 
 
 def test_what_has_no_numpy_step_has_no_numpy_latency():
-    told = time_agents({"student": [{"compiled": lambda: 0, "numpy": None}]}, rounds=1, calls=3)
-    assert told["student"][0]["numpy"] is None and told["student"][0]["compiled"]["median"] >= 0
+    result = time_agents({"student": [{"compiled": lambda: 0, "numpy": None}]}, rounds=1, calls=3)
+    assert result["student"][0]["numpy"] is None and result["student"][0]["compiled"]["median"] >= 0
 
 
 def test_latency_failures_are_named(tmp_path):
@@ -207,10 +207,10 @@ def test_latency_failures_are_named(tmp_path):
 
 def test_a_whole_team_has_the_products_of_its_agents(memory_run, student_run):
     for run in (memory_run, student_run):
-        told = joint_totals(run, "student")
+        result = joint_totals(run, "student")
         team = cost_report(run, latency=False)["team"]
-        assert (told["macs"], told["agents"]) == (team["macs"], team["agents"])
-        assert told["params"] == sum(x.size for x in jax.tree.leaves(run.params("student")))
+        assert (result["macs"], result["agents"]) == (team["macs"], team["agents"])
+        assert result["params"] == sum(x.size for x in jax.tree.leaves(run.params("student")))
     assert joint_totals(memory_run, "teacher") is None
 
 

@@ -29,7 +29,7 @@ from tutelage.experiment.sinks import Display, JsonLines, TensorBoard
 from tutelage.registry import method_config
 
 
-# ---- what is told ----------------------------------------------------------------------------------------------------
+# ---- error messages ----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("second", ["train", "distil"])
 def test_two_runs_share_a_terminal(second):
     """As a teacher and its students do, or several seeds."""
@@ -99,9 +99,9 @@ def test_tensorboard_that_cannot_write_does_not_wait_for_ever(tmp_path, monkeypa
 def test_a_demo_removes_nothing(tmp_path, capsys):
     (tmp_path / "expert").mkdir()
     (tmp_path / "expert" / "thesis.tex").write_text("mine")
-    for more, told in (([], "was left by no demo"), (["--seed", "-1"], "seed = -1")):
+    for more, message in (([], "was left by no demo"), (["--seed", "-1"], "seed = -1")):
         assert exit_code(["demo", "--out", str(tmp_path), *more]) == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     assert (tmp_path / "expert" / "thesis.tex").read_text() == "mine"
 
 
@@ -207,12 +207,12 @@ def test_more_steps_than_can_be_counted_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [("helpers:make_spec", "gives a Spec"), ("helpers:lines_of", "missing a required argument"),
      (":x", "must be module:name"), ("helpers:QUICK", "is a FitConfig, must be a function or class")],
 )  # fmt: skip
-def test_what_is_no_environment_is_refused(name, told):
-    with pytest.raises(BadInput, match=told):
+def test_what_is_no_environment_is_refused(name, message):
+    with pytest.raises(BadInput, match=message):
         tutelage.make(name)
 
 

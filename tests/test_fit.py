@@ -30,15 +30,15 @@ def fitted(seed=0, config=QUICK, **settings):
     env = make("probe/memory")
     recorder = Silent()
     result = fit(env, build("mappo", env, **{**GRU, **settings}), config, seed, recorder)
-    told = [{k: v for k, v in r.items() if k != "seconds"} for r in recorder.records]
-    return result, told, recorder.evaluations
+    metrics = [{k: v for k, v in r.items() if k != "seconds"} for r in recorder.records]
+    return result, metrics, recorder.evaluations
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others():
-    (result, told, _), (again, told_again, _), (other, told_other, _) = fitted(0), fitted(0), fitted(1)
+    (result, metrics, _), (again, metrics_again, _), (other, metrics_other, _) = fitted(0), fitted(0), fitted(1)
     assert_same(result.params, again.params)
-    assert told == told_again and result.test == again.test
-    assert told != told_other
+    assert metrics == metrics_again and result.test == again.test
+    assert metrics != metrics_other
     different = [
         (np.asarray(x) != np.asarray(y)).any()
         for x, y in zip(jax.tree.leaves(result.params), jax.tree.leaves(other.params), strict=True)
@@ -56,29 +56,29 @@ def test_chunk_lengths_change_no_number():
         runner = StageLoop(env, method.stages[0], 0, longest)
         runner.compile(runner.init_state(init(root), root), root)
         for schedule in stops:
-            loop, told = runner.init_state(init(root), root), []
+            loop, chunk_metrics = runner.init_state(init(root), root), []
             for until in schedule:
                 loop, rows = runner.run(loop, root, until)
                 assert int(loop.update) == until
-                told.append(rows)
-            ends.append((loop, {k: np.concatenate([rows[k] for rows in told]) for k in told[0]}))
+                chunk_metrics.append(rows)
+            ends.append((loop, {k: np.concatenate([rows[k] for rows in chunk_metrics]) for k in chunk_metrics[0]}))
     for end in ends[1:]:
         assert_same(end, ends[0])
     assert all(len(x) == 8 for x in ends[0][1].values())
 
 
 def test_evaluating_more_often_changes_no_number_of_training():
-    (_, told, few), (_, told_too, many) = fitted(config=QUICK), fitted(config=FitConfig(7, 8, 8))
-    assert told == told_too and len(few) < len(many)
+    (_, metrics, few), (_, metrics_too, many) = fitted(config=QUICK), fitted(config=FitConfig(7, 8, 8))
+    assert metrics == metrics_too and len(few) < len(many)
 
 
 def test_a_rollout_of_every_update_is_counted_once():
-    result, told, _ = fitted()
-    steps = [r["steps"] for r in told]
+    result, metrics, _ = fitted()
+    steps = [r["steps"] for r in metrics]
     # 16 environments, 5 steps an update, every fourth of which only opens an episode
     assert all(0.6 * 80 <= s <= 80 for s in steps)
-    assert np.cumsum(steps).tolist() == [r["total_steps"] for r in told]
-    assert result.steps == told[-1]["total_steps"] >= GRU["steps"] > told[-2]["total_steps"]
+    assert np.cumsum(steps).tolist() == [r["total_steps"] for r in metrics]
+    assert result.steps == metrics[-1]["total_steps"] >= GRU["steps"] > metrics[-2]["total_steps"]
 
 
 # ---- the best student ----------------------------------------------------------------------------------------------

@@ -29,9 +29,9 @@ def test_who_forks_from_itself_loses_nothing():
     found = forks(env, local, local, episodes=16, every=10)
     assert len(found) > 2
     for fork in found:
-        told = fork.as_dict()
-        assert told["regret"] == 0 and told["saved"] == told["lost"] == 0
-        assert told["going"] == fork.going.sum() and (fork.student.length[~fork.going] == 0).all()
+        result = fork.as_dict()
+        assert result["regret"] == 0 and result["saved"] == result["lost"] == 0
+        assert result["going"] == fork.going.sum() and (fork.student.length[~fork.going] == 0).all()
 
 
 def test_a_better_teacher_saves_early_and_less_and_less():
@@ -47,9 +47,9 @@ def test_a_better_teacher_saves_early_and_less_and_less():
 def test_a_teacher_that_does_worse_shows_too():
     env = make("probe/action")
     (fork,) = forks(env, always(1), always(0), episodes=8, every=1)
-    told = fork.as_dict()
-    assert (told["student_success"], told["teacher_success"], told["lost"], told["saved"]) == (1, 0, 8, 0)
-    assert told["regret"] < 0 and np.isfinite(told["regret_ci95"]).all()
+    result = fork.as_dict()
+    assert (result["student_success"], result["teacher_success"], result["lost"], result["saved"]) == (1, 0, 8, 0)
+    assert result["regret"] < 0 and np.isfinite(result["regret_ci95"]).all()
 
 
 def test_the_teacher_of_another_run_plays_on_from_the_same_states(monkeypatch, tmp_path):
@@ -77,10 +77,10 @@ def test_the_teacher_of_another_run_plays_on_from_the_same_states(monkeypatch, t
     assert (both.teacher.returns > own.teacher.returns).all() and both.teacher.success.all()
 
     monkeypatch.setattr("tutelage.experiment.run_directory.load", {tmp_path / "zoo/one": one}.get)
-    told = extra_measurements(SimpleNamespace(zoo=False, forks="zoo/one"), other, tmp_path)["forks"]
-    assert told[0]["student_success"] == 0 and told[0]["teacher_success"] == 1
-    told = extra_measurements(SimpleNamespace(zoo=False, forks=True), one, tmp_path)["forks"]
-    assert told[0]["student_success"] == told[0]["teacher_success"] == 0
+    result = extra_measurements(SimpleNamespace(zoo=False, forks="zoo/one"), other, tmp_path)["forks"]
+    assert result[0]["student_success"] == 0 and result[0]["teacher_success"] == 1
+    result = extra_measurements(SimpleNamespace(zoo=False, forks=True), one, tmp_path)["forks"]
+    assert result[0]["student_success"] == result[0]["teacher_success"] == 0
 
 
 def test_the_command_and_what_it_refuses(action_run, tmp_path, capsys):
@@ -88,8 +88,8 @@ def test_the_command_and_what_it_refuses(action_run, tmp_path, capsys):
     tutelage.train("kl", "probe/action", out=tmp_path / "run", quiet=True, fit=QUICK, teacher=str(action_run.path),
                    **student)  # fmt: skip
     assert exit_code(["fork", str(tmp_path / "run"), "--episodes", "8", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["method"] == "kl" and told["forks"][0]["going"] == 8
+    result = json.loads(capsys.readouterr().out)
+    assert result["method"] == "kl" and result["forks"][0]["going"] == 8
     assert exit_code(["fork", str(tmp_path / "run"), "--episodes", "8"]) == 0 and "regret" in capsys.readouterr().out
     tutelage.train("mappo", "probe/value", out=tmp_path / "elsewhere", quiet=True, fit=QUICK, **TINY)
     assert exit_code(["fork", str(tmp_path / "run"), "--teacher", str(tmp_path / "elsewhere")]) == 2

@@ -52,16 +52,16 @@ def test_training_without_compilation_is_refused_at_once_and_playing_is_not(tmp_
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [(RuntimeError("Unable to initialize\n 'cuda' (set JAX_PLATFORMS='')"), ": Unable to initialize 'cuda'$"),
      (AssertionError(), "cpu always works$")],
 )  # fmt: skip
-def test_a_platform_that_cannot_be_had_is_named(error, told, monkeypatch):
+def test_a_platform_that_cannot_be_had_is_named(error, message, monkeypatch):
     def fails():
         raise error
 
     monkeypatch.setattr(machine.jax, "devices", fails)
-    with pytest.raises(BadInput, match=f"JAX_PLATFORMS = 'cpu': jax cannot use it here; .*{told}"):
+    with pytest.raises(BadInput, match=f"JAX_PLATFORMS = 'cpu': jax cannot use it here; .*{message}"):
         check_machine()
 
 
@@ -81,8 +81,8 @@ def test_memory_is_what_the_machine_has_at_most():
 def test_more_than_there_is_is_refused_with_both_numbers(monkeypatch):
     monkeypatch.setattr(memory_check, "memory", lambda: 8e9)
     check_fits({"a": 3e9, "b": 1e9}, seeds=2)
-    told = r"at least 12.0 GB of memory for 3 seeds together, and this machine has 8.0: 9.0 GB are for a; "
-    with pytest.raises(BadInput, match=told):
+    message = r"at least 12.0 GB of memory for 3 seeds together, and this machine has 8.0: 9.0 GB are for a; "
+    with pytest.raises(BadInput, match=message):
         check_fits({"a": 3e9, "b": 1e9}, seeds=3)
 
 
@@ -100,7 +100,7 @@ def test_what_is_estimated_is_never_more_than_the_program_takes():
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         (dict(envs=100_000_000), r"100,000,000 environments x 4 steps"),
         (dict(envs=2**31 - 16), r"environments side by side \(envs\)|environments x 4 steps"),
@@ -110,9 +110,9 @@ def test_what_is_estimated_is_never_more_than_the_program_takes():
         (dict(seeds=100_000_000, together=True), r"for 100,000,000 seeds together"),
     ],
 )
-def test_what_cannot_fit_is_refused_before_anything_is_made(more, told, tmp_path):
+def test_what_cannot_fit_is_refused_before_anything_is_made(more, message, tmp_path):
     settings = {**TINY, "fit": QUICK, "quiet": True, **more}
-    with pytest.raises(BadInput, match=f"this takes at least .* GB of memory.*{told}"):
+    with pytest.raises(BadInput, match=f"this takes at least .* GB of memory.*{message}"):
         tutelage.train("mappo", "probe/action", out=tmp_path / "run", **settings)
     assert not list(tmp_path.iterdir())
 
@@ -164,9 +164,9 @@ def test_sources_without_metadata_tell_their_versions(monkeypatch):
         raise PackageNotFoundError(package)
 
     monkeypatch.setattr(run_directory, "version", fails)
-    told = run_directory.versions()
-    assert told["tutelage"] == tutelage.__version__ and told["jax"] == jax.__version__
-    assert all(isinstance(version, str) for version in told.values())
+    result = run_directory.versions()
+    assert result["tutelage"] == tutelage.__version__ and result["jax"] == jax.__version__
+    assert all(isinstance(version, str) for version in result.values())
 
 
 def test_without_jaxmarl_its_environments_are_not_listed_and_refused_in_one_line():
@@ -184,4 +184,4 @@ def test_without_jaxmarl_its_environments_are_not_listed_and_refused_in_one_line
     assert done.returncode == 0, done.stderr
     assert "mpe/simple_tag" in done.stdout and "smax-jaxmarl" not in done.stdout
     line = "smax-jaxmarl/3m needs the package jaxmarl: pip install 'tutelage[jaxmarl]'"
-    assert [told.partition(": ")[2] for told in done.stderr.splitlines()] == [line] * 2
+    assert [result.partition(": ")[2] for result in done.stderr.splitlines()] == [line] * 2

@@ -285,11 +285,11 @@ def test_ais_tells_of_the_nearest_ships_within_a_quarter_of_the_map():
     fuel = jnp.array([9, 8, 7, 6])
     state = state._replace(x=x, y=y, gauge=fuel, goal=jnp.array([1, 2, 3, 4]))
     low = env.spec.layout[1].start
-    told = np.asarray(env.sense(state).obs[0, low : low + 24]).reshape(4, 6)
-    assert np.allclose(told[0], [1, 0, 0, 0, 0, 0]), "the logistics ship in the same cell"
-    assert np.allclose(told[1], [1, 1 / 15, 0, 1, 8 / 15, 2 / 15])
-    assert np.allclose(told[2], [1, 0, 2 / 15, 1, 6 / 15, 4 / 15])
-    assert (told[3] == 0).all(), "4 > 15 / 4"
+    result = np.asarray(env.sense(state).obs[0, low : low + 24]).reshape(4, 6)
+    assert np.allclose(result[0], [1, 0, 0, 0, 0, 0]), "the logistics ship in the same cell"
+    assert np.allclose(result[1], [1, 1 / 15, 0, 1, 8 / 15, 2 / 15])
+    assert np.allclose(result[2], [1, 0, 2 / 15, 1, 6 / 15, 4 / 15])
+    assert (result[3] == 0).all(), "4 > 15 / 4"
 
 
 def test_the_better_ships_find_each_other_the_better_they_do():
@@ -323,8 +323,8 @@ def test_goals_are_the_own_port_and_meetings_of_ships_that_need_fuel():
 )
 def test_bad_options_are_refused_by_name(option, named, capsys):
     assert exit_code(["eval", "marine/easy", option]) == 2
-    told = capsys.readouterr().err
-    assert named in told and "Unrecognized" not in told
+    message = capsys.readouterr().err
+    assert named in message and "Unrecognized" not in message
 
 
 @pytest.mark.parametrize(("before", "after"), [([], ["marine/easy"]), (["marine/easy"], [])])

@@ -18,10 +18,10 @@ NAMES = ["mpe/simple_spread", "mpe/simple_reference", "mpe/simple_speaker_listen
 
 def episodes(name):
     """Steps 1..25 of every episode, and the final positions of agents and landmarks."""
-    told = played(name)
-    steps = jax.tree.map(lambda x: x[1:], told.steps)
-    end = jax.tree.map(lambda x: x[-1], told.states)
-    each = jax.vmap(jax.vmap(build(name).rewards))(jax.tree.map(lambda x: x[1:], told.states))
+    result = played(name)
+    steps = jax.tree.map(lambda x: x[1:], result.steps)
+    end = jax.tree.map(lambda x: x[-1], result.states)
+    each = jax.vmap(jax.vmap(build(name).rewards))(jax.tree.map(lambda x: x[1:], result.states))
     return SimpleNamespace(steps=steps, end=end, rewards=np.asarray(each))
 
 
@@ -83,10 +83,10 @@ def test_the_speaker_may_only_speak_and_the_listener_only_move():
 
 
 def test_predators_succeed_when_one_touched_the_prey_at_any_step():
-    told = played("mpe/simple_tag")
-    places = told.states.place[1:]  # after each of the 25 steps: predators 0.075 wide, the prey 0.05
+    result = played("mpe/simple_tag")
+    places = result.states.place[1:]  # after each of the 25 steps: predators 0.075 wide, the prey 0.05
     touched = (np.linalg.norm(places[:, :, :3] - places[:, :, 3:4], axis=-1) < 0.125).any((0, 2))
-    np.testing.assert_array_equal(told.steps.success[-1], touched)
+    np.testing.assert_array_equal(result.steps.success[-1], touched)
     assert 0 < touched.sum() < B
     assert (touched & (np.linalg.norm(places[-1, :, :3] - places[-1, :, 3:4], axis=-1) > 0.125).all(-1)).any(), (
         "some must have escaped again, or looking at the last step alone would pass"

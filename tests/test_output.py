@@ -50,15 +50,15 @@ class Fails(io.StringIO):
 
 # ---- JSON ------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [
         ({"return_mean": NAN}, "return_mean is nan"),
         ({"forks": [{"step": 0}, {"regret_ci95": (0.0, float("inf"))}]}, r"forks\[1\]\.regret_ci95\[1\] is inf"),
         ({"ratio": {"flops": -float("inf")}}, r"ratio\.flops is -inf"),
     ],
 )
-def test_a_number_that_is_none_is_named_and_never_printed(value, told, capsys):
-    with pytest.raises(Fault, match=told):
+def test_a_number_that_is_none_is_named_and_never_printed(value, message, capsys):
+    with pytest.raises(Fault, match=message):
         print_json(value)
     assert capsys.readouterr().out == ""
 
@@ -118,8 +118,8 @@ def test_the_width_is_that_of_columns_then_of_the_terminal_then_none(monkeypatch
     monkeypatch.setattr(os, "get_terminal_size", lambda fd: os.terminal_size((33, 24)))
     terminal = Fails(errno.EIO, tty=True)
     terminal.fileno = lambda: 1
-    for told, here, nowhere in (("70", 70, 70), ("0", 33, None), ("", 33, None)):
-        monkeypatch.setenv("COLUMNS", told)
+    for columns, here, nowhere in (("70", 70, 70), ("0", 33, None), ("", 33, None)):
+        monkeypatch.setenv("COLUMNS", columns)
         assert (line_width(terminal), line_width(io.StringIO())) == (here, nowhere)
 
 
@@ -165,8 +165,8 @@ def test_a_full_disk_behind_standard_output_is_one_line(argv, unbuffered):
     with open("/dev/full", "w") as full:
         done = subprocess.run([COMMAND, *argv], stdout=full, stderr=subprocess.PIPE, text=True,
                               env={**os.environ, "PYTHONUNBUFFERED": unbuffered}, check=False)  # fmt: skip
-    told = "tutelage: cannot write to standard output: No space left on device\n"
-    assert (done.returncode, done.stderr) == (1, told)
+    message = "tutelage: cannot write to standard output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, message)
 
 
 # ---- standard error --------------------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(
-    ("minutes", "more", "typed", "began", "told"),
+    ("minutes", "more", "typed", "began", "message"),
     [
         (61, [], "y\n", True, "2 results are missing, about 61 minutes; begin? [y/N] "),
         (61, [], "n\n", False, "begin? [y/N] "),
@@ -290,14 +290,14 @@ class Terminal(io.StringIO):
         (60, [], "n\n", True, "2 results are missing, about 60 minutes\n"),
     ],
 )
-def test_a_sweep_asks_beyond_an_hour(minutes, more, typed, began, told, monkeypatch, tmp_path):
+def test_a_sweep_asks_beyond_an_hour(minutes, more, typed, began, message, monkeypatch, tmp_path):
     begun = []
     monkeypatch.setattr(S, "estimate", lambda *_: (2, minutes))
     monkeypatch.setattr(S, "sweep", lambda *_: begun.append(1) or (2, 0))
     monkeypatch.setattr(sys, "stdin", Terminal(typed))
     monkeypatch.setattr(sys, "stderr", Terminal())
     assert exit_code(["sweep", str(tmp_path / "plan.toml"), *more]) == (0 if began else 130)
-    assert bool(begun) == began and told in sys.stderr.getvalue()
+    assert bool(begun) == began and message in sys.stderr.getvalue()
 
 
 def test_without_a_terminal_nothing_is_asked(monkeypatch, capsys, tmp_path):

@@ -136,12 +136,12 @@ from lights import Lights
 
 class Kinds(Lights):
     def reset(self, key):
-        return self.told(*super().reset(key))
+        return self.changed(*super().reset(key))
 
     def step(self, key, state, action):
-        return self.told(*super().step(key, state, action))
+        return self.changed(*super().step(key, state, action))
 
-    def told(self, state, ts):
+    def changed(self, state, ts):
         small = dict(obs=(255 * ts.obs).astype(jnp.uint8), state=ts.state.astype(jnp.float16))
         bits = dict(avail=ts.avail.astype(jnp.int8), last=ts.last.astype(jnp.int32), action=ts.action.astype(jnp.int8))
         return state, ts._replace(**small, **bits, reward=(10 * ts.reward).astype(jnp.int32))
@@ -155,7 +155,7 @@ class Dead(Kinds):
         sensed = super().sense(state)
         return sensed._replace(obs=sensed.obs.at[1].set(jnp.nan), alive=jnp.array([True, False]))
 
-    def told(self, state, ts):
+    def changed(self, state, ts):
         return state, ts._replace(**self.sense(state)._asdict())
 """
 
@@ -177,5 +177,5 @@ def test_what_a_dead_agent_senses_is_zero_wherever_it_is_read(own):
     env = make("wrong:Dead")
     state, timestep = env.reset(jax.random.key(0))
     after = env.step(jax.random.key(1), state, timestep.action)[1]
-    for told in (timestep, after, env.sense(state)):
-        assert told.obs[1].tolist() == [0.0, 0.0, 0.0] and told.obs[0].sum() == 1
+    for result in (timestep, after, env.sense(state)):
+        assert result.obs[1].tolist() == [0.0, 0.0, 0.0] and result.obs[0].sum() == 1

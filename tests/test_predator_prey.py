@@ -199,11 +199,11 @@ def test_many_games_side_by_side_are_as_many_single_games():
                 lone, began = init_hunt(env.rules, column(luck[:units], i)), began + 1
                 assert following.first[i] and following.reward[i] == 0 and not following.last[i]
             else:
-                lone, told = advance(env.rules, column(state, i), action[i][:, None], column(luck[units:], i))
-                assert not following.first[i] and following.reward[i] == told.reward[0]
-                assert following.last[i] == (told.over[0] | (lone.time[0] >= 5))
-                assert following.discount[i] == 1 - told.over[0]
-                ended += int(told.over[0])
+                lone, result = advance(env.rules, column(state, i), action[i][:, None], column(luck[units:], i))
+                assert not following.first[i] and following.reward[i] == result.reward[0]
+                assert following.last[i] == (result.over[0] | (lone.time[0] >= 5))
+                assert following.discount[i] == 1 - result.over[0]
+                ended += int(result.over[0])
             assert_same(column(after, i), lone)
             sensed = env.sense(jax.tree.map(lambda x: x[..., 0], lone))
             assert_same([following.obs[i], following.state[i], following.avail[i], following.alive[i]],

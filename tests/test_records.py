@@ -75,17 +75,17 @@ def refused(path: Path, content: Any, read: Any) -> str:
     path.write_text(json.dumps(content))
     with pytest.raises(Fault) as fault:
         read()
-    told = str(fault.value)
-    assert str(path) in told and "\n" not in told
-    return told
+    message = str(fault.value)
+    assert str(path) in message and "\n" not in message
+    return message
 
 
 # ---- kinds and names ------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("place", places(RECORD), ids=".".join)
 def test_a_wrong_kind_in_config_json_is_one_line_that_names_the_field(tmp_path, place):
     value = at(RECORD, place)
-    told = refused(tmp_path / "config.json", changed(RECORD, place, wrong(value)), lambda: read_record(tmp_path))
-    assert place[-1] in told or place == ("format",)
+    message = refused(tmp_path / "config.json", changed(RECORD, place, wrong(value)), lambda: read_record(tmp_path))
+    assert place[-1] in message or place == ("format",)
 
 
 @pytest.mark.parametrize("place", places(JOB), ids=".".join)
@@ -103,28 +103,28 @@ def test_a_wrong_kind_in_eval_json_is_one_line_that_names_the_field(tmp_path, pl
 
 @pytest.mark.parametrize("place", [p for p in places(RECORD) if isinstance(at(RECORD, p), dict)], ids=".".join)
 def test_an_unknown_field_is_damage(tmp_path, place):
-    told = refused(tmp_path / "config.json", changed(RECORD, (*place, "seee"), 0), lambda: read_record(tmp_path))
-    assert "'seee'" in told
+    message = refused(tmp_path / "config.json", changed(RECORD, (*place, "seee"), 0), lambda: read_record(tmp_path))
+    assert "'seee'" in message
 
 
 def test_an_unknown_field_is_told_with_the_nearest_known_one(tmp_path):
-    told = refused(tmp_path / "config.json", changed(RECORD, ("sead",), 0), lambda: read_record(tmp_path))
-    assert told == f"{tmp_path}/config.json is damaged: unknown field 'sead'; did you mean 'seed' or 'method'?"
+    message = refused(tmp_path / "config.json", changed(RECORD, ("sead",), 0), lambda: read_record(tmp_path))
+    assert message == f"{tmp_path}/config.json is damaged: unknown field 'sead'; did you mean 'seed' or 'method'?"
 
 
 @pytest.mark.parametrize("name", [name for name in RECORD if name != "format"])
 def test_a_field_that_is_missing_is_named(tmp_path, name):
-    told = refused(tmp_path / "config.json", changed(RECORD, (name,), ...), lambda: read_record(tmp_path))
-    assert told.endswith(f"{name} is missing")
+    message = refused(tmp_path / "config.json", changed(RECORD, (name,), ...), lambda: read_record(tmp_path))
+    assert message.endswith(f"{name} is missing")
 
 
 def test_fit_that_is_a_number_is_told_with_its_value(tmp_path):
-    told = refused(tmp_path / "config.json", RECORD | {"fit": 5}, lambda: read_record(tmp_path))
-    assert told == f"{tmp_path}/config.json is damaged: fit = 5: must be dict[str, Any]"
+    message = refused(tmp_path / "config.json", RECORD | {"fit": 5}, lambda: read_record(tmp_path))
+    assert message == f"{tmp_path}/config.json is damaged: fit = 5: must be dict[str, Any]"
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "told"),
+    ("place", "value", "message"),
     [
         (("seed",), -1, "seed = -1: must be a whole number from 0 to"),
         (("seed",), True, "seed = True: must be int"),
@@ -143,15 +143,15 @@ def test_fit_that_is_a_number_is_told_with_its_value(tmp_path):
         (("teacher", "record", "config", "lr"), "fast", "teacher.record.lr = 'fast': must be float"),
     ],
 )
-def test_values_out_of_range_are_told_with_what_is_allowed(tmp_path, place, value, told):
+def test_values_out_of_range_are_told_with_what_is_allowed(tmp_path, place, value, message):
     (tmp_path / "config.json").write_text(json.dumps(changed(RECORD, place, value)))
-    with pytest.raises(Fault, match=f"config.json is damaged: .*{told}") as fault:
+    with pytest.raises(Fault, match=f"config.json is damaged: .*{message}") as fault:
         read_record(tmp_path)
     assert len(str(fault.value)) < 600
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("success_rate", 1.1, "success_rate = 1.1: must be between 0 and 1"),
         ("success_rate", 0.98, "success_rate = 0.98: must be so many of 320 episodes"),
@@ -167,9 +167,9 @@ def test_values_out_of_range_are_told_with_what_is_allowed(tmp_path, place, valu
         ("beside", {"teacher": TEST | {"steps": 1}}, "unknown field of beside.teacher 'seed'"),
     ],
 )
-def test_a_test_that_cannot_be_is_told(tmp_path, name, value, told):
+def test_a_test_that_cannot_be_is_told(tmp_path, name, value, message):
     (tmp_path / "eval.json").write_text(json.dumps(TEST | {name: value}))
-    with pytest.raises(Fault, match=f"eval.json is damaged: .*{told}"):
+    with pytest.raises(Fault, match=f"eval.json is damaged: .*{message}"):
         read_checked(tmp_path / "eval.json", FinalTest)
 
 
@@ -190,7 +190,7 @@ EVALUATION = {"kind": "evaluation", "stage": "train", "update": 2, "total_steps"
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"),
+    ("lines", "message"),
     [
         ([5], "line 1: content = 5: must be an object"),
         ([LINE, {"kind": "metric"}], "line 2: kind = 'metric': must be 'metrics', 'compiled' or 'evaluation'"),
@@ -206,10 +206,10 @@ EVALUATION = {"kind": "evaluation", "stage": "train", "update": 2, "total_steps"
         ([{k: v for k, v in EVALUATION.items() if k != "total_steps"}], "total_steps is missing"),
     ],
 )
-def test_lines_of_metrics_that_are_none_are_told(tmp_path, lines, told):
+def test_lines_of_metrics_that_are_none_are_told(tmp_path, lines, message):
     path = tmp_path / "metrics.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)))
-    with pytest.raises(Fault, match=f"metrics.jsonl is damaged: .*{told}"):
+    with pytest.raises(Fault, match=f"metrics.jsonl is damaged: .*{message}"):
         read_metrics(path)
 
 
@@ -239,8 +239,8 @@ def test_a_wrong_kind_in_the_mark_of_a_checkpoint_is_told(name):
 
 
 def test_an_unknown_name_in_plan_json_is_told_with_the_nearest(tmp_path):
-    told = refused(tmp_path / "plan.json", JOB | {"env": "smax/2s3x"}, lambda: read_job(tmp_path / "plan.json"))
-    assert "plan.json is damaged: unknown environment 'smax/2s3x'; did you mean 'smax/2s3z'" in told
+    message = refused(tmp_path / "plan.json", JOB | {"env": "smax/2s3x"}, lambda: read_job(tmp_path / "plan.json"))
+    assert "plan.json is damaged: unknown environment 'smax/2s3x'; did you mean 'smax/2s3z'" in message
 
 
 def test_a_best_evaluation_that_cannot_be_is_told():
@@ -258,8 +258,8 @@ def test_the_mark_of_a_checkpoint_comes_back():
 @pytest.mark.parametrize("name", JOB)
 def test_a_wrong_kind_in_row_json_is_told_and_more_or_fewer_fields_are_another_versions(tmp_path, name):
     path = tmp_path / "row.json"
-    told = refused(path, JOB | {name: 1.5, "fingerprint": "1"}, lambda: check_field_types(path, RowJob))
-    assert f"row.json is damaged: {name} = 1.5: must be" in told
+    message = refused(path, JOB | {name: 1.5, "fingerprint": "1"}, lambda: check_field_types(path, RowJob))
+    assert f"row.json is damaged: {name} = 1.5: must be" in message
     path.write_text(json.dumps({"fingerprint": "1", "later": 1}))
     check_field_types(path, RowJob)
 
@@ -328,13 +328,13 @@ def test_a_file_of_gigabytes_is_not_read(tmp_path):
         read_json(tmp_path / "x.json")
 
 
-def header(path: Path, told: bytes, size: int | None = None) -> None:
+def header(path: Path, content: bytes, size: int | None = None) -> None:
     """A file of weights with that header, and nothing else."""
-    path.write_bytes((len(told) if size is None else size).to_bytes(8, "little") + told)
+    path.write_bytes((len(content) if size is None else size).to_bytes(8, "little") + content)
 
 
 @pytest.mark.parametrize(
-    ("told", "size"),
+    ("content", "size"),
     [
         (b"{}", 10**15),
         (b'{"a":' * 200_000 + b"1" + b"}" * 200_000, None),
@@ -345,9 +345,9 @@ def header(path: Path, told: bytes, size: int | None = None) -> None:
     ],
     ids=["petabytes", "deep", "deep meta", "a list", "another name", "not UTF-8"],
 )
-def test_headers_that_are_none_of_ours_are_one_line(tmp_path, told, size):
+def test_headers_that_are_none_of_ours_are_one_line(tmp_path, content, size):
     path = tmp_path / "x.safetensors"
-    header(path, told, size)
+    header(path, content, size)
     with pytest.raises(Fault, match=f"{path} is damaged") as fault:
         read_meta(path)
     assert "\n" not in str(fault.value) and len(str(fault.value)) < 400
@@ -356,12 +356,12 @@ def test_headers_that_are_none_of_ours_are_one_line(tmp_path, told, size):
 def test_a_tensor_of_gigabytes_is_refused_by_its_shape(tmp_path):
     path = tmp_path / "x.safetensors"
     size = 4 * 10**10
-    told = json.dumps(
+    content = json.dumps(
         {"__metadata__": {"meta": "{}"}, "['a']": {"dtype": "F32", "shape": [10**10], "data_offsets": [0, size]}}
     ).encode()
-    header(path, told)
+    header(path, content)
     with open(path, "r+b") as file:
-        file.truncate(8 + len(told) + size)
+        file.truncate(8 + len(content) + size)
     with pytest.raises(Fault, match=r"does not fit: \['a'\] is \(10000000000,\), expected float32\(3,\)"):
         load_tree(path, {"a": jnp.zeros(3)})
 

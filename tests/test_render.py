@@ -215,9 +215,9 @@ def test_goals_of_a_teacher_and_messages_are_shown_unless_unwanted():
     compiled = jax.jit(env.reset), jax.jit(env.step)
     for who in (teacher, talkers):
         bare = play(env, who, 2, *compiled, overlay=False)
-        told = play(env, who, 2, *compiled)
-        assert told.returns == bare.returns
-        changed = [(a != b).any() for a, b in zip(told.frames, bare.frames, strict=True)]
+        result = play(env, who, 2, *compiled)
+        assert result.returns == bare.returns
+        changed = [(a != b).any() for a, b in zip(result.frames, bare.frames, strict=True)]
         assert any(changed[:-1]) and not changed[-1], "nothing is decided in the last state"
 
 

@@ -43,11 +43,11 @@ def test_a_step_is_jaxmarls_step(name):
     other machines one may, on the one this was written on none did."""
     large = sum(MAPS[name].allies.values()) > 10
     battles = 16 if large else 64  # jaxmarl takes half a minute for more of the large ones
-    told = compare(name, battles)
-    gap = np.stack(told)
+    result = compare(name, battles)
+    gap = np.stack(result)
     differ = (gap > ROUNDING).any(0)
     assert differ.shape == (STEPS, battles)
-    assert differ.sum() <= 1, dict(zip(told._fields, gap.max((1, 2)), strict=True))
+    assert differ.sum() <= 1, dict(zip(result._fields, gap.max((1, 2)), strict=True))
 
 
 @JAXMARL

@@ -23,11 +23,11 @@ LIMIT, ALLIES = SHORT, 5
 @cache
 def battles():
     """2s3z, both sides on the same script: steps 1..T of every battle."""
-    told = played("smax-jaxmarl/2s3z")
-    counts = told.until_last()[1:]
-    steps = jax.tree.map(lambda x: x[1:], told.steps)
-    raw = jax.tree.map(lambda x: x[1:], told.states.state)
-    return SimpleNamespace(steps=steps, theirs=told.theirs, raw=raw, counts=counts, last=steps.last & counts)
+    result = played("smax-jaxmarl/2s3z")
+    counts = result.until_last()[1:]
+    steps = jax.tree.map(lambda x: x[1:], result.steps)
+    raw = jax.tree.map(lambda x: x[1:], result.states.state)
+    return SimpleNamespace(steps=steps, theirs=result.theirs, raw=raw, counts=counts, last=steps.last & counts)
 
 
 def test_observation_reward_and_end_are_jaxmarls_own():
@@ -84,9 +84,9 @@ def test_running_out_of_time_is_a_terminal_loss():
 
 
 def test_the_world_state_is_of_unit_size_and_ends_with_the_time():
-    told = played("smax-jaxmarl/2s3z")
-    counts, raw = told.until_last(), told.states.state
-    states = told.steps.state[counts]
+    result = played("smax-jaxmarl/2s3z")
+    counts, raw = result.until_last(), result.states.state
+    states = result.steps.state[counts]
     units = states[:, :-1].reshape(-1, 10, 10)  # unit, (health, x, y, cooldown, type ...)
     np.testing.assert_allclose(states[:, -1], raw.step[counts] / LIMIT, rtol=1e-6)
     np.testing.assert_allclose((units[..., 1:3] * 32)[raw.unit_alive[counts]],

@@ -103,8 +103,8 @@ def covered(n: int, interval) -> float:
 
 @pytest.mark.parametrize("n", [3, 5, 10])
 def test_the_interval_of_a_mean_over_seeds_covers_95_percent(n):
-    told = covered(n, lambda rng, n: (0.9, mean_interval(rng.normal(0.9, 0.05, n))))
-    assert 0.93 <= told <= 0.97
+    result = covered(n, lambda rng, n: (0.9, mean_interval(rng.normal(0.9, 0.05, n))))
+    assert 0.93 <= result <= 0.97
 
 
 @pytest.mark.parametrize("n", [3, 5, 10])

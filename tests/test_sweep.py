@@ -170,7 +170,7 @@ def test_what_no_sweep_has_made_is_not_taken_away(tmp_path, damaged):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         *[(row(name, "mappo", TINY), "must be a path below runs/") for name in ("", "/a", "../a", "a/../b", "a//b")],
         (row("mappo/x", "mappo", 'teacher = "scripted:local"'), "mappo learns by itself and takes none"),
@@ -180,8 +180,8 @@ def test_what_no_sweep_has_made_is_not_taken_away(tmp_path, damaged):
         ("", r"allowed: \[\[row\]\] tables, at least one"),
     ],
 )  # fmt: skip
-def test_plans_that_would_do_harm_or_nothing_are_refused(tmp_path, text, told):
-    with pytest.raises(BadInput, match=told):
+def test_plans_that_would_do_harm_or_nothing_are_refused(tmp_path, text, message):
+    with pytest.raises(BadInput, match=message):
         read_plan(plan_of(tmp_path, text))
 
 
@@ -192,7 +192,7 @@ def test_a_plan_that_is_no_text_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "message"),
     [
         (row("mappo/action", "mappo", 'config = {size = "width=-8"}'), "row 'mappo/action': size = 'width=-8'"),
         (row("mappo/action", "mappo", 'config = {sight = "drop=nonsense"}'), "row 'mappo/action': .*nonsense"),
@@ -204,9 +204,9 @@ def test_a_plan_that_is_no_text_is_refused(tmp_path):
         ),
     ],
 )
-def test_a_row_that_cannot_be_trained_is_refused_before_any_other_is(tmp_path, rows, told):
+def test_a_row_that_cannot_be_trained_is_refused_before_any_other_is(tmp_path, rows, message):
     plan = plan_of(tmp_path, row("random/action", "random", priority=0) + rows)
-    with pytest.raises(BadInput, match=told):
+    with pytest.raises(BadInput, match=message):
         sweep(plan, places_of(tmp_path), display=Display(quiet=True))
     assert [file.name for file in tmp_path.iterdir()] == ["plan.toml"]
 
@@ -222,7 +222,7 @@ def change(result, *path, value):
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "told"),
+    ("path", "value", "message"),
     [
         (("seed",), "x", "seed = 'x': must be int"),
         (("seed",), 1, "row and seed belong at random/action/seed-1.json"),
@@ -233,12 +233,12 @@ def change(result, *path, value):
         (("widths",), 3, "widths = 3: must be list"),
     ],
 )
-def test_a_damaged_result_is_named_in_one_line(tmp_path, path, value, told):
+def test_a_damaged_result_is_named_in_one_line(tmp_path, path, value, message):
     plan, places = plan_of(tmp_path, row("random/action", "random")), places_of(tmp_path)
     sweep(plan, places, display=Display(quiet=True))
     file = places.results / "random" / "action" / "seed-0.json"
     file.write_text(json.dumps(change(json.loads(file.read_text()), *path, value=value)))
-    with pytest.raises(Fault, match=f"seed-0.json is damaged: .*{told}.*delete it and `tutelage sweep`"):
+    with pytest.raises(Fault, match=f"seed-0.json is damaged: .*{message}.*delete it and `tutelage sweep`"):
         read_results(places.results)
 
 
@@ -398,9 +398,9 @@ EXPERT, FULL = [0.9, 1.0, 0.95, 0.95], [0.85, 0.95, 0.9, 0.9]
 
 def test_the_headline_is_the_ratio_of_means_over_shared_seeds():
     rows = rows_of(results("mappo/x", EXPERT), results("kd_marl/x", FULL[:3]), results("kl/x", [0.5]))
-    told = cells(headline(rows), "smax/x")
-    assert told[1] == "3" and told[4].startswith(f"**{0.9 / 0.95:.3f}**") and told[5] == "10.0x"
-    assert told[-4] == "0.500 (1)" and told[-1] == "-"
+    row_cells = cells(headline(rows), "smax/x")
+    assert row_cells[1] == "3" and row_cells[4].startswith(f"**{0.9 / 0.95:.3f}**") and row_cells[5] == "10.0x"
+    assert row_cells[-4] == "0.500 (1)" and row_cells[-1] == "-"
 
 
 def test_nothing_is_kept_of_an_expert_of_other_seeds():
@@ -415,8 +415,8 @@ def test_negative_returns_are_measured_from_random_play():
         results("kd_marl/x", [-12.0, -12.0], negative=True),
         results("random/x", [-30.0], negative=True),
     )
-    told = cells(headline(rows), "smax/x")
-    assert told[2].startswith("-10.00") and told[4].startswith("**0.900**")
+    row_cells = cells(headline(rows), "smax/x")
+    assert row_cells[2].startswith("-10.00") and row_cells[4].startswith("**0.900**")
     del rows["random/x"]
     assert cells(headline(rows), "smax/x")[4] == "-", "no share of a way that has no beginning"
 
@@ -426,8 +426,8 @@ def test_what_a_task_is_judged_by_decides_what_is_scored_not_the_sign_of_returns
     for row in rows.values():
         for s in row.seeds:
             s["test"]["return_mean"] = -1.0
-    told = cells(headline(rows), "smax/x")
-    assert told[2].startswith("0.500") and told[-1] == "0.300 (1)", "the script stands beside"
+    row_cells = cells(headline(rows), "smax/x")
+    assert row_cells[2].startswith("0.500") and row_cells[-1] == "0.300 (1)", "the script stands beside"
     assert (
         measure(results("qmix/x", [1.0])) == "success" and measure(results("qmix/x", [1.0], negative=True)) == "return"
     )
@@ -452,10 +452,10 @@ def test_seeds_of_another_jax_than_most_are_marked():
     row, other = results("hint/x", [0.5] * 3, env="marine/x"), results("random/x", [0.0], env="marine/x")
     for s, jax in zip(row.seeds, ("0.10.2", "0.11.2", "0.10.2"), strict=True):
         s["versions"] = {"jax": jax}
-    told = mark_other_jax(rows_of(row, other))
-    assert told["hint/x"].variant == "v (jax 0.11.2: seeds 1)" and told["random/x"].variant == "v"
-    assert [told[name].mark for name in ("hint/x", "random/x")] == ["†", ""]
-    assert "0.500 (3)†" in hint_glance(told) and "0.500 (3) |" in hint_glance(rows_of(row))
+    marked = mark_other_jax(rows_of(row, other))
+    assert marked["hint/x"].variant == "v (jax 0.11.2: seeds 1)" and marked["random/x"].variant == "v"
+    assert [marked[name].mark for name in ("hint/x", "random/x")] == ["†", ""]
+    assert "0.500 (3)†" in hint_glance(marked) and "0.500 (3) |" in hint_glance(rows_of(row))
     assert mark_other_jax(rows_of(other)) == rows_of(other), "nothing says what it was made with"
 
 
@@ -487,13 +487,13 @@ def test_the_front_finds_the_smallest_from_scratch_that_is_good_enough(tmp_path)
         results("mappo/x/small", EXPERT, flops=100), results("mappo/x/ratio-5", EXPERT, flops=200),
         results("mappo/x/ratio-100", [0.5] * 4, flops=10),
     )  # fmt: skip
-    told = front(rows)
-    assert "smallest team from scratch with 95 % of the expert: 10.0x fewer" in told
+    table_text = front(rows)
+    assert "smallest team from scratch with 95 % of the expert: 10.0x fewer" in table_text
     rows["ippo/x/small"] = results("ippo/x/small", EXPERT, flops=50)
     assert "with 95 % of the expert: 20.0x fewer" in front(rows), "of either method"
     draw_front(rows, tmp_path / "front.png")
     assert (tmp_path / "front.png").stat().st_size > 5000
-    costs = [line.split("|")[3].strip() for line in told.splitlines() if "| distilled |" in line]
+    costs = [line.split("|")[3].strip() for line in table_text.splitlines() if "| distilled |" in line]
     assert costs == ["0.10", "0.01"]
 
 
@@ -538,8 +538,8 @@ DISTILLED = [0.85, 0.95, 0.9, 0.9, 0.9]
 )  # fmt: skip
 def test_a_student_is_compared_with_the_best_of_its_size_from_scratch(mappo, ippo, words):
     expert, student = results("mappo/x", [0.9] * 5), results("kd_marl/x", DISTILLED)
-    told = verdict(rows_of(expert, student, *from_scratch("mappo", mappo), *from_scratch("ippo", ippo)))
-    assert told.startswith(f"- `smax/x`: {words}")
+    table_text = verdict(rows_of(expert, student, *from_scratch("mappo", mappo), *from_scratch("ippo", ippo)))
+    assert table_text.startswith(f"- `smax/x`: {words}")
 
 
 MAPPO_SCRATCH = from_scratch("mappo", [0.5, 0.6, 0.7, 0.6, 0.6])
@@ -556,10 +556,10 @@ MAPPO_SCRATCH = from_scratch("mappo", [0.5, 0.6, 0.7, 0.6, 0.6])
     ],
 )
 def test_without_both_from_scratch_tuned_alike_there_is_no_verdict(ippo, lacks):
-    told = verdict(rows_of(results("mappo/x", [0.9] * 5), results("kd_marl/x", DISTILLED), *MAPPO_SCRATCH, *ippo))
+    table_text = verdict(rows_of(results("mappo/x", [0.9] * 5), results("kd_marl/x", DISTILLED), *MAPPO_SCRATCH, *ippo))
     best = "`ippo/x/small`" if ippo else "`mappo/x/small`"
-    assert told.startswith(f"- `smax/x`: not enough measured ({lacks}); student minus the best so far ({best}, ")
-    assert "helps" not in told and "[" not in told
+    assert table_text.startswith(f"- `smax/x`: not enough measured ({lacks}); student minus the best so far ({best}, ")
+    assert "helps" not in table_text and "[" not in table_text
 
 
 def test_of_four_seeds_of_the_student_there_is_no_verdict():
@@ -585,8 +585,8 @@ def test_students_are_compared_in_size_with_smaller_experts():
     spec = make(env).spec
     inputs, actions = spec.obs_width + 3, spec.n_actions
     gru, mlp = (2 * 3 * (64 * (inputs + actions) + k * 64 * 64) for k in (6, 1))
-    told = cells(ratios(rows), "`smax/3m`")
-    assert told[1:5] == ["1.0", "28.6x", f"{gru / 1000:.1f}x", f"{mlp / 1000:.1f}x"] and told[5] == "-"
+    row_cells = cells(ratios(rows), "`smax/3m`")
+    assert row_cells[1:5] == ["1.0", "28.6x", f"{gru / 1000:.1f}x", f"{mlp / 1000:.1f}x"] and row_cells[5] == "-"
 
 
 def with_curve(row, rates, steps=1000):
@@ -599,9 +599,14 @@ def with_curve(row, rates, steps=1000):
 
 def test_value_based_rows_tell_their_last_evaluations_their_area_and_when_they_were_good():
     row = with_curve(results("qmix/x", [0.9, 0.9, 0.9]), [0.0] * 5 + [1.0] * 4 + [0.5])
-    told = cells(value_based({"qmix/x": row}), "`qmix`")
-    assert told[2:4] == ["3", "0.0 M"] and told[4].startswith("0.900") and told[8].startswith("0.900")
-    assert told[5].startswith("0.425") and told[6] == "" and told[9].startswith("1.000") and told[10] == "0.900"
+    row_cells = cells(value_based({"qmix/x": row}), "`qmix`")
+    assert row_cells[2:4] == ["3", "0.0 M"] and row_cells[4].startswith("0.900") and row_cells[8].startswith("0.900")
+    assert (
+        row_cells[5].startswith("0.425")
+        and row_cells[6] == ""
+        and row_cells[9].startswith("1.000")
+        and row_cells[10] == "0.900"
+    )
     late = with_curve(results("qmix/x", [0.9] * 3), [0.0] * 9 + [1.0], steps=10_000_000)
     assert cells(value_based({"qmix/x": late}), "`qmix`")[3] == "10.0 M"
 
@@ -612,12 +617,12 @@ def test_ddn_is_compared_with_others_and_with_itself_changed():
     raw = with_curve(results("ddn/x/raw", [1.0] * 5), [0.5] * 10)
     longer = with_curve(results("ddn/x/1m", [1.0] * 3), [0.5] * 10, steps=2000)
     rows = rows_of(ddn, qmix, raw, longer)
-    told = value_based(rows)
-    assert cells(told, "`qmix`")[6] == "+0.250 [+0.250, +0.250]" and cells(told, "`ddn`")[6] == ""
-    assert "`ddn/raw`" not in told and cells(told, "`ddn/1m`")[4].startswith("0.500")
+    table_text = value_based(rows)
+    assert cells(table_text, "`qmix`")[6] == "+0.250 [+0.250, +0.250]" and cells(table_text, "`ddn`")[6] == ""
+    assert "`ddn/raw`" not in table_text and cells(table_text, "`ddn/1m`")[4].startswith("0.500")
     changes = value_changes(rows)
     assert cells(changes, "`raw`")[5:7] == ["+0.500 [+0.500, +0.500]", "+0.225 [+0.225, +0.225]"]
-    assert cells(told, "`ddn/1m`")[6] == "", "other steps"
+    assert cells(table_text, "`ddn/1m`")[6] == "", "other steps"
     four = rows_of(ddn, RowResults("qmix/x", qmix.seeds[:4]))
     assert cells(value_based(four), "`qmix`")[6] == "", "no difference is told of four seeds"
     assert "1m" not in changes and value_changes(rows_of(ddn)) == "No results yet."
@@ -642,13 +647,15 @@ def test_hint_is_told_as_a_ratio_to_every_baseline_and_by_what_it_aims_at():
         s["forks"] = [dict(going=n, student_success=a, teacher_success=b) for n, a, b in ends]
     for s in rows[1].seeds:
         s["test"]["greedy"] = {"success_rate": 0.35}
-    told = hint_table(rows_of(*rows))
-    lines = [[c.strip() for c in line.strip("|").split("|")] for line in told.splitlines() if line.startswith("| `")]
+    table_text = hint_table(rows_of(*rows))
+    lines = [
+        [c.strip() for c in line.strip("|").split("|")] for line in table_text.splitlines() if line.startswith("| `")
+    ]
     line = {cells[1].strip("`"): cells for cells in lines}
     assert line["hint/x"][4].startswith("0.700")
     assert line["hint/x"][5:] == ["0.650 [0.650, 0.650]", "0.900", "0.200 / 0.500", "20.0", ""]
     assert line["mappo/x"][9] == "2.33x" and line["happo/x"][9] == "-" and line["hint/x/flat"][9] == ""
-    plain, talking = (line for line in told.splitlines() if line.startswith("- "))
+    plain, talking = (line for line in table_text.splitlines() if line.startswith("- "))
     assert (
         "best baseline 0.300 (`mappo/x`), aimed at 0.480, HINT 0.700: reached, from 2 and 2 seeds, too few to be sure."
         in plain
@@ -688,8 +695,8 @@ def test_a_glance_shows_plain_rows_as_the_plan_tests_them_and_of_how_many_seeds(
     for s in hint.seeds:
         s["test"] |= {"beside": {"teacher": {"success_rate": 0.9}}, "greedy": {"success_rate": 0.75}}
     rows = rows_of(hint, flat, mappo, results("mappo/y", [0.3], env="marine/y"), results("ddn/z", [0.5]))
-    told = hint_glance(rows)
-    assert told.splitlines()[2:] == ["| `marine/x` | 0.700 (2) | 0.900 | 0.200 (1) |" + " - |" * 6]
+    table_text = hint_glance(rows)
+    assert table_text.splitlines()[2:] == ["| `marine/x` | 0.700 (2) | 0.900 | 0.200 (1) |" + " - |" * 6]
     assert cells(ddn_glance(rows), "0.500 (1)")[1:3] == ["0.500 (1)", "-"], "a row without a teacher's test"
     assert ddn_glance(rows_of(hint)) == hint_glance(rows_of(mappo)) == "No results yet."
 
@@ -820,7 +827,7 @@ def report_of(tmp_path, page, plan=""):
 
 
 @pytest.mark.parametrize(
-    ("page", "told"),
+    ("page", "message"),
     [
         (
             "# mine\n",
@@ -830,10 +837,10 @@ def report_of(tmp_path, page, plan=""):
         ("<!-- table: verdict -->\nNo results yet.\n<!-- end -->\n", "are as they were"),
     ],
 )
-def test_a_report_never_ends_in_silence(page, told, tmp_path, capsys):
+def test_a_report_never_ends_in_silence(page, message, tmp_path, capsys):
     assert report_of(tmp_path, page) == 0
     out = capsys.readouterr().out
-    assert out.startswith("1 rows, 1 results: ") and told in out
+    assert out.startswith("1 rows, 1 results: ") and message in out
 
 
 def test_a_report_of_nothing_but_old_results_says_so_and_writes_nothing(tmp_path, capsys):

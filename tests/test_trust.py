@@ -73,8 +73,8 @@ COMMANDS = {
 def test_no_command_imports_what_a_run_names(downloaded, capsys, command, what):
     downloaded(**STRANGE[what])
     assert exit_code([*COMMANDS[command]]) == 2
-    told = capsys.readouterr().err
-    assert "names 'evil:make', which is not of tutelage" in told and "--trust" in told and told.count("\n") == 1
+    error = capsys.readouterr().err
+    assert "names 'evil:make', which is not of tutelage" in error and "--trust" in error and error.count("\n") == 1
     assert not Path("mark").exists() and not Path("out").exists()
 
 
@@ -158,11 +158,11 @@ def test_nor_where_a_users_module_hands_it_on(mine, thing):
 
 
 @pytest.mark.parametrize(
-    ("thing", "told"), [(5, "is a int, must be a function or class"), (os, "is a module, must be")]
+    ("thing", "message"), [(5, "is a int, must be a function or class"), (os, "is a module, must be")]
 )
-def test_what_cannot_be_called_is_told(mine, thing, told):
+def test_what_cannot_be_called_is_told(mine, thing, message):
     mine.it = thing
-    with pytest.raises(BadInput, match=f"'mine:it': {told}"):
+    with pytest.raises(BadInput, match=f"'mine:it': {message}"):
         import_user_code("mine:it")
 
 

@@ -106,8 +106,8 @@ def test_a_teacher_on_a_world_that_is_wrong_is_refused_by_what_is_wrong():
 
 def test_the_command_line_ends_in_one_line(capsys):
     assert command(["eval", "worlds:nan_reward", "--policy", "random", "--episodes", "4", "--json"]) == 1
-    told = capsys.readouterr()
-    assert told.out == "" and told.err == f"tutelage: {FAULTS['nan_reward']}\n"
+    message = capsys.readouterr()
+    assert message.out == "" and message.err == f"tutelage: {FAULTS['nan_reward']}\n"
 
 
 def test_environments_of_the_package_are_not_looked_at():
@@ -124,12 +124,12 @@ def test_environments_of_the_package_are_not_looked_at():
     ],
 )
 def test_one_bad_number_among_many_is_found(field, value, says):
-    told, age = make_steps(make_spec(max_steps=9), (5,)), jnp.full(5, 7)
+    timesteps, age = make_steps(make_spec(max_steps=9), (5,)), jnp.full(5, 7)
     with pytest.raises(NonFinite, match=says):
         at = (3, 0) if field == "action" else 3
-        bad = told._replace(**{field: getattr(told, field).at[at].set(value)})
+        bad = timesteps._replace(**{field: getattr(timesteps, field).at[at].set(value)})
         raise_first_fault(fault_codes(watch_timestep("me", make_spec(max_steps=9), bad, age)))
-    raise_first_fault(fault_codes(watch_timestep("me", make_spec(max_steps=9), told, age)))
+    raise_first_fault(fault_codes(watch_timestep("me", make_spec(max_steps=9), timesteps, age)))
 
 
 @pytest.mark.parametrize(
@@ -142,9 +142,9 @@ def test_a_fault_says_when_it_was(age, when):
 
 
 def test_an_episode_that_is_over_before_it_began_is_found():
-    told = make_steps(make_spec(), (1,))._replace(first=jnp.ones(1, bool), last=jnp.ones(1, bool))
+    timesteps = make_steps(make_spec(), (1,))._replace(first=jnp.ones(1, bool), last=jnp.ones(1, bool))
     with pytest.raises(NonFinite, match=r"^last of me is true at once in step 0 of an episode$"):
-        raise_first_fault(fault_codes(watch_timestep("me", make_spec(), told, jnp.zeros(1, int))))
+        raise_first_fault(fault_codes(watch_timestep("me", make_spec(), timesteps, jnp.zeros(1, int))))
 
 
 # ---- which of many is blamed ---------------------------------------------------------------------------------------
@@ -218,8 +218,8 @@ def test_a_teacher_that_gives_something_else_is_refused_at_once(name, gives):
 def test_a_teacher_whose_actions_do_not_exist_is_refused(name):
     with pytest.raises(BadInput) as caught:
         find_teacher(f"worlds:{name}", "worlds:fine", make("worlds:fine"), {})
-    told = f"an action of teacher 'worlds:{name}' (allowed: 0 to 2) is out of range in step 0 of an episode"
-    assert str(caught.value) == f"teacher 'worlds:{name}' on worlds:fine: {told}"
+    message = f"an action of teacher 'worlds:{name}' (allowed: 0 to 2) is out of range in step 0 of an episode"
+    assert str(caught.value) == f"teacher 'worlds:{name}' on worlds:fine: {message}"
 
 
 def test_on_an_environment_of_the_package_the_step_is_not_counted():
@@ -230,8 +230,8 @@ def test_on_an_environment_of_the_package_the_step_is_not_counted():
 def test_an_action_that_does_not_exist_is_never_taken():
     env = make("worlds:fine")
     policy = callable_teacher("worlds:beyond", env).roles["teacher"]
-    told = make_steps(make_spec(2, 3, 3), (4,))
-    out = policy.step((), (), told, jax.random.key(0))[1]
+    timesteps = make_steps(make_spec(2, 3, 3), (4,))
+    out = policy.step((), (), timesteps, jax.random.key(0))[1]
     assert out.scores.argmax(-1).max() < 3
     (wrong,) = out.watch.wrong.values()
     assert wrong.tolist() == [3, 3, 3, 3]
@@ -245,8 +245,8 @@ def test_training_names_a_teacher_that_goes_wrong_later(tmp_path, monkeypatch, d
             "bc", "worlds:fine", teacher="worlds:beyond", out=tmp_path / "run", quiet=True, fit=QUICK,
             core="mlp", size="width=8", envs=4, gather=16, passes=1, data=data,
         )  # fmt: skip
-    told = "an action of teacher 'worlds:beyond' (allowed: 0 to 2) is out of range in step 0 of an episode"
-    assert str(caught.value) == f"{told}, in update 1 of stage {stage}"
+    message = "an action of teacher 'worlds:beyond' (allowed: 0 to 2) is out of range in step 0 of an episode"
+    assert str(caught.value) == f"{message}, in update 1 of stage {stage}"
 
 
 def no_faults():
