@@ -24,10 +24,10 @@ def picture(name: str, rules: Rules, state: Blaze) -> np.ndarray:
     now, known = int(state.time), np.asarray(state.known).max(0)
     burning, age = np.asarray(state.burning), now + 1 - (known >> 1)
     old = np.where(known > 1, np.clip(age / FORGET, 0, 1), 1)
-    for x, y, fire, dim, told in zip(rules.cell_x, rules.cell_y, burning, old, (known & 1) > 0, strict=True):
+    for x, y, fire, dim, is_known in zip(rules.cell_x, rules.cell_y, burning, old, (known & 1) > 0, strict=True):
         canvas.square(x, y, 0.5, f"{UNSEEN}{round(200 * dim):02x}")
         if fire:
-            canvas.square(x, y, 0.42, FIRE if told else HIDDEN_FIRE)
+            canvas.square(x, y, 0.42, FIRE if is_known else HIDDEN_FIRE)
     for x, y, active in zip(*map(np.asarray, (state.front_x, state.front_y, state.active)), strict=True):
         if active:
             canvas.disc(int(x), int(y), 0.16, FRONT)
