@@ -203,7 +203,7 @@ def load_tree(
         leaves = []
         for name, leaf in _named_leaves(template):
             if name not in names:
-                raise Fault(f"{path} does not fit: it has no {name}")
+                raise Fault(f"{path} does not fit: it has no {name}; another version may have made it")
             leaves.append(_read_leaf(path, file, name, leaf, is_weight(name)))
         if exact and (unknown := sorted(names - {name for name, _ in _named_leaves(template)})):
             raise Fault(f"{path} does not fit: it has {short(unknown[0])}, which nothing here is called")
