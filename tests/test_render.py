@@ -164,7 +164,7 @@ def test_who_hides_another_is_counted_and_what_is_seen_ends_with_the_board():
                 for columns in (slice(half), slice(half, None))]  # fmt: skip
 
     assert changed(lambda canvas: canvas.label_counts([1, 1, 3], [1, 1, 3])) == [False, False, True, False]
-    assert changed(lambda canvas: canvas.within(1, 1, 9, 0, 1.8, RED, GREEN)) == [False, False, True, False]
+    assert changed(lambda canvas: canvas.clipped_square(1, 1, 9, 0, 1.8, RED, GREEN)) == [False, False, True, False]
 
 
 @pytest.mark.parametrize(
