@@ -117,7 +117,7 @@ def numbers(kind: str, trials: Trials, now: str) -> tuple[list[int], Iterator[in
 
 
 def work(kind: str, wanted: int, until: float, core: int, shared: Shared, trials: Trials, kept: Path, now: str) -> None:
-    """Take trials one merged another until there are enough, or no time."""
+    """Take trials one after another until there are enough, or no time."""
     os.sched_setaffinity(0, {core})
     make = maker(kind, kept)
     again, fresh, had = numbers(kind, trials, now)
@@ -173,7 +173,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for kind, count in zip(KINDS, (1000, 500, 200), strict=True):
         parser.add_argument(f"--{kind}", type=int, default=count, help=f"how many {kind} in all (default {count})")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop merged so long")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long")
     parser.add_argument("--jobs", type=int, default=1, help="processes side by side, each on one core")
     parser.add_argument("--only", choices=KINDS, help="one kind alone")
     parser.add_argument("--trial", nargs="+", metavar="KIND:NUMBER", help="these trials again; nothing is kept")

@@ -28,12 +28,17 @@ def make_env_and_method(
     check_machine()
     names_files = any(isinstance(value, str) and Path(value).exists() for value in options.values())
     if teacher is not None or names_files or user_code((method, env_id)):
-        env = make(env_id, **options)
-        return env, make_method(method, env, method_config(method, **config), teacher)
+        return _make(method, env_id, options, config, teacher)
     return _make_memoized(method, env_id, json.dumps(dict(options)), json.dumps(dict(config)))
+
+
+def _make(
+    method: str, env_id: str, options: Mapping[str, Any], config: Mapping[str, Any], teacher: Frozen | None
+) -> tuple[Environment, Method]:
+    env = make(env_id, **options)
+    return env, make_method(method, env, method_config(method, **config), teacher)
 
 
 @memoize
 def _make_memoized(method: str, env_id: str, options: str, config: str) -> tuple[Environment, Method]:
-    env = make(env_id, **json.loads(options))
-    return env, make_method(method, env, method_config(method, **json.loads(config)), None)
+    return _make(method, env_id, json.loads(options), json.loads(config), None)
