@@ -49,6 +49,12 @@ def missing_measurements(rows: Rows, env: str, method: str) -> list[str]:
     return missing if means.get(small.lr) == means[best] else [*missing, f"{label} at its best learning rate, {best:g}"]
 
 
+def best_from_scratch(rows: Rows, env: str) -> RowResults | None:
+    """The better of MAPPO and IPPO of the students' size; None where neither was measured."""
+    candidates = [row for method in SCRATCH if (row := rows.get(f"{method}/{short(rows, env)}/small"))]
+    return max(candidates, key=lambda row: scale(rows, env).of(row).mean(), default=None)
+
+
 def verdict(rows: Rows) -> str:
     """For every task, whether the student is better than the best team of its size from scratch."""
     return "\n".join(f"- `{env}`: {task_verdict(rows, env)}" for env in tasks(rows))
@@ -57,8 +63,7 @@ def verdict(rows: Rows) -> str:
 def task_verdict(rows: Rows, env: str) -> str:
     """The verdict on one task."""
     task_scale, student = scale(rows, env), rows[f"kd_marl/{short(rows, env)}"]
-    candidates = [row for method in SCRATCH if (row := rows.get(f"{method}/{short(rows, env)}/small"))]
-    best = max(candidates, key=lambda row: task_scale.of(row).mean()) if candidates else None
+    best = best_from_scratch(rows, env)
     missing = [what for method in SCRATCH for what in missing_measurements(rows, env, method)]
     if len(student.seeds) < MIN_SEEDS:
         missing.insert(0, f"the student has {len(student.seeds)} of {MIN_SEEDS} seeds")

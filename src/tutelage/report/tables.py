@@ -16,7 +16,7 @@ from tutelage.report.glance import ddn_glance, hint_glance
 from tutelage.report.hint import hint_table
 from tutelage.report.results import RowResults
 from tutelage.report.scores import Rows, flops_ratio, retention_cell, scale, share, short, tasks
-from tutelage.report.scratch import ratios, verdict
+from tutelage.report.scratch import SCRATCH, best_from_scratch, ratios, verdict
 from tutelage.report.value import value_based, value_changes
 
 COMPARED = {
@@ -66,9 +66,7 @@ def first_look(rows: Rows) -> str:
     body = []
     for env in (env for env in FIRST if env in tasks(rows)):
         name, task_scale = short(rows, env), scale(rows, env)
-        student = rows[f"kd_marl/{name}"]
-        scratch = [rows[key] for key in (f"mappo/{name}/small", f"ippo/{name}/small") if key in rows]
-        best = max(scratch, key=lambda row: task_scale.of(row).mean(), default=None)
+        student, best = rows[f"kd_marl/{name}"], best_from_scratch(rows, env)
         factor = flops_ratio(student)
         body.append(
             [
@@ -77,7 +75,7 @@ def first_look(rows: Rows) -> str:
                 task_scale.brief(student),
                 retention_cell(rows, student, env),
                 f"{factor:.1f}x" if factor else "",
-                task_scale.brief(best) + (f" {best.method.upper()}" if best else ""),
+                task_scale.brief(best) + (f" {SCRATCH[best.method]}" if best else ""),
             ]
         )
     header = ["environment", "expert", "student", "retention", "fewer FLOPs", "same size, learned from scratch"]
