@@ -15,8 +15,9 @@ from tutelage.data.collect import collect, enter, init_collector, play, sequence
 from tutelage.data.trees import choose
 from tutelage.data.vector import make_vector_env
 from tutelage.learning.losses import log_prob_of
-from tutelage.policies.acting import as_deterministic, sample
+from tutelage.policies.acting import sample
 from tutelage.policies.agent import make_tiered_team
+from tutelage.policies.combinators import as_deterministic
 from tutelage.policies.views import view
 from tutelage.types import Behaviour
 

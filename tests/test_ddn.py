@@ -21,7 +21,8 @@ from tutelage.methods import ddn as D
 from tutelage.methods.off_policy import sample_replay
 from tutelage.methods.qlearning import make_networks
 from tutelage.networks.cores import Net
-from tutelage.networks.fusion import KINDS, curiosity_net, fusion_net
+from tutelage.networks.curiosity import curiosity_net
+from tutelage.networks.fusion import KINDS, fusion_net
 from tutelage.registry import method_config
 
 SMALL = dict(core="mlp", size="width=12", chunk=8, burn_in=0, envs=16, batch=32, updates=4, warm_up=256,

@@ -27,7 +27,8 @@ from tutelage.methods.hint import labels as L
 from tutelage.methods.hint import method as H
 from tutelage.methods.hint import students as S
 from tutelage.methods.hint import teacher as T
-from tutelage.policies.acting import random_policy, with_shadow
+from tutelage.policies.acting import random_policy
+from tutelage.policies.combinators import with_shadow
 from tutelage.policies.hierarchy import (
     all_goal_features,
     assign_sequentially,

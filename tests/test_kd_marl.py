@@ -18,8 +18,8 @@ from tutelage.experiment.find_teacher import find_teacher
 from tutelage.experiment.fit import fit
 from tutelage.methods.kd_marl.components import DEFAULTS, make_components, make_student, term_weights
 from tutelage.methods.kd_marl.data import expert_behaviour, label_rollout
-from tutelage.policies.acting import as_deterministic
 from tutelage.policies.agent import make_tiered_team
+from tutelage.policies.combinators import as_deterministic
 from tutelage.policies.cost import agent_cost
 from tutelage.policies.views import view
 from tutelage.registry import method_config

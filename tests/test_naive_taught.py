@@ -14,7 +14,7 @@ from helpers import assert_close, assert_same
 from reference import nets, scene, taught, values
 from reference.maths import Descent, Scale, mean
 from reference.watching import SEEN, assert_moved, begun, learners, named, update
-from tutelage.networks.fusion import curiosity_net
+from tutelage.networks.curiosity import curiosity_net
 from tutelage.registry import method_config
 
 T = 5

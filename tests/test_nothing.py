@@ -22,9 +22,10 @@ from tutelage.methods.kd_marl.method import kd_marl
 from tutelage.methods.off_policy import Sequences
 from tutelage.methods.ppo import PpoNetworks, central_view, make_batch
 from tutelage.networks.cores import mask_logits
-from tutelage.policies.acting import as_deterministic, epsilon_greedy, greedy, random_policy, sample, tempered
+from tutelage.policies.acting import epsilon_greedy, greedy, random_policy, sample, tempered
 from tutelage.policies.agent import make_agent
 from tutelage.policies.build import build_team
+from tutelage.policies.combinators import as_deterministic
 from tutelage.policies.critic import critic_policy
 from tutelage.policies.views import view
 from tutelage.registry import method_config

@@ -24,7 +24,8 @@ from tutelage.experiment.jit import jit_unoptimised
 from tutelage.experiment.memory_check import check_instances
 from tutelage.experiment.run_directory import LoadedRun
 from tutelage.experiment.stats import mean_interval
-from tutelage.policies.acting import RULES, with_shadow
+from tutelage.policies.acting import RULES
+from tutelage.policies.combinators import with_shadow
 from tutelage.types import ActRule, Environment, Params, Policy
 
 

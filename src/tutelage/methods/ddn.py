@@ -41,7 +41,7 @@ from tutelage.methods.qlearning import (
     td_loss,
 )
 from tutelage.networks.cores import Net
-from tutelage.networks.fusion import curiosity_net
+from tutelage.networks.curiosity import curiosity_net
 from tutelage.types import (
     Behaviour,
     Carry,

@@ -36,8 +36,9 @@ from tutelage.methods.off_policy import (
 )
 from tutelage.networks.cores import Net
 from tutelage.networks.mixers import Utilities, mixing_net, unrestricted_mixing_net
-from tutelage.policies.acting import epsilon_greedy, with_shadow
+from tutelage.policies.acting import epsilon_greedy
 from tutelage.policies.build import build_team
+from tutelage.policies.combinators import with_shadow
 from tutelage.policies.views import View, view
 from tutelage.types import (
     ActRule,

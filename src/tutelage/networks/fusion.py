@@ -1,4 +1,4 @@
-"""Networks that make a personalised state for each agent from the world state, and the network of curiosity."""
+"""Networks that make a personalised state for each agent from the world state."""
 
 from __future__ import annotations
 
@@ -98,13 +98,3 @@ def _mlp(own: int, state: int, width: int, generator: int) -> Net:
         return run(params, "out", nn.relu(run(params, "hidden", both)))
 
     return Net(init, apply)
-
-
-def curiosity_net(state: int, width: int = 64) -> Net:
-    """A small network of the state. A copy with random weights is the target, another one learns to predict its output.
-
-    Reference:
-        Burda et al. 2019 (random network distillation).
-    """
-    init, run = named_layers({"hidden": (dense(width), state), "out": (dense(width), width)})
-    return Net(init, lambda params, s: run(params, "out", nn.relu(run(params, "hidden", jnp.clip(s, -5, 5)))))

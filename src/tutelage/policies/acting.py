@@ -1,4 +1,4 @@
-"""Acting rules: from a policy's scores to actions."""
+"""Acting rules: from a policy's scores to actions; and the policy whose scores are random."""
 
 from __future__ import annotations
 
@@ -43,42 +43,6 @@ sample: ActRule = tempered(1.0)
 
 RULES: dict[str, ActRule] = {"greedy": greedy, "sample": sample}
 """Acting rules of evaluations, by name."""
-
-
-LOGIT_GAP = 8.0
-"""Logit of the best action over the others in `as_deterministic`: each other has a probability of about 1/3,000, and
-1/200 at temperature 1.5."""
-
-
-def as_deterministic(policy: Policy) -> Policy:
-    """Make nearly deterministic logits of a policy whose scores are no logits (action values, a controller's choice).
-
-    The action with the highest score gets almost all of the probability.
-    """
-
-    def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
-        carry, out = policy.step(params, carry, timestep, key)
-        assert out.scores is not None
-        best = jax.nn.one_hot(out.scores.argmax(-1), out.scores.shape[-1])
-        return carry, out._replace(scores=mask_logits(LOGIT_GAP * (best - 1), timestep.avail))
-
-    return policy._replace(step=step, replay=None)
-
-
-def with_shadow(policy: Policy, shadow: Policy) -> Policy:
-    """A policy that acts as `policy` does and runs `shadow` on the same timesteps, so that its memory is recorded too.
-
-    Parameters and memories are pairs (policy's, shadow's).
-    """
-
-    def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
-        own, out = policy.step(params[0], carry[0], timestep, key)
-        other, _ = shadow.step(params[1], carry[1], timestep, key)
-        return (own, other), out
-
-    init = lambda key: (policy.init(key), shadow.init(key))
-    carry = lambda n: (policy.carry(n), shadow.carry(n))
-    return Policy(init, carry, step, goals=policy.goals or shadow.goals)
 
 
 def epsilon_greedy(epsilon: Float[Array, "*B"] | float) -> ActRule:

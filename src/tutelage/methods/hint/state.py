@@ -19,8 +19,8 @@ from tutelage.methods.hint.experience import HintNetworks
 from tutelage.methods.hint.labels import LabelledExperience
 from tutelage.methods.hint.teacher import TeacherState
 from tutelage.networks.cores import value_net
-from tutelage.policies.acting import with_shadow
 from tutelage.policies.build import build_team
+from tutelage.policies.combinators import with_shadow
 from tutelage.policies.hierarchy import make_hierarchy, teacher_policy
 from tutelage.policies.views import goal_shapes, view
 from tutelage.types import Environment, Policy, TimeStep, VectorEnv

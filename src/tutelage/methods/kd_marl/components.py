@@ -10,8 +10,8 @@ from jaxtyping import PRNGKeyArray
 from tutelage.configs.kd_marl import KdMarlConfig
 from tutelage.errors import BadInput
 from tutelage.networks.cores import projector
-from tutelage.policies.acting import as_deterministic
 from tutelage.policies.build import build_team
+from tutelage.policies.combinators import as_deterministic
 from tutelage.policies.cost import team_cost
 from tutelage.policies.views import view
 from tutelage.types import Environment, Frozen, Params, Policy, Spec

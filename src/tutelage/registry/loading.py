@@ -1,0 +1,87 @@
+"""From the name of a method or an environment to its row, its config and its options, or to BadInput."""
+
+from __future__ import annotations
+
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from tutelage.configs.checks import build
+from tutelage.dotted import import_user_code, resolve
+from tutelage.errors import BadInput, unknown
+from tutelage.registry.environments import ALL_ENVIRONMENTS, ENVIRONMENTS, EnvironmentRow
+from tutelage.registry.methods import METHODS, MethodRow
+
+
+def method_row(name: str) -> MethodRow:
+    """The entry of a method, or of a user's `module:factory`; raises BadInput naming the nearest ones."""
+    if name in METHODS:
+        return METHODS[name]
+    if ":" not in name:
+        raise unknown("method", name, METHODS)
+    config: Any = annotations_of(name).get("config")
+    if not isinstance(config, type) or not is_dataclass(config):
+        raise BadInput(f"method {name!r}: its parameter `config` must be annotated with a dataclass")
+    return MethodRow(name, f"{config.__module__}:{config.__qualname__}", "yours")
+
+
+def annotations_of(name: str) -> dict[str, Any]:
+    """The type annotations of a user's own factory; raises BadInput where they cannot be read."""
+    factory = import_user_code(name)
+    try:
+        return get_type_hints(factory)
+    except (NameError, TypeError, AttributeError) as error:
+        raise BadInput(f"method {name!r}: its annotations cannot be read: {error}") from None
+
+
+def check_teacher(method: str, teacher: Any) -> None:
+    """Refuse, as BadInput, a teacher of a method that takes none: it learns by itself, or trains its own."""
+    if teacher is not None and method_row(method).teacher is None:
+        name = str(teacher) if isinstance(teacher, str | Path) else f"a {type(teacher).__name__}"
+        way = "distil one with kd_marl, kl or bc"
+        raise BadInput(f"teacher = {name!r}: {method} learns by itself and takes none; {way}")
+
+
+def method_config(name: str, preset: str | None = None, **changes: Any) -> Any:
+    """The config of a method: its defaults, then a preset, then `changes`.
+
+    Raises:
+        BadInput: unknown preset or field, or a value of another type.
+    """
+    row = method_row(name)
+    if preset is not None and preset not in row.presets:
+        raise unknown(f"preset of {name}", preset, row.presets)
+    cls = resolve(row.config)
+    values = {**row.presets.get("default", {}), **(row.presets[preset] if preset else {}), **changes}
+    return build(cls, values, f"field of {name}")
+
+
+def environment_row(env_id: str) -> EnvironmentRow:
+    """The entry of an environment, or of a user's `module:factory`; raises BadInput naming the nearest ones.
+
+    An environment whose package is missing has an entry too: its runs can be read, and only `make` refuses it.
+    """
+    if env_id in ALL_ENVIRONMENTS:
+        return ALL_ENVIRONMENTS[env_id]
+    if ":" in env_id:
+        return EnvironmentRow(env_id, "tutelage.configs.envs:AnyOptions", "yours")
+    raise unknown("environment", env_id, ENVIRONMENTS)
+
+
+def names_environment(name: str) -> bool:
+    """Whether a name means an environment and not a run: no directory, but of a known family or a `module:factory`."""
+    families = {env_id.partition("/")[0] for env_id in ALL_ENVIRONMENTS}
+    return not Path(name).is_dir() and (name.partition("/")[0] in families or ":" in name)
+
+
+def environment_options(env_id: str, **changes: Any) -> Any:
+    """The options of an environment; raises BadInput for an unknown one or a value of another type."""
+    return build(resolve(environment_row(env_id).options), changes, f"option of {env_id}")
+
+
+def stored_options(env_id: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Options as config.json keeps them: converted to their types, and files with absolute paths."""
+    if environment_row(env_id).factory == env_id:
+        return dict(given)  # a user's own environment takes them as they are
+    options = environment_options(env_id, **given)
+    return {name: getattr(options, name) for name in given}
