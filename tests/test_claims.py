@@ -19,7 +19,7 @@ from tutelage.experiment import commands, run_lock
 from tutelage.experiment.files import write_json
 from tutelage.experiment.run_lock import LOCK, exclusive, remove_stale_locks, try_lock
 from tutelage.experiment.sinks import JsonLines, TensorBoard
-from tutelage.experiment.sweep import copy_to_zoo, remove_stale_run
+from tutelage.experiment.sweep_row import copy_to_zoo, remove_stale_run
 
 
 def elsewhere(run):

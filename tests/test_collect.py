@@ -11,7 +11,8 @@ import pytest
 
 from helpers import assert_close, assert_same, make_spec, make_steps, random_params
 from tutelage import make
-from tutelage.data.collect import collect, enter, init_collector, play, sequences, shuffles, take_sequences, unroll
+from tutelage.data.collect import collect, enter, init_collector, play, unroll
+from tutelage.data.minibatches import sequences, shuffles, take_sequences
 from tutelage.data.trees import choose
 from tutelage.data.vector import make_vector_env
 from tutelage.learning.losses import log_prob_of

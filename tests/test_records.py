@@ -20,16 +20,10 @@ from tutelage import BadInput, Fault
 from tutelage.configs.checks import build
 from tutelage.experiment.files import load_tree, read_json, read_meta, save_tree
 from tutelage.experiment.job import read_job
-from tutelage.experiment.records import (
-    CheckpointMeta,
-    FinalTest,
-    as_damage,
-    check_field_types,
-    read_checked,
-    read_metrics,
-)
+from tutelage.experiment.read_records import as_damage, check_field_types, read_checked, read_metrics
+from tutelage.experiment.records import CheckpointMeta, FinalTest
 from tutelage.experiment.run_directory import read_record, read_test
-from tutelage.experiment.sweep import RowJob
+from tutelage.experiment.sweep_row import RowJob
 
 ZOO = ROOT / "zoo" / "kd_marl" / "smax-2s3z"
 RECORD = json.loads((ZOO / "config.json").read_text())

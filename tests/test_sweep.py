@@ -18,7 +18,8 @@ from tutelage.experiment import plan as plans
 from tutelage.experiment.plan import fingerprint, read_plan, settings_of
 from tutelage.experiment.run_lock import try_lock
 from tutelage.experiment.sinks import Display
-from tutelage.experiment.sweep import SweepPaths, missing_results, needed_runs, sweep
+from tutelage.experiment.sweep import missing_results, needed_runs, sweep
+from tutelage.experiment.sweep_paths import SweepPaths
 from tutelage.registry import METHODS
 from tutelage.report import curves
 from tutelage.report.ablations import ablations, front, sights

@@ -51,7 +51,8 @@ def main(argv: Sequence[str]) -> None:
     if not 1 <= args.jobs <= len(cores()):
         raise BadInput(f"jobs = {args.jobs}: must be from 1 to {len(cores())}, the cores at hand")
     from tutelage.experiment.sinks import Display
-    from tutelage.experiment.sweep import SweepPaths, estimate, sweep
+    from tutelage.experiment.sweep import estimate, sweep
+    from tutelage.experiment.sweep_paths import SweepPaths
 
     results = args.out or args.plan.parent
     # Relative, since runs remember the paths of their teachers.

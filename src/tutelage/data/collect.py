@@ -1,4 +1,4 @@
-"""Collecting rollouts (`collect`), unrolling policies over them (`unroll`), and cutting them into minibatches.
+"""Collecting rollouts (`collect`), and unrolling policies over them (`unroll`).
 
 A policy's memory is reset in one place, `enter`, which both go through.
 """
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, PRNGKeyArray
 
 from tutelage.data.trees import choose
 from tutelage.types import (
@@ -18,7 +18,6 @@ from tutelage.types import (
     Behaviour,
     Carry,
     EnvState,
-    Metrics,
     Out,
     Params,
     Policy,
@@ -153,48 +152,3 @@ def settled(first: Bool[Array, "T B"], memory: Carry) -> Bool[Array, "T B 1"]:
     if not jax.tree.leaves(memory):
         return jnp.ones((*first.shape, 1), bool)
     return ((jnp.cumsum(first, 0) > 0) | (jnp.arange(first.shape[0]) >= SETTLES)[:, None])[..., None]
-
-
-def take_sequences(tree: Any, index: Any, axis: int = 1) -> Any:
-    """Take sequences (or environments) out of time-major arrays: how minibatches are made."""
-    return jax.tree.map(lambda x: jnp.take(x, index, axis=axis), tree)
-
-
-def sequences(tree: Any, length: int) -> Any:
-    """Cut time-major (T, B, ...) leaves into (length, T/length * B, ...) sequences."""
-
-    def leaf(x: Array) -> Array:
-        t, b = x.shape[:2]
-        cut = x.reshape((t // length, length, b, *x.shape[2:])).swapaxes(0, 1)
-        return cut.reshape((length, t // length * b, *x.shape[2:]))
-
-    return jax.tree.map(leaf, tree)
-
-
-def shuffles(key: PRNGKeyArray, times: int, n: int) -> Int[Array, "times n"]:
-    """Random orders of `range(n)`, by sorting random numbers (several times faster than `permutation`)."""
-    return jax.random.uniform(key, (times, n)).argsort(-1)
-
-
-def epochs(
-    step: Callable[[Any, Any], tuple[Any, Metrics]],
-    start: Any,
-    data: Any,
-    key: PRNGKeyArray,
-    times: int,
-    minibatches: int,
-) -> tuple[Any, Metrics]:
-    """Several epochs of updates, each over all sequences in shuffled minibatches.
-
-    Args:
-        step: (train state, minibatch with leaves (T, sequences / minibatches, ...)) -> (train state, metrics).
-        start: train state.
-        data: leaves (T, sequences, ...).
-        times: number of epochs. minibatches: number per epoch.
-
-    Returns:
-        The train state after the last update, and the means of the metrics.
-    """
-    index = shuffles(key, times, jax.tree.leaves(data)[0].shape[1]).reshape(times * minibatches, -1)
-    end, metrics = jax.lax.scan(lambda state, i: step(state, take_sequences(data, i)), start, index)
-    return end, jax.tree.map(jnp.mean, metrics)

@@ -12,7 +12,7 @@ from tutelage.errors import BadInput, Fault, short
 from tutelage.experiment.find_teacher import user_factory
 from tutelage.experiment.input_scale import scale_warnings
 from tutelage.experiment.prepare import make_env_and_method
-from tutelage.experiment.records import MethodSettings, check_settings, read_checked
+from tutelage.experiment.read_records import MethodSettings, check_settings, read_checked
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.stage_loop import check_step_counts
 from tutelage.experiment.trust import Trust, check_trust, user_code

@@ -31,16 +31,8 @@ from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, reports_user_error
 from tutelage.experiment.files import load_tree, read_json, save_tree
 from tutelage.experiment.prepare import make_env_and_method
-from tutelage.experiment.records import (
-    FORMAT,
-    FinalTest,
-    Record,
-    RunRecord,
-    as_damage,
-    check_settings,
-    read_checked,
-    recorded_settings,
-)
+from tutelage.experiment.read_records import as_damage, check_settings, read_checked, recorded_settings
+from tutelage.experiment.records import FORMAT, FinalTest, Record, RunRecord
 from tutelage.experiment.trust import Trust, check_trust, code_named_in, command_for
 from tutelage.experiment.user_code import checked_team, find_controller, policy_from_function
 from tutelage.policies.acting import greedy

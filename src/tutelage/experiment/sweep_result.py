@@ -8,7 +8,8 @@ from typing import Any
 
 from tutelage.configs.checks import check_fields, check_not_negative, check_seeds, check_unit
 from tutelage.errors import BadInput, Fault
-from tutelage.experiment.records import Device, Record, StoredTest, Versions, as_damage, read_checked
+from tutelage.experiment.read_records import as_damage, read_checked
+from tutelage.experiment.records import Device, Record, StoredTest, Versions
 from tutelage.types import Measure
 
 

@@ -21,8 +21,9 @@ from tutelage.experiment.files import read_json, write_json
 from tutelage.experiment.fit import fit
 from tutelage.experiment.fit_together import evaluate_together, fit_together
 from tutelage.experiment.job import Job
+from tutelage.experiment.read_records import read_metrics
 from tutelage.experiment.recorder import RunRecorder
-from tutelage.experiment.records import Record, read_metrics
+from tutelage.experiment.records import Record
 from tutelage.experiment.run_directory import make_record, save_role
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.status import FitResult

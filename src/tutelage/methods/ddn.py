@@ -33,13 +33,8 @@ from tutelage.methods.off_policy import (
     update_from_replay,
     update_target,
 )
-from tutelage.methods.qlearning import (
-    QNetworks,
-    exploration_rule,
-    make_networks,
-    scores_of,
-    td_loss,
-)
+from tutelage.methods.qlearning import exploration_rule, make_networks
+from tutelage.methods.td_loss import QNetworks, scores_of, td_loss
 from tutelage.networks.cores import Net
 from tutelage.networks.curiosity import curiosity_net
 from tutelage.types import (

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tutelage.configs.ppo import HappoConfig
-from tutelage.data.collect import epochs, unroll
+from tutelage.data.collect import unroll
+from tutelage.data.minibatches import epochs
 from tutelage.errors import BadInput
 from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of
 from tutelage.learning.normaliser import Normaliser

@@ -17,7 +17,8 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.configs.ppo import PpoConfig
-from tutelage.data.collect import epochs, sequences, unroll
+from tutelage.data.collect import unroll
+from tutelage.data.minibatches import epochs, sequences
 from tutelage.errors import BadInput
 from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of, masked_mean, normalise
 from tutelage.learning.normaliser import Normaliser, update_normaliser

@@ -22,14 +22,8 @@ from tutelage.learning.losses import masked_mean
 from tutelage.learning.optim import Learner, annealed, descend, init_learner
 from tutelage.methods.central import Reader, make_central_team
 from tutelage.methods.off_policy import Sequences, add_rollout, after_warm_up, init_replay, update_from_replay
-from tutelage.methods.qlearning import (
-    QNetworks,
-    QState,
-    QTrainState,
-    make_behaviour,
-    make_networks,
-    update_networks,
-)
+from tutelage.methods.qlearning import QState, QTrainState, make_behaviour, make_networks, update_networks
+from tutelage.methods.td_loss import QNetworks
 from tutelage.networks.cores import Core, Net, make_core
 from tutelage.networks.fusion import fusion_net
 from tutelage.policies.agent import Agent, Group, make_team

@@ -14,7 +14,7 @@ import jax
 from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.configs.ddn import PtdeMappoConfig
-from tutelage.data.collect import epochs, sequences
+from tutelage.data.minibatches import epochs, sequences
 from tutelage.errors import BadInput
 from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, init_learner
 from tutelage.methods.ppo import PpoNetworks, PpoState, central_view, init_state, update_networks

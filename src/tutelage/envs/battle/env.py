@@ -14,10 +14,11 @@ from tutelage.configs.envs import SmaxOptions
 from tutelage.envs.battle.controllers import attack_closest
 from tutelage.envs.battle.goals import goals
 from tutelage.envs.battle.picture import View, picture, view_radius
-from tutelage.envs.battle.rules import Battle, Outcome, Rules, advance, step_outcome
+from tutelage.envs.battle.rules import Battle, Rules
 from tutelage.envs.battle.script import enemy_actions
 from tutelage.envs.battle.senses import OWN, PLACE, UNIT, n_actions, n_unit_columns, sense
 from tutelage.envs.battle.starts import init_battle, start_noise_size
+from tutelage.envs.battle.ticks import Outcome, advance, step_outcome
 from tutelage.envs.battle.units import MAP_SIZE, MAPS, Map
 from tutelage.envs.canvas import places
 from tutelage.envs.parts import (

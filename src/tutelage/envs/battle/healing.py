@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from tutelage.envs.battle.rules import Battle, Traits
 from tutelage.envs.battle.units import TICK
-
-if TYPE_CHECKING:
-    from tutelage.envs.battle.rules import Battle, Traits
 
 HEALING, HEALTH_PER_ENERGY = 9.0, 3.0
 """Health restored per second, and per unit of energy."""

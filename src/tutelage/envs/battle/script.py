@@ -9,7 +9,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from tutelage.envs.battle.rules import MOVES, Battle, Rules, distances
+from tutelage.envs.battle.rules import MOVES, Battle, Rules
+from tutelage.envs.battle.space import distances
 
 
 def enemy_actions(

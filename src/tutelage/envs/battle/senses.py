@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Array
 
 from tutelage.envs.battle.healing import ENERGY
-from tutelage.envs.battle.rules import MOVES, Battle, Rules, Traits, distances
+from tutelage.envs.battle.rules import MOVES, Battle, Rules, Traits
+from tutelage.envs.battle.space import distances
 from tutelage.envs.battle.units import MAP_SIZE
 from tutelage.types import Sensed
 

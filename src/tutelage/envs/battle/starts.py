@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tutelage.envs.battle.healing import START_ENERGY
-from tutelage.envs.battle.rules import Battle, Rules, push_apart
+from tutelage.envs.battle.rules import Battle, Rules
+from tutelage.envs.battle.space import push_apart
 from tutelage.envs.battle.units import MAP_SIZE, NATIVE
 
 START_SPREAD = 2.0

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.configs.hint import HintConfig
-from tutelage.data.collect import epochs, settled, take_sequences, unroll
+from tutelage.data.collect import settled, unroll
+from tutelage.data.minibatches import epochs, take_sequences
 from tutelage.learning.losses import clipped_surrogate, entropy, kl_divergence, log_prob_of, masked_mean, normalise
 from tutelage.learning.normaliser import Normaliser
 from tutelage.learning.optim import Learner, clipped_adam, descend

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from tutelage.data.collect import epochs
+from tutelage.data.minibatches import epochs
 from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of, masked_mean, normalise
 from tutelage.learning.normaliser import Normaliser, update_normaliser
 from tutelage.learning.optim import Learner, clipped_adam, descend

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from tutelage.configs.kd_marl import KdMarlConfig
-from tutelage.data.collect import shuffles, take_sequences
+from tutelage.data.minibatches import shuffles, take_sequences
 from tutelage.errors import BadInput
 from tutelage.learning.optim import Learner, annealed, clipped_adam, descend
 from tutelage.methods.kd_marl.components import KdComponents, coverage_notes, make_components, term_weights

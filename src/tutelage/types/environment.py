@@ -1,0 +1,120 @@
+"""Environments: one instance, or many side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+from tutelage.types.policy import Policy
+from tutelage.types.timestep import Goals, Sensed, TimeStep
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+EnvState = Any
+Measure = Literal["success", "return"]
+
+
+class Block(NamedTuple):
+    """A named run of observation columns: `obs[start:stop]`.
+
+    Attributes:
+        name: begins with the group it belongs to: `enemy 3`, `own velocity`. The group `own` is the agent itself.
+        place: first of the two columns with the relative position, where the block describes an entity; else None.
+            An entity that is not seen is all zeros.
+    """
+
+    name: str
+    start: int
+    stop: int
+    place: int | None = None
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Static facts of an environment.
+
+    Attributes:
+        n_agents: N.
+        n_actions: A, the widest agent's; narrower agents have the rest unavailable.
+        obs_width: D, the widest agent's.
+        state_width: S.
+        max_steps: steps after which an episode ends at the latest.
+        time_limit: whether that end is `terminal` (discount 0) or a `truncation` (discount 1).
+        agent_types: one name per agent (unit type, role).
+        action_counts, obs_widths: per agent, before padding.
+        layout: meaning of the observation columns.
+        version: changes whenever the dynamics do; stored with every result.
+        links: whether timesteps have `links`.
+        reward_scale: factor on rewards for learners that do not normalise returns.
+        measure: the score of a team, in tables and for choosing the best parameters.
+    """
+
+    n_agents: int
+    n_actions: int
+    obs_width: int
+    state_width: int
+    max_steps: int
+    time_limit: Literal["terminal", "truncation"]
+    agent_types: tuple[str, ...]
+    action_counts: tuple[int, ...]
+    obs_widths: tuple[int, ...]
+    layout: tuple[Block, ...]
+    version: str
+    reward_scale: float = 1.0
+    links: bool = False
+    measure: Measure = "success"
+
+
+class Places(NamedTuple):
+    """Positions in the picture of a state: fractions of its width from the left and of its height from the top."""
+
+    agents: Float[np.ndarray, "N 2"]
+    goals: Float[np.ndarray, "N M 2"]
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """One instance; every function can be jitted and vmapped."""
+
+    @property
+    def spec(self) -> Spec: ...
+
+    def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]: ...
+
+    def step(self, key: PRNGKeyArray, state: EnvState, action: Int[Array, " N"]) -> tuple[EnvState, TimeStep]:
+        """Advance one step. Never resets: after a `last` step the caller starts anew."""
+        ...
+
+    def sense(self, state: EnvState) -> Sensed:
+        """Observations and masks of a state, as `reset` and `step` put them into their timesteps."""
+        ...
+
+    def draw(self, state: EnvState) -> np.ndarray:
+        """A picture of the state: uint8 (height, width, 3). Called on the host."""
+        ...
+
+    def scripted(self, name: str = "local") -> Policy:
+        """A hand-written controller by name; raises BadInput for an unknown one."""
+        ...
+
+
+class VectorEnv(NamedTuple):
+    """B instances of an environment, stepped together and reset automatically: a `last` step is followed by a `first`.
+
+    Attributes:
+        reset, step: as an Environment's, for all B; `step` also takes the timestep at which the actions were chosen.
+        n: B.
+        pack: state -> the same with the environments as the first axis of every leaf, as replay stores it.
+        sense: packed states (M, ...) -> Sensed (M, ...), for any M.
+        goals: state (not packed) -> Goals (B, ...); None where the environment has none.
+    """
+
+    reset: Callable[[PRNGKeyArray], tuple[EnvState, TimeStep]]
+    step: Callable[[PRNGKeyArray, EnvState, TimeStep, Array], tuple[EnvState, TimeStep]]
+    n: int
+    pack: Callable[[EnvState], Any]
+    sense: Callable[[Any], Sensed]
+    goals: Callable[[EnvState], Goals] | None = None
