@@ -34,6 +34,11 @@ JAXMARL = pytest.mark.skipif(
 """Of a test that needs the package."""
 
 
+def rows(few: list[Any], more: list[Any]) -> list[Any]:
+    """Parameters of a test: a few that differ in code, and more, which are left to `make test-all`."""
+    return [*few, *(pytest.param(row, marks=pytest.mark.rows) for row in more)]
+
+
 # ---- data ----------------------------------------------------------------------------------------------------------
 def make_spec(n_agents: int = 3, n_actions: int = 5, obs_width: int = 4, state_width: int = 6, **changes: Any) -> Spec:
     """A spec of no particular environment."""

@@ -67,8 +67,11 @@ def jaxmarl_step(env: Any, key: Any, state: Any, action: Any) -> Any:
     return [obs[agent] for agent in agents], [reward[agent] for agent in agents], done["__all__"]
 
 
-def trip(name: str) -> Played:
-    """Play to the limit: random available actions in every fourth instance, scripted ones in the others."""
+@cache
+def play_of(name: str) -> Any:
+    """To the limit: random available actions in every fourth instance, scripted ones in the others.
+
+    A compiled function of a key that gives Played and the actions."""
     env = build(name)
     policy = env.scripted()
 
@@ -95,9 +98,12 @@ def trip(name: str) -> Played:
         )
         return Played(steps, jax.lax.map(jax.vmap(env.sense), states), scripted, states, theirs), action
 
-    told, action = jax.device_get(play(jax.random.key(0)))
+    return play
+
+
+@cache
+def played(name: str) -> Played:
+    """Episodes of that environment, always the same."""
+    told, action = jax.device_get(play_of(name)(jax.random.key(0)))
     np.testing.assert_array_equal(told.steps.action[1:], action, err_msg="a timestep holds the action that led to it")
     return told
-
-
-played = cache(trip)

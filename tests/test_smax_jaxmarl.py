@@ -110,16 +110,6 @@ def test_agent_types_are_the_maps_units():
     assert set(make("smax-jaxmarl/smacv2_5_units").spec.agent_types) == {"random"}
 
 
-@pytest.mark.parametrize(
-    ("name", "episodes", "low", "high"), [("smax-jaxmarl/2s3z", 256, 0.35, 0.65), ("smax/3s_vs_5z", 64, 0.0, 0.0)]
-)
-def test_the_local_script_wins_as_often_as_measured(name, episodes, low, high):
-    env = make(name)
-    result = tutelage.evaluate(env, env.scripted("local"), (), episodes)
-    assert low <= result.success_rate <= high and result.episodes == episodes
-    assert result.length_mean < env.spec.max_steps
-
-
 def test_another_jaxmarl_is_refused(monkeypatch):
     monkeypatch.setattr(importlib.import_module("jaxmarl"), "__version__", "0.1.0")
     with pytest.raises(
