@@ -12,9 +12,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 # Before jax is imported; subprocesses inherit it.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "xla"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+# What compiles quicker than this is compiled again: reading it from a file takes as long.
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")  # lines of source in programs, which nobody reads
 # Nearly all of a first run is compilation, and code that runs for milliseconds need not be good: this is three times
 # quicker. `XLA_FLAGS= pytest` tests programs as they are shipped, and so do the tests that start processes.
 if version("jaxlib").startswith("0.10."):

@@ -64,13 +64,11 @@ def make_steps(spec: Spec, lead: tuple[int, ...], seed: int = 0) -> TimeStep:
         obs=jnp.asarray(rng.normal(size=(*lead, n, spec.obs_width)), jnp.float32),
         state=jnp.asarray(rng.normal(size=(*lead, spec.state_width)), jnp.float32),
         avail=jnp.asarray(avail),
-        alive=jnp.ones((*lead, n), bool),
+        alive=jnp.asarray(np.ones((*lead, n), bool)),
         action=jnp.asarray(rng.integers(0, a, (*lead, n)), jnp.int32),
         reward=jnp.asarray(rng.normal(size=lead), jnp.float32),
-        discount=jnp.ones(lead, jnp.float32),
-        first=jnp.zeros(lead, bool),
-        last=jnp.zeros(lead, bool),
-        success=jnp.zeros(lead, bool),
+        discount=jnp.asarray(np.ones(lead, np.float32)),
+        **{name: jnp.asarray(np.zeros(lead, bool)) for name in ("first", "last", "success")},
     )
 
 
@@ -126,8 +124,13 @@ def run_stage(env: Any, method: Any, index: int = 0, state: Any = None, seed: in
 def one_rollout(env: Any, behaviour: Any, state: Any, seed: int = 0) -> Any:
     """A rollout of a behaviour from new episodes."""
     vector = make_vector_env(env, behaviour.envs)
-    collector = init_collector(vector, behaviour.policy, jax.random.key(seed))
-    return jax.jit(lambda s, h: play(vector, behaviour, s, 0.0, h, jax.random.key(seed + 1))[1])(state, collector)
+
+    @jax.jit
+    def go(state: Any) -> Any:
+        collector = init_collector(vector, behaviour.policy, jax.random.key(seed))
+        return play(vector, behaviour, state, 0.0, collector, jax.random.key(seed + 1))[1]
+
+    return go(state)
 
 
 # ---- runs ----------------------------------------------------------------------------------------------------------
