@@ -31,7 +31,7 @@ def compiled(name: str, **options: Any) -> Any:
     """An environment whose functions are compiled whole: one by one, every operation in them would be."""
     env = copy(make(name, **options))
     for function in ("reset", "step", "sense", "goals"):
-        if hasattr(env, function):
+        if getattr(env, function):
             setattr(env, function, jax.jit(getattr(env, function)))
     return env
 

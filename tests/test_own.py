@@ -58,7 +58,7 @@ WRONG = {
         "self.of_state = lambda s: s._replace(t=1.0 * s.t)",
         r"step gives a state of .*float32 \(\), reset one of",
     ),
-    "none": ("self.goals = None", "goals is None, must be a method"),
+    "no method": ("self.goals = 7", "goals is 7, must be a method"),
     "features": (with_goals("features=g.features[0]"), r"goals: features are \(3, 4\)"),
     "agents": (with_goals("features=jnp.repeat(g.features, 2, 0)"), r"goals: features are \(4, 3, 4\)"),
     "no goals": (with_goals("features=g.features[:, :0]"), r"goals: features are \(2, 0, 4\)"),

@@ -112,7 +112,7 @@ def test_the_command_line_ends_in_one_line(capsys):
 
 def test_environments_of_the_package_are_not_looked_at():
     assert make("probe/action").reset(jax.random.key(0))[1].watch == ()
-    assert not hasattr(make("probe/action"), "watched")
+    assert make("probe/action").watched is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tutelage import Sensed, Spec, TimeStep
+from tutelage import Environment, Sensed, Spec, TimeStep
 from tutelage.data.vector import vmap_env
 from tutelage.envs.parts import controller, first_timestep, next_timestep
 from tutelage.types import Policy, VectorEnv
@@ -23,7 +23,7 @@ class State(NamedTuple):
 
 
 @dataclass(frozen=True)
-class World:
+class World(Environment):
     """Two agents see which of three buttons is lit for each, and share a point for every one pressed.
 
     Attributes:

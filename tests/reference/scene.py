@@ -10,7 +10,7 @@ import numpy as np
 
 from helpers import make_spec
 from tutelage.envs.parts import first_timestep, next_timestep
-from tutelage.types import Goals, Rollout, Sensed, TimeStep
+from tutelage.types import Environment, Goals, Rollout, Sensed, TimeStep
 
 N, A, M, F = 2, 3, 2, 2
 """Agents, actions, goals, features of a goal."""
@@ -26,7 +26,7 @@ class Place(NamedTuple):
     padding: Any
 
 
-class Scene:
+class Scene(Environment):
     """Only shapes of it are ever asked for: what is learned from is `rollout`. `offers`: goals and their features."""
 
     def __init__(self, offers: tuple[int, int] = (M, F), **changes: Any) -> None:

@@ -25,9 +25,9 @@ def make_vector_env(env: Environment, n: int, goals: bool = False) -> VectorEnv:
     Raises:
         BadInput: goals are asked of an environment that has none.
     """
-    vector = env.vector(n) if hasattr(env, "vector") else vmap_env(env, n)
+    vector = env.vector(n) if env.vector else vmap_env(env, n)
     vector = with_goals(vector) if goals else vector
-    return with_watch(vector, env.watched, env.spec) if hasattr(env, "watched") else vector
+    return with_watch(vector, env.watched, env.spec) if env.watched else vector
 
 
 def with_watch(env: VectorEnv, name: str, spec: Spec) -> VectorEnv:
@@ -74,5 +74,5 @@ def vmap_env(env: Environment, n: int) -> VectorEnv:
         # Observing once, after the choice, lets the compiler drop the observations of both branches.
         return state, following._replace(**jax.vmap(env.sense)(state)._asdict())
 
-    goals = jax.vmap(env.goals) if hasattr(env, "goals") else None
+    goals = jax.vmap(env.goals) if env.goals else None
     return VectorEnv(reset, step, n, pack=lambda state: state, sense=jax.vmap(env.sense), goals=goals)

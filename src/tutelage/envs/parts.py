@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from tutelage.errors import unknown
-from tutelage.types import Block, Carry, EnvState, Goals, Out, Policy, Sensed, TimeStep, VectorEnv
+from tutelage.types import Block, Carry, Out, Policy, Sensed, TimeStep
 
 BLOCKED = -1e9
 """Score of an action that is not taken or not available."""
@@ -122,45 +122,3 @@ def blocks(*runs: tuple[str, int] | tuple[str, int, int]) -> tuple[Block, ...]:
         layout.append(Block(name, start, start + width, start + place[0] if place else None))
         start += width
     return tuple(layout)
-
-
-def add_batch_axis(state: EnvState) -> EnvState:
-    """The state of one episode as a batch of one, with the batch axis last."""
-    return jax.tree.map(lambda x: x[..., None], state)
-
-
-def first_or_next(
-    sense: Callable[[EnvState], Sensed],
-    begins: Bool[Array, " B"],
-    initial: EnvState,
-    following: EnvState,
-    action: Int[Array, "B N"],
-    outcome: tuple[Array, Array, Array, Array],
-) -> tuple[EnvState, TimeStep]:
-    """State and timestep of B episodes: the first step of a new episode where one begins, else the next step.
-
-    The batch axis is *last* in states. It observes once, after the choice, so that the other branch costs nothing.
-
-    Args:
-        begins: where a new episode begins. initial: its state.
-        following: the state that `action` led to.
-        outcome: of the step: reward, last, success, and whether an end is terminal, (B,) each.
-    """
-    state = jax.tree.map(lambda a, b: jnp.where(begins, a, b), initial, following)
-    sensed = sense(state)
-    opening, continued = jax.vmap(first_timestep)(sensed), jax.vmap(next_timestep)(sensed, action, *outcome)
-    pick = lambda a, b: jnp.where(begins.reshape(-1, *[1] * (a.ndim - 1)), a, b)
-    return state, jax.tree.map(pick, opening, continued)
-
-
-def batch_last(
-    reset: Callable[..., Any],
-    step: Callable[..., Any],
-    n: int,
-    sense: Callable[[EnvState], Sensed],
-    goals: Callable[[EnvState], Goals] | None = None,
-) -> VectorEnv:
-    """A VectorEnv whose state has the environments as the *last* axis of every leaf; `sense` and `goals` read it so."""
-    pack = lambda state: jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), state)
-    unpack = lambda packed: jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), packed)
-    return VectorEnv(reset, step, n, pack, lambda packed: sense(unpack(packed)), goals)

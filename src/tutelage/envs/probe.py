@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from tutelage.configs.envs import ProbeOptions
 from tutelage.envs.canvas import Canvas
 from tutelage.envs.parts import controller, first_timestep, next_timestep, pick_controller
-from tutelage.types import Block, Carry, Policy, Sensed, Spec, TimeStep
+from tutelage.types import Block, Carry, Environment, Policy, Sensed, Spec, TimeStep
 
 N, A = 2, 3
 
@@ -84,7 +84,7 @@ def make(name: str, options: ProbeOptions) -> Probe:
     return Probe(name)
 
 
-class Probe:
+class Probe(Environment):
     """Two agents, three actions, one observed number, one to three steps, ending terminally."""
 
     def __init__(self, name: str) -> None:

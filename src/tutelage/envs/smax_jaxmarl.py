@@ -25,7 +25,7 @@ from tutelage.envs.battle.senses import PLACE
 from tutelage.envs.battle.units import MAP_SIZE, MAPS
 from tutelage.envs.parts import blocks, entity_columns, first_timestep, next_timestep, pick_controller
 from tutelage.errors import BadInput
-from tutelage.types import EnvState, Policy, Sensed, Spec, TimeStep
+from tutelage.types import Environment, EnvState, Policy, Sensed, Spec, TimeStep
 
 
 @contextlib.contextmanager
@@ -58,7 +58,7 @@ def make(name: str, options: SmaxOptions) -> SmaxJaxmarl:
     return SmaxJaxmarl(name, options)
 
 
-class SmaxJaxmarl:
+class SmaxJaxmarl(Environment):
     """One battle: allies are the agents, enemies follow jaxmarl's heuristic (attack the closest)."""
 
     def __init__(self, name: str, options: SmaxOptions) -> None:

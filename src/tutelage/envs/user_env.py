@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from math import isfinite
 from numbers import Integral, Real
 from typing import Any, TypeVar
@@ -32,7 +33,7 @@ GOALS = {"features": "f", "valid": "b", "potential": "f", "reached": "b", "thing
 Sensing = TypeVar("Sensing", TimeStep, Sensed)
 
 
-class UserEnv:
+class UserEnv(Environment):
     """A user's environment with converted types and errors that name the part that raised.
 
     Observations of dead agents are replaced by zeros. Everything else is passed through.
@@ -41,6 +42,11 @@ class UserEnv:
     def __init__(self, name: str, inner: Environment) -> None:
         self.name, self.inner, self.spec = name, inner, check_spec(name, inner)
         self.watched = name  # its values are checked while it is played, see `data/watch.py`
+        # What a user's object offers beyond the required functions is looked up here and nowhere else.
+        offered = {part for part in ("goals", "places", "vector") if getattr(inner, part, None) is not None}
+        self.goals = self._goals if "goals" in offered else None
+        self.places = partial(self.call, "places") if "places" in offered else None
+        self.vector = self._side_by_side if "vector" in offered else None
 
     def call(self, part: str, *args: Any) -> Any:
         """Call a function of the environment; an exception names the function."""
@@ -73,17 +79,14 @@ class UserEnv:
         return policy
 
     def __getattr__(self, part: str) -> Any:
-        """Methods that only some environments have: `goals`, `places`, `vector`."""
+        """What the package does not know, for a user's own method."""
         if part.startswith("__") or part == "inner":
             raise AttributeError(part)
         value = getattr(self.inner, part)
-        if part == "vector":
-            return self._vector
-        if not callable(value):
-            return value
-        if part == "goals":
-            return lambda state: cast_fields(self.call("goals", state), GOALS)
-        return lambda *args: self.call(part, *args)
+        return partial(self.call, part) if callable(value) else value
+
+    def _goals(self, state: EnvState) -> Goals:
+        return cast_fields(self.call("goals", state), GOALS)
 
     def _side_by_side(self, n: int) -> VectorEnv:
         """The environment's own VectorEnv of `n` instances."""
@@ -179,7 +182,7 @@ def check_user_env(env: UserEnv) -> None:
     for field in sensed._fields:
         if field in timestep_fields(spec):
             check_array(f"{name}: {field} of sense", getattr(sensed, field), *timestep_fields(spec)[field])
-    if hasattr(inner, "goals"):
+    if env.goals is not None:
         label = f"{name}: goals"
         if not callable(inner.goals):
             raise BadInput(f"{label} is {inner.goals!r}, must be a method of a state")

@@ -33,7 +33,7 @@ def column_maxima(env: Environment) -> tuple[np.ndarray, np.ndarray]:
 
 def scale_warnings(env: Environment) -> tuple[str, ...]:
     """Warnings for a user's environment whose observations or state are far from unit size."""
-    if not hasattr(env, "watched"):
+    if not env.watched:
         return ()
     found = []
     for field, maxima in zip(("obs", "state"), column_maxima(env), strict=True):

@@ -171,9 +171,7 @@ def check_memory(label: str, policy: Policy, params: Params, env: Environment) -
 def find_controller(env: Environment, name: str) -> Policy:
     """A scripted controller of an environment; for a user's own environment, its outputs are checked."""
     policy = env.scripted(name)
-    return (
-        checked_policy(f"controller {name!r} of {env.watched}", policy, (), env) if hasattr(env, "watched") else policy
-    )
+    return checked_policy(f"controller {name!r} of {env.watched}", policy, (), env) if env.watched else policy
 
 
 PROVIDED = {"logits", "features", "critic"}

@@ -84,12 +84,13 @@ world state, once for the team. `state per agent`: as `local+state`, zeros for t
 
 def goal_shapes(env: Environment) -> Goals:
     """Shapes of an environment's `Goals` in one state (N, M, ...); raises BadInput where it has none."""
-    if not hasattr(env, "goals"):
+    goals = env.goals
+    if goals is None:
         raise BadInput(
             "this environment offers no goals (it has no method `goals`); fire_commander, marine, smax, mpe and "
             "predator_prey do"
         )
-    return jax.eval_shape(lambda key: env.goals(env.reset(key)[0]), jax.random.key(0))
+    return jax.eval_shape(lambda key: goals(env.reset(key)[0]), jax.random.key(0))
 
 
 def state_and_goals(env: Environment) -> View:

@@ -116,7 +116,8 @@ def play(
     @jit_unoptimised
     def decide(params: Params, state: Any, timestep: TimeStep, carry: Carry, t: Array) -> tuple[Array, Carry, Out]:
         if chosen.policy.goals:
-            timestep = timestep._replace(goals=env.goals(state))  # type: ignore[attr-defined]
+            assert env.goals is not None
+            timestep = timestep._replace(goals=env.goals(state))
         batched = jax.tree.map(lambda x: x[None], timestep)
         key_step, key_act = jax.random.split(jax.random.fold_in(key_policy, t))
         carry, output = chosen.policy.step(params, carry, batched, key_step)
@@ -124,12 +125,12 @@ def play(
 
     def draw(state: Any, extra: Any) -> np.ndarray:
         decided = marks(extra)
-        if not overlay or decided is None or not hasattr(env, "places"):
+        if not overlay or decided is None or env.places is None:
             return env.draw(state)
         return draw_overlay(env.draw(state), env.places(state), decided)
 
     def check_timestep(timestep: TimeStep, t: int) -> None:
-        if hasattr(env, "watched"):
+        if env.watched:
             raise_first_fault(fault_codes(watch_timestep(env.watched, env.spec, timestep, t)))
 
     state, timestep = env_reset(key_reset)

@@ -77,10 +77,21 @@ class Places(NamedTuple):
 
 @runtime_checkable
 class Environment(Protocol):
-    """One instance; every function can be jitted and vmapped."""
+    """One instance; every function but `draw`, `places` and `scripted` can be jitted and vmapped.
 
-    @property
-    def spec(self) -> Spec: ...
+    Attributes:
+        spec: its static facts.
+        goals: state -> `Goals` that agents can be given. This and what follows is None where it is not offered.
+        places: state -> `Places`: where agents and goals are in its picture. Called on the host.
+        vector: B -> VectorEnv, where it plays many instances faster than `vmap`.
+        watched: the name under which faults in its values are reported, where it is a user's (`data/watch.py`).
+    """
+
+    spec: Spec
+    goals: Callable[[EnvState], Goals] | None = None
+    places: Callable[[EnvState], Places] | None = None
+    vector: Callable[[int], VectorEnv] | None = None
+    watched: str | None = None
 
     def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]: ...
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Int
 
 from tutelage.configs.envs import SmaxOptions
 from tutelage.envs.battle.controllers import attack_closest
@@ -18,19 +18,12 @@ from tutelage.envs.battle.rules import Battle, Rules
 from tutelage.envs.battle.script import enemy_actions
 from tutelage.envs.battle.senses import OWN, PLACE, UNIT, n_actions, n_unit_columns, sense
 from tutelage.envs.battle.starts import init_battle, start_noise_size
-from tutelage.envs.battle.ticks import Outcome, advance, step_outcome
+from tutelage.envs.battle.ticks import advance, step_outcome
 from tutelage.envs.battle.units import MAP_SIZE, MAPS, Map
 from tutelage.envs.canvas import places
-from tutelage.envs.parts import (
-    add_batch_axis,
-    batch_last,
-    blocks,
-    entity_columns,
-    first_timestep,
-    next_timestep,
-    pick_controller,
-)
-from tutelage.types import EnvState, Goals, Places, Policy, Sensed, Spec, TimeStep, VectorEnv
+from tutelage.envs.from_batched import Batched, FromBatched, Outcome, uniform_noise
+from tutelage.envs.parts import blocks, entity_columns, pick_controller
+from tutelage.types import EnvState, Places, Policy, Sensed, Spec
 
 VERSION = "battle/1"
 
@@ -51,7 +44,7 @@ def smax(map: Map, name: str = "smax", **options: Any) -> Smax:
     return Smax(map, SmaxOptions(**options), name)
 
 
-class Smax:
+class Smax(FromBatched):
     """Battles: allies are the agents, enemies follow the script."""
 
     def __init__(self, map: Map, options: SmaxOptions, name: str) -> None:
@@ -59,39 +52,12 @@ class Smax:
         self.rules = rules = Rules(map, options.walls_cause_death)
         self.limit = options.max_steps or map.max_steps
         self.spec = make_spec(rules, self.limit)
-
-    def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
-        """One battle; `vector` plays many at once, and faster."""
-        state = init_battle(self.rules, jax.random.uniform(key, (start_noise_size(self.rules), 1)))
-        state = jax.tree.map(lambda x: x[..., 0], state)
-        return state, first_timestep(self.sense(state))
-
-    def step(self, key: PRNGKeyArray, state: EnvState, action: Int[Array, " N"]) -> tuple[EnvState, TimeStep]:
-        noise = jax.random.uniform(key, (self._step_noise_size, 1))
-        state, outcome = self._advance(add_batch_axis(state), action[:, None], noise)
-        state, outcome = jax.tree.map(lambda x: x[..., 0], (state, outcome))
-        sensed = self.sense(state)
-        return state, next_timestep(sensed, action, outcome.reward, outcome.last, outcome.won, terminal=True)
-
-    def sense(self, state: EnvState) -> Sensed:
-        sensed = self._sense(add_batch_axis(state))
-        return jax.tree.map(lambda x: x[0], sensed)
-
-    def goals(self, state: EnvState) -> Goals:
-        """The enemies."""
-        found = self._goals(add_batch_axis(state))
-        return jax.tree.map(lambda x: x[0], found)
-
-    def _goals(self, state: Battle) -> Goals:
-        return jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), goals(self.rules, state))
-
-    @property
-    def _step_noise_size(self) -> int:
-        """How many uniform numbers a step uses: one choice per enemy, and a cooldown per unit and attack."""
-        return self.rules.enemies + self.rules.shots * len(self.rules.units)
+        start, step = start_noise_size(rules), step_noise_size(rules)
+        begin, noise = partial(init_battle, rules), uniform_noise(start, step)
+        super().__init__(Batched(begin, self._advance, self._sense, partial(goals, rules), noise))
 
     def _advance(self, state: Battle, action: Int[Array, "N B"], all_noise: Array) -> tuple[Battle, Outcome]:
-        """One step of B battles; `all_noise` (`_step_noise_size`, B) is uniform."""
+        """One step of B battles; `all_noise` (`step_noise_size`, B) is uniform."""
         enemies, units = self.rules.enemies, len(self.rules.units)
         enemy_action, target = enemy_actions(self.rules, state, all_noise[:enemies])
         noise = all_noise[enemies:].reshape(-1, units, all_noise.shape[-1])
@@ -100,33 +66,6 @@ class Smax:
 
     def _sense(self, state: Battle) -> Sensed:
         return sense(self.rules, state, self.limit, self.options.see_enemy_actions)
-
-    def vector(self, n: int) -> VectorEnv:
-        """`n` battles side by side, their axis last inside the state."""
-        start_size = start_noise_size(self.rules)
-
-        def reset(key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
-            state = init_battle(self.rules, jax.random.uniform(key, (start_size, n)))
-            return state, jax.vmap(first_timestep)(self._sense(state))
-
-        def step(
-            key: PRNGKeyArray, state: EnvState, timestep: TimeStep, action: Int[Array, "B N"]
-        ) -> tuple[EnvState, TimeStep]:
-            noise = jax.random.uniform(key, (start_size + self._step_noise_size, n))
-            continued, outcome = self._advance(state, action.T, noise[start_size:])
-            begins = timestep.last
-            state = jax.tree.map(
-                lambda a, b: jnp.where(begins, a, b), init_battle(self.rules, noise[:start_size]), continued
-            )
-            # Observing once, after the choice, spares the observations of the branch not taken.
-            sensed = self._sense(state)
-            first_steps = jax.vmap(first_timestep)(sensed)
-            next_steps = jax.vmap(partial(next_timestep, terminal=True))(sensed, action, *outcome)
-            pick = lambda a, b: jnp.where(begins.reshape(-1, *[1] * (a.ndim - 1)), a, b)
-            fields = {name: pick(getattr(first_steps, name), getattr(next_steps, name)) for name in FIRST_STEP_FIELDS}
-            return state, next_steps._replace(**fields)
-
-        return batch_last(reset, step, n, self._sense, self._goals)
 
     def scripted(self, name: str = "local") -> Policy:
         """`local`: the enemies' script, from what an agent sees."""
@@ -152,8 +91,9 @@ class Smax:
         return places(s.x[:n], s.y[:n], offset, middle - half, middle + half)
 
 
-FIRST_STEP_FIELDS = ("action", "reward", "discount", "first", "last", "success")
-"""Fields of a timestep that differ between the first step of a battle and others."""
+def step_noise_size(rules: Rules) -> int:
+    """How many uniform numbers a step needs: one choice per enemy, and a cooldown per unit and attack."""
+    return rules.enemies + rules.shots * len(rules.units)
 
 
 def make_spec(rules: Rules, limit: int) -> Spec:

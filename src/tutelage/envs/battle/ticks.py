@@ -17,6 +17,7 @@ from tutelage.envs.battle.healing import heal, take_units
 from tutelage.envs.battle.rules import MOVES, TICKS, Battle, Rules, Traits
 from tutelage.envs.battle.space import distances, move_dead_away, push_apart, sum_terms
 from tutelage.envs.battle.units import MAP_SIZE, TICK
+from tutelage.envs.from_batched import Outcome
 
 SHIELD_BACK, SHIELD_REST = 2.0, 10.0
 """Shield regained per second, and seconds without a hit before that begins."""
@@ -126,14 +127,6 @@ def advance(rules: Rules, state: Battle, action: Int[Array, "U B"], noise: Float
     return state._replace(move_x=move_x, move_y=move_y, attack=attack, time=state.time + 1)
 
 
-class Outcome(NamedTuple):
-    """Reward and end of a step, (B,) each."""
-
-    reward: Array
-    last: Array
-    won: Array
-
-
 def step_outcome(rules: Rules, before: Battle, after: Battle, limit: int) -> Outcome:
     """Reward and end of a step: the mean share of hit points that enemies lost, at least 0, plus 1 for a win.
 
@@ -148,4 +141,4 @@ def step_outcome(rules: Rules, before: Battle, after: Battle, limit: int) -> Out
     allies, enemies = fights[:n].any(0), fights[n:].any(0)
     won = allies & ~enemies
     last = ~allies | ~enemies | (after.time >= limit)
-    return Outcome(jnp.maximum(lost, 0.0) + won, last, won)
+    return Outcome(jnp.maximum(lost, 0.0) + won, last, won, terminal=jnp.ones_like(last))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,20 +15,13 @@ from tutelage.envs.canvas import board_bounds, places
 from tutelage.envs.fire_commander.goals import goals
 from tutelage.envs.fire_commander.levels import LEVELS
 from tutelage.envs.fire_commander.picture import picture
-from tutelage.envs.fire_commander.rules import DOUSE, Blaze, Outcome, advance, in_range, init_blaze, start_noise_sizes
+from tutelage.envs.fire_commander.rules import DOUSE, Blaze, Rules, advance, in_range, init_blaze, start_noise_sizes
 from tutelage.envs.fire_commander.script import assigned_fires, nearest_known_fire, sweep_and_douse
 from tutelage.envs.fire_commander.senses import REGION, observations, sight_widths, world, world_width
-from tutelage.envs.parts import (
-    add_batch_axis,
-    batch_last,
-    blocks,
-    first_or_next,
-    first_timestep,
-    next_timestep,
-    pick_controller,
-)
+from tutelage.envs.from_batched import Batched, FromBatched, Noise, Outcome
+from tutelage.envs.parts import blocks, pick_controller
 from tutelage.errors import BadInput
-from tutelage.types import EnvState, Goals, Places, Policy, Sensed, Spec, TimeStep, VectorEnv
+from tutelage.types import EnvState, Goals, Places, Policy, Sensed, Spec
 
 
 def make(name: str, options: FireCommanderOptions) -> FireCommander:
@@ -33,7 +29,7 @@ def make(name: str, options: FireCommanderOptions) -> FireCommander:
     return FireCommander(name, options)
 
 
-class FireCommander:
+class FireCommander(FromBatched):
     """The FireCommander environment. Success: no cell burns any more."""
 
     def __init__(self, name: str, options: FireCommanderOptions) -> None:
@@ -62,34 +58,15 @@ class FireCommander:
             links=True,
             reward_scale=0.1,
         )
-
-    def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
-        state = jax.tree.map(lambda x: x[..., 0], self._begin(key, 1))
-        return state, first_timestep(self.sense(state))
-
-    def step(self, key: PRNGKeyArray, state: EnvState, action: Int[Array, " N"]) -> tuple[EnvState, TimeStep]:
-        noise = jax.random.uniform(key, (self.rules.fires, 1))
-        after, outcome = advance(self.rules, add_batch_axis(state), action[:, None], noise)
-        after, outcome = jax.tree.map(lambda x: x[..., 0], (after, outcome))
-        return after, next_timestep(self.sense(after), action, *self._outcome(after, outcome))
-
-    def sense(self, state: EnvState) -> Sensed:
-        return jax.tree.map(lambda x: x[0], self._sense(add_batch_axis(state)))
-
-    def goals(self, state: EnvState) -> Goals:
-        """A goal per region: the nearest known fire for action agents, the cell seen longest ago for the others."""
-        return jax.tree.map(lambda x: x[0], self._goals(add_batch_axis(state)))
-
-    def _begin(self, key: PRNGKeyArray, n: int) -> Blaze:
-        uniform, normal = start_noise_sizes(self.rules)
-        keys = jax.random.split(key)
-        return init_blaze(
-            self.rules, jax.random.uniform(keys[0], (uniform, n)), jax.random.normal(keys[1], (normal, n))
+        begin, noise = lambda noise: init_blaze(self.rules, *noise), fire_noise(self.rules)
+        # New episodes draw a number for every cell: only where one begins.
+        super().__init__(
+            Batched(begin, self._advance, self._sense, self._goals, noise, rare=True, stored=without_fronts)
         )
 
-    def _outcome(self, state: Blaze, outcome: Outcome) -> tuple[Array, Array, Array, Array]:
-        """Reward, last, success, and whether an end is terminal, (B,) each."""
-        return outcome.reward, outcome.won | (state.time >= self.spec.max_steps), outcome.won, outcome.won
+    def _advance(self, state: Blaze, action: Int[Array, "N B"], noise: Array) -> tuple[Blaze, Outcome]:
+        after, told = advance(self.rules, state, action, noise)
+        return after, Outcome(told.reward, told.won | (after.time >= self.spec.max_steps), told.won, told.won)
 
     def _sense(self, state: Blaze) -> Sensed:
         first, n, b = lambda x: jnp.moveaxis(x, -1, 0), self.rules.agents, state.time.shape[0]
@@ -104,29 +81,8 @@ class FireCommander:
         )
 
     def _goals(self, state: Blaze) -> Goals:
-        found = goals(self.rules, state, self.options.knows == "oracle", self.spec.max_steps)
-        return jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), found)
-
-    def vector(self, n: int) -> VectorEnv:
-        """`n` episodes side by side, their axis last inside the state."""
-
-        def reset(key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
-            state = self._begin(key, n)
-            return state, jax.vmap(first_timestep)(self._sense(state))
-
-        def step(
-            key: PRNGKeyArray, state: EnvState, timestep: TimeStep, action: Int[Array, "B N"]
-        ) -> tuple[EnvState, TimeStep]:
-            key_begin, key_step = jax.random.split(key)
-            after, outcome = advance(self.rules, state, action.T, jax.random.uniform(key_step, (self.rules.fires, n)))
-            # New episodes draw a number for every cell: only where one begins.
-            initial = jax.lax.cond(timestep.last.any(), lambda: self._begin(key_begin, n), lambda: after)
-            return first_or_next(self._sense, timestep.last, initial, after, action, self._outcome(after, outcome))
-
-        vector_env = batch_last(reset, step, n, self._sense, self._goals)
-        # Nothing that is sensed depends on fuel, wind and fronts: replay need not keep them.
-        hidden = dict.fromkeys(("rate", "drift_x", "drift_y", "front_x", "front_y", "active"), ())
-        return vector_env._replace(pack=lambda state: vector_env.pack(state._replace(**hidden)))
+        """A goal per region: the nearest known fire for action agents, the cell seen longest ago for the others."""
+        return goals(self.rules, state, self.options.knows == "oracle", self.spec.max_steps)
 
     def scripted(self, name: str = "local") -> Policy:
         """A controller: perception agents sweep strips, action agents go to fires.
@@ -151,3 +107,26 @@ class FireCommander:
         """Positions of agents, and of the cells of their goals."""
         offset = self.goals(state).features[..., 1:3] * self.rules.size
         return places(state.x, state.y, offset, *board_bounds(self.rules.size))
+
+
+def fire_noise(rules: Rules) -> Noise:
+    """Uniform and normal numbers for a new episode, and a uniform one per fire for a step, with keys of their own."""
+
+    def begin(key: PRNGKeyArray, n: int) -> tuple[Array, Array]:
+        (uniform, normal), keys = start_noise_sizes(rules), jax.random.split(key)
+        return jax.random.uniform(keys[0], (uniform, n)), jax.random.normal(keys[1], (normal, n))
+
+    def step(key: PRNGKeyArray, n: int) -> Array:
+        return jax.random.uniform(key, (rules.fires, n))
+
+    def both(key: PRNGKeyArray, n: int) -> tuple[Callable[[], tuple[Array, Array]], Array]:
+        key_begin, key_step = jax.random.split(key)
+        return lambda: begin(key_begin, n), step(key_step, n)
+
+    return Noise(begin, step, both)
+
+
+def without_fronts(state: Blaze) -> Blaze:
+    """The part of a state that is sensed: nothing of fuel, wind and fronts is."""
+    hidden: dict[str, Any] = dict.fromkeys(("rate", "drift_x", "drift_y", "front_x", "front_y", "active"), ())
+    return state._replace(**hidden)

@@ -6,13 +6,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Int
 
 from tutelage.configs.envs import MarineOptions
 from tutelage.envs.canvas import board_bounds, places
+from tutelage.envs.from_batched import Batched, FromBatched, Outcome, uniform_noise
 from tutelage.envs.marine.goals import goals
 from tutelage.envs.marine.levels import LEVELS
 from tutelage.envs.marine.picture import picture
@@ -29,17 +29,8 @@ from tutelage.envs.marine.senses import (
     world,
     world_width,
 )
-from tutelage.envs.parts import (
-    add_batch_axis,
-    batch_last,
-    blocks,
-    entity_columns,
-    first_or_next,
-    first_timestep,
-    next_timestep,
-    pick_controller,
-)
-from tutelage.types import EnvState, Goals, Places, Policy, Sensed, Spec, TimeStep, VectorEnv
+from tutelage.envs.parts import blocks, entity_columns, pick_controller
+from tutelage.types import EnvState, Places, Policy, Sensed, Spec
 
 
 def make(name: str, options: MarineOptions) -> Marine:
@@ -47,7 +38,7 @@ def make(name: str, options: MarineOptions) -> Marine:
     return Marine(name, options)
 
 
-class Marine:
+class Marine(FromBatched):
     """The MARINE environment. Success: all routing ships arrive within the limit, and none runs out of fuel."""
 
     def __init__(self, name: str, options: MarineOptions) -> None:
@@ -82,25 +73,13 @@ class Marine:
             version="1",
             links=True,
         )
+        begin = partial(init_voyage, self.rules, self.sea)
+        noise = uniform_noise(start_noise_size(self.rules, self.sea), 0)
+        super().__init__(Batched(begin, self._advance, self._sense, partial(goals, self.rules), noise))
 
-    def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
-        state = jax.tree.map(lambda x: x[..., 0], self._begin(key, 1))
-        return state, first_timestep(self.sense(state))
-
-    def step(self, key: PRNGKeyArray, state: EnvState, action: Int[Array, " N"]) -> tuple[EnvState, TimeStep]:
-        after, outcome = advance(self.rules, self.sea, add_batch_axis(state), action[:, None])
-        after, outcome = jax.tree.map(lambda x: x[..., 0], (after, outcome))
-        return after, next_timestep(self.sense(after), action, outcome.reward, outcome.over, outcome.won, True)
-
-    def sense(self, state: EnvState) -> Sensed:
-        return jax.tree.map(lambda x: x[0], self._sense(add_batch_axis(state)))
-
-    def goals(self, state: EnvState) -> Goals:
-        """Goals: the ship's own destination, and meeting each other ship."""
-        return jax.tree.map(lambda x: x[0], self._goals(add_batch_axis(state)))
-
-    def _begin(self, key: PRNGKeyArray, n: int) -> Voyage:
-        return init_voyage(self.rules, self.sea, jax.random.uniform(key, (start_noise_size(self.rules, self.sea), n)))
+    def _advance(self, state: Voyage, action: Int[Array, "N B"], noise: Array) -> tuple[Voyage, Outcome]:
+        after, told = advance(self.rules, self.sea, state, action)
+        return after, Outcome(told.reward, told.over, told.won, jnp.ones_like(told.over))
 
     def _sense(self, state: Voyage) -> Sensed:
         first, n, b = lambda x: jnp.moveaxis(x, -1, 0), self.rules.ships, state.time.shape[0]
@@ -111,25 +90,6 @@ class Marine:
             alive=jnp.ones((b, n), bool),
             links=first(in_range(self.rules, state)),
         )
-
-    def _goals(self, state: Voyage) -> Goals:
-        return jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), goals(self.rules, state))
-
-    def vector(self, n: int) -> VectorEnv:
-        """`n` episodes side by side, their axis last inside the state."""
-
-        def reset(key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
-            state = self._begin(key, n)
-            return state, jax.vmap(first_timestep)(self._sense(state))
-
-        def step(
-            key: PRNGKeyArray, state: EnvState, timestep: TimeStep, action: Int[Array, "B N"]
-        ) -> tuple[EnvState, TimeStep]:
-            after, outcome = advance(self.rules, self.sea, state, action.T)
-            step_outcome = outcome.reward, outcome.over, outcome.won, jnp.ones(n, bool)
-            return first_or_next(self._sense, timestep.last, self._begin(key, n), after, action, step_outcome)
-
-        return batch_last(reset, step, n, self._sense, self._goals)
 
     def scripted(self, name: str = "local") -> Policy:
         """A controller in which ships short of fuel meet a logistics ship within a range.

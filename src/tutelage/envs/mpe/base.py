@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from tutelage.envs.canvas import BLUE, GREEN, RED, Canvas, extent, places
 from tutelage.envs.mpe.physics import Bodies, World, advance
 from tutelage.envs.parts import first_timestep, next_timestep, pick_controller
-from tutelage.types import Block, Goals, Places, Policy, Sensed, Spec, TimeStep
+from tutelage.types import Block, Environment, Goals, Places, Policy, Sensed, Spec, TimeStep
 
 NEAR = 0.1
 """Distance within which a landmark counts as reached."""
@@ -24,7 +24,7 @@ SIGNS = (RED, GREEN, BLUE)
 """Colours of landmarks that agents talk about."""
 
 
-class Mpe:
+class Mpe(Environment):
     """What the particle environments share. Subclasses say what is seen, paid and a success, and how to draw it.
 
     Attributes:

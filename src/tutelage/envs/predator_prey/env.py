@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
 from tutelage.configs.envs import PredatorPreyOptions
 from tutelage.envs.canvas import BLUE, GREY, INK, RED, Canvas, board_bounds, places
-from tutelage.envs.parts import (
-    add_batch_axis,
-    batch_last,
-    blocks,
-    controller,
-    first_or_next,
-    first_timestep,
-    next_timestep,
-    pick_controller,
-)
+from tutelage.envs.from_batched import Batched, FromBatched, Outcome, uniform_noise
+from tutelage.envs.parts import blocks, controller, pick_controller
 from tutelage.envs.predator_prey.rules import (
     CATCH,
     DX,
@@ -34,7 +28,7 @@ from tutelage.envs.predator_prey.rules import (
     step_noise_size,
     windows,
 )
-from tutelage.types import Carry, EnvState, Goals, Places, Policy, Sensed, Spec, TimeStep, VectorEnv
+from tutelage.types import Carry, EnvState, Places, Policy, Sensed, Spec, TimeStep
 
 PUNISHMENTS = {"punish0": 0.0, "punish2": -2.0}
 
@@ -44,7 +38,7 @@ def make(name: str, options: PredatorPreyOptions) -> PredatorPrey:
     return PredatorPrey(name, options)
 
 
-class PredatorPrey:
+class PredatorPrey(FromBatched):
     """The stag hunt. Success: as many stags caught as pairs of hunters can."""
 
     def __init__(self, name: str, options: PredatorPreyOptions) -> None:
@@ -65,24 +59,14 @@ class PredatorPrey:
             version="1",
             measure="return",
         )
+        begin = partial(init_hunt, self.rules)
+        noise = uniform_noise(self.rules.hunters + self.rules.prey, step_noise_size(self.rules))
+        super().__init__(Batched(begin, self._advance, self._sense, partial(goals, self.rules), noise))
 
-    def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
-        state = init_hunt(self.rules, jax.random.uniform(key, (self.rules.hunters + self.rules.prey, 1)))
-        state = jax.tree.map(lambda x: x[..., 0], state)
-        return state, first_timestep(self.sense(state))
-
-    def step(self, key: PRNGKeyArray, state: EnvState, action: Int[Array, " N"]) -> tuple[EnvState, TimeStep]:
-        noise = jax.random.uniform(key, (step_noise_size(self.rules), 1))
-        batched = add_batch_axis(state)
-        after, outcome = advance(self.rules, batched, action[:, None], noise)
-        after, outcome = jax.tree.map(lambda x: x[..., 0], (after, outcome))
-        last = outcome.over | (after.time >= self.spec.max_steps)
-        step = next_timestep(self.sense(after), action, outcome.reward, last, outcome.won & last, outcome.over)
-        return after, step
-
-    def sense(self, state: EnvState) -> Sensed:
-        sensed = self._sense(add_batch_axis(state))
-        return jax.tree.map(lambda x: x[0], sensed)
+    def _advance(self, state: Hunt, action: Int[Array, "N B"], noise: Array) -> tuple[Hunt, Outcome]:
+        after, told = advance(self.rules, state, action, noise)
+        last = told.over | (after.time >= self.spec.max_steps)
+        return after, Outcome(told.reward, last, told.won & last, told.over)
 
     def _sense(self, state: Hunt) -> Sensed:
         first = lambda x: jnp.moveaxis(x, -1, 0)
@@ -93,34 +77,6 @@ class PredatorPrey:
             avail=first(available(self.rules, state)),
             alive=first(state.free[: self.rules.hunters]),
         )
-
-    def goals(self, state: EnvState) -> Goals:
-        """The prey on the board, for hunters that are not frozen."""
-        return jax.tree.map(lambda x: x[0], self._goals(add_batch_axis(state)))
-
-    def _goals(self, state: Hunt) -> Goals:
-        return jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), goals(self.rules, state))
-
-    def vector(self, n: int) -> VectorEnv:
-        """`n` games side by side, their axis last inside the state."""
-        rules, units = self.rules, self.rules.hunters + self.rules.prey
-
-        def reset(key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
-            state = init_hunt(rules, jax.random.uniform(key, (units, n)))
-            return state, jax.vmap(first_timestep)(self._sense(state))
-
-        def step(
-            key: PRNGKeyArray, state: EnvState, timestep: TimeStep, action: Int[Array, "B N"]
-        ) -> tuple[EnvState, TimeStep]:
-            noise = jax.random.uniform(key, (units + step_noise_size(rules), n))
-            after, outcome = advance(rules, state, action.T, noise[units:])
-            last = outcome.over | (after.time >= self.spec.max_steps)
-            step_outcome = outcome.reward, last, outcome.won & last, outcome.over
-            return first_or_next(
-                self._sense, timestep.last, init_hunt(rules, noise[:units]), after, action, step_outcome
-            )
-
-        return batch_last(reset, step, n, self._sense, self._goals)
 
     def scripted(self, name: str = "local") -> Policy:
         """`local`: go to the nearest visible stag, wait next to it, and catch when a second hunter is there too."""
