@@ -36,7 +36,8 @@ JAXMARL = pytest.mark.skipif(
 
 def rows(few: list[Any], more: list[Any]) -> list[Any]:
     """Parameters of a test: a few that differ in code, and more, which are left to `make test-all`."""
-    return [*few, *(pytest.param(row, marks=pytest.mark.rows) for row in more)]
+    values = lambda row: row if isinstance(row, tuple) else (row,)
+    return [*few, *(pytest.param(*values(row), marks=pytest.mark.rows) for row in more)]
 
 
 # ---- data ----------------------------------------------------------------------------------------------------------

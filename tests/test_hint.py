@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import tutelage
-from helpers import QUICK, assert_close, assert_same, build, make_steps
+from helpers import QUICK, assert_close, assert_same, build, host, make_steps, rows
 from tutelage import BadInput, make
 from tutelage.configs.hint import HintConfig
 from tutelage.data.collect import SETTLES, init_collector, play, settled, unroll
@@ -45,7 +45,7 @@ SMALL = dict(core="mlp", size="width=8", teacher_width=8, pair_width=8, envs=8, 
 LEVEL = "fire_commander/5x5"
 
 
-LEARNING = {"entropy", "explain", "filter_own", "goal_entropy", "labels", "lam", "margin", "off_policy", "renew",
+LEARNING = {"entropy", "explain", "filter_own", "goal_entropy", "labels", "lam", "margin", "off_policy", "renew", "rl",
             "shaping", "sharpness", "student_entropy", "temperature"}  # fmt: skip
 """Settings that change nothing of what is played: what was played once does for all of them."""
 
@@ -61,22 +61,29 @@ def made(**changes):
 def lived(**changes):
     """State and one rollout of each."""
     env, method, _ = made(**changes)
-    state = jax.jit(method.init)(jax.random.key(0))
-    # The heads of new networks say almost nothing: larger weights tell goals and agents apart.
-    louder = lambda hierarchy: jax.tree.map(lambda x: 5 * x, hierarchy)
-    teacher = state.teacher._replace(
-        coordinator=state.teacher.coordinator._replace(params=louder(state.teacher.coordinator.params)),
-        executor=state.teacher.executor._replace(params=louder(state.teacher.executor.params)),
-    )
-    state = state._replace(teacher=teacher)
-    rollouts = {}
-    for i, (name, b) in enumerate(method.stages[-1].behaviours.items()):
-        vector = make_vector_env(env, b.envs, goals=True)
-        collector = init_collector(vector, b.policy, jax.random.key(i))
-        go = jax.jit(lambda s, h, k, b=b, v=vector: play(v, b, s, 0.0, h, k))
-        collector, _ = go(state, collector, jax.random.key(7))  # so that episodes are under way, and some end
-        rollouts[name] = go(state, collector, jax.random.key(8))[1]
-    return state, rollouts
+
+    @jax.jit
+    def begin():
+        state = method.init(jax.random.key(0))
+        # The heads of new networks say almost nothing: larger weights tell goals and agents apart.
+        louder = lambda learner: learner._replace(params=jax.tree.map(lambda x: 5 * x, learner.params))
+        coordinator, executor = map(louder, (state.teacher.coordinator, state.teacher.executor))
+        return state._replace(teacher=state.teacher._replace(coordinator=coordinator, executor=executor))
+
+    @jax.jit
+    def both(state):
+        rollouts = {}
+        for i, (name, b) in enumerate(method.stages[-1].behaviours.items()):
+            vector = make_vector_env(env, b.envs, goals=True)
+            body = lambda collector, key, b=b, v=vector: play(v, b, state, 0.0, collector, key)
+            collector = init_collector(vector, b.policy, jax.random.key(i))
+            # The second of two, so that episodes are under way, and some end.
+            twice = jax.lax.scan(body, collector, jax.vmap(jax.random.key)(jnp.array([7, 8])))[1]
+            rollouts[name] = jax.tree.map(lambda x: x[1], twice)
+        return rollouts
+
+    state = begin()
+    return state, both(state)
 
 
 def played(**changes):
@@ -96,6 +103,13 @@ def explained(**changes):
         )
 
     return jax.jit(explain)(state.teacher.params, rollouts["teacher"], rollouts["student"], jax.random.key(0))
+
+
+@cache
+def updated(**changes):
+    """A compiled update of such a method."""
+    update = made(**changes)[1].stages[-1].update
+    return jax.jit(lambda state, rollouts: update(state, rollouts, jax.random.key(0), 0.0))
 
 
 def teacher_batch(networks, *experience):
@@ -172,29 +186,29 @@ def test_goals_are_held_for_k_steps_given_anew_with_episodes_and_always_possible
 
 def test_a_goal_that_dies_becomes_none():
     goals = make_goals(valid=[[True, False], [True, True]])
-    assert held_goals(goals, jnp.array([[1, 1]])).tolist() == [[2, 1]]
-    assert (np.asarray(goal_features(goals, jnp.array([[2, 0]])))[0, 0] == 0).all()
-    one = jnp.array([[2, 1]])
-    assert_same(
-        goal_features(goals, one), jnp.take_along_axis(all_goal_features(goals), one[..., None, None], -2)[..., 0, :]
-    )
+    assert held_goals(goals, np.array([[1, 1]])).tolist() == [[2, 1]]
+    assert (np.asarray(goal_features(goals, np.array([[2, 0]])))[0, 0] == 0).all()
+    one = np.array([[2, 1]])
+    among = np.asarray(all_goal_features(goals))
+    assert_same(goal_features(goals, one), np.take_along_axis(among, one[..., None, None], -2)[..., 0, :])
 
 
 def make_goals(valid):
-    valid = jnp.array([valid])
+    valid = np.array([valid])
     n, m = valid.shape[1:]
-    features = jax.random.normal(jax.random.key(0), (1, n, m, 3))
-    thing = jnp.broadcast_to(jnp.arange(m), (1, n, m))
-    return tutelage.types.Goals(features, valid, jnp.zeros((1, n, m)), jnp.zeros((1, n, m), bool), thing)
+    features = np.random.default_rng(0).normal(size=(1, n, m, 3)).astype(np.float32)
+    thing = np.broadcast_to(np.arange(m), (1, n, m))
+    return tutelage.types.Goals(features, valid, np.zeros((1, n, m), np.float32), np.zeros((1, n, m), bool), thing)
 
 
 def test_a_goal_that_another_has_is_less_likely_but_no_goal_is_not():
     _, components, _, _ = played()
     hierarchy = components.networks.hierarchy
     goals, none = make_goals([[True] * hierarchy.goals] * 4), hierarchy.goals
-    goals = goals._replace(thing=goals.thing.at[0, 3].add(none))  # the last has things of its own
-    logits = jnp.zeros((1, 4, none + 1))
-    taken, logs = assign_sequentially(hierarchy, goals, logits, lambda i, log: jnp.array([0 if i == 0 else none]))
+    goals = goals._replace(thing=goals.thing + none * np.eye(4, dtype=int)[3][:, None])  # the last: things of its own
+    logits = np.zeros((1, 4, none + 1), np.float32)
+    pick = lambda i, log: jnp.array([0 if i == 0 else none])
+    taken, logs = jax.jit(lambda goals, logits: assign_sequentially(hierarchy, goals, logits, pick))(goals, logits)
     assert taken.tolist() == [[0, none, none, none]]
     p = np.exp(np.asarray(logs[0]))
     assert np.isclose(p[0], p[0, 0]).all() and np.isclose(p[1, 0] / p[1, 1], np.exp(-hierarchy.spread))
@@ -210,14 +224,15 @@ def test_goals_along_steps_are_those_of_play_and_do_not_come_back():
     due = rollouts["teacher"].out.due
     since = np.cumsum(np.asarray(due), 0) > 0  # before the first decision goals are an earlier rollout's
     valid = np.asarray(own.valid)
-    found = np.asarray(X.held_along(own.assigned_goals, due & own.valid, own.steps))[:-1]
+    along = jax.jit(X.held_along)
+    found = np.asarray(along(own.assigned_goals, np.asarray(due) & valid, own.steps))[:-1]
     counts = since & valid
     np.testing.assert_array_equal(found[counts], np.asarray(own.goal)[:-1][counts])
-    goals = jax.tree.map(lambda x: jnp.repeat(x[None], 4, 0), make_goals([[True, True]]))
-    goals = goals._replace(valid=goals.valid.at[1, 0, 0, 0].set(False))
+    goals = jax.tree.map(lambda x: np.repeat(x[None], 4, 0), make_goals([[True, True]]))
+    goals.valid[1, 0, 0, 0] = False
     steps = own.steps._replace(goals=goals)
-    given = jnp.zeros((1, 1, 1), jnp.int32)
-    assert X.held_along(given, jnp.array([[1], [0], [0]], bool), steps)[:, 0, 0].tolist() == [0, 2, 2, 2]
+    given = np.zeros((1, 1, 1), np.int32)
+    assert along(given, np.array([[1], [0], [0]], bool), steps)[:, 0, 0].tolist() == [0, 2, 2, 2]
 
 
 def test_a_flat_teacher_never_gives_goals():
@@ -233,26 +248,39 @@ def test_the_posterior_is_over_possible_goals_and_explains_what_was_done():
     decided = np.asarray(experience.valid_decisions)
     posterior = np.asarray(experience.goal_posterior)[decided]
     assert np.allclose(posterior.sum(-1), 1, atol=1e-5) and (np.asarray(experience.coordinator_ratio) <= 1).all()
-    goals = X.goals_at_decisions(jax.tree.map(lambda x: x[:-1], experience.steps), experience.decision_steps)
+    hierarchy, params = components.networks.hierarchy, state.teacher.params
+
+    @jax.jit
+    def read(params, experience):
+        """Steps, goals at decisions, what acts are likely under each goal, the coordinator's logits, decisions due."""
+        now = jax.tree.map(lambda x: x[:-1], experience.steps)
+        goals = X.goals_at_decisions(now, experience.decision_steps)
+        logits = execute(
+            hierarchy, params["executor"], hierarchy.view.read(now), all_goal_features(now.goals), now.avail
+        )
+        first = jax.tree.map(lambda x: x[0, 0], goals)
+        prior = coordinate(hierarchy, params["coordinator"], first, now.state[experience.decision_steps[0, 0], 0])
+        dues = X.decision_schedule(now.first, components.networks.config.every)
+        return goals, now.goals.valid, jax.nn.log_softmax(logits), jax.nn.log_softmax(prior[0]), dues
+
+    goals, valid_goals, log, log_prior, dues = jax.device_get(read(params, experience))
+    experience = jax.device_get(experience)
     assert (posterior[..., :-1][~np.asarray(goals.valid)[decided]] < 1e-6).all()
     # By hand for one decision: prior times the probability of the acts that followed.
     b, d = 0, 0
     t0 = int(experience.decision_steps[d, b])
-    dues = np.asarray(X.decision_schedule(experience.steps.first[:-1], components.networks.config.every))[:, b]
+    dues = dues[:, b]
     t1 = next((t for t in range(t0 + 1, len(dues)) if dues[t]), len(dues))
-    now = jax.tree.map(lambda x: x[:-1], experience.steps)
-    hierarchy, params = components.networks.hierarchy, state.teacher.params
-    logits = execute(hierarchy, params["executor"], hierarchy.view.read(now), all_goal_features(now.goals), now.avail)
-    log, can = jax.nn.log_softmax(logits), np.asarray(now.goals.valid)[:, b, 0]
+    can, played_log_prob = valid_goals[:, b, 0], np.asarray(rollouts["student"].log_prob)
     alive = lambda j, t: j == hierarchy.goals or can[t0 : t + 1, j].all()
     act = np.asarray(experience.steps.action[1:])
     l = [sum(float(log[t, b, 0, j if alive(j, t) else hierarchy.goals, act[t, b, 0]])
              for t in range(t0, t1) if experience.valid[t, b]) for j in range(hierarchy.goals + 1)]  # fmt: skip
-    prior = coordinate(hierarchy, params["coordinator"], jax.tree.map(lambda x: x[d, b], goals), now.state[t0, b])
-    q = np.asarray(jax.nn.log_softmax(prior[0])) + np.array(l)
-    assert_close(experience.goal_posterior[d, b, 0], np.asarray(jax.nn.softmax(q)), 1e-3)
-    taken = sum(float(rollouts["student"].log_prob[t, b, 0]) for t in range(t0, t1) if experience.valid[t, b])
-    assert np.isclose(experience.coordinator_ratio[d, b, 0], min(1, np.exp(jax.nn.logsumexp(q) - taken)), rtol=1e-3)
+    q = log_prior + np.array(l)
+    total = np.log(np.exp(q - q.max()).sum()) + q.max()
+    assert_close(experience.goal_posterior[d, b, 0], np.exp(q - total), 1e-3)
+    taken = sum(float(played_log_prob[t, b, 0]) for t in range(t0, t1) if experience.valid[t, b])
+    assert np.isclose(experience.coordinator_ratio[d, b, 0], min(1, np.exp(total - taken)), rtol=1e-3)
 
 
 def test_ratios_are_per_agent_and_one_on_own_data():
@@ -380,31 +408,36 @@ def test_gradients_are_those_of_likelier_acts_and_goals_where_more_was_earned():
     """At the parameters that played: of acts given goals, and of goals with the one that was meant summed out."""
     _, components, state, _ = played(entropy=0.0, goal_entropy=0.0)
     networks, counted = components.networks, lambda x, where: (x * where).sum() / where.sum()
+    make_batch = jax.jit(lambda teacher, experience: T.make_teacher_batch(networks, teacher, experience, 1.0))
+
+    def actions(params, batch):
+        logits = execute(networks.hierarchy, params, batch.inputs, batch.goal, batch.avail)
+        return -counted(batch.weight * batch.advantage * log_prob_of(logits, batch.action), batch.counts)
+
+    def goals(params, batch):
+        logits = coordinate(networks.hierarchy, params, batch.goals, batch.state)
+        log_probs = conditional_log_probs(networks.hierarchy, batch.goals, logits, batch.assigned_goals)
+        posterior = batch.goal_posterior
+        log_likelihood = jnp.where(posterior > 0, jnp.log(posterior) - batch.old_log_probs, -jnp.inf)
+        summed_out = jax.nn.logsumexp(log_probs + log_likelihood, -1)
+        return -counted(batch.weight * batch.advantage[..., None] * summed_out, batch.counts)
+
+    def both(loss, simple):
+        gradients = lambda params, part: (
+            jax.grad(lambda p: loss(networks, p, part)[0])(params),
+            jax.grad(simple)(params, part),
+        )
+        return jax.jit(gradients)
+
+    of_actions, of_goals = both(T.executor_loss, actions), both(T.coordinator_loss, goals)
     for experience in explained():
-        batch = teacher_batch(networks, state.teacher, experience)
-
-        def actions(params, batch=batch.actor):
-            logits = execute(networks.hierarchy, params, batch.inputs, batch.goal, batch.avail)
-            return -counted(batch.weight * batch.advantage * log_prob_of(logits, batch.action), batch.counts)
-
-        def goals(params, batch=batch.goal):
-            logits = coordinate(networks.hierarchy, params, batch.goals, batch.state)
-            log_probs = conditional_log_probs(networks.hierarchy, batch.goals, logits, batch.assigned_goals)
-            posterior = batch.goal_posterior
-            log_likelihood = jnp.where(posterior > 0, jnp.log(posterior) - batch.old_log_probs, -jnp.inf)
-            summed_out = jax.nn.logsumexp(log_probs + log_likelihood, -1)
-            return -counted(batch.weight * batch.advantage[..., None] * summed_out, batch.counts)
-
-        for loss, simple, params, part in (
-            (T.executor_loss, actions, state.teacher.executor.params, batch.actor),
-            (T.coordinator_loss, goals, state.teacher.coordinator.params, batch.goal),
+        batch = make_batch(state.teacher, experience)
+        for gradients, params, part in (
+            (of_actions, state.teacher.executor.params, batch.actor),
+            (of_goals, state.teacher.coordinator.params, batch.goal),
         ):
-            found, expected = jax.jit(
-                lambda params, part, loss=loss, simple=simple: (
-                    jax.grad(lambda p: loss(networks, p, part)[0])(params), jax.grad(simple)(params)
-                )
-            )(params, part)  # fmt: skip
-            size = max(float(jnp.abs(x).max()) for x in jax.tree.leaves(expected))
+            found, expected = gradients(params, part)
+            size = max(float(np.abs(x).max()) for x in jax.tree.leaves(expected))
             assert size > 1e-4 and apart(found, expected) < 1e-3 * size
 
 
@@ -441,20 +474,24 @@ def test_every_agent_is_corrected_by_its_own_ratio():
 
 def apart(a, b):
     """The largest difference between two pytrees."""
-    return max(float(jnp.abs(x - y).max()) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+    a, b = (jax.tree.leaves(host(tree)) for tree in (a, b))
+    return max(float(np.abs(x - y).max()) for x, y in zip(a, b, strict=True))
 
 
-def test_without_students_data_the_teacher_learns_as_if_there_were_none():
+def test_without_students_data_the_teacher_learns_as_if_there_were_none(monkeypatch):
     results = []
-    for weight in (0.0, 1.0):
-        method, components, state, rollouts = played(off_policy=weight)
-        assert components.networks.config.off_policy == weight
-        go = jax.jit(lambda s, p, m=method: m.stages[-1].update(s, p, jax.random.key(0), jnp.zeros(()))[0].teacher)
-        blind = rollouts["student"]._replace(steps=rollouts["student"].steps._replace(
-            reward=rollouts["student"].steps.reward + 100))  # fmt: skip
-        a, b = go(state, rollouts), go(state, rollouts | {"student": blind})
-        results.append(apart(a, b) if weight == 0 else apart(a.values.params, b.values.params))
-    assert results[0] == 0 and results[1] > 0
+    _, usual, state, rollouts = played()
+    alone, without, _, _ = played(off_policy=0.0)
+    assert usual.networks.config.off_policy == 1 and without.networks.config.off_policy == 0
+    student = rollouts["student"]
+    blind = student._replace(steps=student.steps._replace(reward=np.asarray(student.steps.reward) + 100))
+    blind = rollouts | {"student": blind}
+    without_gradients(monkeypatch, "label_both", "store_iteration", "update_student_value", "update_student")
+    go = jax.jit(lambda s, p: alone.stages[-1].update(s, p, jax.random.key(0), 0.0)[0].teacher)
+    assert apart(go(state, rollouts), go(state, blind)) == 0
+    monkeypatch.undo()
+    results = [updated()(state, p)[0].teacher.values.params for p in (rollouts, blind)]
+    assert apart(*results) > 0
 
 
 # ---- filter and students ---------------------------------------------------------------------------------------------
@@ -478,7 +515,8 @@ def test_the_margin_reaches_the_filters():
         _, components, state, rollouts = played(margin=margin)
         own, other = explained()
         expect = partial(S.expected_return, components.networks, state.value.params, state.teacher.returns)
-        experience = H.label_both(components, state, expect, own, other, rollouts, jax.random.key(0))[-1]
+        label = partial(H.label_both, components, state, expect)
+        experience = jax.jit(lambda *x, label=label: label(*x)[-1])(own, other, rollouts, jax.random.key(0))
         kept.append([float(experience["kept_own"]), float(experience["kept_student"])])
     assert kept[0] == [1, 1]
     steps, config, share = (
@@ -760,8 +798,8 @@ def test_students_read_no_state_and_no_goals():
 
 
 def test_the_store_keeps_the_last_iterations():
-    method, _, state, rollouts = played()
-    go = jax.jit(lambda s: method.stages[-1].update(s, rollouts, jax.random.key(0), jnp.zeros(()))[0])
+    _, _, state, rollouts = played()
+    go = lambda state: updated()(state, rollouts)[0]
     one = go(state)
     assert one.iterations == 1 and np.asarray(one.store.keep[0]).any() and not np.asarray(one.store.keep[1]).any()
     three = go(go(one))
@@ -770,7 +808,7 @@ def test_the_store_keeps_the_last_iterations():
 
 # ---- the exact filter ------------------------------------------------------------------------------------------------
 def test_outcomes_decide():
-    row = lambda *x: jnp.array(x)
+    row = lambda *x: np.array(x)
     teacher = Episodes(row(True, True, False, False, False), row(0.0, 1.0, 5.0, 2.0, 0.5), ())
     student = Episodes(row(False, True, True, False, False), row(9.0, 0.0, 0.0, 1.0, 0.0), ())
     # Won where students lose; won by both, earning more; lost where students win; earning enough more; too little more.
@@ -789,9 +827,13 @@ def forked(teacher, steps=10, every=5):
     vector, student = make_vector_env(env, 16, goals=True), random_policy()
     pairs = (student, ()), (teacher or student, ())
     both = with_shadow(student, pairs[1][0])
-    collector = init_collector(vector, both, jax.random.key(0))
-    go = jax.jit(lambda collector, key: F.collect_with_forks(vector, *pairs, collector, key, steps, every, 0.0))
-    return go(collector, jax.random.key(1))
+
+    @jax.jit
+    def go(key, later):
+        collector = init_collector(vector, both, key)
+        return F.collect_with_forks(vector, *pairs, collector, later, steps, every, 0.0)
+
+    return jax.device_get(go(jax.random.key(0), jax.random.key(1)))
 
 
 def test_who_plays_the_same_is_never_better():
@@ -809,24 +851,43 @@ def test_a_good_controller_is_listened_to_where_random_play_loses():
     assert np.asarray(worth)[np.asarray(rollout.valid)].mean() > 0.5
 
 
-def test_the_fork_filter_teaches_on_its_own_walk():
-    method, _, state, rollouts = played(filter_student="fork", fork_envs=2, core="gru", margin=1e9)
+def without_gradients(monkeypatch, *parts):
+    """Updates that leave out those parts, and so compile in half the time."""
+    keeps = {
+        "update_teacher": lambda networks, teacher, *_, **__: (teacher, {}),
+        "update_student_value": lambda networks, scale, value, *_: (value, {}),
+        "update_student": lambda config, policy, student, *_: (student, {}),
+        "label_both": lambda components, state, *_: ((), (), state.walk, {}),
+        "store_iteration": lambda store, *_: store,
+    }
+    for part in parts:
+        monkeypatch.setattr(H, part, keeps[part])
+
+
+@pytest.mark.parametrize("core", rows(["mlp"], ["gru"]))
+def test_the_fork_filter_teaches_on_its_own_walk(core, monkeypatch):
+    settings = dict(filter_student="fork", fork_envs=2, core=core, margin=1e9)
+    method, _, state, rollouts = played(**settings)
     assert state.store.keep.shape[2] == SMALL["envs"] // 2 + 2
-    go = jax.jit(lambda s: method.stages[-1].update(s, rollouts, jax.random.key(0), jnp.zeros(())))
-    after, experience = go(state)
+    if core == "mlp":
+        without_gradients(monkeypatch, "update_teacher", "update_student_value", "update_student")
+    update = method.stages[-1].update
+    after, experience = jax.jit(lambda s, p: update(s, p, jax.random.key(0), 0.0))(state, rollouts)
     assert experience["forked_steps"] > 0 and all(np.isfinite(x).all() for x in experience.values())
     assert experience["kept_student"] < 0.5, "only what the teacher wins and students lose"
     assert not np.array_equal(after.walk.timestep.obs, state.walk.timestep.obs)
 
 
 # ---- as a user -------------------------------------------------------------------------------------------------------
-def test_a_run_trains_loads_and_evaluates_both(tmp_path):
-    settings = {**SMALL, "core": "gru", "messages": "hetgat"}
-    run = tutelage.train("hint", "marine/easy", out=tmp_path / "run", quiet=True, fit=QUICK, **settings)[0]
+@pytest.mark.parametrize(
+    ("name", "more"), rows([("mpe/simple_spread", {})], [("marine/easy", dict(core="gru", messages="hetgat"))])
+)
+def test_a_run_trains_loads_and_evaluates_both(tmp_path, name, more):
+    run = tutelage.train("hint", name, out=tmp_path / "run", quiet=True, fit=QUICK, **{**SMALL, **more})[0]
     assert 0 <= run.test["success_rate"] <= 1 and "teacher" in run.test["beside"]
     again = tutelage.load(run.path)
     assert_same(again.params("student"), run.params("student"))
-    assert tutelage.evaluate(make("marine/easy"), again.policy("teacher"), again.params("teacher"), 8).episodes == 8
+    assert tutelage.evaluate(make(name), again.policy("teacher"), again.params("teacher"), 8).episodes == 8
 
 
 def test_bad_settings_are_refused_by_name():
