@@ -12,10 +12,11 @@ import tutelage
 from helpers import BREAKS, QUICK, TINY, Killed, Silent, assert_same, assert_same_run, counting, kill_at, lines_of
 from tutelage import BadInput, Fault, FitConfig, make
 from tutelage.errors import Interrupted, NonFinite
-from tutelage.experiment import fit as F
+from tutelage.experiment import pieces as F
 from tutelage.experiment.checkpoint import BEST, CHECKPOINT
 from tutelage.experiment.files import read_meta
-from tutelage.experiment.fit import Pace, fit
+from tutelage.experiment.fit import fit
+from tutelage.experiment.pieces import Pace
 from tutelage.experiment.recorder import RunRecorder
 from tutelage.experiment.resume_run import machine_changes
 from tutelage.experiment.run_directory import device, versions

@@ -19,9 +19,9 @@ from tutelage.cli import jobs, main
 from tutelage.cli.main import exit_code
 from tutelage.errors import Interrupted
 from tutelage.experiment import sweep as S
+from tutelage.experiment.evaluator import Evaluator
 from tutelage.experiment.files import read_lines
 from tutelage.experiment.find_teacher import find_teacher
-from tutelage.experiment.fit import Evaluator
 from tutelage.experiment.recorder import RunRecorder
 from tutelage.experiment.run_directory import load
 from tutelage.experiment.run_lock import exclusive

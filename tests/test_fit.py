@@ -14,11 +14,11 @@ from helpers import BREAKS, QUICK, TINY, Silent, Uneven, assert_same, build, cou
 from tutelage import BadInput, FitConfig, evaluate, make
 from tutelage.errors import Interrupted, NonFinite
 from tutelage.experiment.evaluate import Evaluation
-from tutelage.experiment.fit import fit, record_evaluation
-from tutelage.experiment.fit_together import zero_loop_state
+from tutelage.experiment.evaluator import record_evaluation
+from tutelage.experiment.fit import fit
 from tutelage.experiment.stage_loop import StageLoop, check_step_counts, nominal_updates
 from tutelage.experiment.stats import wilson
-from tutelage.experiment.status import Status
+from tutelage.experiment.status import Status, counters
 from tutelage.policies.acting import random_policy, sample
 from tutelage.registry import method_config
 
@@ -96,7 +96,7 @@ def test_the_best_is_chosen_by_what_the_task_is_judged_by(measure, kept):
     """Of (success, return) pairs; of equals the later, and the other number only decides between equals."""
     env, recorder = make("probe/action"), Silent()
     method = counting(env, method_config("mappo"))
-    status = Status(0, zero_loop_state(), 0, None, 0.0)
+    status = Status(0, counters(), 0, None, 0.0)
     for i, (success, earned) in enumerate([(0.5, -9.0), (0.25, -3.0), (0.375, -3.0), (0.375, -4.0), (0.0, -8.0)]):
         result = Evaluation(8, success, (0, 1), earned, (earned, earned), 1.0)
         status = record_evaluation(status, method, result, measure, lambda i=i: i, recorder)

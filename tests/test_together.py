@@ -11,9 +11,8 @@ import tutelage
 from helpers import BREAKS, QUICK, TINY, Silent, Uneven, build, lines_of
 from tutelage import BadInput, FitConfig, make
 from tutelage.errors import Interrupted, NonFinite
-from tutelage.experiment import fit_together as T
-from tutelage.experiment.fit import fit
-from tutelage.experiment.fit_together import fit_together
+from tutelage.experiment import fit as T
+from tutelage.experiment.fit import fit, fit_together
 from tutelage.experiment.recorder import RunRecorder
 
 GRU = {**TINY, "core": "gru", "size": "width=4", "rollout": 5, "chunk": 5, "steps": 1000}

@@ -19,6 +19,7 @@ from tutelage.data.watch import raise_first_fault
 from tutelage.errors import BadInput
 from tutelage.experiment.jit import jit_unoptimised
 from tutelage.experiment.memo import memoize
+from tutelage.experiment.seed_axis import SeedAxis
 from tutelage.experiment.stats import mean_interval, wilson
 from tutelage.policies.acting import greedy
 from tutelage.types import ActRule, Environment, Measure, Params, Policy
@@ -68,22 +69,17 @@ def make_player(env: Environment, policy: Policy, n: int, act: ActRule = greedy,
 
 
 def play_episodes(
-    play: Callable[[Params, PRNGKeyArray], Episodes], params: Params, key: PRNGKeyArray, episodes: int, n: int
-) -> Evaluation:
-    """Evaluate on `episodes` episodes, played `n` at a time; `play` is a `make_player` of that `n`."""
-    rounds = -(-episodes // n)
-    batches = [jax.device_get(play(params, jax.random.fold_in(key, i))) for i in range(rounds)]
-    return summarise(batches, episodes)
-
-
-def play_episodes_together(
-    play: Callable[[Params, PRNGKeyArray], Episodes], params: Params, keys: PRNGKeyArray, episodes: int, n: int
-) -> list[Evaluation]:
-    """`play_episodes` for several seeds at once: leaves of `params` and `keys` have them as their first axis."""
-    rounds, folded = -(-episodes // n), jax.vmap(jax.random.fold_in, (0, None))
-    batches = [jax.device_get(play(params, folded(keys, i))) for i in range(rounds)]
-    of_seed = lambda played, index: jax.tree.map(lambda x: x[index], played)
-    return [summarise([of_seed(played, index) for played in batches], episodes) for index in range(keys.shape[0])]
+    play: Callable[[Params, PRNGKeyArray], Episodes],
+    params: Params,
+    keys: PRNGKeyArray,
+    episodes: int,
+    n: int,
+    axis: SeedAxis,
+) -> list[list[Episodes]]:
+    """For every seed at least `episodes` episodes, in batches of `n`; `play` is a `make_player` of that `n`."""
+    rounds, fold_in = -(-episodes // n), axis.over(jax.random.fold_in, (0, None))
+    batches = [jax.device_get(play(params, fold_in(keys, i))) for i in range(rounds)]
+    return [[axis.part(played, index) for played in batches] for index in range(axis.n)]
 
 
 def summarise(batches: Sequence[Episodes], episodes: int) -> Evaluation:
@@ -127,8 +123,16 @@ def evaluate(
     if not 1 <= episodes < MAX_COUNT:
         raise BadInput(f"episodes = {episodes}: must be at least 1 and less than {MAX_COUNT}")
     check_seeds(seed)
-    n = min(episodes, 32)
-    return play_episodes(make_player(env, policy, n, act), params, test_key(seed), episodes, n)
+    return evaluate_together(env, policy, [params], episodes, [seed], act)[0]
+
+
+def evaluate_together(
+    env: Environment, policy: Policy, params: Sequence[Params], episodes: int, seeds: Sequence[int], act: ActRule
+) -> list[Evaluation]:
+    """`evaluate` for one policy with several parameters, each with a seed of its own."""
+    n, axis = min(episodes, 32), SeedAxis(len(seeds))
+    play, keys = make_player(env, policy, n, act, axis.n > 1), axis.join([test_key(seed) for seed in seeds])
+    return [summarise(played, episodes) for played in play_episodes(play, axis.join(params), keys, episodes, n, axis)]
 
 
 def test_key(seed: int | Array) -> PRNGKeyArray:

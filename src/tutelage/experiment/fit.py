@@ -1,33 +1,31 @@
 """The training loop: stages of compiled updates, with logging, evaluation and checkpoints between pieces.
 
 Every random number comes from (seed, stage, update), so the length of chunks, evaluations, interruptions and resumes
-cannot change a number.
+cannot change a number. It trains one seed, or several in one program, the seeds an axis of all its arrays: small
+networks leave an accelerator idle, where ten seeds take little longer than one. On a CPU nothing is gained. A seed
+draws the same random numbers together with others as alone, so the results differ by rounding only.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import PRNGKeyArray
 
 from tutelage.configs.experiment import FitConfig
-from tutelage.data.episodes import Episodes
-from tutelage.data.watch import MARK
 from tutelage.errors import Interrupted, NonFinite
-from tutelage.experiment.evaluate import Evaluation, make_player, play_episodes, ranking, test_key
+from tutelage.experiment.evaluate import summarise
+from tutelage.experiment.evaluator import Evaluator, evaluation_key, record_evaluation
 from tutelage.experiment.jit import jit_unoptimised
-from tutelage.experiment.memo import memoize
-from tutelage.experiment.nonfinite import first_bad_metric
-from tutelage.experiment.stage_loop import SUMMED_METRICS, LoopState, StageLoop, copy_tree, nominal_updates, stage_loop
-from tutelage.experiment.status import Best, FitResult, Recorder, Status, Unlogged
-from tutelage.policies.acting import RULES
-from tutelage.types import ActRule, Environment, Measure, Method, Params, Stage
+from tutelage.experiment.pieces import Pace, cadence, count_due_evaluations, evaluation_due, record_piece
+from tutelage.experiment.seed_axis import SeedAxis
+from tutelage.experiment.stage_loop import StageLoop, copy_tree, stage_loop
+from tutelage.experiment.status import FitResult, Recorder, Status, counters
+from tutelage.types import Environment, Method
 
 
 def fit(
@@ -55,217 +53,168 @@ def fit(
         NonFinite: a metric is not finite, or user code returned a bad value.
         Interrupted: the recorder asked to stop.
     """
-    root = jax.random.key(seed)
-    role = method.actor
-    evaluator = Evaluator(env, method, role, config, seed)
-    for index in range(status.stage if status else 0, len(method.stages)):
-        stage = method.stages[index]
-        log_every, eval_every = cadence(stage, config)
-        runner = stage_loop(env, stage, index, log_every)
-        recorder.begin_stage(stage)
-        if status is None:
-            state = jit_unoptimised(method.init)(jax.random.fold_in(root, 0x1417))
-            status = Status(index, runner.init_state(state, root), 0, None, 0.0)
-        elif status.stage < index:
-            steps = status.steps + int(status.loop.steps)
-            loop = runner.init_state(status.loop.train_state, root)
-            status = status._replace(stage=index, loop=loop, steps=steps)
-            recorder.checkpoint(status, force=False)
-        recorder.compiled(stage, runner.compile(status.loop, root))
-        due_by_now = partial(count_due_evaluations, stage, every=eval_every, evaluations=config.evaluations)
-        pace = Pace()
-        while not runner.finished(status.loop):
-            due_before = status.unlogged.due_before if status.unlogged else due_by_now(status.loop)
-            steps_before = status.steps + int(status.loop.steps)
-            try:
-                status = run_piece(runner, status, root, log_every, pace, due_before, recorder)
-                if evaluation_due(stage, status, due_by_now(status.loop) > due_before, runner.finished(status.loop)):
-                    status = evaluator(status, method, recorder)
-            except NonFinite as error:
-                recorder.training_failed(status.best, steps_before, status.seconds, error)
-                raise
-            recorder.checkpoint(status, force=False)
-            if recorder.interrupted():
-                recorder.checkpoint(status, force=True)
-                raise Interrupted
-    assert status is not None and status.best is not None
-    steps = status.steps + int(status.loop.steps)
-    test = evaluator.test(status.best.params)
-    return FitResult(status.best.params, test, status.seconds, steps)
+    return fit_together(env, method, config, [seed], [recorder], status)[0]
 
 
-def cadence(stage: Stage, config: FitConfig) -> tuple[int, int]:
-    """Updates between two lines of metrics, and between two evaluations."""
-    total_updates = nominal_updates(stage)
-    log_every = max(1, total_updates // 200)
-    return log_every, log_every * max(1, round(total_updates / log_every / config.evaluations))
-
-
-def count_due_evaluations(stage: Stage, loop: LoopState, every: int, evaluations: int) -> int:
-    """How many evaluations should have been made by now: one per `every` updates.
-
-    Where updates play whole episodes, whose number of steps varies, it follows the share of the budget that is spent.
-    """
-    if any(behaviour.once for behaviour in stage.behaviours.values()):
-        return int(loop.steps) * evaluations // stage.budget
-    return int(loop.update) // every
-
-
-def evaluation_due(stage: Stage, status: Status, due: bool, finished: bool) -> bool:
-    """Whether to evaluate now: right after a line of metrics, if an evaluation is due or the stage has finished."""
-    return stage.evaluated and status.unlogged is None and (due or finished)
-
-
-PIECE_SECONDS = 5.0
-"""Seconds that a piece should take. A training can be saved or stopped between two pieces."""
-
-
-class Pace:
-    """Chooses how many updates a piece has, from the measured time per update."""
-
-    def __init__(self) -> None:
-        self.updates = 1
-
-    def measured(self, updates: int, seconds: float) -> None:
-        """Adjust to a piece of so many updates that took so many seconds; the size at most doubles."""
-        affordable = int(updates * PIECE_SECONDS / max(seconds, 1e-9))
-        self.updates = max(1, min(affordable, 2 * max(updates, self.updates)))
-
-    def until(self, update: int, length: int) -> int:
-        """Update at which the next piece ends: at the latest at the next multiple of `length`."""
-        return min((update // length + 1) * length, update + self.updates)
-
-
-def run_piece(
-    runner: StageLoop, status: Status, root: PRNGKeyArray, length: int, pace: Pace, due_before: int, recorder: Recorder
-) -> Status:
-    """Run one piece of updates; at multiples of `length` updates, and at the end of the stage, write a line of metrics.
-
-    Args:
-        due_before: evaluations that were due before the first update that is not logged yet.
-
-    Raises:
-        NonFinite: a metric is not finite.
-    """
-    update = int(status.loop.update)
-    started = time.perf_counter()
-    loop, metrics = runner.run(status.loop, root, pace.until(update, length))
-    seconds = time.perf_counter() - started
-    pace.measured(int(loop.update) - update, seconds)
-    return record_piece(runner, status, loop, metrics, seconds, length, due_before, recorder)
-
-
-def record_piece(
-    runner: StageLoop,
-    status: Status,
-    loop: LoopState,
-    metrics: dict[str, np.ndarray],
-    seconds: float,
-    length: int,
-    due_before: int,
-    recorder: Recorder,
-) -> Status:
-    """The status after a piece (see `run_piece`) with these metrics, (updates,) each, which took so many seconds."""
-    metrics = check_finite(runner.stage, loop, metrics)
-    earlier = status.unlogged or Unlogged({k: x[:0] for k, x in metrics.items()}, 0.0, due_before)
-    all_metrics = {k: np.concatenate([earlier.metrics[k], x]) for k, x in metrics.items()}
-    unlogged = Unlogged(all_metrics, earlier.seconds + seconds, due_before)
-    status = status._replace(loop=loop, seconds=status.seconds + seconds)
-    if int(loop.update) % length and not runner.finished(loop):
-        return status._replace(unlogged=unlogged)
-    log(runner.stage, status, unlogged, recorder)
-    return status._replace(unlogged=None)
-
-
-def check_finite(stage: Stage, loop: LoopState, metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The metrics without the fault codes of user code; raises NonFinite where one is not finite, or for a fault."""
-    found = first_bad_metric(metrics)
-    if found:
-        index, message = found
-        update = int(loop.update) - len(next(iter(metrics.values()))) + index + 1
-        raise NonFinite(f"{message} in update {update} of stage {stage.name}")
-    return {name: values for name, values in metrics.items() if not name.startswith(MARK)}
-
-
-def log(stage: Stage, status: Status, unlogged: Unlogged, recorder: Recorder) -> None:
-    """Write a line with the means (for counts: sums) of the metrics since the last line."""
-    loop = status.loop
-    means = {k: float(v.sum() if k in SUMMED_METRICS else v.mean()) for k, v in unlogged.metrics.items()}
-    recorder.metrics(
-        {
-            "stage": stage.name,
-            "update": int(loop.update),
-            "total_steps": status.steps + int(loop.steps),
-            "seconds": round(status.seconds, 3),
-            **means,
-        }
-    )
-    done = int(loop.steps if stage.unit == "steps" else loop.update)
-    recorder.progress(stage, done, means.get("steps", 0.0) / max(unlogged.seconds, 1e-9))
-
-
-def evaluation_key(seed_key: PRNGKeyArray, stage: int, update: Any) -> PRNGKeyArray:
-    """The key of an evaluation's episodes: never used in training."""
-    return jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(seed_key, 0xE7A1), stage), update)
-
-
-def record_evaluation(
-    status: Status,
+def fit_together(
+    env: Environment,
     method: Method,
-    result: Evaluation,
-    measure: Measure,
-    params: Callable[[], Params],
-    recorder: Recorder,
-) -> Status:
-    """Record an evaluation; where no earlier one was better, keep the parameters.
+    config: FitConfig,
+    seeds: Sequence[int],
+    recorders: Sequence[Recorder],
+    status: Status | None = None,
+) -> list[FitResult]:
+    """`fit` for several seeds at once, each with a recorder of its own; only one seed can continue from a `status`.
 
-    Args:
-        params: gives a copy of them; called only where they are kept.
+    When it stops, on request or because a metric of some seed is not finite, every other seed is saved and can be
+    resumed alone.
     """
-    recorder.evaluation(
-        {
-            "stage": method.stages[status.stage].name,
-            "update": int(status.loop.update),
-            "total_steps": status.steps + int(status.loop.steps),
-            "seconds": round(status.seconds, 3),
-            **result.as_dict(),
-        }
-    )
-    scores = result.success_rate, result.return_mean
-    if status.best and ranking(measure, *scores) < ranking(measure, *status.best[:2]):
-        return status
-    return status._replace(best=Best(*scores, params()))
+    training = Training(env, method, config, seeds, recorders, status)
+    for index in range(training.statuses[0].stage, len(method.stages)):
+        training.run_stage(index)
+    best = [own.best.params for own in training.statuses if own.best]
+    tests = training.evaluator.test(best)
+    return [
+        FitResult(params, test, own.seconds, own.steps + int(own.loop.steps))
+        for params, test, own in zip(best, tests, training.statuses, strict=True)
+    ]
 
 
-@memoize
-def compile_player(env: Environment, method: Method, role: str, n: int, act: ActRule) -> Future[Any]:
-    """Compile the evaluation of a role in a thread, while the first stage compiles on another core."""
-    shapes = jax.eval_shape(lambda key: method.params(method.init(key))[role], jax.random.key(0))
-    play = make_player(env, method.roles[role], n, act)
-    threads = ThreadPoolExecutor(1)
-    compiled = threads.submit(lambda: play.lower(shapes, jax.random.key(0)).compile())
-    threads.shutdown(wait=False)
-    return compiled
+class Training:
+    """A training in progress.
 
+    Attributes:
+        loop: state of the compiled loop of the current stage, with the seeds' axis; None before the first one.
+        statuses: where each seed stands; their loops are counters alone.
+        roots: the keys of all random numbers.
+    """
 
-class Evaluator:
-    """Evaluates the acting role during training and keeps the best parameters."""
+    def __init__(
+        self,
+        env: Environment,
+        method: Method,
+        config: FitConfig,
+        seeds: Sequence[int],
+        recorders: Sequence[Recorder],
+        status: Status | None,
+    ) -> None:
+        self.env, self.method, self.config, self.recorders = env, method, config, recorders
+        self.axis = SeedAxis(len(seeds))
+        self.loop: Any = status.loop if status else None
+        self.roots = self.axis.join([jax.random.key(seed) for seed in seeds])
+        begun = status or Status(0, counters(), 0, None, 0.0)
+        begun = begun._replace(loop=counters(int(begun.loop.update), int(begun.loop.steps)))
+        self.statuses = [begun] * self.axis.n
+        self.evaluator = Evaluator(env, method, config, seeds)
 
-    def __init__(self, env: Environment, method: Method, role: str, config: FitConfig, seed: int) -> None:
-        self.role, self.config, self.seed, self.measure = role, config, seed, env.spec.measure
-        self._compiling = compile_player(env, method, role, config.eval_episodes, RULES[config.act])
+    def run_stage(self, index: int) -> None:
+        """Run a stage to its end.
 
-    def play(self, params: Params, key: PRNGKeyArray) -> Episodes:
-        return self._compiling.result()(params, key)
+        Raises:
+            NonFinite, Interrupted: as `fit`.
+        """
+        stage = self.method.stages[index]
+        length, every = cadence(stage, self.config)
+        runner = stage_loop(self.env, stage, index, length, self.axis.n > 1)
+        for recorder in self.recorders:
+            recorder.begin_stage(stage)
+        self.enter_stage(runner)
+        seconds = runner.compile(self.loop, self.roots)
+        for recorder in self.recorders:
+            recorder.compiled(stage, seconds)
+        due_by_now = partial(count_due_evaluations, stage, every=every, evaluations=self.config.evaluations)
+        pace = Pace()
+        while not runner.finished(self.loop):
+            before = self.statuses
+            due_before = [own.unlogged.due_before if own.unlogged else due_by_now(own.loop) for own in before]
+            failed = self.run_piece(runner, length, pace, due_before)
+            due = [
+                evaluation_due(stage, own, due_by_now(own.loop) > due_before[i], runner.finished(own.loop))
+                and int(own.loop.update) > int(before[i].loop.update)
+                for i, own in enumerate(self.statuses)
+            ]
+            failed |= self.evaluate(due)
+            self.save(bool(failed), failed)
+            if failed:
+                self.fail(before, failed)
+            if any(recorder.interrupted() for recorder in self.recorders):
+                self.save(True)
+                raise Interrupted
 
-    def __call__(self, status: Status, method: Method, recorder: Recorder) -> Status:
-        params = method.params(status.loop.train_state)
-        key = evaluation_key(jax.random.key(self.seed), status.stage, status.loop.update)
-        n = self.config.eval_episodes
-        result = play_episodes(self.play, params[self.role], key, n, n)
-        return record_evaluation(status, method, result, self.measure, lambda: copy_tree(params), recorder)
+    def enter_stage(self, runner: StageLoop) -> None:
+        """Make the state at the beginning of a stage, unless the training continues within it."""
+        if self.loop is None:
+            seed_keys = self.axis.over(jax.random.fold_in, (0, None))(self.roots, 0x1417)
+            train_state = jit_unoptimised(self.axis.over(self.method.init))(seed_keys)
+        elif self.statuses[0].stage < runner.index:
+            train_state = self.loop.train_state
+        else:
+            return
+        follows = self.loop is not None
+        # Done before the compiler begins: beside it, small thread pools of a CPU have blocked each other for good.
+        self.loop = jax.block_until_ready(runner.init_state(train_state, self.roots))
+        self.statuses = [
+            own._replace(stage=runner.index, steps=own.steps + int(own.loop.steps), loop=counters())
+            for own in self.statuses
+        ]
+        if follows:
+            self.save(False)
 
-    def test(self, params: Params) -> Evaluation:
-        """The final test: more episodes, with a key of its own."""
-        n = self.config.eval_episodes
-        return play_episodes(self.play, params[self.role], test_key(self.seed), self.config.test_episodes, n)
+    def run_piece(self, runner: StageLoop, length: int, pace: Pace, due_before: Sequence[int]) -> dict[int, NonFinite]:
+        """Run one piece of updates of every seed; returns the errors of the seeds that failed, by index."""
+        first_update = max(int(own.loop.update) for own in self.statuses)
+        started = time.perf_counter()
+        self.loop, metrics = runner.run(self.loop, self.roots, pace.until(first_update, length))
+        seconds = time.perf_counter() - started
+        updates, steps = np.atleast_1d(self.loop.update), np.atleast_1d(self.loop.steps)
+        pace.measured(int(updates.max()) - first_update, seconds)
+        after, failed = list(self.statuses), dict[int, NonFinite]()
+        for i, (own, recorder) in enumerate(zip(self.statuses, self.recorders, strict=True)):
+            done = int(updates[i]) - int(own.loop.update)
+            if not done:  # it has finished the stage
+                continue
+            loop = counters(int(updates[i]), int(steps[i]))
+            own_metrics = {k: v.reshape(-1, self.axis.n)[:done, i] for k, v in metrics.items()}
+            try:
+                after[i] = record_piece(runner, own, loop, own_metrics, seconds, length, due_before[i], recorder)
+            except NonFinite as error:
+                failed[i] = error
+        self.statuses = after
+        return failed
+
+    def evaluate(self, due: Sequence[bool]) -> dict[int, NonFinite]:
+        """Evaluate the seeds that are due, and keep the best parameters; returns the errors of those that failed."""
+        failed = dict[int, NonFinite]()
+        if not any(due):
+            return failed
+        params = self.axis.over(self.method.params)(self.loop.train_state)
+        key_of = lambda root, update: evaluation_key(root, self.statuses[0].stage, update)
+        keys, n = self.axis.over(key_of)(self.roots, self.loop.update), self.config.eval_episodes
+        played, after = self.evaluator.play(params, keys, n), list(self.statuses)
+        for i in np.flatnonzero(due).tolist():
+            own_params = lambda i=i: copy_tree(self.axis.part(params, i))
+            try:
+                result = summarise(played[i], n)
+            except NonFinite as error:
+                failed[i] = error
+                continue
+            measure, recorder = self.env.spec.measure, self.recorders[i]
+            after[i] = record_evaluation(self.statuses[i], self.method, result, measure, own_params, recorder)
+        self.statuses = after
+        return failed
+
+    def save(self, force: bool, failed: Collection[int] = ()) -> None:
+        """Let every recorder whose seed has not failed save, if it is time or with `force`."""
+        for i, (own, recorder) in enumerate(zip(self.statuses, self.recorders, strict=True)):
+            # The part of one of several seeds is a copy: made only where it is written.
+            if i not in failed and (self.axis.n == 1 or force or recorder.save_due()):
+                recorder.checkpoint(own._replace(loop=self.axis.part(self.loop, i)), force)
+
+    def fail(self, before: Sequence[Status], failed: dict[int, NonFinite]) -> None:
+        """Let the best parameters of seeds that failed be kept, and raise their errors. `before`: the piece."""
+        for i, error in failed.items():
+            steps, own = before[i].steps + int(before[i].loop.steps), self.statuses[i]
+            self.recorders[i].training_failed(own.best, steps, own.seconds, error)
+        if self.axis.n == 1:
+            raise failed[0]
+        raise NonFinite("; ".join(f"seed {i + 1} of {self.axis.n}: {error}" for i, error in failed.items()))

@@ -7,7 +7,7 @@ from pathlib import Path
 from tutelage.configs.experiment import FitConfig
 from tutelage.errors import BadInput
 from tutelage.experiment.checkpoint import BEST, CHECKPOINT, load_best, read_best_meta
-from tutelage.experiment.fit import Evaluator
+from tutelage.experiment.evaluator import Evaluator
 from tutelage.experiment.records import Record
 from tutelage.experiment.run_directory import (
     abstract_teacher,
@@ -19,7 +19,7 @@ from tutelage.experiment.run_directory import (
 )
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.status import FitResult
-from tutelage.experiment.train_run import extra_evaluations, fit_into, remove_leftovers, role_test, write_finished_run
+from tutelage.experiment.train_run import extra_evaluations, fit_into, remove_leftovers, write_finished_run
 from tutelage.experiment.trust import Trust, code_named_in, command_for
 from tutelage.types import Environment, Method
 
@@ -45,7 +45,7 @@ def resume_run(path: Path, display: Display, trust: Trust = False) -> None:
         display.say(f"{path}: {warning}")
     env, method = rebuild_unfinished(record, path)
     resumed = (path / CHECKPOINT).exists()
-    fit_into(path, env, method, FitConfig(**record["fit"]), record["seed"], display, resumed)
+    fit_into(path, [path], env, method, FitConfig(**record["fit"]), [record["seed"]], display, resumed)
 
 
 def machine_changes(record: Record) -> list[str]:
@@ -82,7 +82,7 @@ def recover_run(path: Path, display: Display, trust: Trust = False) -> None:
         raise BadInput(f"{path} was stopped before its first evaluation: there is nothing to recover, train it again")
     best, meta = best_so_far
     display.say(f"{path}: the best evaluation had success {best.success_rate:.3f}; it is tested now")
-    test = Evaluator(env, method, method.actor, config, seed).test(best.params)
-    extra = extra_evaluations(method, config, role_test(env, method, config, seed, best.params))
+    (test,) = Evaluator(env, method, config, [seed]).test([best.params])
+    (extra,) = extra_evaluations(env, method, config, [seed], [best.params])
     result = FitResult(best.params, test, meta.seconds, meta.total_steps)
     write_finished_run(path, result, seed, extra | {"recovered": {"error": meta.error}})

@@ -35,12 +35,17 @@ class Unlogged(NamedTuple):
     due_before: int
 
 
+def counters(update: Any = 0, steps: Any = 0) -> LoopState:
+    """A loop state without arrays: all that the host keeps of a seed's loop from piece to piece."""
+    return LoopState((), {}, update, steps)
+
+
 class Status(NamedTuple):
-    """State of a training on the host.
+    """State of one seed's training on the host.
 
     Attributes:
         stage: index of the current stage.
-        loop: state of the compiled loop over the stage's updates.
+        loop: state of the compiled loop over the stage's updates; between checkpoints its `counters` alone.
         steps: environment steps of earlier stages.
         best: None before the first evaluation.
         seconds: spent learning so far, without compilation and evaluation.
@@ -57,7 +62,7 @@ class Status(NamedTuple):
 
 @runtime_checkable
 class Recorder(Protocol):
-    """Receives the metrics, evaluations and checkpoints of `fit`."""
+    """Receives the metrics, evaluations and checkpoints of one seed of `fit`."""
 
     def begin_stage(self, stage: Stage) -> None: ...
     def metrics(self, record: dict[str, Any]) -> None: ...

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,9 @@ import jax
 from tutelage.configs.experiment import FitConfig
 from tutelage.errors import Interrupted, NonFinite
 from tutelage.experiment.checkpoint import BEST, load_status
-from tutelage.experiment.evaluate import Evaluation, evaluate
+from tutelage.experiment.evaluate import evaluate_together
 from tutelage.experiment.files import read_json, write_json
-from tutelage.experiment.fit import fit
-from tutelage.experiment.fit_together import evaluate_together, fit_together
+from tutelage.experiment.fit import fit_together
 from tutelage.experiment.job import Job
 from tutelage.experiment.read_records import read_metrics
 from tutelage.experiment.recorder import RunRecorder
@@ -78,35 +76,52 @@ def mention_recover(folder: Path, record: Path) -> Iterator[None]:
 
 
 def fit_into(
-    path: Path, env: Environment, method: Method, config: FitConfig, seed: int, display: Display, resumed: bool = False
-) -> FitResult:
-    """Train into a run directory that has its config.json, from the beginning or (`resumed`) from its checkpoint."""
-    status, offset = load_status(path, env, method) if resumed else (None, None)
+    folder: Path,
+    paths: Sequence[Path],
+    env: Environment,
+    method: Method,
+    config: FitConfig,
+    seeds: Sequence[int],
+    display: Display,
+    resumed: bool = False,
+) -> None:
+    """Train into run directories that have their config.json, one per seed; progress is shown for the first one.
+
+    Args:
+        folder: the directory that the user knows.
+        resumed: go on from the checkpoint, of a single seed, instead of from the beginning.
+    """
+    status, offset = load_status(paths[0], env, method) if resumed else (None, None)
     if offset:
-        read_metrics(path / "metrics.jsonl", offset)  # what is kept of it must be whole
-    recorder = RunRecorder(path, config, display, offset, status)
-    with stop_on_signals([recorder]), mention_recover(path, path / "config.json"):
-        result = fit(env, method, config, seed, recorder, status)
-        extra = extra_evaluations(method, config, role_test(env, method, config, seed, result.params))
-        write_finished_run(path, result, seed, extra)
-    return result
+        read_metrics(paths[0] / "metrics.jsonl", offset)  # what is kept of it must be whole
+    displays = [display, *(Display(quiet=True) for _ in paths[1:])]
+    seed_recorders = [
+        RunRecorder(path, config, shown, offset, status) for path, shown in zip(paths, displays, strict=True)
+    ]
+    with stop_on_signals(seed_recorders) as recorders, mention_recover(folder, paths[0] / "config.json"):
+        results = fit_together(env, method, config, seeds, recorders, status)
+        extra = extra_evaluations(env, method, config, seeds, [result.params for result in results])
+        for path, result, seed, tests in zip(paths, results, seeds, extra, strict=True):
+            write_finished_run(path, result, seed, tests)
 
 
-def role_test(
-    env: Environment, method: Method, config: FitConfig, seed: int, params: Mapping[str, Params]
-) -> Callable[[str, str], Evaluation]:
-    """A function (role, acting rule) -> final test of the role with these parameters."""
-    return lambda role, act: evaluate(env, method.roles[role], params[role], config.test_episodes, seed, RULES[act])
+def extra_evaluations(
+    env: Environment, method: Method, config: FitConfig, seeds: Sequence[int], params: Sequence[Mapping[str, Params]]
+) -> list[dict[str, Any]]:
+    """Evaluations that eval.json holds beside the final test, per seed: of further roles, and with greedy actions."""
 
+    def test(role: str, act: str) -> list[dict[str, Any]]:
+        policy, of_role = method.roles[role], [own[role] for own in params]
+        found = evaluate_together(env, policy, of_role, config.test_episodes, seeds, RULES[act])
+        return [evaluation.as_dict() for evaluation in found]
 
-def extra_evaluations(method: Method, config: FitConfig, test: Callable[[str, str], Evaluation]) -> dict[str, Any]:
-    """Evaluations that eval.json holds beside the final test: of further roles, and with greedy actions."""
-    tests: dict[str, Any] = {}
-    if method.also_tested:
-        tests["beside"] = {role: test(role, config.act).as_dict() for role in method.also_tested}
-    if config.act != "greedy":
-        tests["greedy"] = test(method.actor, "greedy").as_dict()
-    return tests
+    beside = {role: test(role, config.act) for role in method.also_tested}
+    greedy = test(method.actor, "greedy") if config.act != "greedy" else []
+    return [
+        ({"beside": {role: tests[i] for role, tests in beside.items()}} if beside else {})
+        | ({"greedy": greedy[i]} if greedy else {})
+        for i in range(len(seeds))
+    ]
 
 
 def write_finished_run(path: Path, result: FitResult, seed: int, extra: dict[str, Any]) -> None:
@@ -137,7 +152,7 @@ def start_run(job: Job, seed: int, path: Path, teacher: tuple[Frozen, Record] | 
     for role, params in teacher_params(frozen).items() if frozen else ():
         save_role(path, role, params)
     write_record(job, seed, path, env, config, teacher_record)  # last: a directory with it can be resumed
-    fit_into(path, env, method, config, seed, display)
+    fit_into(path, [path], env, method, config, [seed], display)
 
 
 def write_record(job: Job, seed: int, path: Path, env: Environment, config: FitConfig, teacher: Record | None) -> None:
@@ -149,7 +164,7 @@ def write_record(job: Job, seed: int, path: Path, env: Environment, config: FitC
 
 
 def start_runs_together(job: Job, folder: Path, display: Display) -> None:
-    """Train the runs of all seeds in one program. Progress is shown for the first one."""
+    """Train the runs of all seeds in one program."""
     env, method, config = job.make(None, display)
     if jax.default_backend() != "cpu":
         display.say(ON_ACCELERATOR)
@@ -157,21 +172,7 @@ def start_runs_together(job: Job, folder: Path, display: Display) -> None:
     paths = [job.path(folder, seed) for seed in seeds]
     for seed, path in zip(seeds, paths, strict=True):
         write_record(job, seed, path, env, config, None)
-    displays = [display, *(Display(quiet=True) for _ in paths[1:])]
-    seed_recorders = [RunRecorder(path, config, own_display) for path, own_display in zip(paths, displays, strict=True)]
-    with stop_on_signals(seed_recorders) as recorders, mention_recover(folder, paths[0] / "config.json"):
-        results = fit_together(env, method, config, seeds, recorders)
-
-        @cache
-        def test_all(role: str, act: str) -> list[Evaluation]:
-            params = [result.params[role] for result in results]
-            return evaluate_together(env, method.roles[role], params, config.test_episodes, seeds, RULES[act])
-
-        def test_seed(index: int, role: str, act: str) -> Evaluation:
-            return test_all(role, act)[index]
-
-        for i, (path, result, seed) in enumerate(zip(paths, results, seeds, strict=True)):
-            write_finished_run(path, result, seed, extra_evaluations(method, config, partial(test_seed, i)))
+    fit_into(folder, paths, env, method, config, seeds, display)
 
 
 def teacher_params(frozen: Frozen) -> dict[str, Any]:
