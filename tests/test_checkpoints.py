@@ -107,7 +107,7 @@ def test_a_stop_is_heard_within_a_chunk(monkeypatch):
 def by_fives(tmp_path_factory):
     """A training of 25 updates, five between two records."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(F, "cadence", lambda stage, config: (5, 10))
+        patch.setattr("tutelage.experiment.fit.cadence", lambda stage, config: (5, 10))
         (whole,) = train(tmp_path_factory.mktemp("whole") / "run", steps=1600, fit=QUICK)
     assert [line["update"] for line in lines_of(whole.path) if "policy" in line][:3] == [5, 10, 15]
     return whole.path
@@ -115,7 +115,7 @@ def by_fives(tmp_path_factory):
 
 @pytest.mark.parametrize(("save", "after"), [(3, 2), (10, 1), (14, 1)], ids=["in the first", "between", "in a later"])
 def test_a_run_that_is_killed_within_a_chunk_ends_as_if_it_had_not_been(by_fives, tmp_path, monkeypatch, save, after):
-    monkeypatch.setattr(F, "cadence", lambda stage, config: (5, 10))
+    monkeypatch.setattr("tutelage.experiment.fit.cadence", lambda stage, config: (5, 10))
     monkeypatch.setattr(F, "PIECE_SECONDS", 1e-9)
     out = tmp_path / "run"
     with monkeypatch.context() as patch, pytest.raises(Killed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -71,3 +72,22 @@ def play_on(
         return collector._replace(env_state=env_state, timestep=ts, carry=carry), episodes, ended, t + 1
 
     return jax.lax.while_loop(unfinished, step, (collector, start, ended, jnp.zeros((), jnp.int32)))[1]
+
+
+def play_on_each(
+    vector: VectorEnv,
+    teams: Sequence[tuple[Policy, Params]],
+    act: ActRule,
+    collector: CollectorState,
+    ended: Bool[Array, " B"],
+    key: PRNGKeyArray,
+) -> list[Episodes]:
+    """From the same states, with the same random numbers, each of several policies plays on alone: a fork.
+
+    Args:
+        teams: policies with their parameters. collector: its memory has one entry for each of them.
+    """
+    return [
+        play_on(vector, policy, params, act, collector._replace(carry=own), ended, key)
+        for (policy, params), own in zip(teams, collector.carry, strict=True)
+    ]

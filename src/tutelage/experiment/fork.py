@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, PRNGKeyArray
 
 from tutelage.configs.checks import check_seeds
 from tutelage.data.collect import CollectorState, collect, init_collector
-from tutelage.data.episodes import Episodes, play_on
+from tutelage.data.episodes import Episodes, play_on_each
 from tutelage.data.vector import make_vector_env
 from tutelage.data.watch import first_faults, raise_first_fault
 from tutelage.errors import BadInput
@@ -98,19 +98,15 @@ def forks(
         collector, rollout = collect(vector, shadowed, params, act, collector, key, every)
         return collector, ended | rollout.steps.last[1:].any(0), first_faults((rollout.watch, rollout.steps.watch))
 
-    def make_play_on(i: int, policy: Policy, own: Params) -> Any:
-        alone = lambda collector: collector._replace(carry=collector.carry[i])
-        return jit_unoptimised(
-            lambda collector, ended, key: play_on(vector, policy, own, act, alone(collector), ended, key)
-        )
+    def play_ends(collector: CollectorState, ended: Bool[Array, " B"], key: PRNGKeyArray) -> list[Episodes]:
+        return play_on_each(vector, (student, teacher), act, collector, ended, key)
 
-    play_ons = [make_play_on(i, *pair) for i, pair in enumerate((student, teacher))]
-    play_some, found_forks = jit_unoptimised(play_steps), list[Fork]()
+    play_some, play_out, found_forks = jit_unoptimised(play_steps), jit_unoptimised(play_ends), list[Fork]()
     for step in range(0, env.spec.max_steps, every):
         if bool(ended.all()):
             break
         key = jax.random.fold_in(keys[1], step)
-        outcomes = [jax.device_get(play(collector, ended, jax.random.fold_in(key, 1))) for play in play_ons]
+        outcomes = jax.device_get(play_out(collector, ended, jax.random.fold_in(key, 1)))
         for outcome in outcomes:
             raise_first_fault(outcome.wrong)
         found_forks.append(Fork(step, ~np.asarray(ended), *outcomes))

@@ -98,11 +98,6 @@ class Rules:
         return np.round(np.linspace(0, self.size, self.parts + 1)).astype(int)
 
     @cached_property
-    def region_of(self) -> np.ndarray:
-        """(C,) region of every cell."""
-        return np.repeat(np.arange(self.regions), [b - a for a, b in self.spans])
-
-    @cached_property
     def spans(self) -> list[tuple[int, int]]:
         """For each region its first cell and the cell after its last."""
         sizes = np.diff(self.cuts)

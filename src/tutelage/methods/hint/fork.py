@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, PRNGKeyArray
 
 from tutelage.data.collect import CollectorState, collect
-from tutelage.data.episodes import Episodes, play_on
+from tutelage.data.episodes import Episodes, play_on_each
 from tutelage.policies.acting import sample
 from tutelage.policies.combinators import with_shadow
 from tutelage.types import Params, Policy, Rollout, VectorEnv
@@ -55,15 +55,11 @@ def collect_with_forks(
     """
     both, params = with_shadow(student[0], teacher[0]), (student[1], teacher[1])
 
-    def play_out(i: int, collector: CollectorState, key: PRNGKeyArray) -> Episodes:
-        policy, own = (student, teacher)[i]
-        return play_on(
-            env, policy, own, sample, collector._replace(carry=collector.carry[i]), collector.timestep.last, key
-        )
-
     def segment(collector: CollectorState, key: PRNGKeyArray) -> tuple[CollectorState, tuple[Rollout, Array, Array]]:
         keys = jax.random.split(key)
-        of_student, of_teacher = (play_out(i, collector, keys[0]) for i in range(2))
+        of_student, of_teacher = play_on_each(
+            env, (student, teacher), sample, collector, collector.timestep.last, keys[0]
+        )
         does_better = teacher_does_better(of_teacher, of_student, margin) & ~collector.timestep.last
         collector, rollout = collect(env, both, params, sample, collector, keys[1], every)
         teacher_better = does_better & same_episode(rollout.steps.first[:-1])
