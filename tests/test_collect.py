@@ -44,9 +44,9 @@ def replay(policy, params, carry, inputs):
 def two_rollouts(vector, policy, params):
     collector = init_collector(vector, policy, jax.random.key(1))
     carries = lambda timestep, carry, out: (carry, out.scores)
-    collector, first = collect(vector, policy, params, sample, collector, jax.random.key(2), T, carries)
-    collector, second = collect(vector, policy, params, sample, collector, jax.random.key(3), T, carries)
-    return first, second, collector
+    go_on = lambda collector, key: collect(vector, policy, params, sample, collector, key, T, carries)
+    collector, both = jax.lax.scan(go_on, collector, jax.vmap(jax.random.key)(jnp.array([2, 3])))
+    return *(jax.tree.map(lambda x, i=i: x[i], both) for i in (0, 1)), collector
 
 
 @pytest.mark.parametrize("tiers", [ONE, MIXED], ids=["one width", "mixed widths"])
@@ -195,7 +195,7 @@ def test_fresh_starts_anew_and_otherwise_episodes_go_on(fresh):
 
 def test_rollouts_depend_on_their_key_alone():
     vector, policy, params = setup("gru", ONE)
-    collector = init_collector(vector, policy, jax.random.key(0))
+    collector = two_rollouts(vector, policy, params)[2]
     run = jax.jit(lambda key: collect(vector, policy, params, sample, collector, key, T)[1])
     assert_same(run(jax.random.key(1)), run(jax.random.key(1)))
     assert (np.asarray(run(jax.random.key(1)).steps.action) != np.asarray(run(jax.random.key(2)).steps.action)).any()

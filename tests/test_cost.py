@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tutelage
-from helpers import QUICK, TINY
+from helpers import QUICK, TINY, random_params
 from tutelage.cli.cost import agent_ranges
 from tutelage.cli.main import exit_code
 from tutelage.deploy.cost import cost_report, joint_totals
@@ -87,9 +87,7 @@ ENTRY %main (a: f32[4]) -> f32[6] {
 def test_numpy_step_equals_the_jax_step(kind):
     agent = make_agent(kind, 9, 12, 5)
     # Real weights: no bias is zero, no logit tiny.
-    params = jax.tree.map(
-        lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape), agent.init(jax.random.key(0))
-    )
+    params = random_params(agent)
     jax_step, step = jax.jit(agent_step(agent)), numpy_step(kind, params)
     rng, theirs, mine = np.random.default_rng(0), agent.carry(), numpy_carry(kind, params)
     for _ in range(20):
@@ -105,7 +103,7 @@ def test_numpy_step_equals_the_jax_step(kind):
 
 def test_numpy_step_stays_finite_and_silent_on_huge_inputs():
     agent = make_agent("gru", 4, 6, 3)
-    params = agent.init(jax.random.key(0))
+    params = random_params(agent)
     _, _, logits = numpy_step("gru", params)(numpy_carry("gru", params), np.full(4, 1e6, np.float32), np.ones(3, bool))
     assert np.isfinite(logits).all()
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from helpers import rows
 from played import compiled
 from tutelage import BadInput, evaluate, make
 from tutelage.envs.fire_commander import rules as F
@@ -18,25 +20,34 @@ from tutelage.envs.fire_commander.senses import belief
 UP, DOWN, LEFT, RIGHT, STAY, DOUSE = range(6)
 
 
+@cache
+def moves(rules):
+    """Compiled: a new map, what is seen, and a step."""
+    uniform, normal = F.start_noise_sizes(rules)
+    start = lambda: F.init_blaze(rules, jnp.full((uniform, 1), 0.5), jnp.zeros((normal, 1)))
+    step = lambda state, actions: F.advance(rules, state, actions, jnp.full((1, 1), 0.5))
+    return jax.jit(start), jax.jit(lambda state: F.look(rules, state)), jax.jit(step)
+
+
 class Map:
     """One perception agent and one action agent on a 7x7 map with a front at `fire` that moves as told."""
 
     def __init__(self, sees=(0, 0), pours=(6, 6), fire=(3, 3), drift=(0.0, 0.0), **changes):
         self.rules = replace(F.Rules(size=7, perception=1, action=1, fires=1, vision=1, parts=2), **changes)
-        uniform, normal = F.start_noise_sizes(self.rules)
-        state = F.init_blaze(self.rules, jnp.full((uniform, 1), 0.5), jnp.zeros((normal, 1)))
-        at = lambda *z: jnp.array(z, jnp.int32)[:, None]
-        wind = jnp.ones((7, 1), jnp.float32)
+        start, look, self.step = moves(self.rules)
+        state = jax.device_get(start())
+        at = lambda *z: np.array(z, np.int32)[:, None]
+        full = lambda shape, value: np.full(shape, value, np.float32)
         state = state._replace(
             x=at(sees[0], pours[0]), y=at(sees[1], pours[1]),
-            front_x=jnp.full((1, 1), float(fire[0])), front_y=jnp.full((1, 1), float(fire[1])),
-            burning=(jnp.arange(49) == self.rules.cell(*fire))[:, None], rate=jnp.ones((49, 1)),
-            drift_x=drift[0] * wind, drift_y=drift[1] * wind, known=jnp.zeros((2, 49, 1), jnp.uint8),
+            front_x=full((1, 1), fire[0]), front_y=full((1, 1), fire[1]),
+            burning=(np.arange(49) == np.asarray(self.rules.cell(*fire)))[:, None], rate=full((49, 1), 1),
+            drift_x=full((7, 1), drift[0]), drift_y=full((7, 1), drift[1]), known=np.zeros((2, 49, 1), np.uint8),
         )  # fmt: skip
-        self.state = state._replace(known=F.look(self.rules, state))
+        self.state = state._replace(known=np.asarray(look(state)))
 
     def play(self, *actions):
-        self.state, self.outcome = F.advance(self.rules, self.state, jnp.array(actions)[:, None], jnp.full((1, 1), 0.5))
+        self.state, self.outcome = jax.device_get(self.step(self.state, np.array(actions)[:, None]))
         return self
 
     @property
@@ -76,7 +87,9 @@ def test_fronts_move_set_alight_what_they_come_to_and_the_old_goes_on_burning():
 
 def test_fuel_is_of_the_rounded_cell_and_burning_of_the_truncated_one():
     m = Map(fire=(3, 3), drift=(1.0, 0.0))
-    m.state = m.state._replace(front_x=jnp.full((1, 1), 3.6), rate=jnp.zeros((49, 1)).at[m.rules.cell(4, 3)].set(0.3))
+    rate = np.zeros((49, 1), np.float32)
+    rate[int(m.rules.cell(4, 3))] = 0.3
+    m.state = m.state._replace(front_x=np.full((1, 1), 3.6, np.float32), rate=rate)
     m.play(STAY, STAY)
     assert np.isclose(m.state.front_x[0, 0], 3.9) and m.fires == {(3, 3)}
 
@@ -163,20 +176,25 @@ def test_the_state_tells_what_the_team_knows_and_an_oracles_state_what_is():
 
 @pytest.mark.parametrize(
     ("size", "fires", "expected"),
-    [(5, 1, (5, 8, 10)), (10, 1, (6, 12, 18)), (10, 2, (11, 23, 30)), (20, 1, (6, 14, 22)), (20, 3, (18, 42, 60))],
+    rows(
+        [(5, 1, (5, 8, 10)), (20, 3, (18, 42, 60))], [(10, 1, (6, 12, 18)), (10, 2, (11, 23, 30)), (20, 1, (6, 14, 22))]
+    ),
 )
 def test_unattended_fire_grows_as_measured_in_the_source(size, fires, expected):
     """Mean burning cells after 10, 40 and 80 steps, within 15 %."""
     rules, n = F.Rules(size, 1, 1, fires, 1, 3), 600
     uniform, normal = F.start_noise_sizes(rules)
-    keys = jax.random.split(jax.random.key(0), 3)
-    state = F.init_blaze(rules, jax.random.uniform(keys[0], (uniform, n)), jax.random.normal(keys[1], (normal, n)))
 
     def step(state, key):
         state = F.spread(rules, state, jax.random.uniform(key, (fires, n)))
         return state, state.burning.sum(0).mean()
 
-    _, burning = jax.jit(lambda s: jax.lax.scan(step, s, jax.random.split(keys[2], 80)))(state)
+    @jax.jit
+    def go(keys):
+        state = F.init_blaze(rules, jax.random.uniform(keys[0], (uniform, n)), jax.random.normal(keys[1], (normal, n)))
+        return jax.lax.scan(step, state, jax.random.split(keys[2], 80))[1]
+
+    burning = go(jax.random.split(jax.random.key(0), 3))
     assert np.allclose(np.asarray(burning)[[9, 39, 79]], expected, rtol=0.15)
 
 

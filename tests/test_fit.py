@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -26,10 +27,16 @@ GRU = {**TINY, "core": "gru", "size": "width=4", "rollout": 5, "chunk": 5, "step
 """Rollouts of five steps over episodes of three: chunks and rollouts end in the middle of episodes."""
 
 
-def fitted(seed=0, config=QUICK, **settings):
+@cache
+def recurrent():
+    """An environment and a method, whose programs are made once."""
     env = make("probe/memory")
+    return env, build("mappo", env, **GRU)
+
+
+def fitted(seed=0, config=QUICK):
     recorder = Silent()
-    result = fit(env, build("mappo", env, **{**GRU, **settings}), config, seed, recorder)
+    result = fit(*recurrent(), config, seed, recorder)
     metrics = [{k: v for k, v in r.items() if k != "seconds"} for r in recorder.records]
     return result, metrics, recorder.evaluations
 
@@ -48,8 +55,7 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others():
 
 def test_chunk_lengths_change_no_number():
     """Neither those of one compilation (it stops where it is told to) nor another compilation for longer chunks."""
-    env = make("probe/memory")
-    method, root = build("mappo", env, **GRU), jax.random.key(0)
+    (env, method), root = recurrent(), jax.random.key(0)
     init = jax.jit(method.init)
     ends = []
     for longest, stops in ((4, ((4, 8), (1, 2, 5, 6, 8))), (9, ((8,),))):

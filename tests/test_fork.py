@@ -24,7 +24,7 @@ def always(action):
 
 
 def test_who_forks_from_itself_loses_nothing():
-    env = make("fire_commander/5x5", radio=True)
+    env = make("mpe/simple_spread")
     local = (env.scripted("local"), ())
     found = forks(env, local, local, episodes=16, every=10)
     assert len(found) > 2

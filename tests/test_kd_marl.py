@@ -10,7 +10,19 @@ import numpy as np
 import pytest
 
 import tutelage
-from helpers import QUICK, Silent, assert_close, assert_same, build, host, make_spec, make_steps, one_rollout, run_stage
+from helpers import (
+    QUICK,
+    Silent,
+    assert_close,
+    assert_same,
+    build,
+    host,
+    make_spec,
+    make_steps,
+    one_rollout,
+    rows,
+    run_stage,
+)
 from tutelage import BadInput, make
 from tutelage.configs.kd_marl import KdMarlConfig
 from tutelage.data.collect import unroll
@@ -104,9 +116,10 @@ def test_advantages_are_what_the_teachers_critic_says_of_what_was_done(memory_ru
     rollout = one_rollout(memory_run.env, expert_behaviour(components), state)
     found = np.asarray(jax.jit(partial(label_rollout, components))(state.teacher, rollout).advantage)
     steps, critic = rollout.steps, frozen.roles["critic"]
-    at = lambda t: jax.tree.map(lambda x: x[t], steps)
-    values = [critic.step(frozen.params["critic"], (), at(t), jax.random.key(0))[1].value for t in range(4)]
-    value, reward, discount = (np.asarray(x) for x in (jnp.stack(values), steps.reward, steps.discount))
+    read = jax.jit(
+        lambda params, steps: jax.vmap(lambda x: critic.step(params, (), x, jax.random.key(0))[1].value)(steps)
+    )
+    value, reward, discount = map(np.asarray, (read(frozen.params["critic"], steps), steps.reward, steps.discount))
     ahead, raw = 0.0, np.zeros(rollout.valid.shape)
     for t in (2, 1, 0):
         ahead = reward[t + 1] + config.gamma * discount[t + 1] * (value[t + 1] + config.lam * ahead) - value[t]
@@ -200,10 +213,8 @@ def test_only_the_terms_with_a_weight_are_computed(memory_run, method):
 def test_the_teacher_is_only_read_and_teaches_twice_alike(memory_run):
     frozen = teacher_of(memory_run)
     before = jax.tree.map(np.array, host(frozen.params))
-    results = []
-    for _ in range(2):
-        method = build("kd_marl", memory_run.env, frozen, **SMALL)
-        results.append(fit(memory_run.env, method, FIT, 0, Silent()))
+    method = build("kd_marl", memory_run.env, frozen, **SMALL)
+    results = [fit(memory_run.env, method, FIT, 0, Silent()) for _ in range(2)]
     assert_same(frozen.params, before)
     assert_same(results[0].params, results[1].params)
     assert results[0].test == results[1].test
@@ -323,9 +334,8 @@ def test_the_kl_method_refuses_an_action_only_teacher():
 
 def test_too_much_data_is_refused_before_it_is_gathered(memory_run):
     with pytest.raises(BadInput, match=r"gather = 3000000.*memory_gb = 0\.01"):
-        build("kd_marl", memory_run.env, teacher_of(memory_run), gather=3_000_000, memory_gb=0.01).init(
-            jax.random.key(0)
-        )
+        method = build("kd_marl", memory_run.env, teacher_of(memory_run), gather=3_000_000, memory_gb=0.01)
+        jax.eval_shape(method.init, jax.random.key(0))
 
 
 # ---- the students --------------------------------------------------------------------------------------------------
@@ -437,16 +447,21 @@ def test_dagger_has_no_advantages_of_the_students_unless_lambda_is_1(memory_run)
     assert "adv" in metrics and not method.notes
 
 
-@pytest.mark.parametrize("settings", [dict(adv_form="awr", lam=1.0), dict(role_form="prototype", prototypes=3)])
-@pytest.mark.parametrize("data", ["offline", "dagger"])
-def test_other_forms_of_a_term_learn(memory_run, settings, data):
+FORMS = {"adv": dict(adv_form="awr", lam=1.0), "role": dict(role_form="prototype")}
+
+
+@pytest.mark.parametrize(
+    ("name", "data"), rows([("role", "offline"), ("adv", "dagger")], [("adv", "offline"), ("role", "dagger")])
+)
+def test_other_forms_of_a_term_learn(memory_run, name, data):
     method = build(
         "kd_marl", memory_run.env, teacher_of(memory_run),
-        **{**SMALL, "gather": 384, "passes": 30, "lr": 2e-2, "size": "width=6", "data": data, **settings},
+        **{**SMALL, "gather": 384, "passes": 30, "lr": 2e-2, "size": "width=6", "data": data, **FORMS[name]},
     )  # fmt: skip
     state, _ = run_stage(memory_run.env, method)
+    if (name, data) == ("role", "offline"):
+        assert_prototypes(state)
     state, metrics = run_stage(memory_run.env, method, 1, state)
-    name = "adv" if "adv_form" in settings else "role"
     assert name in metrics
     assert metrics["kl"][-1] < 0.05  # new students begin at 0.8; after the rounds of DAgger little is left to learn
     if data == "offline":
@@ -454,9 +469,8 @@ def test_other_forms_of_a_term_learn(memory_run, settings, data):
         assert metrics[name][-1] < metrics[name][0]
 
 
-def test_prototypes_are_the_teachers_features_of_the_first_round(memory_run):
-    method = build("kd_marl", memory_run.env, teacher_of(memory_run), **SMALL, size="width=6", role_form="prototype")
-    state, _ = run_stage(memory_run.env, method)
+def assert_prototypes(state):
+    """Prototypes are the teacher's features of the first round."""
     first = np.asarray(state.memory.features)[:, : SMALL["envs"]].reshape(-1, 8)
     first = first / np.linalg.norm(first, axis=-1, keepdims=True)
     near = (first @ np.asarray(state.prototypes).T).max(-1)

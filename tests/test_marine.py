@@ -146,7 +146,7 @@ def test_raiders_chase_every_other_step_and_steal_from_ships_without_escort():
 
 def test_new_episodes_begin_in_the_first_column_in_different_rows_with_full_tanks():
     for name, shared in (("easy", True), ("medium", False), ("medium_source", True)):
-        state, _ = make(f"marine/{name}").vector(64).reset(jax.random.key(0))
+        state, _ = jax.jit(make(f"marine/{name}").vector(64).reset)(jax.random.key(0))
         r = state.goal.shape[0]
         assert (np.asarray(state.x[:r]) == 0).all() and (np.asarray(state.fuel) > 9).all()
         rows, goals = np.asarray(state.y[:r]).T, np.asarray(state.goal).T
@@ -157,7 +157,8 @@ def test_new_episodes_begin_in_the_first_column_in_different_rows_with_full_tank
 def test_the_synthetic_sea_has_the_mean_deviation_and_correlations_it_claims():
     sea, n = synthetic(15), 4000
     luck = jax.random.uniform(jax.random.key(0), (sea.numbers, n))
-    at = lambda t: np.asarray(sea.height(luck, jnp.full(n, t)))
+    height_at = jax.jit(sea.height)
+    at = lambda t: np.asarray(height_at(luck, np.full(n, t)))
     now, later = at(0), at(8)
     assert abs(now.mean() - 2) < 0.05 and abs(now.std() - 1) < 0.05
     correlation = lambda a, b: ((a - 2) * (b - 2)).mean()
@@ -255,13 +256,13 @@ def test_the_observation_has_the_sources_width_and_says_where_one_is():
 
 
 def test_the_window_shows_the_sea_that_the_last_step_was_made_in():
-    env = compiled("marine/easy_source")
-    state, _ = env.reset(jax.random.key(0))
+    env = make("marine/easy_source")
+    state, _ = compiled("marine/easy_source").reset(jax.random.key(0))
     state = state._replace(x=jnp.array([4, 1, 1, 4, 9]), y=jnp.array([5, 1, 1, 2, 9]), time=jnp.asarray(3))
     # Levels 3 (up to 2 m), 2 and 1 by columns at step 2, and 1 everywhere at any other.
     by_column = jnp.array([1.0, 3.0, 5.0])[jnp.arange(100) % 10 % 3][:, None]
     env.sea = Sea(env.sea.numbers, lambda luck, time: jnp.where(time == 2, by_column, 5.0))
-    low, high = np.asarray(env.sense(state).obs)[0, 18:].reshape(9, 3, 3)[7:]
+    low, high = np.asarray(jax.jit(env.sense)(state).obs)[0, 18:].reshape(9, 3, 3)[7:]
     assert (low + 2 * high).tolist() == [[3, 2, 1]] * 3, "columns 3, 4 and 5"
 
 

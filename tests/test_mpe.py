@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from types import SimpleNamespace
 
 import jax
@@ -16,12 +17,13 @@ from tutelage.policies.acting import random_policy
 NAMES = ["mpe/simple_spread", "mpe/simple_reference", "mpe/simple_speaker_listener", "mpe/simple_tag"]
 
 
+@cache
 def episodes(name):
     """Steps 1..25 of every episode, and the final positions of agents and landmarks."""
     result = played(name)
     steps = jax.tree.map(lambda x: x[1:], result.steps)
     end = jax.tree.map(lambda x: x[-1], result.states)
-    each = jax.vmap(jax.vmap(build(name).rewards))(jax.tree.map(lambda x: x[1:], result.states))
+    each = jax.jit(jax.vmap(jax.vmap(build(name).rewards)))(jax.tree.map(lambda x: x[1:], result.states))
     return SimpleNamespace(steps=steps, end=end, rewards=np.asarray(each))
 
 
@@ -129,6 +131,11 @@ def test_the_team_size_is_an_option():
 @pytest.mark.parametrize("name", NAMES)
 def test_the_limit_is_an_option_and_stays_a_truncation(name):
     env = make(name, max_steps=1)
-    state, ts = jax.jit(env.reset)(jax.random.key(0))
-    _, ts = jax.jit(env.step)(jax.random.key(0), state, ts.action)
+
+    @jax.jit
+    def go(key):
+        state, ts = env.reset(key)
+        return env.step(key, state, ts.action)[1]
+
+    ts = go(jax.random.key(0))
     assert ts.last and ts.discount == 1

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tutelage
-from helpers import QUICK, build, make_spec, make_steps, one_rollout, random_params
+from helpers import QUICK, build, make_spec, make_steps, one_rollout, random_params, rows
 from tutelage import evaluate, make
 from tutelage.configs.kd_marl import KdMarlConfig
 from tutelage.deploy.numpy_step import numpy_carry, numpy_step
@@ -32,13 +32,13 @@ from tutelage.registry import method_config
 from tutelage.types import Frozen, Out, Policy
 
 SPEC = make_spec(n_agents=2, n_actions=3)
-MASK = jnp.array([[True, False, True], [False, False, False]])
+MASK = np.array([[True, False, True], [False, False, False]])
 """One agent as usual, one without an action."""
 
 
 def steps(lead=(64,), seed=0):
     made = make_steps(SPEC, lead, seed)
-    return made._replace(avail=jnp.broadcast_to(MASK, (*lead, 2, 3)))
+    return made._replace(avail=jnp.asarray(np.broadcast_to(MASK, (*lead, 2, 3))))
 
 
 def blind(score):
@@ -63,8 +63,9 @@ def test_no_gradient_reaches_the_scores_of_who_has_no_action():
 )
 def test_every_acting_rule_emits_action_0_for_sure(rule):
     timestep = steps()
-    scores = mask_logits(jax.random.normal(jax.random.key(0), timestep.avail.shape), timestep.avail)
-    action, log_prob = rule(jax.random.key(1), Out(scores), timestep)
+    scores = np.random.default_rng(0).normal(size=timestep.avail.shape).astype(np.float32)
+    act = jax.jit(lambda scores: rule(jax.random.key(1), Out(mask_logits(scores, timestep.avail)), timestep))
+    action, log_prob = act(scores)
     assert action[:, 1].tolist() == [0] * 64 and log_prob[:, 1].tolist() == [0.0] * 64
     assert set(action[:, 0].tolist()) <= {0, 2} and bool(jnp.isfinite(log_prob).all())
 
@@ -105,8 +106,9 @@ def test_who_does_nothing_is_not_asked_what_it_decides():
 def data(lead=(6, 4)):
     """Sequences in which agent 1 has no action."""
     timestep = steps((lead[0] + 1, lead[1]))
-    timestep = timestep._replace(action=timestep.action.at[..., 1].set(0))
-    return Sequences(timestep, (), jnp.ones(lead, bool))
+    action = np.array(timestep.action)
+    action[..., 1] = 0
+    return Sequences(timestep._replace(action=action), (), np.ones(lead, bool))
 
 
 @pytest.mark.parametrize("mixer", ["vdn", "qmix", "qplex"])
@@ -114,7 +116,7 @@ def test_a_joint_value_does_not_hear_the_network_of_who_does_nothing(mixer):
     networks, params, target, read = q_networks(mixer)
     loss = lambda scores: td(networks, scores, params, target, read)
     scores = mask_logits(jax.random.normal(jax.random.key(2), (7, 4, 2, 3)), read.steps.avail)
-    slope = jax.grad(loss)(scores)
+    slope = jax.jit(jax.grad(loss))(scores)
     assert bool((slope[..., 1, 1:] == 0).all()) and bool((slope[:-1, :, 0] != 0).any())
     assert scores[..., 1, :].max(-1).tolist() == [[0.0] * 4] * 7
 
@@ -124,9 +126,8 @@ def q_networks(mixer):
     networks = qlearning.make_networks(make("worlds:blank"), config)
     params = {"agent": random_params(networks.agent), "mix": random_params(networks.mix, 1)}
     read = data()
-    wide = read.steps._replace(
-        obs=jnp.ones((7, 4, 2, 3)), state=jax.random.normal(jax.random.key(0), (7, 4, 7)), links=()
-    )
+    state = np.random.default_rng(0).normal(size=(7, 4, 7)).astype(np.float32)
+    wide = read.steps._replace(obs=np.ones((7, 4, 2, 3), np.float32), state=state, links=())
     return networks, params, params, read._replace(steps=wide)
 
 
@@ -139,17 +140,17 @@ def test_an_independent_learner_has_no_error_where_it_does_nothing():
     scores = mask_logits(jnp.full((7, 4, 2, 3), 5.0), read.steps.avail)
     done = read.steps.avail.argmax(-1)  # what is available: its value is 5, and it pays 5
     ends = read.steps._replace(action=done, reward=jnp.full((7, 4), 5.0), discount=jnp.zeros((7, 4)))
-    assert td(networks, scores, params, target, read._replace(steps=ends)) == 0
+    assert jax.jit(lambda s, e: td(networks, s, params, target, read._replace(steps=e)))(scores, ends) == 0
 
 
 def test_ppo_does_not_count_who_does_nothing():
     env = make("worlds:blank")
     method = build("mappo", env, core="mlp", size="width=8", critic_width=8, envs=4, rollout=8, chunk=1)
-    state = method.init(jax.random.key(0))
+    state = jax.jit(method.init)(jax.random.key(0))
     rollout = one_rollout(env, method.stages[0].behaviours["actor"], state)
     inputs = jax.tree.map(lambda x: x[:-1], rollout.steps)._replace(watch=())
     lively = rollout._replace(steps=rollout.steps._replace(alive=jnp.ones_like(rollout.steps.alive)))
-    batch = make_batch(ppo_networks(env), state, lively)[1]
+    batch = jax.jit(lambda s, r: make_batch(ppo_networks(env), s, r)[1])(state, lively)
     expected = rollout.valid[..., None] & inputs.avail.any(-1)
     assert not bool(expected.all())
     assert batch.alive.reshape(8, 4, 2).tolist() == cut(expected).tolist()
@@ -173,10 +174,10 @@ def test_a_distillation_does_not_count_who_does_nothing():
     config = KdMarlConfig(size="width=8", core="mlp", envs=4, gather=16, adv=0.0, kl=0.0, ce=1.0, rel=0.0, role=0.0)
     weight = {"adv": 0.0, "kl": 0.0, "ce": 1.0, "rel": 0.0, "role": 0.0}
     components = make_components(env, config, teacher, weight)
-    state = kd_marl(env, config, teacher).init(jax.random.key(0))
+    state = jax.jit(kd_marl(env, config, teacher).init)(jax.random.key(0))
     rollout = one_rollout(env, expert_behaviour(components), state)
     lively = rollout._replace(steps=rollout.steps._replace(alive=jnp.ones_like(rollout.steps.alive)))
-    new = label_rollout(components, state.teacher, lively)
+    new = jax.jit(lambda teacher, r: label_rollout(components, teacher, r))(state.teacher, lively)
     assert new.alive.tolist() == (rollout.valid[..., None] & rollout.steps.avail[:-1].any(-1)).tolist()
     assert not bool(new.alive.all())
 
@@ -186,7 +187,7 @@ SMALL = dict(core="mlp", size="width=8", envs=8, steps=1024)
 OFF = dict(chunk=8, burn_in=0, warm_up=64, capacity_steps=1024, updates=2)
 
 
-@pytest.mark.parametrize("method", ["vdn", "maddpg"])
+@pytest.mark.parametrize("method", rows(["maddpg"], ["vdn"]))
 def test_training_with_dead_agents_that_have_no_action_keeps_numbers_of_usual_size(method, tmp_path):
     (run,) = tutelage.train(method, "worlds:blank", out=tmp_path / "run", quiet=True, fit=QUICK, **SMALL, **OFF)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

@@ -37,10 +37,15 @@ def test_the_environment_of_the_faq_plays(own):
 def test_a_teacher_can_give_its_agents_goals(own):
     env = make("aims:Aims")
     policy = hint(env, HintConfig()).roles["teacher"]
-    state, begun = env.reset(jax.random.key(0))
-    timestep = jax.tree.map(lambda x: x[None], begun._replace(goals=env.goals(state)))
-    given = policy.step(policy.init(jax.random.key(1)), policy.carry(1), timestep, jax.random.key(2))[1].extra.goal
-    assert set(given[0].tolist()) <= {int(state.lit), 3}  # the lit button, or none
+
+    @jax.jit
+    def go(keys):
+        state, begun = env.reset(keys[0])
+        timestep = jax.tree.map(lambda x: x[None], begun._replace(goals=env.goals(state)))
+        return policy.step(policy.init(keys[1]), policy.carry(1), timestep, keys[2])[1].extra.goal, state.lit
+
+    given, lit = go(jax.random.split(jax.random.key(0), 3))
+    assert set(given[0].tolist()) <= {int(lit), 3}  # the lit button, or none
 
 
 def with_goals(change):

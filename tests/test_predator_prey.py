@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,20 @@ from tutelage.policies.acting import random_policy, sample
 RIGHT, DOWN, LEFT, UP = range(4)
 
 
+@cache
+def in_order(env):
+    """A compiled step of one game in which hunters and prey move in the order of their numbers."""
+    rules, n, m = env.rules, env.spec.n_agents, env.rules.prey
+
+    def step(state, action):
+        order = jnp.concatenate([jnp.arange(n) / n, jnp.arange(m) / m])[:, None]
+        luck = jax.random.uniform(jax.random.key(0), (step_noise_size(rules), 1)).at[: n + m].set(order)
+        lifted = jax.tree.map(lambda x: x[..., None], state)
+        return jax.tree.map(lambda x: x[..., 0], advance(rules, lifted, action[:, None], luck))
+
+    return jax.jit(step)
+
+
 class Board:
     """Hunters and stags in given cells; hunters act in the order of their numbers."""
 
@@ -28,28 +43,26 @@ class Board:
             f"predator_prey/{name}", n_agents=len(hunters), n_stags=len(stags), n_hares=len(hares), **options
         )
         self.rules, self.units = self.env.rules, [*hunters, *stags, *hares]
-        x, y = np.array(self.units).T
-        zero = jnp.zeros((), jnp.int32)
-        self.state = Hunt(jnp.array(x), jnp.array(y), jnp.ones(len(x), bool), zero, zero)
+        x, y = np.array(self.units, np.int32).T
+        zero = np.zeros((), np.int32)
+        self.state = Hunt(x, y, np.ones(len(x), bool), zero, zero)
         self.n = len(hunters)
 
     def ends(self, seeds):
         """Where the first prey may be after a step in which nobody acts, and after how many of so many seeds."""
-        luck = jax.random.uniform(jax.random.key(0), (step_noise_size(self.rules), seeds))
-        many = jax.tree.map(lambda x: jnp.broadcast_to(x[..., None], (*x.shape, seeds)), self.state)
-        after = jax.jit(lambda *x: advance(self.rules, *x)[0])(many, jnp.full((self.n, seeds), STAY), luck)
+
+        @jax.jit
+        def go(state):
+            luck = jax.random.uniform(jax.random.key(0), (step_noise_size(self.rules), seeds))
+            many = jax.tree.map(lambda x: jnp.broadcast_to(x[..., None], (*x.shape, seeds)), state)
+            return advance(self.rules, many, jnp.full((self.n, seeds), STAY), luck)[0]
+
+        after = go(self.state)
         return Counter(zip(np.asarray(after.x)[self.n].tolist(), np.asarray(after.y)[self.n].tolist(), strict=True))
 
     def play(self, *action):
         """One step, in which hunters and prey move in the order of their numbers."""
-        m = self.rules.prey
-        order = jnp.concatenate([jnp.arange(self.n) / self.n, jnp.arange(m) / m])[:, None]
-        luck = jax.random.uniform(jax.random.key(0), (step_noise_size(self.rules), 1)).at[: self.n + m].set(order)
-        lifted = jax.tree.map(lambda x: x[..., None], self.state)
-        after, self.outcome = jax.tree.map(
-            lambda x: x[..., 0], advance(self.rules, lifted, jnp.array(action)[:, None], luck)
-        )
-        self.state = after
+        self.state, self.outcome = jax.device_get(in_order(self.env)(self.state, np.array(action)))
         return self
 
     def cells(self):
@@ -185,27 +198,34 @@ def test_many_games_side_by_side_are_as_many_single_games():
     """Also where episodes end and new ones begin, which does not happen to all at the same time."""
     env, n, key = make("predator_prey/punish2", max_steps=5, size=3, n_agents=2, n_stags=1), 8, jax.random.key(1)
     vector, units, needed = env.vector(n), 3, step_noise_size(env.rules)
-    state, ts = vector.reset(key)
+    state, ts = jax.device_get(jax.jit(vector.reset)(key))
     column = lambda tree, i: jax.tree.map(lambda x: x[..., i : i + 1], tree)
-    began, ended, step = 0, 0, jax.jit(vector.step)
+    began, ended = 0, 0
+
+    @jax.jit
+    def step(key, state, ts):
+        scores = jnp.where(ts.avail, 9.0 * (jnp.arange(6) == CATCH), -jnp.inf)
+        action = jax.random.categorical(jax.random.split(key)[0], scores)
+        return *vector.step(key, state, ts, action), action, jax.random.uniform(key, (units + needed, n))
+
+    begin_one = jax.jit(lambda luck: init_hunt(env.rules, luck))
+    step_one = jax.jit(lambda *x: advance(env.rules, *x))
+    sense_one = jax.jit(lambda lone: env.sense(jax.tree.map(lambda x: x[..., 0], lone)))
     for t in range(12):
-        action = jax.random.categorical(
-            jax.random.key(t), jnp.where(ts.avail, 9.0 * (jnp.arange(6) == CATCH), -jnp.inf)
-        )
-        after, following = step(jax.random.key(100 + t), state, ts, action)
-        luck = jax.random.uniform(jax.random.key(100 + t), (units + needed, n))
+        after, following, action, luck = jax.device_get(step(jax.random.key(100 + t), state, ts))
         for i in range(n):
             if ts.last[i]:
-                lone, began = init_hunt(env.rules, column(luck[:units], i)), began + 1
+                lone, began = jax.device_get(begin_one(column(luck[:units], i))), began + 1
                 assert following.first[i] and following.reward[i] == 0 and not following.last[i]
             else:
-                lone, result = advance(env.rules, column(state, i), action[i][:, None], column(luck[units:], i))
+                parts = column(state, i), action[i][:, None], column(luck[units:], i)
+                lone, result = jax.device_get(step_one(*parts))
                 assert not following.first[i] and following.reward[i] == result.reward[0]
                 assert following.last[i] == (result.over[0] | (lone.time[0] >= 5))
                 assert following.discount[i] == 1 - result.over[0]
                 ended += int(result.over[0])
             assert_same(column(after, i), lone)
-            sensed = env.sense(jax.tree.map(lambda x: x[..., 0], lone))
+            sensed = sense_one(lone)
             assert_same([following.obs[i], following.state[i], following.avail[i], following.alive[i]],
                         [sensed.obs, sensed.state, sensed.avail, sensed.alive])  # fmt: skip
         state, ts = after, following

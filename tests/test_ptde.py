@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tutelage
-from helpers import QUICK, assert_close, assert_same, build, make_steps, run_stage
+from helpers import QUICK, assert_close, assert_same, build, make_steps, rows, run_stage
 from tutelage import BadInput, make
 from tutelage.data.collect import unroll
 from tutelage.methods import ptde as P
@@ -32,7 +32,7 @@ def stages():
     return method, P.make_ptde_networks(env, method_config("ptde", **SMALL)), copied, last, metrics
 
 
-ON_MAPPO = dict(core="gru", size="width=12", critic_width=8, chunk=8, envs=32, rollout=16, steps=6_000, lr=3e-3,
+ON_MAPPO = dict(core="mlp", size="width=12", critic_width=8, chunk=8, envs=32, rollout=16, steps=6_000, lr=3e-3,
                 generator=8, fusion_width=10, predict=20_000)  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def stages_on_mappo():
     return method, copied, last, metrics
 
 
-@pytest.mark.parametrize(("name", "settings"), [("ptde", SMALL), ("ptde_mappo", {**ON_MAPPO, "core": "mlp"})])
+@pytest.mark.parametrize(("name", "settings"), rows([("ptde", SMALL)], [("ptde_mappo", ON_MAPPO)]))
 def test_students_learn_what_pays_without_the_state(tmp_path, name, settings):
     run = tutelage.train(name, "probe/action", out=tmp_path / "run", quiet=True, fit=QUICK, **settings)[0]
     assert run.test["success_rate"] == 1 and run.test["beside"]["teacher"]["success_rate"] == 1
@@ -63,7 +63,9 @@ def test_prediction_improves_and_changes_nothing_else():
 
 
 def test_on_mappo_prediction_improves_and_changes_nothing_else():
-    _, (ppo, predictor), last, metrics = stages_on_mappo()
+    method, (ppo, predictor), last, metrics = stages_on_mappo()
+    student, env = method.roles["student"], make("probe/coordination")
+    assert tutelage.evaluate(env, student, method.params(last)["student"], 64).success_rate == 1, "it learned what pays"
     assert metrics["prediction"][-1] < 0.5 * metrics["prediction"][0]
     assert_same(last.ppo, ppo)
     after, before = map(jax.tree.leaves, (last.guess.params, predictor))
@@ -77,7 +79,7 @@ def test_the_student_reads_no_state_and_is_the_teachers_network_behind_a_predict
     assert_same(params["student"][0]["act"], params["teacher"]["team"][0])
     steps = make_steps(make("probe/coordination").spec, (4,))
     other = steps._replace(state=steps.state + 1)
-    scores = lambda role, ts: method.roles[role].step(
+    scores = lambda role, ts: jax.jit(method.roles[role].step)(
         params[role], method.roles[role].carry(4), ts, jax.random.key(0)
     )[1].scores  # fmt: skip
     assert_same(scores("student", steps), scores("student", other))

@@ -13,6 +13,7 @@ from PIL import Image
 
 import tutelage
 from helpers import QUICK, build
+from played import compiled
 from tutelage.cli.main import exit_code
 from tutelage.envs.canvas import GREEN, RED, SIZE, Canvas, extent
 from tutelage.errors import BadInput
@@ -180,8 +181,8 @@ def test_who_hides_another_is_counted_and_what_is_seen_ends_with_the_board():
 )
 def test_places_are_on_the_picture(name, goals_are):
     """Each agent is drawn where `places` says: moving it there changes nothing, and goals keep their geometry."""
-    env = tutelage.make(name)
-    state, _ = env.reset(jax.random.key(1))
+    env = compiled(name)
+    state = jax.device_get(env.reset(jax.random.key(1))[0])
     where, offered = env.places(state), env.goals(state)
     n, m = offered.valid.shape
     assert where.agents.shape == (n, 2) and where.goals.shape == (n, m, 2)
@@ -202,7 +203,8 @@ def test_places_are_on_the_picture(name, goals_are):
 
 def chosen(method, env, role, **settings):
     made = build(method, env, **settings)
-    return ChosenPolicy(role, made.roles[role], made.params(made.init(jax.random.key(0)))[role], RULES["greedy"])
+    params = jax.jit(lambda key: made.params(made.init(key))[role])(jax.random.key(0))
+    return ChosenPolicy(role, made.roles[role], params, RULES["greedy"])
 
 
 def test_goals_of_a_teacher_and_messages_are_shown_unless_unwanted():

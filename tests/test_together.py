@@ -30,10 +30,19 @@ def numbers_agree(some, others):
                 np.testing.assert_allclose(a[name], b[name], rtol=2e-3, atol=2e-4, err_msg=name)
 
 
-def test_a_seed_learns_together_what_it_learns_alone(tmp_path):
+def train(out, **more):
     settings = dict(seed=2, seeds=3, quiet=True, fit=replace(QUICK, act="sample"), **GRU)
-    alone = tutelage.train("mappo", "probe/memory", out=tmp_path / "alone", **settings)
-    runs = tutelage.train("mappo", "probe/memory", out=tmp_path / "together", together=True, **settings)
+    return tutelage.train("mappo", "probe/memory", out=out, **settings, **more)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Three seeds, trained together."""
+    return train(tmp_path_factory.mktemp("together") / "runs", together=True)
+
+
+def test_a_seed_learns_together_what_it_learns_alone(runs, tmp_path):
+    alone = train(tmp_path / "alone")
     assert [run.path.name for run in runs] == ["seed-2", "seed-3", "seed-4"]
     for run, other in zip(runs, alone, strict=True):
         numbers_agree(lines_of(run.path), lines_of(other.path))
@@ -57,17 +66,13 @@ def test_seeds_that_are_through_wait_for_the_last():
         numbers_agree(recorder.evaluations, alone.evaluations)
 
 
-def test_stopped_together_they_are_resumed_one_by_one(tmp_path, monkeypatch):
-    train = lambda out: tutelage.train(
-        "mappo", "probe/memory", out=out, seeds=2, together=True, quiet=True, fit=QUICK, **GRU
-    )
-    whole = train(tmp_path / "whole")
+def test_stopped_together_they_are_resumed_one_by_one(runs, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(RunRecorder, "interrupted", lambda self: len(lines_of(self.path)) > 6)
         with pytest.raises(Interrupted, match="tutelage resume"):
-            train(tmp_path / "stopped")
-    assert len([*(tmp_path / "stopped").glob("seed-*/checkpoint.safetensors")]) == 2
-    for run, other in zip(tutelage.resume(tmp_path / "stopped", quiet=True), whole, strict=True):
+            train(tmp_path / "stopped", together=True)
+    assert len([*(tmp_path / "stopped").glob("seed-*/checkpoint.safetensors")]) == 3
+    for run, other in zip(tutelage.resume(tmp_path / "stopped", quiet=True), runs, strict=True):
         numbers_agree(lines_of(run.path), lines_of(other.path))
 
 
