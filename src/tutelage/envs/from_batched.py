@@ -5,6 +5,7 @@ That axis is the long one, so every operation is a loop over neighbouring number
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -84,11 +85,13 @@ def instances_last(tree: Any) -> Any:
 class FromBatched(Environment):
     """What an Environment does with states, for one instance and, by `vector`, for many: made of `Batched` functions.
 
-    Subclasses add what it looks like and who plays it: `spec`, `draw`, `places`, `scripted`.
+    Subclasses give these, and what it looks like and who plays it: `spec`, `draw`, `places`, `scripted`.
     """
 
-    def __init__(self, batched: Batched) -> None:
-        self.batched = batched
+    @property
+    @abstractmethod
+    def batched(self) -> Batched:
+        """The functions that it is made of."""
 
     def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:
         state = self._one(self.batched.begin(self.batched.noise.begin(key, 1)))

@@ -52,9 +52,12 @@ class Smax(FromBatched):
         self.rules = rules = Rules(map, options.walls_cause_death)
         self.limit = options.max_steps or map.max_steps
         self.spec = make_spec(rules, self.limit)
-        start, step = start_noise_size(rules), step_noise_size(rules)
-        begin, noise = partial(init_battle, rules), uniform_noise(start, step)
-        super().__init__(Batched(begin, self._advance, self._sense, partial(goals, rules), noise))
+
+    @property
+    def batched(self) -> Batched:
+        noise = uniform_noise(start_noise_size(self.rules), step_noise_size(self.rules))
+        begin, enemies = partial(init_battle, self.rules), partial(goals, self.rules)
+        return Batched(begin, self._advance, self._sense, enemies, noise)
 
     def _advance(self, state: Battle, action: Int[Array, "N B"], all_noise: Array) -> tuple[Battle, Outcome]:
         """One step of B battles; `all_noise` (`step_noise_size`, B) is uniform."""

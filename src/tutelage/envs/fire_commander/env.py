@@ -58,11 +58,12 @@ class FireCommander(FromBatched):
             links=True,
             reward_scale=0.1,
         )
+
+    @property
+    def batched(self) -> Batched:
         begin, noise = lambda noise: init_blaze(self.rules, *noise), fire_noise(self.rules)
         # New episodes draw a number for every cell: only where one begins.
-        super().__init__(
-            Batched(begin, self._advance, self._sense, self._goals, noise, rare=True, stored=without_fronts)
-        )
+        return Batched(begin, self._advance, self._sense, self._goals, noise, rare=True, stored=without_fronts)
 
     def _advance(self, state: Blaze, action: Int[Array, "N B"], noise: Array) -> tuple[Blaze, Outcome]:
         after, told = advance(self.rules, state, action, noise)

@@ -73,9 +73,12 @@ class Marine(FromBatched):
             version="1",
             links=True,
         )
-        begin = partial(init_voyage, self.rules, self.sea)
+
+    @property
+    def batched(self) -> Batched:
         noise = uniform_noise(start_noise_size(self.rules, self.sea), 0)
-        super().__init__(Batched(begin, self._advance, self._sense, partial(goals, self.rules), noise))
+        begin, places_to_go = partial(init_voyage, self.rules, self.sea), partial(goals, self.rules)
+        return Batched(begin, self._advance, self._sense, places_to_go, noise)
 
     def _advance(self, state: Voyage, action: Int[Array, "N B"], noise: Array) -> tuple[Voyage, Outcome]:
         after, told = advance(self.rules, self.sea, state, action)

@@ -59,9 +59,12 @@ class PredatorPrey(FromBatched):
             version="1",
             measure="return",
         )
-        begin = partial(init_hunt, self.rules)
+
+    @property
+    def batched(self) -> Batched:
         noise = uniform_noise(self.rules.hunters + self.rules.prey, step_noise_size(self.rules))
-        super().__init__(Batched(begin, self._advance, self._sense, partial(goals, self.rules), noise))
+        begin, prey = partial(init_hunt, self.rules), partial(goals, self.rules)
+        return Batched(begin, self._advance, self._sense, prey, noise)
 
     def _advance(self, state: Hunt, action: Int[Array, "N B"], noise: Array) -> tuple[Hunt, Outcome]:
         after, told = advance(self.rules, state, action, noise)
