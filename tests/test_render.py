@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import tutelage
-from helpers import QUICK, build
+from helpers import QUICK, build, random_params
 from played import compiled
 from tutelage.cli.main import exit_code
 from tutelage.envs.canvas import GREEN, RED, SIZE, Canvas, extent
@@ -203,8 +203,7 @@ def test_places_are_on_the_picture(name, goals_are):
 
 def chosen(method, env, role, **settings):
     made = build(method, env, **settings)
-    params = jax.jit(lambda key: made.params(made.init(key))[role])(jax.random.key(0))
-    return ChosenPolicy(role, made.roles[role], params, RULES["greedy"])
+    return ChosenPolicy(role, made.roles[role], random_params(made.roles[role]), RULES["greedy"])
 
 
 def test_goals_of_a_teacher_and_messages_are_shown_unless_unwanted():
