@@ -179,9 +179,16 @@ def content(path: Path, folder: str) -> Any:
         if path.suffix == ".jsonl":
             lines = [json.loads(line) for line in neutral.splitlines()]
             return [timeless(line) for line in lines if line.get("kind") != "compiled"]
-        return timeless(json.loads(neutral)) if path.suffix == ".json" else data
-    except (ValueError, AttributeError, RecursionError):
+        value = timeless(json.loads(neutral)) if path.suffix == ".json" else data
+        return without_hashes_of_times(value) if path.name == "manifest.json" else value
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
         return data
+
+
+def without_hashes_of_times(manifest: Any) -> Any:
+    """A manifest without the hashes of files that hold times or the path of the folder."""
+    files = {name: digest for name, digest in manifest["files"].items() if name not in ("config.json", "eval.json")}
+    return {**manifest, "files": files}
 
 
 def tree(folder: Path, was: str = "") -> dict[str, Any]:

@@ -104,7 +104,9 @@ def teacher(env: Any) -> Frozen:
     """A MAPPO team with features and a critic."""
     method = build("mappo", env, **{**ON_POLICY, "size": "width=12"})
     params = jax.tree.map(lambda x: jax.numpy.zeros(x.shape, x.dtype), method.params(jax.eval_shape(method.init, KEY)))
-    return Frozen(method.roles, params, frozenset({"logits", "features", "critic"}), {"length_mean": 10.0})
+    return Frozen(
+        method.roles, params, frozenset({"logits", "features", "critic"}), {"length_mean": 10.0}, method.critic
+    )
 
 
 def method_case(name: str, settings: dict[str, Any]) -> None:

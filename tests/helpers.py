@@ -18,6 +18,7 @@ from tutelage.data.collect import init_collector, play
 from tutelage.data.vector import make_vector_env
 from tutelage.envs.parts import next_timestep
 from tutelage.envs.probe import Probe
+from tutelage.experiment.manifest import run_roles, write_manifest
 from tutelage.experiment.recorder import RunRecorder
 from tutelage.experiment.stage_loop import StageLoop, copy_tree
 from tutelage.registry import method_config, method_row, resolve
@@ -274,3 +275,8 @@ def breaking(env: Any, config: PpoConfig, teacher: Any = None) -> Method:
         return state, metrics | {"policy": jnp.where(bad, jnp.nan, metrics["policy"])}
 
     return method._replace(stages=(stage._replace(update=update),))
+
+
+def sign(run: Path) -> None:
+    """Write a run's manifest anew, as who changes its files on purpose would."""
+    write_manifest(run, run_roles(run))

@@ -13,13 +13,13 @@ from helpers import BREAKS, QUICK, TINY, Killed, Silent, assert_same, assert_sam
 from tutelage import BadInput, Fault, FitConfig, make
 from tutelage.errors import Interrupted, NonFinite
 from tutelage.experiment import pieces as F
+from tutelage.experiment.arrays import read_meta
 from tutelage.experiment.checkpoint import BEST, CHECKPOINT
-from tutelage.experiment.files import read_meta
 from tutelage.experiment.fit import fit
+from tutelage.experiment.make_record import device, versions
 from tutelage.experiment.pieces import Pace
 from tutelage.experiment.recorder import RunRecorder
 from tutelage.experiment.resume_run import machine_changes
-from tutelage.experiment.run_directory import device, versions
 from tutelage.experiment.sinks import Display, TensorBoard
 from tutelage.registry import method_config
 

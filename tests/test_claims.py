@@ -225,6 +225,7 @@ def test_a_sweep_removes_an_unfinished_run_of_its_own_but_not_its_lock(tmp_path)
     ("name", "said"),
     [
         ("eval.json", "is a finished run of other settings"),
+        ("manifest.json", "is a finished run of other settings"),
         ("teacher/eval.json", "teacher is a finished run of other settings"),
         ("notes.txt", "notes.txt was made by no sweep"),
         ("teacher/thesis.tex", "thesis.tex was made by no sweep"),

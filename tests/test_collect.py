@@ -19,7 +19,6 @@ from tutelage.learning.losses import log_prob_of
 from tutelage.policies.acting import sample
 from tutelage.policies.agent import make_tiered_team
 from tutelage.policies.combinators import as_deterministic
-from tutelage.policies.views import view
 from tutelage.types import Behaviour
 
 B, T = 3, 8
@@ -31,7 +30,7 @@ MIXED = (((1,), 6), ((0,), 3))  # two widths, in another order than the agents'
 def setup(kind: str, tiers, name: str = "probe/memory"):
     """Environments (episodes of three steps), a team and its parameters."""
     env = make(name)
-    policy = make_tiered_team(env.spec, kind, view("local"), tiers)
+    policy = make_tiered_team(env.spec, kind, "local", tiers)
     return make_vector_env(env, B), policy, random_params(policy)
 
 
@@ -110,7 +109,7 @@ def test_unroll_goes_on_from_any_recorded_memory(start):
 @pytest.mark.parametrize("kind", ["gru", "mlp"])
 def test_unroll_over_two_stitched_episodes_is_each_alone(kind):
     spec = make_spec()
-    policy = make_tiered_team(spec, kind, view("local"), (((0, 2), 4), ((1,), 3)))
+    policy = make_tiered_team(spec, kind, "local", (((0, 2), 4), ((1,), 3)))
     params = random_params(policy)
     opening = lambda n, seed: make_steps(spec, (n, B), seed)._replace(
         first=jnp.zeros((n, B), bool).at[0].set(True), last=jnp.zeros((n, B), bool).at[-1].set(True)

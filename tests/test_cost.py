@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +17,15 @@ from tutelage.cli.main import exit_code
 from tutelage.deploy.cost import cost_report, joint_totals
 from tutelage.deploy.latency import compiled_call, measure_latency, numpy_call, time_agents
 from tutelage.deploy.numpy_step import numpy_carry, numpy_step
-from tutelage.deploy.products import count_products, dot_macs, traced_macs
+from tutelage.deploy.products import count_products, dot_macs
 from tutelage.deploy.step import agent_step
 from tutelage.errors import BadInput, Fault
+from tutelage.experiment.role_files import joint_macs
 from tutelage.experiment.run_directory import LoadedRun
 from tutelage.policies.agent import make_agent
+from tutelage.policies.blueprint import Controller, Network
 from tutelage.policies.cost import agent_cost
+from tutelage.policies.traced import traced_macs
 
 SHAPES = [(3, 2, 3), (132, 14, 10), (140, 16, 11), (54, 64, 5), (132, 128, 10)]
 """Inputs, width, actions."""
@@ -48,7 +52,7 @@ def student_run(memory_run, tmp_path_factory):
 @pytest.mark.parametrize("kind", ["gru", "mlp"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_formula_equals_the_products_of_the_compiled_module(kind, shape):
-    agent = make_agent(kind, *shape)
+    agent = make_agent(Network(kind, *shape))
     counted = count_products(agent)
     assert counted.source == "compiled"
     assert counted.macs == agent_cost(agent).macs
@@ -57,14 +61,14 @@ def test_formula_equals_the_products_of_the_compiled_module(kind, shape):
 
 @pytest.mark.parametrize("kind", ["gru", "mlp"])
 def test_products_of_width_one_are_read_before_xla_simplifies_them(kind):
-    agent = make_agent(kind, 7, 1, 3)
+    agent = make_agent(Network(kind, 7, 1, 3))
     assert count_products(agent)[::2] == (agent_cost(agent).macs, "lowered")
 
 
 @pytest.mark.parametrize("kind", ["gru", "mlp"])
 @pytest.mark.parametrize("shape", SHAPES[:3])
 def test_formula_counts_every_parameter(kind, shape):
-    agent = make_agent(kind, *shape)
+    agent = make_agent(Network(kind, *shape))
     leaves = jax.tree.leaves(jax.eval_shape(agent.init, jax.random.key(0)))
     assert sum(leaf.size for leaf in leaves) == agent_cost(agent).params
 
@@ -85,7 +89,7 @@ ENTRY %main (a: f32[4]) -> f32[6] {
 # ---- the NumPy step --------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("kind", ["gru", "mlp"])
 def test_numpy_step_equals_the_jax_step(kind):
-    agent = make_agent(kind, 9, 12, 5)
+    agent = make_agent(Network(kind, 9, 12, 5))
     # Real weights: no bias is zero, no logit tiny.
     params = random_params(agent)
     jax_step, step = jax.jit(agent_step(agent)), numpy_step(kind, params)
@@ -102,7 +106,7 @@ def test_numpy_step_equals_the_jax_step(kind):
 
 
 def test_numpy_step_stays_finite_and_silent_on_huge_inputs():
-    agent = make_agent("gru", 4, 6, 3)
+    agent = make_agent(Network("gru", 4, 6, 3))
     params = random_params(agent)
     _, _, logits = numpy_step("gru", params)(numpy_carry("gru", params), np.full(4, 1e6, np.float32), np.ones(3, bool))
     assert np.isfinite(logits).all()
@@ -150,9 +154,8 @@ def test_without_a_teacher_there_is_no_ratio(memory_run):
 
 
 def test_a_scripted_teacher_costs_nothing_that_could_be_compared(student_run):
-    scripted = {**student_run.frozen.roles, "teacher": student_run.env.scripted()}
-    params = {**student_run.frozen.params, "teacher": ()}
-    run = student_run._replace(frozen=student_run.frozen._replace(roles=scripted, params=params))
+    scripted = replace(student_run.roles["teacher"], made_of=Controller("local"))
+    run = replace(student_run, roles={**student_run.roles, "teacher": scripted})
     report = cost_report(run, latency=False)
     assert report["teacher"] is None and report["ratio"] is None and len(report["students"]) == 2
 
@@ -177,7 +180,7 @@ def test_latency_is_measured_in_a_child(student_run):
 def test_latency_of_teams_is_summed_and_divided(student_run, monkeypatch):
     timed = lambda x: {"compiled": {"median": x, "p95": 2 * x}, "numpy": {"median": x / 2, "p95": x}}
     fake = {"teacher": [timed(30.0)], "student": [timed(8.0), timed(4.0)]}
-    monkeypatch.setattr("tutelage.deploy.cost.measure_latency", lambda path, trust: fake)
+    monkeypatch.setattr("tutelage.deploy.cost.measure_latency", lambda path: fake)
     report = cost_report(student_run)
     assert report["teacher"]["team"]["latency_us"] == {"compiled": 60.0, "numpy": 30.0}
     assert report["students"][1]["latency_us"] == timed(4.0)
@@ -205,11 +208,13 @@ def test_latency_failures_are_named(tmp_path):
 
 def test_a_whole_team_has_the_products_of_its_agents(memory_run, student_run):
     for run in (memory_run, student_run):
-        result = joint_totals(run, "student")
+        policy = run.policy()
+        macs = joint_macs(policy._replace(groups=()), run.env)
+        result = joint_totals(run.path, replace(run.roles["student"], macs=macs))
         team = cost_report(run, latency=False)["team"]
         assert (result["macs"], result["agents"]) == (team["macs"], team["agents"])
         assert result["params"] == sum(x.size for x in jax.tree.leaves(run.params("student")))
-    assert joint_totals(memory_run, "teacher") is None
+    assert joint_totals(memory_run.path, None) is None
 
 
 def test_products_in_loops_count_as_often_as_they_run_and_of_branches_the_most():

@@ -19,6 +19,7 @@ from tutelage.cli import jobs, main
 from tutelage.cli.main import exit_code
 from tutelage.errors import Interrupted
 from tutelage.experiment import sweep as S
+from tutelage.experiment import sweep_row as R
 from tutelage.experiment.evaluator import Evaluator
 from tutelage.experiment.files import read_lines
 from tutelage.experiment.find_teacher import find_teacher
@@ -64,13 +65,13 @@ def test_a_log_that_is_shorter_than_its_checkpoint_is_damaged(tmp_path):
 
 def test_a_zoo_team_stays_whole_where_its_successor_cannot_be_written(action_run, tmp_path, monkeypatch):
     place = tmp_path / "zoo" / "team"
-    S.copy_to_zoo(action_run, place)
+    R.copy_to_zoo(action_run, place)
     before = {p.name: p.read_bytes() for p in place.iterdir()}
     assert load(place).test == action_run.test
     with monkeypatch.context() as patch:
-        patch.setattr(S.shutil, "copy", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        patch.setattr(R.shutil, "copy", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         with pytest.raises(Fault, match=r"cannot write .*team: No space left"):
-            S.copy_to_zoo(action_run, place)
+            R.copy_to_zoo(action_run, place)
     assert {p.name: p.read_bytes() for p in place.iterdir()} == before
     assert [p.name for p in place.parent.iterdir()] == ["team"]
 

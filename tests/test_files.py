@@ -13,8 +13,9 @@ import pytest
 
 from helpers import assert_same
 from tutelage import Fault
+from tutelage.experiment.arrays import load_tree, read_meta, save_tree
 from tutelage.experiment.compilation_cache import VerifiedCache
-from tutelage.experiment.files import load_tree, read_json, read_meta, save_tree, write_bytes, write_json
+from tutelage.experiment.files import read_json, write_bytes, write_json
 from tutelage.experiment.jit import jit_unoptimised
 from tutelage.experiment.sinks import JsonLines
 

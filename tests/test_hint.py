@@ -39,6 +39,7 @@ from tutelage.policies.hierarchy import (
     held_goals,
     teacher_policy,
 )
+from tutelage.policies.views import read_view
 
 SMALL = dict(core="mlp", size="width=8", teacher_width=8, pair_width=8, envs=8, rollout=20, minibatches=2, store=2,
              batch=8, distil=2, steps=2000, pretrain=400)  # fmt: skip
@@ -256,7 +257,7 @@ def test_the_posterior_is_over_possible_goals_and_explains_what_was_done():
         now = jax.tree.map(lambda x: x[:-1], experience.steps)
         goals = X.goals_at_decisions(now, experience.decision_steps)
         logits = execute(
-            hierarchy, params["executor"], hierarchy.view.read(now), all_goal_features(now.goals), now.avail
+            hierarchy, params["executor"], read_view(hierarchy.view, now), all_goal_features(now.goals), now.avail
         )
         first = jax.tree.map(lambda x: x[0, 0], goals)
         prior = coordinate(hierarchy, params["coordinator"], first, now.state[experience.decision_steps[0, 0], 0])
@@ -289,7 +290,7 @@ def test_ratios_are_per_agent_and_one_on_own_data():
     assert (np.asarray(own.ratio) == 1).all() and (np.asarray(own.coordinator_ratio) == 1).all()
     hierarchy, steps = components.networks.hierarchy, jax.tree.map(lambda x: x[:-1], own.steps)
     held = goal_features(steps.goals, own.goal[:-1])
-    logits = execute(hierarchy, state.teacher.executor.params, hierarchy.view.read(steps), held, steps.avail)
+    logits = execute(hierarchy, state.teacher.executor.params, read_view(hierarchy.view, steps), held, steps.avail)
     played_for = np.asarray(own.valid)  # the action at an ending step is ignored
     found = np.asarray(log_prob_of(logits, own.steps.action[1:]))
     assert_close(found[played_for], np.asarray(own.old_log_prob)[played_for], 1e-3)
@@ -460,7 +461,7 @@ def test_every_agent_is_corrected_by_its_own_ratio():
     experience, config, hierarchy = explained()[1], networks.config, networks.hierarchy
     steps, valid = experience.steps, np.asarray(experience.valid)
     found = teacher_batch(networks, state.teacher, experience)
-    inputs, goal = hierarchy.view.read(steps), goal_features(steps.goals, experience.goal)
+    inputs, goal = read_view(hierarchy.view, steps), goal_features(steps.goals, experience.goal)
     value = hierarchy.value.apply(state.teacher.values.params["each"], steps.state, inputs, goal)[..., 0]
     reward = steps.reward[1:] / state.teacher.returns.deviation
     assert len(np.unique(np.minimum(np.asarray(experience.ratio), 1)[0, 0])) > 1
@@ -570,7 +571,7 @@ def test_labels_are_what_the_teacher_would_do_now():
         under = execute(
             hierarchy,
             params["executor"],
-            hierarchy.view.read(now),
+            read_view(hierarchy.view, now),
             goal_features(now.goals, jnp.full(goals.shape, j)),
             now.avail,
         )

@@ -33,7 +33,7 @@ from tutelage.methods.kd_marl.data import expert_behaviour, label_rollout
 from tutelage.policies.agent import make_tiered_team
 from tutelage.policies.combinators import as_deterministic
 from tutelage.policies.cost import agent_cost
-from tutelage.policies.views import view
+from tutelage.policies.critic import values_of
 from tutelage.registry import method_config
 from tutelage.types import Frozen, Out, Policy
 
@@ -115,10 +115,8 @@ def test_advantages_are_what_the_teachers_critic_says_of_what_was_done(memory_ru
     state = jax.jit(method.init)(jax.random.key(0))
     rollout = one_rollout(memory_run.env, expert_behaviour(components), state)
     found = np.asarray(jax.jit(partial(label_rollout, components))(state.teacher, rollout).advantage)
-    steps, critic = rollout.steps, frozen.roles["critic"]
-    read = jax.jit(
-        lambda params, steps: jax.vmap(lambda x: critic.step(params, (), x, jax.random.key(0))[1].value)(steps)
-    )
+    steps, critic = rollout.steps, frozen.critic
+    read = jax.jit(partial(values_of, critic))
     value, reward, discount = map(np.asarray, (read(frozen.params["critic"], steps), steps.reward, steps.discount))
     ahead, raw = 0.0, np.zeros(rollout.valid.shape)
     for t in (2, 1, 0):
@@ -234,7 +232,10 @@ def distilled(memory_run, tmp_path_factory):
 
 def test_a_small_student_learns_from_a_run(distilled, memory_run):
     assert distilled.test["success_rate"] >= 0.9
-    assert set(distilled.frozen.roles) == {"student", "teacher", "critic"}
+    assert set(distilled.roles) == {"student", "teacher", "critic"} and set(distilled.frozen.roles) == {
+        "student",
+        "teacher",
+    }
     assert_same(distilled.params("teacher"), memory_run.params("student"))
     assert_same(distilled.frozen.params["critic"], memory_run.frozen.params["critic"])
     assert (distilled.path / "teacher.safetensors").read_bytes() == (
@@ -341,7 +342,7 @@ def test_too_much_data_is_refused_before_it_is_gathered(memory_run):
 # ---- the students --------------------------------------------------------------------------------------------------
 def test_a_ratio_is_solved_against_the_teachers_actor():
     spec = make_spec(n_agents=4, n_actions=6, obs_width=20, agent_types=("a", "a", "b", "b"))
-    teacher = make_tiered_team(spec, "gru", view("local"), (((0, 1, 2, 3), 64),))
+    teacher = make_tiered_team(spec, "gru", "local", (((0, 1, 2, 3), 64),))
     config = method_config("kd_marl", size="ratio=10")
     student = make_student(spec, config, teacher)
     assert [group.agents for group in student.groups] == [(0, 1), (2, 3)], "one network per type"

@@ -16,7 +16,7 @@ import tutelage
 from helpers import QUICK, TINY, build
 from tutelage import BadInput, Fault, machine
 from tutelage.cli.main import exit_code
-from tutelage.experiment import memory_check, run_directory, stage_loop
+from tutelage.experiment import make_record, memory_check, stage_loop
 from tutelage.experiment.fork import forks
 from tutelage.experiment.memory_check import check_fits, check_training, collector_bytes
 from tutelage.experiment.stage_loop import LoopState, StageLoop
@@ -130,10 +130,11 @@ def test_replay_counts(monkeypatch):
         check_training(env, method, QUICK)
 
 
-def test_a_program_that_cannot_fit_is_one_line(action_run, monkeypatch, tmp_path):
+def test_a_program_that_cannot_fit_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(stage_loop, "memory", lambda: 1.0)
+    settings = {**TINY, "entropy": 0.02}  # a program that no other test has made
     with pytest.raises(Fault, match=r"the program of stage train takes 0\.0 GB of memory, this machine has 0\.0"):
-        tutelage.train("mappo", "probe/action", out=tmp_path / "run", quiet=True, fit=QUICK, **TINY)
+        tutelage.train("mappo", "probe/action", out=tmp_path / "run", quiet=True, fit=QUICK, **settings)
 
 
 def test_episodes_beyond_what_is_counted_are_refused(capsys):
@@ -163,8 +164,8 @@ def test_sources_without_metadata_tell_their_versions(monkeypatch):
     def fails(package):
         raise PackageNotFoundError(package)
 
-    monkeypatch.setattr(run_directory, "version", fails)
-    result = run_directory.versions()
+    monkeypatch.setattr(make_record, "version", fails)
+    result = make_record.versions()
     assert result["tutelage"] == tutelage.__version__ and result["jax"] == jax.__version__
     assert all(isinstance(version, str) for version in result.values())
 

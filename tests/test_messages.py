@@ -30,7 +30,7 @@ def talk(messages="tarmac", core="gru", level="marine/easy"):
     """A team of talkers with large weights, and timesteps (T, 1) in which nobody hears anybody."""
     spec = make(level).spec
     config = replace(method_config("mappo"), messages=messages, core=core, size="width=8")
-    policy = build_team(spec, config, view("local"))
+    policy = build_team(spec, config, view("local", spec))
     params = random_params(policy)
     steps = make_steps(spec, (4, 1))
     n = spec.n_agents

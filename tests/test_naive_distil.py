@@ -35,7 +35,7 @@ def expert():
     """A feed-forward MAPPO team with its critic, frozen."""
     method, state = begun("mappo", scene.Scene(max_steps=T), seed=4, core="mlp", size="width=4", critic_width=2)
     params = method.params(state)
-    return Frozen(method.roles, params, frozenset({"logits", "features", "critic"}), {"length_mean": T})
+    return Frozen(method.roles, params, frozenset({"logits", "features", "critic"}), {"length_mean": T}, method.critic)
 
 
 def begin(name, **changes):

@@ -24,9 +24,10 @@ from tutelage.methods.ppo import PpoNetworks, central_view, make_batch
 from tutelage.networks.cores import mask_logits
 from tutelage.policies.acting import epsilon_greedy, greedy, random_policy, sample, tempered
 from tutelage.policies.agent import make_agent
+from tutelage.policies.blueprint import Network
 from tutelage.policies.build import build_team
 from tutelage.policies.combinators import as_deterministic
-from tutelage.policies.critic import critic_policy
+from tutelage.policies.critic import critic_of
 from tutelage.policies.views import view
 from tutelage.registry import method_config
 from tutelage.types import Frozen, Out, Policy
@@ -90,7 +91,7 @@ def test_a_controller_emits_action_0():
 
 @pytest.mark.parametrize("kind", ["gru", "mlp"])
 def test_the_exported_step_does_the_same(kind):
-    agent = make_agent(kind, 4, 8, 3)
+    agent = make_agent(Network(kind, 4, 8, 3))
     params = random_params(agent)
     step, carry = numpy_step(kind, jax.tree.map(np.asarray, params)), numpy_carry(kind, params)
     _, action, logits = step(carry, np.ones(4, np.float32), np.zeros(3, bool))
@@ -164,8 +165,8 @@ def cut(x):
 
 def ppo_networks(env):
     config = method_config("mappo", core="mlp", size="width=8", critic_width=8, envs=4, rollout=8, chunk=1)
-    actor = build_team(env.spec, config, view("local"))
-    return PpoNetworks(config, actor, critic_policy(env.spec, central_view(config), 8))
+    actor = build_team(env.spec, config, view("local", env.spec))
+    return PpoNetworks(config, actor, critic_of(central_view(env.spec, config), 8))
 
 
 def test_a_distillation_does_not_count_who_does_nothing():

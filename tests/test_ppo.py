@@ -16,8 +16,8 @@ from tutelage.data.vector import make_vector_env
 from tutelage.learning.normaliser import Normaliser
 from tutelage.methods import ppo
 from tutelage.policies.cost import layer_cost
-from tutelage.policies.critic import critic_policy
-from tutelage.policies.views import state_and_goals, view
+from tutelage.policies.critic import critic_of, values_of
+from tutelage.policies.views import read_view, state_and_goals, view
 from tutelage.registry import method_config
 
 LEARNS = {**TINY, "critic_width": 16, "envs": 32, "epochs": 4, "lr": 1e-2, "steps": 12_000}
@@ -34,8 +34,8 @@ def learned(method_name, name, **settings):
 
     @jax.jit
     def read(params, steps):
-        actor, critic = method.roles["student"], method.roles["critic"]
-        value = unroll(critic, params["critic"], (), steps, steps.first).value
+        actor, critic = method.roles["student"], method.critic
+        value = values_of(critic, params["critic"], steps)
         return value, unroll(actor, params["student"], actor.carry(32), steps, steps.first).scores.argmax(-1)
 
     value, action = jax.device_get(read(params, steps))
@@ -153,7 +153,7 @@ def prepared(seed=3, **settings):
     """Networks, state and batch of a recurrent update; sequences begin in the middle of episodes."""
     env = make("probe/memory")
     built = build("mappo", env, **{**TINY, "core": "gru", "rollout": 8, "chunk": 2, **settings})
-    actor, critic = built.roles["student"], built.roles["critic"]
+    actor, critic = built.roles["student"], built.critic
     state = jax.jit(built.init)(jax.random.key(0))
     state = state._replace(actor=state.actor._replace(params=random_params(actor, seed)))
     rollout = one_rollout(env, built.stages[0].behaviours["actor"], state)
@@ -203,13 +203,12 @@ def test_a_clipped_value_is_judged_by_the_worse_of_both():
 @pytest.mark.parametrize("seen", ["state", "local"])
 def test_a_critic_speaks_in_raw_units(seen):
     spec = make_spec()
-    critic = critic_policy(spec, view(seen), 4)
+    critic = critic_of(view(seen, spec), 4)
     params = random_params(critic)
     steps = make_steps(spec, (7,))
-    value = lambda mean, deviation: critic.step(
-        params | {"returns": Normaliser(jnp.array(mean), jnp.array(mean**2 + deviation**2), jnp.array(1.0))},
-        (), steps, jax.random.key(0),
-    )[1].value  # fmt: skip
+    value = lambda mean, deviation: critic.value(
+        params | {"returns": Normaliser(jnp.array(mean), jnp.array(mean**2 + deviation**2), jnp.array(1.0))}, steps
+    )
     unit = value(0.0, 1.0)
     assert unit.shape == ((7,) if seen == "state" else (7, spec.n_agents)) and np.std(unit) > 0.01
     np.testing.assert_allclose(value(5.0, 3.0), 5 + 3 * unit, rtol=1e-4, atol=1e-4)
@@ -219,7 +218,7 @@ def test_a_critic_per_agent_sees_state_observation_and_number_and_of_the_dead_th
     spec = make_spec()
     steps = make_steps(spec, (7,))
     steps = steps._replace(alive=jnp.asarray(np.random.default_rng(0).random((7, spec.n_agents)) < 0.5))
-    row, alive = np.asarray(view("state per agent").read(steps)), np.asarray(steps.alive)
+    row, alive = np.asarray(read_view(view("state per agent", spec), steps)), np.asarray(steps.alive)
     state, obs, number = np.split(row, [spec.state_width, spec.state_width + spec.obs_width], -1)
     np.testing.assert_array_equal(number, np.broadcast_to(np.eye(spec.n_agents), number.shape))
     np.testing.assert_array_equal(obs, np.where(alive[..., None], steps.obs, 0))
@@ -230,9 +229,8 @@ def test_mappo_learns_with_a_critic_per_agent_and_ippo_refuses_one():
     env = make("probe/action")
     method = build("mappo", env, **{**LEARNS, "critic": "per_agent"})
     state, metrics = run_stage(env, method)
-    value = method.roles["critic"].step(
-        method.params(state)["critic"], (), make_steps(env.spec, (3,)), jax.random.key(0)
-    )[1].value  # fmt: skip
+    assert method.critic is not None
+    value = method.critic.value(method.params(state)["critic"], make_steps(env.spec, (3,)))
     assert value.shape == (3, env.spec.n_agents)
     assert metrics["successes"][-5:].sum() > 0.9 * metrics["episodes"][-5:].sum()
     with pytest.raises(BadInput, match="critic = 'per_agent'"):
@@ -264,7 +262,7 @@ def test_impossible_settings_are_refused_by_name(settings, names):
 )
 def test_only_a_team_that_can_act_alone_is_called_student(view, role):
     method = build("mappo", make("probe/action"), actor_view=view)
-    assert set(method.roles) == {role, "critic"}
+    assert set(method.roles) == {role} and method.critic is not None
 
 
 def test_the_published_preset_is_the_published_size():
@@ -299,8 +297,8 @@ def with_goals(**settings):
     method = build("mappo", env, **{**TINY, **settings})
     state = jax.jit(method.init)(jax.random.key(0))
     config = method_config("mappo", **{**TINY, **settings})
-    seen = state_and_goals(env) if config.critic == "goals" else view("state")
-    networks = ppo.PpoNetworks(config, method.roles["student"], critic_policy(env.spec, seen, config.critic_width))
+    seen = state_and_goals(env) if config.critic == "goals" else view("state", env.spec)
+    networks = ppo.PpoNetworks(config, method.roles["student"], critic_of(seen, config.critic_width))
     behaviour = method.stages[0].behaviours["actor"]
     vector = make_vector_env(env, behaviour.envs, behaviour.goals)
 

@@ -14,7 +14,10 @@ from tutelage import BadInput, make
 from tutelage.data.collect import unroll
 from tutelage.methods import ptde as P
 from tutelage.methods.off_policy import sample_replay
+from tutelage.policies.agent import Group, make_agent, make_team
+from tutelage.policies.blueprint import Network
 from tutelage.policies.cost import agent_cost
+from tutelage.policies.views import read_view, whole_row
 from tutelage.registry import method_config
 
 SMALL = dict(core="gru", size="width=12", chunk=8, burn_in=0, envs=16, batch=32, updates=2, warm_up=256, predict=150,
@@ -99,12 +102,12 @@ def test_with_a_perfect_prediction_students_score_as_the_teacher():
         data.steps,
         data.steps.first,
     ).scores
-    history = P.view("local+action").read(data.steps)
+    history = read_view(networks.state_predictor.own_view, data.steps)
     rows = data.steps._replace(obs=np.concatenate([history, prediction], -1))
     agent = networks.state_predictor.student.groups[0].agent
     sizes = rows.obs.shape[-1], 12, 3
-    behind = P.Agent("gru", *sizes, *P.make_core("gru", *sizes))
-    inner = P.make_team((P.Group((0, 1), behind, P.view("local-no-id")),))
+    behind = make_agent(Network("gru", *sizes))
+    inner = make_team((Group((0, 1), behind, whole_row(sizes[0])),))
     expected = unroll(inner, teacher["team"], inner.carry(32), rows, data.steps.first).scores
     assert_close(
         unroll(networks.state_predictor.student, student, carry, data.steps, data.steps.first).scores, expected

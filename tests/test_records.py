@@ -18,11 +18,12 @@ from conftest import ROOT
 from helpers import assert_same
 from tutelage import BadInput, Fault
 from tutelage.configs.checks import build
-from tutelage.experiment.files import load_tree, read_json, read_meta, save_tree
+from tutelage.experiment.arrays import load_tree, read_meta, save_tree
+from tutelage.experiment.files import read_json
 from tutelage.experiment.job import read_job
 from tutelage.experiment.read_records import as_damage, check_field_types, read_checked, read_metrics
 from tutelage.experiment.records import CheckpointMeta, FinalTest
-from tutelage.experiment.run_directory import read_record, read_test
+from tutelage.experiment.run_record import read_record, read_settings, read_test
 from tutelage.experiment.sweep_row import RowJob
 
 ZOO = ROOT / "zoo" / "kd_marl" / "smax-2s3z"
@@ -78,7 +79,9 @@ def refused(path: Path, content: Any, read: Any) -> str:
 @pytest.mark.parametrize("place", places(RECORD), ids=".".join)
 def test_a_wrong_kind_in_config_json_is_one_line_that_names_the_field(tmp_path, place):
     value = at(RECORD, place)
-    message = refused(tmp_path / "config.json", changed(RECORD, place, wrong(value)), lambda: read_record(tmp_path))
+    message = refused(
+        tmp_path / "config.json", changed(RECORD, place, wrong(value)), lambda: read_settings(tmp_path, True)
+    )
     assert place[-1] in message or place == ("format",)
 
 
@@ -97,23 +100,25 @@ def test_a_wrong_kind_in_eval_json_is_one_line_that_names_the_field(tmp_path, pl
 
 @pytest.mark.parametrize("place", [p for p in places(RECORD) if isinstance(at(RECORD, p), dict)], ids=".".join)
 def test_an_unknown_field_is_damage(tmp_path, place):
-    message = refused(tmp_path / "config.json", changed(RECORD, (*place, "seee"), 0), lambda: read_record(tmp_path))
+    message = refused(
+        tmp_path / "config.json", changed(RECORD, (*place, "seee"), 0), lambda: read_settings(tmp_path, True)
+    )
     assert "'seee'" in message
 
 
 def test_an_unknown_field_is_told_with_the_nearest_known_one(tmp_path):
-    message = refused(tmp_path / "config.json", changed(RECORD, ("sead",), 0), lambda: read_record(tmp_path))
+    message = refused(tmp_path / "config.json", changed(RECORD, ("sead",), 0), lambda: read_settings(tmp_path, True))
     assert message == f"{tmp_path}/config.json is damaged: unknown field 'sead'; did you mean 'seed' or 'method'?"
 
 
 @pytest.mark.parametrize("name", [name for name in RECORD if name != "format"])
 def test_a_field_that_is_missing_is_named(tmp_path, name):
-    message = refused(tmp_path / "config.json", changed(RECORD, (name,), ...), lambda: read_record(tmp_path))
+    message = refused(tmp_path / "config.json", changed(RECORD, (name,), ...), lambda: read_settings(tmp_path, True))
     assert message.endswith(f"{name} is missing")
 
 
 def test_fit_that_is_a_number_is_told_with_its_value(tmp_path):
-    message = refused(tmp_path / "config.json", RECORD | {"fit": 5}, lambda: read_record(tmp_path))
+    message = refused(tmp_path / "config.json", RECORD | {"fit": 5}, lambda: read_settings(tmp_path, True))
     assert message == f"{tmp_path}/config.json is damaged: fit = 5: must be dict[str, Any]"
 
 
@@ -140,7 +145,7 @@ def test_fit_that_is_a_number_is_told_with_its_value(tmp_path):
 def test_values_out_of_range_are_told_with_what_is_allowed(tmp_path, place, value, message):
     (tmp_path / "config.json").write_text(json.dumps(changed(RECORD, place, value)))
     with pytest.raises(Fault, match=f"config.json is damaged: .*{message}") as fault:
-        read_record(tmp_path)
+        read_settings(tmp_path, trust=True)
     assert len(str(fault.value)) < 600
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import tutelage
-from helpers import QUICK, TINY, Killed, assert_same, kill_at
+from helpers import QUICK, TINY, Killed, assert_same, kill_at, sign
 from tutelage import BadInput, Fault, FitConfig
 from tutelage.cli.main import exit_code
 from tutelage.experiment.find_teacher import find_teacher
@@ -31,7 +31,8 @@ def file_names(path):
 # ---- a finished run ------------------------------------------------------------------------------------------------
 def test_a_run_holds_everything_that_is_needed_and_nothing_pickled(action_run):
     assert file_names(action_run.path) == [
-        "config.json", "critic.safetensors", "eval.json", "metrics.jsonl", "plan.json", "student.safetensors",
+        "config.json", "critic.json", "critic.safetensors", "eval.json", "manifest.json", "metrics.jsonl", "plan.json",
+        "student.json", "student.safetensors",
     ]  # fmt: skip
     record = action_run.record
     assert record["method"] == "mappo" and record["env"] == "probe/action" and record["seed"] == 0
@@ -138,11 +139,12 @@ def test_a_teacher_of_another_environment_is_refused(action_run, tmp_path):
 
 
 def edited(run, tmp_path, **changes):
-    """A copy of a run with another config.json."""
+    """A copy of a run with another config.json, and a manifest that knows of it."""
     copy = tmp_path / "copy"
     shutil.copytree(run.path, copy)
     record = json.loads((copy / "config.json").read_text()) | changes
     (copy / "config.json").write_text(json.dumps(record))
+    sign(copy)
     return copy
 
 
@@ -155,6 +157,7 @@ def test_a_teacher_of_another_version_of_the_environment_is_refused(action_run, 
 def test_a_run_without_a_result_in_its_test_is_damaged(action_run, tmp_path):
     copy = edited(action_run, tmp_path)
     (copy / "eval.json").write_text("{}")
+    sign(copy)
     with pytest.raises(Fault, match=r"eval.json is damaged: .*episodes, success_rate.* are missing"):
         tutelage.load(copy)
 
@@ -173,7 +176,7 @@ def test_a_teacher_with_other_environment_options_is_refused(action_run):
 def test_a_teacher_that_was_never_evaluated_is_refused(action_run, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(action_run.path, copy)
-    (copy / "eval.json").unlink()
+    (copy / "manifest.json").unlink()
     with pytest.raises(BadInput, match=r"never been evaluated.*tutelage resume"):
         distil("probe/action", copy, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -185,7 +188,7 @@ DAMAGE = {
     "config is of something else": ("config.json", b'{"name": "a package"}'),
     "config is a list": ("config.json", b"[]"),
     "config is of a later format": ("config.json", b'{"format": 99, "method": "mappo"}'),
-    "config is cut to its head": ("config.json", b'{"format": 1, "method": "mappo"}'),
+    "config is cut to its head": ("config.json", b'{"format": 2, "method": "mappo"}'),
     "test is no json": ("eval.json", b"\x00\x01"),
     "student is garbage": ("student.safetensors", b"nonsense"),
     "student is empty": ("student.safetensors", b""),
@@ -233,6 +236,7 @@ def test_every_command_names_a_weight_that_is_no_number(action_run, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     shutil.copytree(action_run.path, tmp_path / "run")
     key = spoiled(tmp_path / "run" / "student.safetensors", "['head']['bias']")
+    sign(tmp_path / "run")
     assert exit_code(["run" if word == "RUN" else word for word in command]) == 1
     out, err = capsys.readouterr()
     assert err.startswith(f"tutelage: run/student.safetensors: {key} holds nan at [0], must be a number") and not out
@@ -248,9 +252,13 @@ def test_a_weight_of_a_checkpoint_that_is_no_number_is_named(stopped_run, tmp_pa
 
 
 def test_parameters_of_another_size_are_a_fault(action_run, tmp_path):
-    config = action_run.record["config"] | {"size": "width=9"}
+    copy = edited(action_run, tmp_path)
+    blueprint = (copy / "student.json").read_text()
+    width = action_run.policy().groups[0].agent.width
+    (copy / "student.json").write_text(blueprint.replace(f'"width": {width},', f'"width": {width + 1},', 1))
+    sign(copy)
     with pytest.raises(Fault, match=r"student\.safetensors does not fit"):
-        tutelage.load(edited(action_run, tmp_path, config=config))
+        tutelage.load(copy)
 
 
 @pytest.mark.parametrize(("path", "names"), [("nowhere", "nowhere"), (".", r"no config\.json")])
@@ -314,7 +322,7 @@ def test_a_users_own_environment_trains_and_loads(tmp_path):
     (run,) = tutelage.train("ippo", env, out=tmp_path / "run", quiet=True, fit=QUICK, **TINY)
     assert run.record["env"] == env and run.test["success_rate"] == 1
     with pytest.raises(BadInput, match=r"run/config.json names 'helpers:my_probe'.*--trust"):
-        tutelage.load(run.path)
+        tutelage.load(run.path).env  # noqa: B018
     assert tutelage.load(run.path, trust=True).env.spec == run.env.spec
     assert find_teacher(str(run.path), env, run.env, {}, trust={env})[0].params.keys() == {"student", "critic"}
 

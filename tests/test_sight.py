@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +13,8 @@ from helpers import build, make_spec, make_steps, random_params
 from played import played
 from tutelage import BadInput, make
 from tutelage.envs.parts import blocks, entity_columns
-from tutelage.policies.sight import Sight, blocks_by_group, parse_sight, restrict, restricted, sights
-from tutelage.policies.views import view
+from tutelage.policies.sight import Sight, blocks_by_group, parse_sight, restrict, sights
+from tutelage.policies.views import read_view, view
 from tutelage.registry import method_config
 
 LAYOUT = blocks(*entity_columns("ally", 1, 4, 1), *entity_columns("enemy", 3, 4, 1), ("heard", 2), ("own", 3))
@@ -29,6 +31,11 @@ def row() -> np.ndarray:
     for at, distance in DISTANCES:
         x[at.start + 1 : at.start + 3] = distance * np.array([0.6, -0.8])
     return x
+
+
+def restricted(obs, sight: Sight, spec, compact: bool):
+    """What a view of the observation alone shows under a restriction."""
+    return read_view(restrict(view("local-no-id", spec), sight, spec, compact), SimpleNamespace(obs=obs))
 
 
 def seen(rule: str, compact: bool = False, x: np.ndarray | None = None) -> np.ndarray:
@@ -102,7 +109,7 @@ def test_what_the_environment_does_not_show_is_never_among_the_nearest():
 @pytest.mark.parametrize("rule", ["radius=0", "radius=0.6", "nearest=1", "drop=ally,heard"])
 def test_what_is_hidden_changes_nothing_of_the_output(rule, compact):
     """Move hidden entities about beyond reach: a policy with that sight must not notice."""
-    base = view("local")
+    base = view("local", SPEC)
     shown = restrict(base, parse_sight(rule, SPEC), SPEC, compact)
     steps = make_steps(SPEC, (2,))
     obs = jnp.broadcast_to(jnp.asarray(row()), steps.obs.shape)
@@ -110,11 +117,11 @@ def test_what_is_hidden_changes_nothing_of_the_output(rule, compact):
     noise[ENEMIES[0]] = [5, 3, -3, 5] if "drop" not in rule else 0  # farther away still
     if "drop" in rule:
         noise[ALLY], noise[HEARD] = 1, 1
-    read = lambda obs: shown.read(steps._replace(obs=obs))
+    read = lambda obs, seen=shown: read_view(seen, steps._replace(obs=obs))
     np.testing.assert_array_equal(read(obs), read(obs + noise))
-    assert (base.read(steps._replace(obs=obs)) != base.read(steps._replace(obs=obs + noise))).any()
-    assert shown.width(SPEC) == read(obs).shape[-1], "a view is as wide as it says"
-    np.testing.assert_array_equal(read(obs)[..., -4:], base.read(steps)[..., -4:], "the number stays")
+    assert (read(obs, base) != read(obs + noise, base)).any()
+    assert shown.width == read(obs).shape[-1], "a view is as wide as it says"
+    np.testing.assert_array_equal(read(obs)[..., -4:], read(obs, base)[..., -4:], "the number stays")
 
 
 def test_some_may_see_less_than_others():

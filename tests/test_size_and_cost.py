@@ -9,10 +9,11 @@ import pytest
 
 from helpers import make_spec
 from tutelage import BadInput
-from tutelage.deploy.products import traced_macs
 from tutelage.policies.agent import make_agent, make_tiered_team
+from tutelage.policies.blueprint import Network
 from tutelage.policies.cost import agent_cost, layer_cost, team_cost
 from tutelage.policies.size import Shape, reference_macs, shares, solve, split
+from tutelage.policies.traced import traced_macs
 from tutelage.policies.views import view
 
 SPEC = make_spec(n_agents=5)
@@ -25,7 +26,7 @@ REFERENCE = reference_macs(5, 30, 9)
 @pytest.mark.parametrize(("inputs", "width", "actions"), [(7, 5, 3), (30, 16, 9), (1, 1, 2), (100, 64, 17)])
 @pytest.mark.parametrize("kind", ["gru", "mlp"])
 def test_cost_formulas_equal_the_network_itself(kind, inputs, width, actions):
-    agent = make_agent(kind, inputs, width, actions)
+    agent = make_agent(Network(kind, inputs, width, actions))
     cost = agent_cost(agent)
     params = jax.eval_shape(agent.init, jax.random.key(0))
     assert cost.params == sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))
@@ -43,9 +44,9 @@ def test_cost_formulas_equal_the_network_itself(kind, inputs, width, actions):
 
 def test_a_team_costs_the_sum_of_its_agents_each_with_a_copy_of_its_weights():
     tiers = (((0, 2, 4), 8), ((1, 3), 16))
-    policy = make_tiered_team(SPEC, "gru", view("local"), tiers)
+    policy = make_tiered_team(SPEC, "gru", "local", tiers)
     total = team_cost(policy)
-    each = {width: layer_cost("gru", view("local").width(SPEC), width, SPEC.n_actions) for width in (8, 16)}
+    each = {width: layer_cost("gru", view("local", SPEC).width, width, SPEC.n_actions) for width in (8, 16)}
     assert total.macs == 3 * each[8].macs + 2 * each[16].macs
     assert total.elementwise == 3 * each[8].elementwise + 2 * each[16].elementwise
     assert total.params == 3 * each[8].params + 2 * each[16].params

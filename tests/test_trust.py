@@ -16,6 +16,7 @@ import pytest
 
 import tutelage
 from conftest import ROOT
+from helpers import sign
 from tutelage import BadInput, dotted
 from tutelage.cli.main import exit_code
 from tutelage.dotted import import_user_code
@@ -44,6 +45,12 @@ def downloaded(tmp_path, monkeypatch):
         job = {k: RECORD[k] for k in ("method", "env", "env_options", "config", "fit", "seed")} | {
             "seeds": 1, "teacher": None, "teacher_config": TEACHER["record"]["config"],
         }  # fmt: skip
+        for role in ("student", "teacher", "critic"):
+            file = tmp_path / "run" / f"{role}.json"
+            file.write_text(
+                json.dumps(json.loads(file.read_text()) | {k: changes[k] for k in {"env"} & changes.keys()})
+            )
+        sign(tmp_path / "run")
         for name in {"env", "method"} & changes.keys():
             (tmp_path / "run" / "plan.json").write_text(json.dumps(job | {name: changes[name]}))
         return tmp_path / "run"
@@ -56,36 +63,43 @@ def downloaded(tmp_path, monkeypatch):
     sys.modules.pop("evil", None)
 
 
-COMMANDS = {
+PLAYING = {
     "eval": ["eval", "run"],
-    "cost": ["cost", "run"],
     "render": ["render", "run", "-o", "x.png"],
     "fork": ["fork", "run"],
-    "fork, as another teacher": ["fork", str(ZOO), "--teacher", "run"],
-    "resume": ["resume", "run"],
-    "recover": ["recover", "run"],
-    "train": ["train", "bc", "smax/2s3z", "--teacher", "run", "--out", "out"],
+}
+TRAINING = {"resume": ["resume", "run"], "recover": ["recover", "run"]}
+COMMANDS = {
+    **{f"{name} {what}": (command, what) for name, command in TRAINING.items() for what in STRANGE},
+    **{name: (command, "environment") for name, command in PLAYING.items()},
 }
 
 
-@pytest.mark.parametrize("what", STRANGE)
-@pytest.mark.parametrize("command", COMMANDS)
-def test_no_command_imports_what_a_run_names(downloaded, capsys, command, what):
+@pytest.mark.parametrize("name", COMMANDS)
+def test_who_plays_or_trains_does_not_import_what_a_run_names(downloaded, capsys, name):
+    command, what = COMMANDS[name]
     downloaded(**STRANGE[what])
-    assert exit_code([*COMMANDS[command]]) == 2
+    assert exit_code([*command]) == 2
     error = capsys.readouterr().err
     assert "names 'evil:make', which is not of tutelage" in error and "--trust" in error and error.count("\n") == 1
-    assert not Path("mark").exists() and not Path("out").exists()
+    assert not Path("mark").exists()
 
 
 @pytest.mark.parametrize("what", STRANGE)
-def test_python_imports_what_a_run_names_where_it_is_told_to(downloaded, what):
-    run = downloaded(**STRANGE[what])
+def test_a_team_is_opened_and_counted_without_the_code_that_trained_it(downloaded, capsys, what):
+    run = tutelage.load(downloaded(**STRANGE[what]))
+    assert run.policy("student").groups and run.policy("teacher").groups and run.frozen.critic is not None
+    assert exit_code(["cost", "run", "--no-latency"]) == 0 and "ratio" in capsys.readouterr().out
+    assert not Path("mark").exists()
+
+
+def test_python_imports_what_a_run_names_where_it_is_told_to(downloaded):
+    run = downloaded(**STRANGE["environment"])
     with pytest.raises(BadInput, match=r"names 'evil:make'.*trust=True"):
-        tutelage.load(run)
+        tutelage.load(run).env  # noqa: B018
     assert not Path("mark").exists()
     with pytest.raises(BadInput, match="evil:make"):  # what it gives is nothing: here it is enough that it is asked
-        tutelage.load(run, trust=True)
+        tutelage.load(run, trust=True).env  # noqa: B018
     assert Path("mark").exists()
 
 

@@ -23,8 +23,8 @@ from tutelage.experiment.fork import forks
 from tutelage.experiment.input_scale import scale_warnings
 from tutelage.experiment.job import Job
 from tutelage.experiment.nonfinite import first_bad_metric
-from tutelage.experiment.run_directory import callable_teacher
 from tutelage.experiment.sinks import Display
+from tutelage.experiment.teachers import callable_teacher
 from tutelage.experiment.user_code import checked_policy, checked_team
 from tutelage.policies.acting import random_policy, sample
 from tutelage.registry import method_config

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tutelage.experiment.evaluate import Evaluation, evaluate
     from tutelage.experiment.run_directory import LoadedRun, load
     from tutelage.registry import ENVIRONMENTS, METHODS
-    from tutelage.types import Environment, Frozen, Goals, Out, Places, Policy, Rollout, Sensed, Spec, TimeStep
+    from tutelage.types import Critic, Environment, Frozen, Goals, Out, Places, Policy, Rollout, Sensed, Spec, TimeStep
 
 _HOMES = {
     "FitConfig": "configs.experiment",
@@ -38,7 +38,20 @@ _HOMES = {
     "ENVIRONMENTS": "registry",
     "METHODS": "registry",
     **dict.fromkeys(
-        ("Environment", "Frozen", "Goals", "Out", "Places", "Policy", "Rollout", "Sensed", "Spec", "TimeStep"), "types"
+        (
+            "Critic",
+            "Environment",
+            "Frozen",
+            "Goals",
+            "Out",
+            "Places",
+            "Policy",
+            "Rollout",
+            "Sensed",
+            "Spec",
+            "TimeStep",
+        ),
+        "types",
     ),
 }
 
@@ -47,6 +60,7 @@ __all__ = [
     "ENVIRONMENTS",
     "METHODS",
     "BadInput",
+    "Critic",
     "Environment",
     "Evaluation",
     "Fault",

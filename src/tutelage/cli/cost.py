@@ -23,8 +23,6 @@ class CostArgs:
     """Run directory (of a parent of several seeds, the first)."""
     latency: bool = True
     """Measure the time per decision as well (takes some seconds)."""
-    trust: bool = False
-    """Import what the run names beyond the built-in names, and so run that code."""
     json: bool = False
     """Print one JSON object."""
 
@@ -33,9 +31,9 @@ def main(argv: Sequence[str]) -> None:
     """Count, measure and print."""
     args = parse(CostArgs, "cost", argv, "FLOPs, parameters and latency of teacher and students.")
     from tutelage.deploy.cost import cost_report
-    from tutelage.experiment.run_directory import load
+    from tutelage.experiment.read_roles import read_finished
 
-    run = load(args.run, args.trust)
+    run = read_finished(args.run)
     report = cost_report(run, args.latency)
     if args.json:
         print_json(report)

@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
     """Evaluate and print."""
     arguments = with_environment_options(EvalArgs, argv)
     args = parse(arguments, "eval", argv, "Play episodes with a trained, scripted or random team.")
-    from tutelage.experiment.run_directory import seed_runs
+    from tutelage.experiment.run_record import seed_runs
 
     names = [args.target] if names_environment(args.target) else [str(run) for run in seed_runs(Path(args.target))]
     results = [evaluate_one(name, args) for name in names]

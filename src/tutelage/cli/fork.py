@@ -39,7 +39,8 @@ def main(argv: Sequence[str]) -> None:
     """Fork and print."""
     args = parse(ForkArgs, "fork", argv, "From states that students reach, let students and teacher play on.")
     from tutelage.experiment.fork import fork_run
-    from tutelage.experiment.run_directory import load, seed_runs
+    from tutelage.experiment.run_directory import load
+    from tutelage.experiment.run_record import seed_runs
 
     run = load(seed_runs(args.run)[0], args.trust)
     teacher = load(seed_runs(args.teacher)[0], args.trust) if args.teacher else run

@@ -23,6 +23,8 @@ VERBS = {
     "recover": "make a finished run of the best parameters so far of one that was stopped",
     "eval": "play episodes with a trained, scripted or random team",
     "cost": "FLOPs, parameters and latency of teacher and students",
+    "verify": "check that a run's files are as they were written",
+    "migrate": "rewrite runs of an earlier version so that this one opens them",
     "fork": "from states that students reach, let students and teacher play on",
     "render": "a picture of an episode",
     "sweep": "run the rows of a plan that are missing",

@@ -35,8 +35,8 @@ class RunArgs:
     out: Path | None = None
     """Directory to create; None: runs/METHOD-ENV-seedN."""
     teacher: str | None = None
-    """Of a method that is taught, who teaches: a run directory, scripted:NAME, or module:factory. None: its usual
-    teacher is trained first, as the run OUT/teacher."""
+    """Of a method that is taught, who teaches: RUN (a run directory), RUN@ROLE (another role of it, e.g. RUN@teacher),
+    scripted:NAME, or module:factory. None: its usual teacher is trained first, as the run OUT/teacher."""
     trust: bool = False
     """Import what the teacher's run names beyond the built-in names and those given here, and so run that code."""
     quiet: bool = False

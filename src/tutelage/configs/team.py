@@ -7,6 +7,9 @@ from typing import Literal
 
 from tutelage.configs.checks import later
 
+KEY_WIDTH, MESSAGE_WIDTH = 16, 32
+"""Width of the queries and keys of agents that talk, and of their messages."""
+
 
 @dataclass(frozen=True)
 class TeamSettings:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import jax
-
-from tutelage.data.vector import make_vector_env
 from tutelage.deploy.latency import measure_latency
-from tutelage.deploy.products import traced_macs
-from tutelage.experiment.run_directory import LoadedRun
-from tutelage.experiment.trust import code_named_in
-from tutelage.policies.agent import Group
-from tutelage.policies.cost import agent_cost
+from tutelage.experiment.weights import parameter_count
+from tutelage.policies.blueprint import Members, Role
+from tutelage.policies.cost import network_cost, team_of
+
+if TYPE_CHECKING:
+    from tutelage.experiment.read_roles import FinishedRun
+    from tutelage.experiment.run_directory import LoadedRun
 
 CONVENTION = (
     "per decision of one agent, actor only: 1 multiply-add (MAC) = 2 FLOPs, `flops` counts matrix products, "
@@ -23,14 +23,16 @@ CONVENTION = (
 """How the figures are to be read."""
 
 Report = dict[str, Any]
+BYTES = 4
+"""Of a parameter."""
 SUMMED = ("macs", "flops", "flops_total", "params", "bytes")
 
 
-def cost_report(run: LoadedRun, latency: bool = True) -> Report:
+def cost_report(run: LoadedRun | FinishedRun, latency: bool = True) -> Report:
     """Cost of each tier of a run and of its teams, and the ratio between the teams.
 
     Args:
-        run: from `load`.
+        run: from `load`, or `read_finished`, which needs no jax.
         latency: measure it as well (starts a child process; some seconds).
 
     Returns:
@@ -46,9 +48,9 @@ def cost_report(run: LoadedRun, latency: bool = True) -> Report:
     Raises:
         Fault: the latency could not be measured.
     """
-    latencies = measure_latency(run.path, trust=code_named_in(run.record)) if latency else {}
-    teacher, students = (tiers(run, role, latencies.get(role)) for role in ("teacher", "student"))
-    teacher_team, team = team_totals(teacher) or joint_totals(run, "teacher"), team_totals(students)
+    latencies, roles = measure_latency(run.path) if latency else {}, run.roles
+    teacher, students = (tiers(roles.get(name), latencies.get(name)) for name in ("teacher", "student"))
+    teacher_team, team = team_totals(teacher) or joint_totals(run.path, roles.get("teacher")), team_totals(students)
     return {
         "teacher": {"tiers": teacher, "team": teacher_team} if teacher_team else None,
         "students": students,
@@ -58,37 +60,36 @@ def cost_report(run: LoadedRun, latency: bool = True) -> Report:
     }
 
 
-def tiers(run: LoadedRun, role: str, latencies: list[Report] | None) -> list[Report]:
+def tiers(role: Role | None, latencies: list[Report] | None) -> list[Report]:
     """One entry per group of agents; none for a role that is missing or not made of agents."""
-    if role not in run.frozen.roles:
+    team = team_of(role.made_of) if role else None
+    if team is None or role is None:
         return []
-    groups, params = run.frozen.roles[role].groups, run.frozen.params[role]
-    types = run.env.spec.agent_types
-    return [tier(group, params[i], types, latencies[i] if latencies else None) for i, group in enumerate(groups)]
+    types = role.spec.agent_types
+    return [tier(group, types, latencies[i] if latencies else None) for i, group in enumerate(team.groups)]
 
 
-def tier(group: Group, params: Any, types: tuple[str, ...], latency: Report | None) -> Report:
+def tier(group: Members, types: tuple[str, ...], latency: Report | None) -> Report:
     """Figures of one agent of a group.
 
     Args:
         group: the agents.
-        params: of their network.
         types: of all agents of the team.
         latency: of one of them, None if not measured.
     """
-    cost = agent_cost(group.agent)
+    network, cost = group.network, network_cost(group.network)
     return {
         "agents": list(group.agents),
         "types": sorted({types[i] for i in group.agents}),
-        "core": group.agent.kind,
-        "width": group.agent.width,
-        "inputs": group.agent.inputs,
-        "actions": group.agent.n_actions,
+        "core": network.label,
+        "width": network.width,
+        "inputs": network.inputs,
+        "actions": network.outputs,
         "macs": cost.macs,
         "flops": cost.products,
         "flops_total": cost.flops,
         "params": cost.params,
-        "bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(params)),
+        "bytes": BYTES * cost.params,
         "latency_us": latency,
     }
 
@@ -105,20 +106,22 @@ def team_totals(rows: list[Report]) -> Report | None:
     return {"agents": sum(counts), **total, "latency_us": team_latency(rows, counts)}
 
 
-def joint_totals(run: LoadedRun, role: str) -> Report | None:
+def joint_totals(path: Path, role: Role | None) -> Report | None:
     """Cost of a role that is one network for the whole team: matrix products of a joint decision, and parameters.
 
     Other operations are not counted and it is not timed. None for a role without networks.
     """
-    if role not in run.frozen.roles or not jax.tree.leaves(run.frozen.params[role]):
+    if role is None or role.macs is None:
         return None
-    policy, params = run.frozen.roles[role], run.frozen.params[role]
-    timestep = jax.eval_shape(make_vector_env(run.env, 1, policy.goals).reset, jax.random.key(0))[1]
-    macs = traced_macs(jax.make_jaxpr(policy.step)(params, policy.carry(1), timestep, jax.random.key(0)).jaxpr)
-    leaves = jax.tree.leaves(params)
-    sizes = {"params": sum(leaf.size for leaf in leaves), "bytes": sum(leaf.nbytes for leaf in leaves)}
-    counts = {"macs": macs, "flops": 2 * macs, "flops_total": None, **sizes}
-    return {"agents": run.env.spec.n_agents, **counts, "latency_us": None}
+    params = parameter_count(path / f"{role.role}.safetensors")
+    counts = {"macs": role.macs, "flops": 2 * role.macs, "flops_total": None}
+    return {
+        "agents": role.spec.n_agents,
+        **counts,
+        "params": params,
+        "bytes": BYTES * params,
+        "latency_us": None,
+    }
 
 
 def team_latency(rows: list[Report], counts: list[int]) -> Report | None:

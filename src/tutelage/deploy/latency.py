@@ -13,13 +13,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tutelage.errors import BadInput, Fault
+from tutelage.policies.blueprint import needs_code
 
 ONE_THREAD = {
     "JAX_PLATFORMS": "cpu",
@@ -39,15 +40,12 @@ WARM_UP = 100
 Call = Callable[[], int]
 
 
-def measure_latency(
-    path: str | Path, rounds: int = ROUNDS, calls: int = CALLS, trust: Iterable[str] = ()
-) -> dict[str, Any]:
+def measure_latency(path: str | Path, rounds: int = ROUNDS, calls: int = CALLS) -> dict[str, Any]:
     """Time every agent of a run in a single-threaded child process.
 
     Args:
         path: the run's directory.
         rounds, calls: rounds over all agents, and calls of each agent in every round.
-        trust: code that the run may name, as `module:name`.
 
     Returns:
         `{role: [per tier {"compiled": {"median", "p95"}, "numpy": the same or None}]}` in microseconds per decision,
@@ -60,7 +58,7 @@ def measure_latency(
         raise BadInput(f"rounds = {rounds}, calls = {calls}: must be at least 1")
     # The child finds the same modules as this process: -P keeps its working directory from hiding any of them.
     search_path = {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
-    command = [sys.executable, "-P", "-m", __name__, str(path), str(rounds), str(calls), *trust]
+    command = [sys.executable, "-P", "-m", __name__, str(path), str(rounds), str(calls)]
     finished = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, **search_path, **ONE_THREAD}, check=False
     )
@@ -71,7 +69,7 @@ def measure_latency(
 
 
 def main(argv: Sequence[str]) -> None:
-    """Main function of the child process; its arguments are RUN ROUNDS CALLS TRUSTED ..."""
+    """Main function of the child process; its arguments are RUN ROUNDS CALLS."""
     if hasattr(os, "sched_setaffinity"):  # Linux
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     import jax
@@ -80,7 +78,7 @@ def main(argv: Sequence[str]) -> None:
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     from tutelage.experiment.run_directory import load
 
-    run = load(argv[0], argv[3:])
+    run = load(argv[0])
     rounds, calls = (int(n) for n in argv[1:3])
     latencies = time_agents(timed_calls(run), rounds, calls)
     sys.stdout.write(json.dumps(latencies) + "\n")
@@ -93,8 +91,8 @@ def timed_calls(run: Any) -> dict[str, list[dict[str, Call | None]]]:
             {"compiled": compiled_call(group.agent, params), "numpy": numpy_call(group.agent, params)}
             for group, params in zip(policy.groups, run.frozen.params[role], strict=True)
         ]
-        for role, policy in run.frozen.roles.items()
-        if policy.groups
+        for role in run.frozen.roles
+        if not needs_code(run.roles[role].made_of) and (policy := run.policy(role)).groups
     }
 
 

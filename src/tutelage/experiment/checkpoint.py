@@ -14,7 +14,8 @@ import numpy as np
 
 from tutelage.configs.checks import build
 from tutelage.errors import BadInput
-from tutelage.experiment.files import load_tree, read_json, read_meta, save_tree
+from tutelage.experiment.arrays import load_tree, read_meta, save_tree
+from tutelage.experiment.files import read_json
 from tutelage.experiment.read_records import as_damage
 from tutelage.experiment.records import BestMeta, CheckpointMeta
 from tutelage.experiment.stage_loop import LoopState, stage_loop

@@ -12,15 +12,17 @@ from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, Interrupted
 from tutelage.experiment.files import check_no_file_above, write_json
-from tutelage.experiment.find_teacher import find_teacher, seed_run
+from tutelage.experiment.find_teacher import find_teacher, run_and_role, seed_run
 from tutelage.experiment.job import Job, new_job, read_job
+from tutelage.experiment.manifest import is_finished
 from tutelage.experiment.memory_check import check_instances, check_training
 from tutelage.experiment.prepare import make_env_and_method
 from tutelage.experiment.resume_run import recover_run, resume_run
-from tutelage.experiment.run_directory import LoadedRun, load, read_record, seed_runs
+from tutelage.experiment.run_directory import LoadedRun, load
 from tutelage.experiment.run_lock import LOCK, exclusive, remove_stale_locks
-from tutelage.experiment.shape_check import abstract_team
+from tutelage.experiment.run_record import read_settings, seed_runs
 from tutelage.experiment.sinks import Display
+from tutelage.experiment.teachers import teaching_team
 from tutelage.experiment.train_run import leftover_files, start_run, start_runs_together
 from tutelage.experiment.trust import Trust, code_named_in, command_for
 from tutelage.machine import check_machine
@@ -51,7 +53,7 @@ def run_job(job: Job, folder: Path, display: Display, trust: Trust) -> list[Load
             start_runs_together(job, folder, display)
     for seed in seeds:
         path = job.path(folder, seed)
-        if is_finished(path):
+        if is_cleared(path):
             remove_stale_locks([path])
         else:
             check_no_link(folder, path)
@@ -60,9 +62,9 @@ def run_job(job: Job, folder: Path, display: Display, trust: Trust) -> list[Load
     return [load(job.path(folder, seed), trust) for seed in seeds]
 
 
-def is_finished(path: Path) -> bool:
+def is_cleared(path: Path) -> bool:
     """Whether a run is finished and its checkpoints are removed."""
-    return (path / "eval.json").exists() and not leftover_files(path)
+    return is_finished(path) and not leftover_files(path)
 
 
 def check_no_link(folder: Path, path: Path) -> None:
@@ -101,14 +103,14 @@ def resume(path: str | Path, quiet: bool = False, trust: bool = False) -> list[L
     path, display = Path(path), Display(quiet)
     if (path / "plan.json").exists():
         job = read_job(path / "plan.json", trust)
-        if all(is_finished(job.path(path, seed)) for seed in range(job.seed, job.seed + job.seeds)):
+        if all(is_cleared(job.path(path, seed)) for seed in range(job.seed, job.seed + job.seeds)):
             remove_stale_locks([path])
             return run_job(job, path, display, trust)
         with exclusive([path]):
             return continue_job(job, path, display, trust)
     for run in seed_runs(path):
-        code_names = code_named_in(read_record(run, trust))
-        if is_finished(run):
+        code_names = code_named_in(read_settings(run, trust))
+        if is_cleared(run):
             remove_stale_locks([run])
             continue
         try:
@@ -134,7 +136,7 @@ def recover(path: str | Path, quiet: bool = False, trust: bool = False) -> list[
     path, display = Path(path), Display(quiet)
     runs, refusals = seed_runs(path), []
     for run in runs:
-        read_record(run, trust)
+        read_settings(run, trust)
         try:
             with exclusive([run]):
                 recover_run(run, display, trust)
@@ -142,7 +144,7 @@ def recover(path: str | Path, quiet: bool = False, trust: bool = False) -> list[
             refusals.append(refusal)
     if len(refusals) == len(runs):
         raise refusals[0]
-    return [load(run, trust) for run in runs if (run / "eval.json").exists()]
+    return [load(run, trust) for run in runs if is_finished(run)]
 
 
 def check_job(job: Job, trust: Trust) -> None:
@@ -153,15 +155,15 @@ def check_job(job: Job, trust: Trust) -> None:
             check_instances(env, "envs", config["envs"])  # before methods are made, which count on as many
     teacher = None
     if row.teacher is not None and job.teacher is not None:
-        if Path(job.teacher).is_dir():
+        if found := run_and_role(job.teacher):
             for seed in range(job.seed, job.seed + job.seeds):
-                seed_run(Path(job.teacher), seed)
+                seed_run(found[0], seed)
         teacher, _ = find_teacher(job.teacher, job.env, env, job.env_options, job.seed, trust)
     elif row.teacher is not None:
         teacher_job = job.teacher_job(job.seed)
         _, teacher_method = make_env_and_method(teacher_job.method, job.env, job.env_options, teacher_job.config)
         check_training(env, teacher_method, fit)
-        teacher = abstract_team(teacher_job.method, teacher_method)
+        teacher = teaching_team(teacher_job.method, teacher_method)
     _, method = make_env_and_method(job.method, job.env, job.env_options, job.config, teacher)
     check_training(env, method, fit, job.seeds if job.together else 1)
 
@@ -190,8 +192,8 @@ def train(
         out: directory to create; default `runs/METHOD-ENV-seedN`.
         seed, seeds: first seed and how many; with several, one sub-run per seed.
         preset: named settings of the method.
-        teacher: run directory, `scripted:NAME` or `module:factory`. A method that needs one and is given none
-            trains its default teacher first, as the run OUT/teacher.
+        teacher: run directory, `RUN@ROLE`, `scripted:NAME` or `module:factory`. A method that needs one and is
+            given none trains its default teacher first, as the run OUT/teacher.
         teacher_config: settings of that teacher's training.
         together: train all seeds in one program, for an accelerator. What is stopped is resumed seed by seed.
         trust: import code that the teacher's run names and that is neither built in nor named in this call.
@@ -209,8 +211,8 @@ def train(
     check_machine(training=True)
     job = new_job(method, env, seed, seeds, preset, teacher, teacher_config, together, env_options, fit, settings)
     folder = Path(out) if out else Path("runs") / f"{method}-{env.replace('/', '-').replace(':', '-')}-seed{seed}"
-    if teacher is not None and Path(teacher).is_dir():
-        teacher_paths = os.path.abspath(teacher), os.path.relpath(teacher, folder)
+    if teacher is not None and (found := run_and_role(str(teacher))):
+        teacher_paths = os.path.abspath(found[0]), os.path.relpath(found[0], folder)
         job = replace(job, teacher_paths=teacher_paths)
     trusted = trust or job.user_code()
     check_unused(folder, job.user_code())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
@@ -19,32 +18,11 @@ from tutelage.data.watch import raise_first_fault
 from tutelage.errors import BadInput
 from tutelage.experiment.jit import jit_unoptimised
 from tutelage.experiment.memo import memoize
+from tutelage.experiment.records import Evaluation
 from tutelage.experiment.seed_axis import SeedAxis
 from tutelage.experiment.stats import mean_interval, wilson
 from tutelage.policies.acting import greedy
 from tutelage.types import ActRule, Environment, Measure, Params, Policy
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Greedy episodes of one policy.
-
-    Attributes:
-        episodes: how many.
-        success_rate, ci95: share of successes with its Wilson interval.
-        return_mean, return_ci95: undiscounted team return.
-        length_mean: steps per episode.
-    """
-
-    episodes: int
-    success_rate: float
-    ci95: tuple[float, float]
-    return_mean: float
-    return_ci95: tuple[float, float]
-    length_mean: float
-
-    def as_dict(self) -> dict[str, Any]:
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
 
 def ranking(measure: Measure, success_rate: float, return_mean: float) -> tuple[float, float]:

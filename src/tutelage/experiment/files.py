@@ -1,4 +1,7 @@
-"""Reading and writing files: writes are atomic, and errors of reading name the file and the damage."""
+"""Reading and writing files: writes are atomic, and errors of reading name the file and the damage.
+
+This module does not import jax; `arrays.py` reads and writes arrays.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,11 @@ import json
 import math
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
-
-from tutelage.errors import BadInput, Fault, NotWritten, short
+from tutelage.errors import BadInput, Fault, NotWritten
 from tutelage.jsons import to_json
 
 
@@ -53,9 +50,14 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise NotWritten(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def json_bytes(value: Any) -> bytes:
+    """Readable JSON as bytes; raises Fault for NaN and infinities."""
+    return (to_json(value, indent=1) + "\n").encode()
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Write readable JSON (see `write_bytes`); raises Fault for NaN and infinities."""
-    write_bytes(path, (to_json(value, indent=1) + "\n").encode())
+    """Write readable JSON (see `write_bytes` and `json_bytes`)."""
+    write_bytes(path, json_bytes(value))
 
 
 LARGEST_JSON, LARGEST_LINES = 2**24, 2**28
@@ -158,105 +160,3 @@ def read_lines(path: Path, keep: int | None = None) -> list[Any]:
         return [parse_json(line) for line in content[:keep].splitlines()]
 
     return _read(path, lines, LARGEST_LINES)
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
-    return [(jax.tree_util.keystr(path) or "value", x) for path, x in jax.tree_util.tree_leaves_with_path(tree)]
-
-
-def save_tree(path: Path, tree: Any, meta: dict[str, Any] | None = None) -> None:
-    """Save a pytree of arrays as safetensors, `meta` in its header."""
-    arrays = {}
-    for name, x in _named_leaves(tree):
-        x = jnp.asarray(x)
-        arrays[name] = np.asarray(jax.random.key_data(x) if _is_key(x) else x, order="C")
-    write_bytes(path, save(arrays, {"meta": json.dumps(meta or {})}))
-
-
-def all_weights(name: str) -> bool:
-    """Default of `load_tree`: every leaf is a weight."""
-    return True
-
-
-def load_tree(
-    path: Path, template: Any, is_weight: Callable[[str], bool] = all_weights, exact: bool = True
-) -> tuple[Any, dict[str, Any]]:
-    """Load a pytree saved by `save_tree`.
-
-    Args:
-        template: a pytree of the same structure; leaves need `shape` and `dtype` only.
-        is_weight: whether the leaf of a name is a weight, and so must be finite and smaller than LARGEST_WEIGHT.
-        exact: whether to refuse a file that holds more than the template.
-
-    Returns:
-        The tree and its meta.
-
-    Raises:
-        Fault: missing, damaged, of another structure, or not finite.
-    """
-    with _opened(path) as file:
-        names, meta = set(file.keys()), _meta(file)
-        leaves = []
-        for name, leaf in _named_leaves(template):
-            if name not in names:
-                raise Fault(f"{path} does not fit: it has no {name}; another version may have made it")
-            leaves.append(_read_leaf(path, file, name, leaf, is_weight(name)))
-        if exact and (unknown := sorted(names - {name for name, _ in _named_leaves(template)})):
-            raise Fault(f"{path} does not fit: it has {short(unknown[0])}, which nothing here is called")
-    return jax.tree.unflatten(jax.tree.structure(template), leaves), meta
-
-
-def read_meta(path: Path) -> dict[str, Any]:
-    """Only the meta of a saved tree (see `load_tree`)."""
-    with _opened(path) as file:
-        return _meta(file)
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    regular_file_size(path)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            yield file
-    except (SafetensorError, ValueError) as error:
-        raise Fault(f"{path} is damaged: {short(error, str)}") from None
-    except OSError as error:
-        raise Fault(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def _meta(file: Any) -> dict[str, Any]:
-    header = file.metadata() or {}
-    meta = parse_json(header.get("meta", "null"))
-    if header.keys() != {"meta"} or not isinstance(meta, dict):
-        raise ValueError("its header is not one of ours")
-    return meta
-
-
-LARGEST_WEIGHT = 1e20
-"""Largest magnitude of a loaded weight: far above trained weights, far below what a flipped exponent bit gives."""
-
-
-def _read_leaf(path: Path, file: Any, name: str, template: Any, is_weight: bool) -> Any:
-    """One array of an open file, of the shape and type of `like`."""
-    expected = jax.eval_shape(jax.random.key_data, template) if _is_key(template) else template
-    shape = tuple(file.get_slice(name).get_shape())  # before anything is read
-    if shape == expected.shape:
-        array = file.get_tensor(name)
-    if shape != expected.shape or array.dtype != expected.dtype:
-        dtype = array.dtype if shape == expected.shape else ""
-        raise Fault(f"{path} does not fit: {name} is {dtype}{shape}, expected {expected.dtype}{expected.shape}")
-    if (
-        is_weight and array.dtype.kind == "f" and not (in_range := np.abs(array) < LARGEST_WEIGHT).all()
-    ):  # nan is below nothing
-        index = tuple(int(i) for i in np.argwhere(~in_range)[0])
-        raise Fault(
-            f"{path}: {name} holds {array[index]}"
-            + (f" at {list(index)}" if index else "")
-            + ", must be a number of magnitude "
-            f"below {LARGEST_WEIGHT:g}; the file is damaged, or what was learned came to no end"
-        )
-    return jax.random.wrap_key_data(array) if _is_key(template) else jnp.asarray(array)

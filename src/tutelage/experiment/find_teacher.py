@@ -7,18 +7,15 @@ from typing import Any
 
 from tutelage.errors import BadInput, NonFinite
 from tutelage.experiment.evaluate import evaluate
-from tutelage.experiment.run_directory import (
-    LoadedRun,
-    Record,
-    callable_teacher,
-    load,
-    provided_outputs,
-    scripted_teacher,
-    seed_runs,
-    teaching_roles,
-)
+from tutelage.experiment.records import Record
+from tutelage.experiment.run_directory import LoadedRun, load
+from tutelage.experiment.run_record import check_version, seed_runs
+from tutelage.experiment.teachers import callable_teacher, scripted_teacher
 from tutelage.experiment.trust import Trust
+from tutelage.policies.acting import RULES
 from tutelage.types import Environment, Frozen
+
+TeacherAndRecord = tuple[Frozen, Record]
 
 TEST_EPISODES = 128
 """Episodes on which a controller is evaluated before it teaches."""
@@ -32,26 +29,57 @@ def check_same_environment(run: LoadedRun, env_id: str, options: dict[str, Any])
         raise BadInput(f"teacher {run.path} was trained on {names[0]}, not on {names[1]}")
 
 
-def teacher_from_run(run: LoadedRun, env_id: str, options: dict[str, Any]) -> tuple[Frozen, Record]:
-    """A run as a frozen teacher, and its entry in the student's config.json.
+def teacher_from_run(
+    run: LoadedRun, env_id: str, options: dict[str, Any], env: Environment, role: str | None = None
+) -> TeacherAndRecord:
+    """A role of a run as a frozen teacher, and its entry in the student's config.json.
+
+    Args:
+        role: None: the role that acts, its students where it has any.
 
     Raises:
-        BadInput: it was trained on another environment.
+        BadInput: it was trained on another environment, or has no such role.
     """
     check_same_environment(run, env_id, options)
-    frozen = run.frozen
-    roles = teaching_roles(frozen.roles, run.record["teacher"] is not None)
-    params = {role: frozen.params[role] for role in roles}
-    frozen = frozen._replace(roles=roles, params=params, provides=provided_outputs(run.record["method"], roles))
+    check_version(run.record, env)
+    name = role or run.actor
+    policy, params = run.policy(name), {name: run.params(name)}
+    critic = run.critic() if run.has_critic_of(name) else None
+    provides = set(run.roles[name].provides)
+    if critic is not None:
+        params["critic"] = run.frozen.params["critic"]
+        provides.add("critic")
+    test = role_test(run, name)
     record = {
         "kind": "run",
-        "name": str(run.path),
+        "name": f"{run.path}@{role}" if role else str(run.path),
         "env": env_id,
         "env_options": options,
         "record": run.record,
-        "test": run.test,
+        "role": role,
+        "test": test,
     }
-    return frozen, record
+    return Frozen({name: policy}, params, frozenset(provides), test, critic), record
+
+
+def role_test(run: LoadedRun, role: str) -> Record:
+    """The test of a role: of the run, of the teacher that the run keeps, or made now."""
+    if role == run.actor:
+        return run.test
+    teacher = run.record["teacher"]
+    known = run.test.get("beside", {}).get(role) or (teacher["test"] if teacher and role == "teacher" else None)
+    if known is not None:
+        return known
+    policy = run.policy(role)
+    return evaluate(run.env, policy, run.params(role), TEST_EPISODES, act=RULES[run.roles[role].act]).as_dict()
+
+
+def run_and_role(name: str) -> tuple[Path, str | None] | None:
+    """The directory and the role that `RUN` or `RUN@ROLE` name; None where it names no directory."""
+    if Path(name).is_dir():
+        return Path(name), None
+    path, at, role = name.rpartition("@")
+    return (Path(path), role) if at and Path(path).is_dir() else None
 
 
 def seed_run(path: Path, seed: int | None) -> Path:
@@ -69,7 +97,7 @@ def seed_run(path: Path, seed: int | None) -> Path:
 
 def user_factory(name: str | None) -> str | None:
     """The teacher's name if it is a user's `module:factory`; None for a run directory, a controller or no teacher."""
-    return None if name is None or name.startswith("scripted:") or Path(name).is_dir() else name
+    return None if name is None or name.startswith("scripted:") or run_and_role(name) else name
 
 
 def find_teacher(
@@ -83,7 +111,7 @@ def find_teacher(
     """A frozen teacher, and its entry in the student's config.json.
 
     Args:
-        name: `scripted:NAME`, a run directory, or `module:factory`.
+        name: `scripted:NAME`, a run directory, `RUN@ROLE` for a role of it, or `module:factory`.
         seed: which run of a parent directory; None: the first.
         trust: see `load`.
 
@@ -93,13 +121,16 @@ def find_teacher(
     if name.startswith("scripted:"):
         kind, controller = "scripted", name.removeprefix("scripted:")
         frozen = scripted_teacher(controller, env)
-    elif Path(name).is_dir():
-        return teacher_from_run(load(seed_run(Path(name), seed), trust), env_id, options)
+    elif found := run_and_role(name):
+        path, role = found
+        return teacher_from_run(load(seed_run(path, seed), trust), env_id, options, env, role)
     elif ":" in name:
         kind, controller = "callable", name
         frozen = callable_teacher(name, env)
     else:
-        raise BadInput(f"teacher {name!r}: no such run directory; allowed are RUN, scripted:NAME and module:factory")
+        raise BadInput(
+            f"teacher {name!r}: no such run directory; allowed are RUN, RUN@ROLE, scripted:NAME and module:factory"
+        )
     policy, params = frozen.roles[frozen.actor], frozen.params[frozen.actor]
     try:
         test = evaluate(env, policy, params, TEST_EPISODES).as_dict()

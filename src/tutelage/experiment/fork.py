@@ -23,6 +23,7 @@ from tutelage.experiment.find_teacher import check_same_environment
 from tutelage.experiment.jit import jit_unoptimised
 from tutelage.experiment.memory_check import check_instances
 from tutelage.experiment.run_directory import LoadedRun
+from tutelage.experiment.run_record import check_version
 from tutelage.experiment.stats import mean_interval
 from tutelage.policies.acting import RULES
 from tutelage.policies.combinators import with_shadow
@@ -132,6 +133,7 @@ def fork_run(
     """
     teacher_run = teacher or run
     check_same_environment(teacher_run, run.record["env"], run.record["env_options"])
+    check_version(teacher_run.record, run.env)
     student_pair, teacher_pair = (
         (source.policy(role), source.params(role)) for source, role in ((run, "student"), (teacher_run, "teacher"))
     )

@@ -9,7 +9,7 @@ from typing import Any
 from tutelage.configs.checks import check_positive, check_seeds
 from tutelage.configs.experiment import FitConfig
 from tutelage.errors import BadInput, Fault, short
-from tutelage.experiment.find_teacher import user_factory
+from tutelage.experiment.find_teacher import run_and_role, user_factory
 from tutelage.experiment.input_scale import scale_warnings
 from tutelage.experiment.prepare import make_env_and_method
 from tutelage.experiment.read_records import MethodSettings, check_settings, read_checked
@@ -65,8 +65,11 @@ class Job:
         absolute, relative = (Path(p) for p in self.teacher_paths)
         for place in (absolute, folder / relative):
             if place.is_dir():
-                given = Path(self.teacher)
-                return self.teacher if given.is_dir() and given.samefile(place) else str(place)
+                given = run_and_role(self.teacher)
+                if given and given[0].samefile(place):
+                    return self.teacher
+                _, at, role = Path(self.teacher).name.rpartition("@")
+                return f"{place}@{role}" if at and not place.name.endswith(f"@{role}") else str(place)
         raise Fault(f"{folder}: its teacher is neither at {absolute} nor at {folder / relative}; put it back there")
 
     def make(self, teacher: Frozen | None, display: Display) -> tuple[Environment, Method, FitConfig]:

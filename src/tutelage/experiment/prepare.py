@@ -26,16 +26,32 @@ def make_env_and_method(
     (which may have changed), new objects are made.
     """
     check_machine()
-    names_files = any(isinstance(value, str) and Path(value).exists() for value in options.values())
-    if teacher is not None or names_files or user_code((method, env_id)):
+    if teacher is not None or names_files(options) or user_code((method, env_id)):
         return _make(method, env_id, options, config, teacher)
     return _make_memoized(method, env_id, json.dumps(dict(options)), json.dumps(dict(config)))
+
+
+def make_env(env_id: str, options: Mapping[str, Any]) -> Environment:
+    """An environment; the same object for equal arguments, see `make_env_and_method`."""
+    if names_files(options) or user_code((env_id,)):
+        return make(env_id, **options)
+    return _make_env_memoized(env_id, json.dumps(dict(options)))
+
+
+@memoize
+def _make_env_memoized(env_id: str, options: str) -> Environment:
+    return make(env_id, **json.loads(options))
+
+
+def names_files(options: Mapping[str, Any]) -> bool:
+    """Whether an option is a file, which may have changed."""
+    return any(isinstance(value, str) and Path(value).exists() for value in options.values())
 
 
 def _make(
     method: str, env_id: str, options: Mapping[str, Any], config: Mapping[str, Any], teacher: Frozen | None
 ) -> tuple[Environment, Method]:
-    env = make(env_id, **options)
+    env = make_env(env_id, options)
     return env, make_method(method, env, method_config(method, **config), teacher)
 
 

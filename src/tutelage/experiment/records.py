@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from tutelage.configs.checks import (
@@ -15,11 +15,32 @@ from tutelage.configs.checks import (
     check_unit,
 )
 from tutelage.errors import BadInput, short
-from tutelage.experiment.evaluate import Evaluation
 
-FORMAT = 1
+FORMAT = 2
 Record = dict[str, Any]
 """The content of config.json."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Greedy episodes of one policy.
+
+    Attributes:
+        episodes: how many.
+        success_rate, ci95: share of successes with its Wilson interval.
+        return_mean, return_ci95: undiscounted team return.
+        length_mean: steps per episode.
+    """
+
+    episodes: int
+    success_rate: float
+    ci95: tuple[float, float]
+    return_mean: float
+    return_ci95: tuple[float, float]
+    length_mean: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
 
 @dataclass(frozen=True)
@@ -155,6 +176,7 @@ class TeacherRecord:
     env_options: dict[str, Any]
     test: StoredTest
     record: RunRecord | None = None
+    role: str | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -8,42 +8,26 @@ from tutelage.configs.experiment import FitConfig
 from tutelage.errors import BadInput
 from tutelage.experiment.checkpoint import BEST, CHECKPOINT, load_best, read_best_meta
 from tutelage.experiment.evaluator import Evaluator
+from tutelage.experiment.make_record import device, versions
+from tutelage.experiment.manifest import is_finished
+from tutelage.experiment.rebuild import rebuild_run
 from tutelage.experiment.records import Record
-from tutelage.experiment.run_directory import (
-    abstract_teacher,
-    device,
-    load_role,
-    read_record,
-    rebuild_method,
-    versions,
-)
+from tutelage.experiment.run_record import read_settings
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.status import FitResult
 from tutelage.experiment.train_run import extra_evaluations, fit_into, remove_leftovers, write_finished_run
 from tutelage.experiment.trust import Trust, code_named_in, command_for
-from tutelage.types import Environment, Method
-
-
-def rebuild_unfinished(record: Record, path: Path) -> tuple[Environment, Method]:
-    """The environment and method of an unfinished run, with the teacher whose parameters it keeps."""
-    teacher = None
-    if record["teacher"]:
-        teacher = abstract_teacher(record["teacher"])
-        stored_role = lambda role: "teacher" if role == teacher.actor else role
-        params = {role: load_role(path, stored_role(role), policy) for role, policy in teacher.roles.items()}
-        teacher = teacher._replace(params=params)
-    return rebuild_method(record, teacher)
 
 
 def resume_run(path: Path, display: Display, trust: Trust = False) -> None:
     """Continue one run until it is finished; of a finished run only leftover files are removed."""
-    record = read_record(path, trust)
-    if (path / "eval.json").exists():
+    record = read_settings(path, trust)
+    if is_finished(path):
         remove_leftovers(path)
         return
     for warning in (*machine_changes(record), *failure_notes(path, record)):
         display.say(f"{path}: {warning}")
-    env, method = rebuild_unfinished(record, path)
+    env, method = rebuild_run(path, record)
     resumed = (path / CHECKPOINT).exists()
     fit_into(path, [path], env, method, FitConfig(**record["fit"]), [record["seed"]], display, resumed)
 
@@ -72,10 +56,10 @@ def recover_run(path: Path, display: Display, trust: Trust = False) -> None:
     Raises:
         BadInput: it is finished, or was never evaluated.
     """
-    record = read_record(path, trust)
-    if (path / "eval.json").exists():
+    record = read_settings(path, trust)
+    if is_finished(path):
         raise BadInput(f"{path} is finished: there is nothing to recover")
-    env, method = rebuild_unfinished(record, path)
+    env, method = rebuild_run(path, record)
     config, seed = FitConfig(**record["fit"]), record["seed"]
     best_so_far = load_best(path, method)
     if best_so_far is None:

@@ -1,9 +1,11 @@
-"""Run directories: the files of a run, and loading it.
+"""Run directories: the files of a run, and opening it.
 
-    config.json      method, environment, every setting, teacher, versions
+    config.json      method, environment, every setting, teacher, versions: how it was trained
     metrics.jsonl    one object per line of metrics and per evaluation
-    eval.json        the final test of the best parameters; absent until training has finished
-    ROLE.safetensors parameters of each role
+    ROLE.json        what each role (and the critic) is made of, see `policies/blueprint.py`
+    ROLE.safetensors its parameters; a team is opened from these two alone
+    eval.json        the final test of the best parameters
+    manifest.json    SHA-256 of these files (but the log); written last, absent until training has finished
     checkpoint*      while training: where to resume
 
 With several seeds the parent directory holds one such run per seed: seed-0, seed-1, ...
@@ -11,168 +13,126 @@ With several seeds the parent directory holds one such run per seed: seed-0, see
 
 from __future__ import annotations
 
-import difflib
-import os
-import platform
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
-from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
-import jax
 from jaxtyping import Array, PRNGKeyArray
 
-from tutelage.configs.checks import build
-from tutelage.dotted import check_signature, import_user_code
-from tutelage.envs.build import make
-from tutelage.errors import BadInput, Fault, reports_user_error
-from tutelage.experiment.files import load_tree, read_json, save_tree
-from tutelage.experiment.prepare import make_env_and_method
-from tutelage.experiment.read_records import as_damage, check_settings, read_checked, recorded_settings
-from tutelage.experiment.records import FORMAT, FinalTest, Record, RunRecord
-from tutelage.experiment.trust import Trust, check_trust, code_named_in, command_for
-from tutelage.experiment.user_code import checked_team, find_controller, policy_from_function
+from tutelage.errors import BadInput
+from tutelage.experiment.prepare import make_env
+from tutelage.experiment.read_roles import read_finished
+from tutelage.experiment.rebuild import rebuild_run
+from tutelage.experiment.records import Record
+from tutelage.experiment.role_files import load_role
+from tutelage.experiment.run_record import check_version
+from tutelage.experiment.teachers import critic_role
+from tutelage.experiment.trust import Trust, check_trust, code_named_in, user_code
+from tutelage.experiment.user_code import find_controller
+from tutelage.machine import check_machine
 from tutelage.policies.acting import greedy
-from tutelage.registry import ENVIRONMENTS, method_row
-from tutelage.types import Carry, Environment, Frozen, Method, Params, Policy, TimeStep
-
-T = TypeVar("T")
-
-
-def make_record(
-    method: str,
-    env_id: str,
-    env: Environment,
-    env_options: dict[str, Any],
-    config: Any,
-    fit: Any,
-    seed: int,
-    teacher: Record | None,
-) -> Record:
-    """The content of config.json: everything that is needed to rebuild a run."""
-    return {
-        "format": FORMAT,
-        "method": method,
-        "env": env_id,
-        "env_options": env_options,
-        "env_version": env.spec.version,
-        "config": asdict(config),
-        "fit": asdict(fit),
-        "seed": seed,
-        "teacher": teacher,
-        "versions": versions(),
-        "device": device(),
-    }
+from tutelage.policies.blueprint import Controller, DeterministicTeam, Role, needs_code
+from tutelage.policies.combinators import as_deterministic
+from tutelage.policies.critic import make_critic
+from tutelage.policies.open import policy_of
+from tutelage.types import Carry, Critic, Environment, Frozen, Params, Policy, Spec, TimeStep, acting
 
 
-def versions() -> Record:
-    """The versions of Python and packages, see `records.Versions`."""
-    packages = ("tutelage", "jax", "jaxlib", "flax", "optax", "numpy")
-    return {"python": platform.python_version(), **{p: version_of(p) for p in packages}}
+class Lazy(Mapping[str, Any]):
+    """Things by role, each made when it is asked for: a user's code is imported then and not before."""
+
+    def __init__(self, roles: Iterable[str], make: Callable[[str], Any]) -> None:
+        self._roles, self._make, self._made = tuple(roles), make, dict[str, Any]()
+
+    def __getitem__(self, role: str) -> Any:
+        if role not in self._roles:
+            raise KeyError(role)
+        if role not in self._made:
+            self._made[role] = self._make(role)
+        return self._made[role]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._roles)
+
+    def __len__(self) -> int:
+        return len(self._roles)
 
 
-def version_of(package: str) -> str:
-    """The version of a package, also where only its sources are on the path."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return str(getattr(import_module(package), "__version__", "unknown"))
-
-
-def device() -> Record:
-    """This machine, see `records.Device`."""
-    used = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"kind": jax.devices()[0].device_kind, "machine": platform.machine(), "cores": os.cpu_count(), "used": used}
-
-
-def rebuild_method(record: Record, teacher: Frozen | None) -> tuple[Environment, Method]:
-    """The environment and method of a config.json; raises BadInput where the environment has another version now."""
-    env, method = make_env_and_method(record["method"], record["env"], record["env_options"], record["config"], teacher)
-    if env.spec.version != record["env_version"]:
-        raise BadInput(
-            f"{record['env']} is version {env.spec.version} now, the run was made on {record['env_version']}: its "
-            "dynamics have changed, train it again"
-        )
-    return env, method
-
-
-def teaching_roles(roles: Mapping[str, T], distilled: bool) -> dict[str, T]:
-    """The roles of a run that can teach: where it has students that learned from a teacher, only these."""
-    return {"student": roles["student"]} if distilled or {"student", "teacher"} <= roles.keys() else dict(roles)
-
-
-def provided_outputs(method: str, roles: Iterable[str]) -> frozenset[str]:
-    """What a method's policies provide to a distillation: its entry in the registry, and `critic` if it is a role."""
-    return method_row(method).provides | ({"critic"} & set(roles))
-
-
-def teacher_policies(record: Record) -> tuple[dict[str, Policy], frozenset[str]]:
-    """The policies of a teacher, by role, and what they provide; from the teacher's entry in config.json."""
-    env = make(record["env"], **record["env_options"])
-    if record["kind"] == "scripted":
-        return {"teacher": find_controller(env, record["name"])}, frozenset()
-    if record["kind"] == "callable":
-        teacher = callable_teacher(record["name"], env)
-        return dict(teacher.roles), teacher.provides
-    teacher_record = record["record"]
-    distilled = teacher_record["teacher"] is not None
-    method = rebuild_method(teacher_record, abstract_teacher(teacher_record["teacher"]) if distilled else None)[1]
-    roles = teaching_roles(method.roles, distilled)
-    return roles, provided_outputs(teacher_record["method"], roles)
-
-
-def abstract_teacher(record: Record) -> Frozen:
-    """A teacher with shapes in place of parameters: enough to rebuild the policies of its students."""
-    roles, provides = teacher_policies(record)
-    return Frozen(roles, param_shapes(roles), provides, record["test"])
-
-
-def param_shapes(roles: Mapping[str, Policy]) -> dict[str, Params]:
-    """Shapes of the parameters of policies, by role."""
-    return {role: jax.eval_shape(policy.init, jax.random.key(0)) for role, policy in roles.items()}
-
-
-def scripted_teacher(name: str, env: Environment) -> Frozen:
-    """A controller of the environment as a teacher; raises BadInput where there is none of that name."""
-    return Frozen({"teacher": find_controller(env, name)}, {"teacher": ()}, frozenset(), {})
-
-
-def callable_teacher(name: str, env: Environment) -> Frozen:
-    """A teacher made by a user's `module:factory`: factory(env) is a Frozen or a function timestep -> actions (B, N).
-
-    Raises:
-        BadInput: it cannot be imported, raises, or gives something else.
-    """
-    factory, label = import_user_code(name), f"teacher {name!r}"
-    check_signature(label, factory, env)
-    with reports_user_error(f"{label}: making it"):
-        teacher = factory(env)
-    if isinstance(teacher, Frozen):
-        return checked_team(label, teacher, env)
-    if not callable(teacher):
-        raise BadInput(f"{label}: must return a Frozen or a function of a timestep, not {type(teacher).__name__}")
-    return Frozen({"teacher": policy_from_function(label, teacher, env)}, {"teacher": ()}, frozenset(), {})
-
-
-class LoadedRun(NamedTuple):
-    """A finished run.
+@dataclass(frozen=True)
+class LoadedRun:
+    """A finished run, opened from its blueprints and parameters.
 
     Attributes:
         path: its directory.
-        env: its environment.
-        frozen: policies and parameters by role.
-        record: config.json.
-        test: eval.json, the final test.
+        record: config.json. test: eval.json, the final test.
+        roles: what each role is made of; `critic`, if there is one, is among them.
+        trust: which code that the run names may be imported.
     """
 
     path: Path
-    env: Environment
-    frozen: Frozen
     record: Record
     test: Record
+    roles: Mapping[str, Role]
+    trust: Trust = False
+
+    @property
+    def spec(self) -> Spec:
+        """The facts of the environment that it was made on, which are known without the environment."""
+        return self.roles[self.actor].spec
+
+    @property
+    def actor(self) -> str:
+        """The role that acts, see `acting`."""
+        return acting(self.roles)
+
+    @cached_property
+    def env(self) -> Environment:
+        """Its environment, made when somebody plays.
+
+        Raises:
+            BadInput: it is code that is not trusted, or has another version now.
+        """
+        check_trust(self.path / "config.json", user_code([self.record["env"]]), self.trust)
+        env = make_env(self.record["env"], self.record["env_options"])
+        check_version(self.record, env)
+        return env
+
+    @cached_property
+    def frozen(self) -> Frozen:
+        """Policies and parameters by role. What is code is made when it is asked for."""
+        policies = Lazy([role for role in self.roles if role != "critic"], self._make)
+        params = Lazy(self.roles, lambda role: load_role(self.path, role, self._make(role)))
+        critic = self.roles.get("critic")
+        made = None if critic is None or needs_code(critic.made_of) else self._make("critic")
+        provides = {*self.roles[self.actor].provides, *(["critic"] if self.has_critic_of(self.actor) else [])}
+        return Frozen(policies, params, frozenset(provides), self.test, made)
+
+    def has_critic_of(self, role: str) -> bool:
+        """Whether the run's critic values what this role earns."""
+        return "critic" in self.roles and role == critic_role(self.roles)
+
+    def critic(self) -> Critic | None:
+        """The critic, also where it is a user's code."""
+        return self._make("critic") if "critic" in self.roles else None
+
+    def _make(self, role: str) -> Any:
+        made_of = self.roles[role].made_of
+        if not needs_code(made_of):
+            return make_critic(made_of) if role == "critic" else policy_of(made_of)  # type: ignore[arg-type]
+        inner = made_of.of if isinstance(made_of, DeterministicTeam) else made_of
+        if isinstance(inner, Controller):
+            policy = find_controller(self.env, inner.name)
+            return as_deterministic(policy) if isinstance(made_of, DeterministicTeam) else policy
+        return self._code[role]
+
+    @cached_property
+    def _code(self) -> Mapping[str, Any]:
+        """What the code that the run names makes: policies by role, and the critic."""
+        check_trust(self.path / "config.json", code_named_in(self.record), self.trust)
+        method = rebuild_run(self.path, self.record)[1]
+        return {**method.roles, "critic": method.critic}
 
     def policy(self, role: str = "student") -> Policy:
         """The policy of a role; raises BadInput naming the roles there are."""
@@ -183,9 +143,8 @@ class LoadedRun(NamedTuple):
         return self.frozen.params[self._role(role)]
 
     def _role(self, role: str) -> str:
-        if role not in self.frozen.roles or role == "critic":
-            acting = [r for r in self.frozen.roles if r != "critic"]
-            raise BadInput(f"{self.path} has no policy {role!r}; it has: {', '.join(acting)}")
+        if role not in self.frozen.roles:
+            raise BadInput(f"{self.path} has no policy {role!r}; it has: {', '.join(self.frozen.roles)}")
         return role
 
     def act(self, role: str, timestep: TimeStep, carry: Carry, key: PRNGKeyArray) -> tuple[Array, Carry]:
@@ -203,77 +162,20 @@ class LoadedRun(NamedTuple):
         return greedy(key, out, timestep)[0], carry
 
 
-def seed_runs(path: Path) -> list[Path]:
-    """The runs below a parent directory in order of their seeds; [path] for a single run."""
-    children = [p for p in path.glob("seed-*") if re.fullmatch(r"seed-\d+", p.name)] if path.is_dir() else []
-    return sorted(children, key=lambda p: int(p.name[5:])) or [path]
-
-
-def read_record(path: Path, trust: Trust = False) -> Record:
-    """config.json of a run.
-
-    Raises:
-        BadInput: no such directory, no run in it, or it names code that is not trusted.
-        Fault: damaged.
-    """
-    if not path.is_dir():
-        similar = difflib.get_close_matches(str(path), ENVIRONMENTS, n=1, cutoff=0.8)
-        raise BadInput(f"no run at {path}" + (f" ({similar[0]} is an environment)" if similar else ""))
-    file = path / "config.json"
-    if not file.exists():
-        raise BadInput(f"{path} is not a run: it has no config.json")
-    record = read_json(file)
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise Fault(f"{file} is not of a tutelage run (format {FORMAT})")
-    with as_damage(file):
-        build(RunRecord, record, "field")
-    check_trust(file, code_named_in(record), trust)
-    check_settings(file, recorded_settings(record))
-    return record
-
-
 def load(path: str | Path, trust: Trust = False) -> LoadedRun:
-    """Load a finished run.
+    """Load a finished run from its blueprints and parameters; its environment is made when somebody plays.
 
     Args:
         path: a run directory; of a parent with several seeds, the first.
         trust: which code that is not built in may be imported: True for all, or the `module:name`s that are trusted.
 
     Raises:
-        BadInput: not a run, not finished, or it names code that is not trusted.
-        Fault: damaged files.
+        BadInput: not a run, not finished, of an earlier version, or settings of jax that cannot work. Fault: damaged.
     """
-    path = seed_runs(Path(path))[0]
-    record = read_record(path, trust)
-    if not (path / "eval.json").exists():
-        way = command_for(path, code_named_in(record))
-        raise BadInput(f"{path} has never been evaluated: its training has not finished ({way})")
-    test = read_test(path / "eval.json", record)
-    teacher = abstract_teacher(record["teacher"]) if record["teacher"] else None
-    env, method = rebuild_method(record, teacher)
-    params = {role: load_role(path, role, policy) for role, policy in method.roles.items()}
-    provides = provided_outputs(record["method"], method.roles if teacher is None else ())
-    return LoadedRun(path, env, Frozen(method.roles, params, provides, test), record, test)
-
-
-def read_test(file: Path, record: Record) -> Record:
-    """Read eval.json of a run; raises Fault where it is damaged or belongs to another config.json."""
-    test = read_checked(file, FinalTest)
-    for name, expected in (("seed", record["seed"]), ("episodes", record["fit"].get("test_episodes"))):
-        if expected is not None and test.get(name) != expected:
-            raise Fault(f"{file} is damaged or of another run: {name} = {test.get(name)}, config.json says {expected}")
-    return test
-
-
-def load_role(path: Path, role: str, policy: Policy) -> Params:
-    """Load the parameters of one role."""
-    template = jax.eval_shape(policy.init, jax.random.key(0))
-    if not jax.tree.leaves(template):
-        return template
-    return load_tree(path / f"{role}.safetensors", template)[0]
-
-
-def save_role(path: Path, role: str, params: Params) -> None:
-    """Save the parameters of one role."""
-    if jax.tree.leaves(params):
-        save_tree(path / f"{role}.safetensors", params)
+    check_machine()
+    finished = read_finished(Path(path))
+    run = LoadedRun(*finished, trust)
+    for name, role in run.roles.items():
+        if not needs_code(role.made_of):
+            run.frozen.params[name]  # refused now and not later where weights are no numbers
+    return run

@@ -7,27 +7,10 @@ from collections.abc import Collection
 from tutelage.envs.build import make
 from tutelage.errors import BadInput
 from tutelage.experiment.plan import FLOORS, Row, Rows, settings_of
-from tutelage.experiment.run_directory import (
-    callable_teacher,
-    param_shapes,
-    provided_outputs,
-    scripted_teacher,
-    teaching_roles,
-)
+from tutelage.experiment.teachers import callable_teacher, scripted_teacher, teaching_team
 from tutelage.experiment.user_code import make_method
 from tutelage.registry import method_config, method_row
-from tutelage.types import Frozen, Method
-
-
-def abstract_team(name: str, method: Method, distilled: bool = False) -> Frozen:
-    """The teacher that a finished run of a method will be, with shapes in place of parameters.
-
-    Args:
-        name, method: the method that will be trained, by name and as built.
-        distilled: whether the method itself learns from a teacher.
-    """
-    roles = teaching_roles(method.roles, distilled)
-    return Frozen(roles, param_shapes(roles), provided_outputs(name, roles), {})
+from tutelage.types import Method
 
 
 def draft_method(row: Row, rows: Rows, drafts: dict[str, Method]) -> Method:
@@ -43,13 +26,9 @@ def draft_method(row: Row, rows: Rows, drafts: dict[str, Method]) -> Method:
     default_teacher, teacher = method_row(row.method).teacher, None
     if default_teacher is not None and row.teacher in rows:
         teacher_row = rows[row.teacher]
-        teacher = abstract_team(
-            teacher_row.method,
-            draft_method(teacher_row, rows, drafts),
-            method_row(teacher_row.method).teacher is not None,
-        )
+        teacher = teaching_team(teacher_row.method, draft_method(teacher_row, rows, drafts))
     elif default_teacher is not None and row.teacher is None:
-        teacher = abstract_team(
+        teacher = teaching_team(
             default_teacher, make_method(default_teacher, env, method_config(default_teacher), None)
         )
     elif default_teacher is not None and row.teacher is not None:

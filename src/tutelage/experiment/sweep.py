@@ -15,6 +15,7 @@ import jax
 
 from tutelage.errors import BadInput, Fault, Interrupted, NotWritten, unknown
 from tutelage.experiment.files import write_json
+from tutelage.experiment.manifest import is_finished
 from tutelage.experiment.plan import Row, Rows, fingerprint, read_plan
 from tutelage.experiment.run_directory import LoadedRun
 from tutelage.experiment.run_lock import remove_stale_locks, try_lock
@@ -68,7 +69,7 @@ def needed_runs(row: Row, seed: int, rows: Rows, paths: SweepPaths) -> list[Path
     directories = [paths.run(row, seed)]
     for teacher in teacher_chain(row, rows)[1:]:
         run = paths.run(teacher, seed)
-        if not ((run / "eval.json").exists() and is_current(run / "row.json", fingerprint(teacher, rows))):
+        if not (is_finished(run) and is_current(run / "row.json", fingerprint(teacher, rows))):
             directories.append(run)
     return directories
 

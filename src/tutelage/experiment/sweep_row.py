@@ -18,15 +18,17 @@ from tutelage.experiment.evaluate import evaluate
 from tutelage.experiment.files import write_json
 from tutelage.experiment.find_teacher import user_factory
 from tutelage.experiment.job import Job
+from tutelage.experiment.make_record import device
+from tutelage.experiment.manifest import MANIFEST, read_manifest
 from tutelage.experiment.plan import FLOORS, Row, Rows, fingerprint, fit_config
 from tutelage.experiment.read_records import check_field_types, read_metrics
-from tutelage.experiment.run_directory import LoadedRun, device
+from tutelage.experiment.run_directory import LoadedRun
 from tutelage.experiment.run_lock import LOCK
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.sweep_paths import SweepPaths, is_current, read_or_empty
 from tutelage.experiment.trust import user_code
 from tutelage.policies.acting import greedy, random_policy, sample
-from tutelage.policies.cost import Cost, team_cost
+from tutelage.policies.cost import Cost, blueprint_cost, widths
 from tutelage.registry import method_config, method_row
 
 
@@ -88,9 +90,7 @@ def train_row(row: Row, seed: int, rows: Rows, paths: SweepPaths, display: Displ
     return run_job(job, folder, display, allowed_code)[0]
 
 
-SWEEP_FILES = re.compile(
-    r"(row|plan|config)\.json|metrics\.jsonl|[a-z_]+(-stage\d+)?\.safetensors|events\..*|\..*\.(tmp|lock)"
-)
+SWEEP_FILES = re.compile(r"[a-z_]+\.json|metrics\.jsonl|[a-z_]+(-stage\d+)?\.safetensors|events\..*|\..*\.(tmp|lock)")
 """Names of the files of an unfinished run, which `remove_stale_run` may delete."""
 
 
@@ -106,7 +106,7 @@ def remove_stale_run(folder: Path) -> None:
     if "fingerprint" not in read_or_empty(folder / "row.json"):
         raise Fault(f"{folder} was made by no sweep, its row.json is missing or damaged: move it away")
     for file in files:
-        if file.name == "eval.json":
+        if file.name in (MANIFEST, "eval.json"):  # an earlier version had no manifest
             raise Fault(f"{file.parent} is a finished run of other settings than the plan has now: move it away")
         if file.is_symlink() or not SWEEP_FILES.fullmatch(file.name):
             raise Fault(f"{file} was made by no sweep: move it away")
@@ -127,7 +127,7 @@ def result_from_run(row: Row, seed: int, run: LoadedRun, row_fingerprint: str, s
         "method": row.method,
         "env": row.env,
         "env_version": run.record["env_version"],
-        "measure": run.env.spec.measure,
+        "measure": run.spec.measure,
         "variant": row.variant,
         "seed": seed,
         "fingerprint": row_fingerprint,
@@ -136,8 +136,8 @@ def result_from_run(row: Row, seed: int, run: LoadedRun, row_fingerprint: str, s
         "test": run.test,
         "teacher": {"name": row.teacher, "test": teacher["test"]} if teacher else None,
         "curve": [{k: line[k] for k in names} for line in lines if line["kind"] == "evaluation"],
-        "cost": {role: as_dict(team_cost(p)) for role, p in run.frozen.roles.items() if p.groups},
-        "widths": [group.agent.width for group in run.policy(run.frozen.actor).groups],
+        "cost": {name: as_dict(cost) for name, role in run.roles.items() if (cost := blueprint_cost(role.made_of))},
+        "widths": widths(run.roles[run.actor].made_of),
         "wall_seconds": round(seconds, 1),
         "device": run.record["device"],
         "versions": run.record["versions"],
@@ -190,8 +190,8 @@ def copy_to_zoo(run: LoadedRun, place: Path) -> None:
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        for file in [run.path / "config.json", run.path / "eval.json", *run.path.glob("*.safetensors")]:
-            shutil.copy(file, temporary / file.name)
+        for name in (*read_manifest(run.path).files, MANIFEST):
+            shutil.copy(run.path / name, temporary / name)
         shutil.rmtree(place, ignore_errors=True)
         temporary.rename(place)
     except OSError as error:

@@ -19,10 +19,12 @@ from tutelage.experiment.evaluate import evaluate_together
 from tutelage.experiment.files import read_json, write_json
 from tutelage.experiment.fit import fit_together
 from tutelage.experiment.job import Job
+from tutelage.experiment.make_record import make_record
+from tutelage.experiment.manifest import write_manifest
 from tutelage.experiment.read_records import read_metrics
 from tutelage.experiment.recorder import RunRecorder
 from tutelage.experiment.records import Record
-from tutelage.experiment.run_directory import make_record, save_role
+from tutelage.experiment.role_files import save_params, write_roles
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.status import FitResult
 from tutelage.experiment.trust import code_named_in, command_for
@@ -125,11 +127,11 @@ def extra_evaluations(
 
 
 def write_finished_run(path: Path, result: FitResult, seed: int, extra: dict[str, Any]) -> None:
-    """Write the parameters and eval.json of a finished run, and remove its checkpoints."""
-    for role, params in result.params.items():
-        save_role(path, role, params)
+    """Write the parameters, eval.json and the manifest of a finished run, and remove its checkpoints."""
+    save_params(path, result.params)
     test = {**result.test.as_dict(), "seed": seed, "steps": result.steps, "seconds": round(result.seconds, 2)}
     write_json(path / "eval.json", test | extra)
+    write_manifest(path, tuple(result.params))
     remove_leftovers(path)
 
 
@@ -147,19 +149,30 @@ def remove_leftovers(path: Path) -> None:
 
 def start_run(job: Job, seed: int, path: Path, teacher: tuple[Frozen, Record] | None, display: Display) -> None:
     """Train one run from the beginning. All checks are made before anything is written."""
-    frozen, teacher_record = teacher or (None, None)
+    frozen = teacher[0] if teacher else None
     env, method, config = job.make(frozen, display)
-    for role, params in teacher_params(frozen).items() if frozen else ():
-        save_role(path, role, params)
-    write_record(job, seed, path, env, config, teacher_record)  # last: a directory with it can be resumed
+    if frozen is not None:
+        save_params(path, teacher_params(frozen))
+    write_beginning(job, seed, path, env, method, config, teacher)
     fit_into(path, [path], env, method, config, [seed], display)
 
 
-def write_record(job: Job, seed: int, path: Path, env: Environment, config: FitConfig, teacher: Record | None) -> None:
-    """Write a run's config.json."""
-    record = make_record(job.method, job.env, env, job.env_options, job.method_config(), config, seed, teacher)
+def write_beginning(
+    job: Job,
+    seed: int,
+    path: Path,
+    env: Environment,
+    method: Method,
+    config: FitConfig,
+    teacher: tuple[Frozen, Record] | None,
+) -> None:
+    """Write what a run's roles are made of, and its config.json last: a directory with it can be resumed."""
+    frozen, teacher_record = teacher or (None, None)
+    settings = job.env, env, job.env_options, job.method_config(), config, seed
+    record = make_record(job.method, *settings, teacher_record)
     if job.together:
         record["device"] |= {"together": job.seeds}
+    write_roles(path, record, env, method, frozen.provides if frozen else ())
     write_json(path / "config.json", record)
 
 
@@ -171,7 +184,7 @@ def start_runs_together(job: Job, folder: Path, display: Display) -> None:
     seeds = range(job.seed, job.seed + job.seeds)
     paths = [job.path(folder, seed) for seed in seeds]
     for seed, path in zip(seeds, paths, strict=True):
-        write_record(job, seed, path, env, config, None)
+        write_beginning(job, seed, path, env, method, config, None)
     fit_into(folder, paths, env, method, config, seeds, display)
 
 

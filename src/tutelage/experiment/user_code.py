@@ -19,7 +19,7 @@ from tutelage.envs.parts import one_hot_scores
 from tutelage.errors import BadInput, reports_user_error
 from tutelage.networks.cores import mask_logits
 from tutelage.registry import check_teacher, method_row, resolve
-from tutelage.types import Behaviour, Carry, Environment, Frozen, Method, Out, Params, Policy, Stage, TimeStep
+from tutelage.types import Behaviour, Carry, Critic, Environment, Frozen, Method, Out, Params, Policy, Stage, TimeStep
 
 
 def make_method(name: str, env: Environment, config: Any, teacher: Frozen | None) -> Method:
@@ -103,26 +103,27 @@ def policy_from_function(label: str, act: Callable[[TimeStep], Any], env: Enviro
     return policy
 
 
-def checked_policy(label: str, policy: Policy, params: Params, env: Environment, acts: bool = True) -> Policy:
+def check_array(label: str, value: Any, shapes: tuple[tuple[int, ...], ...], expected: str) -> Array:
+    """A float array of one of the shapes; raises BadInput for anything else."""
+    if getattr(value, "shape", None) not in shapes or not jnp.issubdtype(value.dtype, jnp.floating):
+        raise BadInput(f"{label}: gives {describe(value)}, must give {expected}")
+    return value
+
+
+def checked_policy(label: str, policy: Policy, params: Params, env: Environment) -> Policy:
     """A user's policy whose outputs are checked in every step and whose scores are masked.
 
     Args:
         label: name of the policy in error messages.
         params: its parameters, or their shapes.
-        acts: whether it returns scores; a critic returns values instead.
 
     Raises:
         BadInput: it raises, or its output has another shape or type.
     """
     if not isinstance(policy, Policy):
         raise BadInput(f"{label}: is {describe(policy)}, must be a tutelage.types.Policy")
-    n, actions = env.spec.n_agents, env.spec.n_actions
-    names = (f"a score of {label}", f"a feature of {label}") if acts else (f"a value of {label}",)
-
-    def check_array(shapes: tuple[tuple[int, ...], ...], value: Any, expected: str) -> Array:
-        if getattr(value, "shape", None) not in shapes or not jnp.issubdtype(value.dtype, jnp.floating):
-            raise BadInput(f"{label}: gives {describe(value)}, must give {expected}")
-        return value
+    expected = f"float scores of shape (environments, agents = {env.spec.n_agents}, actions = {env.spec.n_actions})"
+    names = (f"a score of {label}", f"a feature of {label}")
 
     def step(params: Params, carry: Carry, timestep: TimeStep, key: Array) -> tuple[Carry, Out]:
         with reports_user_error(label):
@@ -130,23 +131,36 @@ def checked_policy(label: str, policy: Policy, params: Params, env: Environment,
         if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(returned[1], Out):
             raise BadInput(f"{label}: step gives {describe(returned)}, must give (carry, tutelage.types.Out)")
         carry, out = returned
-        batch_size, avail = timestep.alive.shape[0], timestep.avail
-        if acts:
-            expected = f"float scores of shape (environments, agents = {n}, actions = {actions})"
-            scores = check_array((avail.shape,), out.scores, expected).astype(jnp.float32)
-            # Minus infinity is a usual mask; ours is finite, so that it can be multiplied by 0.
-            scores = mask_logits(jnp.maximum(scores, -1e9), avail)
-            faults = [fault_of(scores, 1), jnp.zeros(batch_size, jnp.int8)]
-            for features in out.features:
-                faults[1] = jnp.maximum(faults[1], fault_of(features, 1))
-            out = out._replace(scores=scores)
-        else:
-            expected = f"float values of shape (environments,) or (environments, agents = {n})"
-            faults = [fault_of(check_array(((batch_size,), (batch_size, n)), out.value, expected), 1)]
-        return carry, out._replace(watch=Watch(episode_age(timestep), dict(zip(names, faults, strict=True))))
+        scores = check_array(label, out.scores, (timestep.avail.shape,), expected).astype(jnp.float32)
+        # Minus infinity is a usual mask; ours is finite, so that it can be multiplied by 0.
+        scores = mask_logits(jnp.maximum(scores, -1e9), timestep.avail)
+        faults = [fault_of(scores, 1), jnp.zeros(timestep.alive.shape[0], jnp.int8)]
+        for features in out.features:
+            faults[1] = jnp.maximum(faults[1], fault_of(features, 1))
+        watch = Watch(episode_age(timestep), dict(zip(names, faults, strict=True)))
+        return carry, out._replace(scores=scores, watch=watch)
 
-    checked = policy._replace(step=step, replay=None, watched=names)
+    checked = policy._replace(step=step, replay=None, watched=names, blueprint=None)
     check_memory(label, checked, params, env)
+    return checked
+
+
+def checked_critic(label: str, critic: Critic, params: Params, env: Environment) -> Critic:
+    """A user's critic whose values are checked; raises BadInput where it raises, or gives another shape or type."""
+    if not isinstance(critic, Critic):
+        raise BadInput(f"{label}: is {describe(critic)}, must be a tutelage.types.Critic")
+    n = env.spec.n_agents
+    expected = f"float values of shape (environments,) or (environments, agents = {n})"
+
+    def value(params: Params, timestep: TimeStep) -> Array:
+        with reports_user_error(label):
+            value = critic.value(params, timestep)
+        batch_size = timestep.alive.shape[0]
+        return check_array(label, value, ((batch_size,), (batch_size, n)), expected)
+
+    checked = Critic(critic.init, value, watched=(f"a value of {label}",))
+    vector = make_vector_env(env, n + 1)
+    jax.eval_shape(lambda params, key: checked.value(params, vector.reset(key)[1]), params, jax.random.key(0))
     return checked
 
 
@@ -187,11 +201,14 @@ def checked_team(label: str, frozen: Frozen, env: Environment) -> Frozen:
     roles, params = frozen.roles, frozen.params
     if not isinstance(roles, Mapping) or not isinstance(params, Mapping) or not {"student", "teacher"} & roles.keys():
         raise BadInput(f"{label}: roles and params must be dicts with a 'teacher' or a 'student', roles is {roles!r}")
-    if roles.keys() - params.keys():
-        raise BadInput(f"{label}: params of {', '.join(sorted(roles.keys() - params.keys()))} are missing")
+    needed = {*roles, *(["critic"] if frozen.critic is not None else [])}
+    if needed - params.keys():
+        raise BadInput(f"{label}: params of {', '.join(sorted(needed - params.keys()))} are missing")
     if set(frozen.provides) - PROVIDED:
         raise BadInput(f"{label}: provides {sorted(frozen.provides)}, allowed are {', '.join(sorted(PROVIDED))}")
-    team = {}
-    for role, policy in roles.items():
-        team[role] = checked_policy(f"{label} ({role})", policy, params[role], env, acts=role != "critic")
-    return frozen._replace(roles=team, provides=frozenset(frozen.provides))
+    named = lambda role: f"{label} ({role})"
+    team = {role: checked_policy(named(role), policy, params[role], env) for role, policy in roles.items()}
+    critic = frozen.critic
+    if critic is not None:
+        critic = checked_critic(named("critic"), critic, params["critic"], env)
+    return frozen._replace(roles=team, provides=frozenset(frozen.provides), critic=critic)

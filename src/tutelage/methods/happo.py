@@ -25,7 +25,7 @@ from tutelage.methods.ppo import Batch, PpoNetworks, PpoState, central_view, cri
 from tutelage.policies.acting import sample
 from tutelage.policies.agent import Group, make_team
 from tutelage.policies.build import build_team
-from tutelage.policies.critic import critic_policy
+from tutelage.policies.critic import critic_of
 from tutelage.policies.views import view
 from tutelage.types import Behaviour, Environment, Frozen, Method, Metrics, Params, Policy, Rollout, Stage, TimeStep
 
@@ -50,13 +50,14 @@ def make_networks(env: Environment, config: HappoConfig) -> HappoNetworks:
     spec = env.spec
     if config.share != "agent":
         raise BadInput(f"share = {config.share!r}: happo's agents have networks of their own, 'agent'")
-    actor = build_team(spec, config, view("local-no-id"))
+    seen = view("local-no-id", spec)
+    actor = build_team(spec, config, seen)
     if len({group.agent.width for group in actor.groups}) > 1 or config.sight != "full":
         settings = f"size = {config.size!r}, sight = {config.sight!r}"
         raise BadInput(f"{settings}: happo needs agents of one width and full sight")
     agent = actor.groups[0].agent
-    critic = critic_policy(spec, central_view(config), config.critic_width)
-    return HappoNetworks(PpoNetworks(config, actor, critic), make_team((Group((0,), agent, view("local-no-id")),)))
+    critic = critic_of(central_view(spec, config), config.critic_width)
+    return HappoNetworks(PpoNetworks(config, actor, critic), make_team((Group((0,), agent, seen),)))
 
 
 def take_agent(tree: Any, i: Any) -> Any:
@@ -197,9 +198,10 @@ def happo(env: Environment, config: HappoConfig, teacher: Frozen | None = None) 
     return Method(
         init=init,
         stages=(Stage("train", {"actor": behaviour}, update, config.steps),),
-        roles={"student": ppo.actor, "critic": ppo.critic},
+        roles={"student": ppo.actor},
         params=lambda state: {
             "student": unstack_agents(networks, state.actors.params),
             "critic": {"net": state.critic.params, "returns": state.returns},
         },
+        critic=ppo.critic,
     )

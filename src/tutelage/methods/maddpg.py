@@ -76,7 +76,7 @@ def make_networks(env: Environment, config: MaddpgConfig) -> MaddpgNetworks:
         config=config,
         codec=codec(make_vector_env(env, config.envs), spec.n_actions),
         steps=config.chunk if config.replay == "stream" else spec.max_steps,
-        actor=build_team(spec, config, view("local+action")),
+        actor=build_team(spec, config, view("local+action", spec)),
         critic=joint_action_critic_net(spec.state_width, spec.n_agents, spec.n_actions, config.critic_width),
         scale=spec.reward_scale if config.reward_scale is None else config.reward_scale,
     )

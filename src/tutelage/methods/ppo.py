@@ -27,10 +27,11 @@ from tutelage.learning.returns import expand_like, gae
 from tutelage.learning.shaping import goal_progress, most_promising
 from tutelage.policies.acting import sample
 from tutelage.policies.build import build_team
-from tutelage.policies.critic import critic_policy
+from tutelage.policies.critic import critic_of, values_of
 from tutelage.policies.views import View, goal_shapes, state_and_goals, view
 from tutelage.types import (
     Behaviour,
+    Critic,
     Environment,
     Frozen,
     Method,
@@ -38,6 +39,7 @@ from tutelage.types import (
     Params,
     Policy,
     Rollout,
+    Spec,
     Stage,
     TimeStep,
 )
@@ -74,21 +76,21 @@ class Batch(NamedTuple):
     valid: Array
 
 
-def central_view(config: PpoConfig) -> View:
+def central_view(spec: Spec, config: PpoConfig) -> View:
     """The view of MAPPO's critic: the world state, and for one value per agent its observation as well."""
-    return view("state" if config.critic == "team" else "state per agent")
+    return view("state" if config.critic == "team" else "state per agent", spec)
 
 
 def mappo(env: Environment, config: PpoConfig, teacher: Frozen | None = None) -> Method:
     """Multi-agent PPO: a team value from the world state (and goals), or one per agent from state and observation."""
-    return ppo(env, config, state_and_goals(env) if config.critic == "goals" else central_view(config))
+    return ppo(env, config, state_and_goals(env) if config.critic == "goals" else central_view(env.spec, config))
 
 
 def ippo(env: Environment, config: PpoConfig, teacher: Frozen | None = None) -> Method:
     """Independent PPO: one value per agent from its own observation."""
     if config.critic != "team":
         raise BadInput(f"critic = {config.critic!r}: an ippo critic reads what its agent observes; use mappo")
-    return ppo(env, config, view("local"))
+    return ppo(env, config, view("local", env.spec))
 
 
 @dataclass(frozen=True)
@@ -97,14 +99,12 @@ class PpoNetworks:
 
     config: PpoConfig
     actor: Policy
-    critic: Policy
+    critic: Critic
 
 
 def critic_values(networks: PpoNetworks, net: Params, returns: Normaliser, steps: TimeStep) -> Array:
     """The critic's values of timesteps, (T, B) or (T, B, N), in raw reward units. `net`: the critic's parameters."""
-    value = unroll(networks.critic, {"net": net, "returns": returns}, (), steps, steps.first).value
-    assert value is not None
-    return value
+    return values_of(networks.critic, {"net": net, "returns": returns}, steps)
 
 
 def make_batch(networks: PpoNetworks, state: PpoState, rollout: Rollout) -> tuple[Normaliser, Batch]:
@@ -201,8 +201,8 @@ def ppo(env: Environment, config: PpoConfig, critic_view: View) -> Method:
     if config.shaping:
         goal_shapes(env)
     spec, by_goals = env.spec, config.critic == "goals"
-    actor = build_team(spec, config, view(config.actor_view))
-    networks = PpoNetworks(config, actor, critic_policy(spec, critic_view, config.critic_width))
+    seen = view(config.actor_view, spec)
+    networks = PpoNetworks(config, build_team(spec, config, seen), critic_of(critic_view, config.critic_width))
 
     def update(
         state: PpoState, rollouts: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
@@ -219,13 +219,14 @@ def ppo(env: Environment, config: PpoConfig, critic_view: View) -> Method:
     )
     # A critic of shaped rewards, or one that reads goals, is of no use to a student.
     has_critic = not by_goals and not config.shaping
-    role = "student" if view(config.actor_view).decentralised else "teacher"
+    role = "student" if seen.decentralised else "teacher"
     return Method(
         init=lambda key: init_state(networks, key),
         stages=(Stage("train", {"actor": behaviour}, update, config.steps),),
-        roles={role: networks.actor} | ({"critic": networks.critic} if has_critic else {}),
+        roles={role: networks.actor},
         params=lambda state: {
             role: state.actor.params,
             **({"critic": {"net": state.critic.params, "returns": state.returns}} if has_critic else {}),
         },
+        critic=networks.critic if has_critic else None,
     )

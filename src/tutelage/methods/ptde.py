@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, PRNGKeyArray
 
 from tutelage.configs.ddn import PtdeConfig, PtdeMappoConfig
 from tutelage.data.collect import unroll
@@ -24,10 +24,13 @@ from tutelage.methods.central import Reader, make_central_team
 from tutelage.methods.off_policy import Sequences, add_rollout, after_warm_up, init_replay, update_from_replay
 from tutelage.methods.qlearning import QState, QTrainState, make_behaviour, make_networks, update_networks
 from tutelage.methods.td_loss import QNetworks
-from tutelage.networks.cores import Core, Net, make_core
-from tutelage.networks.fusion import fusion_net
+from tutelage.networks.cores import Net
 from tutelage.policies.agent import Agent, Group, make_team
-from tutelage.policies.views import View, view
+from tutelage.policies.blueprint import Fusion, Members, Network, Team, View
+from tutelage.policies.fused import make_fusion
+from tutelage.policies.open import policy_of
+from tutelage.policies.predicting import predictor_core
+from tutelage.policies.views import read_view, view, whole_row
 from tutelage.types import (
     Carry,
     Environment,
@@ -49,49 +52,6 @@ class PtdeState(NamedTuple):
 
     q: QState
     guess: Learner
-
-
-def make_predicting_agent(kind: str, inputs: int, width: int, fused: int, n_actions: int) -> tuple[Agent, Core]:
-    """An agent that predicts its personalised state (parameters `guess`) and acts on it (parameters `act`).
-
-    Args:
-        inputs: width of its observation. fused: width of the personalised state.
-
-    Returns:
-        The agent, and its predictor alone.
-    """
-    predictor, act = (
-        make_core(kind, inputs, width, fused, gain=1.0),
-        make_core(kind, inputs + fused, width, n_actions, gain=1.0),
-    )
-
-    def think(params: Params, carry: Carry, x: Float[Array, " D"]) -> tuple[Carry, Float[Array, " H"]]:
-        predictor_before, act_before = carry or ((), ())
-        predictor_memory, h = predictor.think(params["guess"], predictor_before, x)
-        z = predictor.head(params["guess"], h, jnp.ones(fused, bool))
-        act_memory, features = act.think(params["act"], act_before, jnp.concatenate([x, z]))
-        return (predictor_memory, act_memory), features
-
-    def head(params: Params, features: Array, avail: Bool[Array, " A"]) -> Array:
-        return act.head(params["act"], features, avail)
-
-    def init(key: PRNGKeyArray) -> Params:
-        keys = jax.random.split(key)
-        return {"guess": predictor.init(keys[0]), "act": act.init(keys[1])}
-
-    agent = Agent(
-        kind=f"{kind} + {kind}",
-        inputs=inputs,
-        width=width,
-        n_actions=n_actions,
-        init=init,
-        carry=lambda: (predictor.carry(), act.carry()),
-        encode=lambda params, x: predictor.encode(params["guess"], x),
-        think=think,
-        head=head,
-        layers=((kind, inputs, width, fused), (kind, inputs + fused, width, n_actions)),
-    )
-    return agent, predictor
 
 
 class StatePredictor(NamedTuple):
@@ -124,14 +84,13 @@ def make_teacher_and_predictor(
 
     `gain` scales the scores of the team's new parameters.
     """
-    inputs = own_view.width(spec)
-    fuse, fused = fusion_net("full", inputs, spec.state_width, spec.n_agents, config.fusion_width, config.generator)
-    concatenated = Net(fuse.init, lambda p, l, s: jnp.concatenate([l, fuse.apply(p, l, s)], -1))
-    teacher, read = make_central_team(spec, config.core, width, own_view, concatenated, inputs + fused, gain)
-    agent, predictor_core = make_predicting_agent(config.core, inputs, width, fused, spec.n_actions)
-    student = make_team((Group(tuple(range(spec.n_agents)), agent, own_view),))
-    predictor = make_predicting_team(spec, predictor_core, inputs, width, fused, config.core, own_view)
-    return teacher, read, StatePredictor(own_view, fuse, predictor, student)
+    inputs, agents = own_view.width, tuple(range(spec.n_agents))
+    fusion = Fusion("full", inputs, spec.state_width, spec.n_agents, config.fusion_width, config.generator)
+    teacher, read = make_central_team(spec, config.core, width, own_view, fusion, keeps_own=True, gain=gain)
+    network = Network(config.core, inputs, width, spec.n_actions, gain=1.0, predicts=config.fusion_width)
+    student = policy_of(Team((Members(agents, network, own_view),)))
+    predictor = make_predicting_team(spec, network, own_view)
+    return teacher, read, StatePredictor(own_view, make_fusion(fusion), predictor, student)
 
 
 def single_width(groups: tuple[Group, ...], sight: str, size: str) -> int:
@@ -145,20 +104,20 @@ def make_ptde_networks(env: Environment, config: PtdeConfig) -> PtdeNetworks:
     """Teacher, students and predictor; raises BadInput for students of several networks."""
     local = make_networks(env, config)
     width = single_width(local.agent.groups, config.sight, config.size)
-    teacher, read, state_predictor = make_teacher_and_predictor(env.spec, config, width, view("local+action"), gain=1.0)
+    seen = view("local+action", env.spec)
+    teacher, read, state_predictor = make_teacher_and_predictor(env.spec, config, width, seen, gain=1.0)
     return PtdeNetworks(local.with_team(teacher, read), state_predictor)
 
 
-def make_predicting_team(
-    spec: Spec, predictor_core: Core, inputs: int, width: int, fused: int, kind: str, own_view: View
-) -> Policy:
+def make_predicting_team(spec: Spec, network: Network, own_view: View) -> Policy:
     """The predictor as a team of its own, whose scores are predictions; none is masked."""
-    agent = Agent(kind, inputs, width, fused, *predictor_core)
-    inner = make_team((Group(tuple(range(spec.n_agents)), agent, view("local-no-id")),))
+    core = predictor_core(network)
+    agent = Agent(network.core, network.inputs, network.width, network.predicts, *core)
+    inner = make_team((Group(tuple(range(spec.n_agents)), agent, whole_row(network.inputs)),))
 
     def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
-        rows = own_view.read(timestep)
-        all_available = jnp.ones((*rows.shape[:-1], fused), bool)
+        rows = read_view(own_view, timestep)
+        all_available = jnp.ones((*rows.shape[:-1], network.predicts), bool)
         return inner.step(params, carry, timestep._replace(obs=rows, avail=all_available), key)
 
     return Policy(inner.init, inner.carry, step)
@@ -180,7 +139,8 @@ def prediction_loss(
         steps: leaves (T, B, ...).
         where: steps that count.
     """
-    target = jax.lax.stop_gradient(state_predictor.fuse.apply(fuse, state_predictor.own_view.read(steps), steps.state))
+    seen = read_view(state_predictor.own_view, steps)
+    target = jax.lax.stop_gradient(state_predictor.fuse.apply(fuse, seen, steps.state))
     prediction = unroll(state_predictor.predictor, predictor, carry, steps, steps.first).scores
     assert prediction is not None
     counts = where[..., None] & steps.acts

@@ -27,7 +27,7 @@ from tutelage.methods.ptde import (
 )
 from tutelage.policies.acting import sample
 from tutelage.policies.build import build_team
-from tutelage.policies.critic import critic_policy
+from tutelage.policies.critic import critic_of
 from tutelage.policies.views import view
 from tutelage.types import (
     Behaviour,
@@ -52,12 +52,12 @@ class PtdeState(NamedTuple):
 
 def make_networks(env: Environment, config: PtdeMappoConfig) -> tuple[PpoNetworks, StatePredictor]:
     """Make actor, critic and predictor; raises BadInput for actors of several networks."""
-    spec, own_view = env.spec, view("local")
+    spec, own_view = env.spec, view("local", env.spec)
     if config.actor_view != "local":
         raise BadInput(f"actor_view = {config.actor_view!r}: ptde_mappo's students read 'local'")
     width = single_width(build_team(spec, config, own_view).groups, config.sight, config.size)
     actor, _, state_predictor = make_teacher_and_predictor(spec, config, width, own_view, gain=0.01)
-    critic = critic_policy(spec, central_view(config), config.critic_width)
+    critic = critic_of(central_view(spec, config), config.critic_width)
     return PpoNetworks(config, actor, critic), state_predictor
 
 
@@ -133,7 +133,8 @@ def ptde_mappo(env: Environment, config: PtdeMappoConfig, teacher: Frozen | None
             Stage("train", first, update, config.steps, evaluated=False),
             Stage("predict", second, predict, config.predict, fixed=("ppo",)),
         ),
-        roles={"student": state_predictor.student, "teacher": networks.actor, "critic": networks.critic},
+        roles={"student": state_predictor.student, "teacher": networks.actor},
         params=params,
         also_tested=("teacher",),
+        critic=networks.critic,
     )

@@ -105,7 +105,7 @@ def make_behaviour(networks: QNetworks) -> Behaviour:
 def make_networks(env: Environment, config: QConfig) -> QNetworks:
     """Make the team and its mixing network."""
     spec = env.spec
-    own_view = view("local+action")
+    own_view = view("local+action", spec)
     agent = build_team(spec, config, own_view, gain=1.0)
     widths = config.mixer_width, config.hyper_width
     weighted = config.weighting != "none"

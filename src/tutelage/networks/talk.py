@@ -8,11 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from tutelage.configs.team import KEY_WIDTH, MESSAGE_WIDTH
 from tutelage.networks.cores import dense, named_layers
 from tutelage.types import Params
-
-KEY_WIDTH, MESSAGE_WIDTH = 16, 32
-"""Width of queries and keys, and of messages."""
 
 
 def message_net(width: int) -> tuple[Callable[..., Params], Callable[[Params, Array], tuple[Array, Array, Array]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from tutelage.networks.cores import Unroll, make_core
-from tutelage.policies.views import View
+from tutelage.policies.blueprint import Members, Network, Team, View
+from tutelage.policies.views import read_view, view
 from tutelage.types import Carry, Out, Params, Policy, Spec, TimeStep
 
 
@@ -23,6 +24,7 @@ class Agent(NamedTuple):
         init, carry, encode, think, head, unroll: as in `networks.cores.Core`; without `unroll` sequences are computed
             step by step.
         layers: the (kind, inputs, width, outputs) of the networks inside, where it is more than one.
+        network: the same as data; None for a network of a user's own.
     """
 
     kind: str
@@ -36,6 +38,7 @@ class Agent(NamedTuple):
     head: Callable[[Params, Float[Array, " H"], Bool[Array, " A"]], Float[Array, " A"]]
     unroll: Unroll | None = None
     layers: tuple[tuple[str, int, int, int], ...] = ()
+    network: Network | None = None
 
 
 class Group(NamedTuple):
@@ -52,21 +55,23 @@ class Group(NamedTuple):
     view: View
 
 
-def make_agent(kind: str, inputs: int, width: int, n_actions: int, gain: float = 0.01) -> Agent:
-    """An agent with a `gru` or `mlp` network; `gain` as in `networks.cores.make_core`."""
-    return Agent(kind, inputs, width, n_actions, *make_core(kind, inputs, width, n_actions, gain))
+def make_agent(network: Network) -> Agent:
+    """An agent with a `gru` or `mlp` network and nothing else."""
+    core, inputs, width, outputs = network.core, network.inputs, network.width, network.outputs
+    functions = make_core(core, inputs, width, outputs, network.gain)
+    return Agent(core, inputs, width, outputs, *functions, network=network)
 
 
-def make_tiered_team(spec: Spec, kind: str, view: View, tiers: tuple[tuple[tuple[int, ...], int], ...]) -> Policy:
+def make_tiered_team(spec: Spec, core: Any, seen: str, tiers: tuple[tuple[tuple[int, ...], int], ...]) -> Policy:
     """A team with one network per tier of agents.
 
     Args:
+        core: `gru` or `mlp`. seen: name of the agents' view.
         tiers: (agent numbers, width) of each tier; together they cover every agent once.
     """
-    inputs = view.width(spec)
-    return make_team(
-        tuple(Group(agents, make_agent(kind, inputs, width, spec.n_actions), view) for agents, width in tiers)
-    )
+    shared = view(seen, spec)
+    network = lambda width: Network(core, shared.width, width, spec.n_actions)
+    return make_team(tuple(Group(agents, make_agent(network(width)), shared) for agents, width in tiers))
 
 
 def in_agent_order(groups: tuple[Group, ...], per_group: Any) -> Array:
@@ -114,7 +119,7 @@ def make_team(groups: tuple[Group, ...]) -> Policy:
     def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
         memories, features, scores = [], [], []
         for i, group in enumerate(groups):
-            rows = members(i, group.view.read(timestep))
+            rows = members(i, read_view(group.view, timestep))
             memory = carry[i] if recurrent else ()
             memory, h = lift(group.agent.think, params[i], memory, rows)
             memories.append(memory)
@@ -130,11 +135,18 @@ def make_team(groups: tuple[Group, ...]) -> Policy:
         features, scores = [], []
         for i, group in enumerate(groups):
             n = len(group.agents)
-            rows = lift(group.agent.encode, params[i], members(i, group.view.read(flat)))
+            rows = lift(group.agent.encode, params[i], members(i, read_view(group.view, flat)))
             memory = carry[i].reshape(b * n, -1)
             h = unrolls[i](params[i], memory, rows.reshape(t, b * n, -1), jnp.repeat(first, n, 1)).reshape(rows.shape)
             features.append(h.reshape(t, b, n, -1))
             scores.append(lift(group.agent.head, params[i], h, members(i, flat.avail)).reshape(t, b, n, -1))
         return Out(in_agent_order(groups, scores), tuple(features))
 
-    return Policy(init, carry, step, groups, replay=replay if len(unrolls) == len(groups) else None)
+    at_once = replay if len(unrolls) == len(groups) else None
+    return Policy(init, carry, step, groups, replay=at_once, blueprint=team_blueprint(groups))
+
+
+def team_blueprint(groups: Sequence[Group]) -> Team | None:
+    """Groups as data; None where a network is a user's own."""
+    members = [Members(g.agents, g.agent.network, g.view) for g in groups if g.agent.network]
+    return Team(tuple(members)) if len(members) == len(groups) else None

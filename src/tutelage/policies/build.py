@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from tutelage.errors import BadInput
-from tutelage.policies.agent import Group, make_agent, make_team
-from tutelage.policies.messages import make_talking_agent, make_talking_team, with_messages
+from tutelage.policies.blueprint import Core, Members, Network, Team, View
+from tutelage.policies.messages import with_messages
+from tutelage.policies.open import policy_of
 from tutelage.policies.sight import FULL, restrict, sights
 from tutelage.policies.size import Shape, reference_macs, shares, solve, split
-from tutelage.policies.views import View
 from tutelage.types import Policy, Spec
 
 
@@ -18,7 +18,7 @@ class TeamConfig(Protocol):
     """The settings of a team, as the methods' configs hold them."""
 
     @property
-    def core(self) -> str: ...
+    def core(self) -> Core: ...
     @property
     def size(self) -> str: ...
     @property
@@ -53,25 +53,25 @@ def build_team(
         if sight != FULL and spec.obs_widths[agent] != spec.obs_width:
             raise BadInput(f"sight = {config.sight!r}: agent {agent} observes columns of its own, which have no layout")
     views = {sight: restrict(full_view, sight, spec, config.hidden == "compact") for sight in agent_sights}
-    columns = {sight: restrict(full_view, sight, spec, compact=True).width(spec) for sight in agent_sights}
+    columns = {sight: restrict(full_view, sight, spec, compact=True).width for sight in agent_sights}
     shape = Shape(
         config.core,
-        tuple(views[sight].width(spec) for sight in agent_sights),
+        tuple(views[sight].width for sight in agent_sights),
         spec.n_actions,
         shares(config.capacity, spec.agent_types, [columns[sight] for sight in agent_sights]),
     )
     if reference is None:
-        reference = reference_macs(spec.n_agents, full_view.width(spec), spec.n_actions)
+        reference = reference_macs(spec.n_agents, full_view.width, spec.n_actions)
     numbers = range(spec.n_agents)
     types = {"team": ("",) * spec.n_agents, "type": spec.agent_types, "agent": tuple(map(str, numbers))}[config.share]
     tiers = split(solve(config.size, shape, reference), list(zip(agent_sights, types, strict=True)))
 
-    def group(agents: tuple[int, ...], width: int) -> Group:
+    def members(agents: tuple[int, ...], width: int) -> Members:
         first = agents[0]
-        agent = make_agent(config.core, shape.inputs[first], width, spec.n_actions, gain)
-        return Group(agents, agent, views[agent_sights[first]])
+        network = Network(config.core, shape.inputs[first], width, spec.n_actions, gain)
+        return Members(agents, network, views[agent_sights[first]])
 
-    return make_team(tuple(group(*tier) for tier in tiers))
+    return policy_of(Team(tuple(members(*tier) for tier in tiers)))
 
 
 def build_talking_team(spec: Spec, config: TeamConfig, full_view: View, gain: float) -> Policy:
@@ -83,7 +83,8 @@ def build_talking_team(spec: Spec, config: TeamConfig, full_view: View, gain: fl
         settings = f"sight = {config.sight}, capacity = {config.capacity}, size = {config.size}"
         raise BadInput(f"{setting}: needs sight = full, capacity = equal and a size width=W, not {settings}")
     width = solve(config.size, Shape(config.core, (1,), spec.n_actions, (1.0,)), 1)[0][1]
-    agent = make_talking_agent(config.core, full_view.width(spec), width, spec.n_actions, gain, spec.n_agents - 1)
+    heard = with_messages(full_view, spec)
+    network = Network(config.core, heard.width, width, spec.n_actions, gain, hears=max(1, spec.n_agents - 1))
     kinds = spec.agent_types if config.messages == "hetgat" else ("",) * spec.n_agents
     members = [tuple(i for i, kind in enumerate(kinds) if kind == name) for name in dict.fromkeys(kinds)]
-    return make_talking_team([Group(agents, agent, with_messages(full_view, spec)) for agents in members])
+    return policy_of(Team(tuple(Members(agents, network, heard) for agents in members)))

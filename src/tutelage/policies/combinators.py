@@ -6,6 +6,7 @@ import jax
 from jaxtyping import PRNGKeyArray
 
 from tutelage.networks.cores import mask_logits
+from tutelage.policies.blueprint import DeterministicTeam
 from tutelage.types import Carry, Out, Params, Policy, TimeStep
 
 LOGIT_GAP = 8.0
@@ -19,13 +20,17 @@ def as_deterministic(policy: Policy) -> Policy:
     The action with the highest score gets almost all of the probability.
     """
 
+    if isinstance(policy.blueprint, DeterministicTeam):
+        return policy
+
     def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
         carry, out = policy.step(params, carry, timestep, key)
         assert out.scores is not None
         best = jax.nn.one_hot(out.scores.argmax(-1), out.scores.shape[-1])
         return carry, out._replace(scores=mask_logits(LOGIT_GAP * (best - 1), timestep.avail))
 
-    return policy._replace(step=step, replay=None)
+    blueprint = None if policy.blueprint is None else DeterministicTeam(policy.blueprint)
+    return policy._replace(step=step, replay=None, blueprint=blueprint)
 
 
 def with_shadow(policy: Policy, shadow: Policy) -> Policy:

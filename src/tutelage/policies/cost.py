@@ -7,10 +7,14 @@ not at all.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from tutelage.policies.agent import Agent, Group
+from tutelage.configs.team import KEY_WIDTH, MESSAGE_WIDTH
+from tutelage.policies.blueprint import Blueprint, DeterministicTeam, Network, Team
 from tutelage.types import Policy
+
+if TYPE_CHECKING:
+    from tutelage.policies.agent import Agent, Group
 
 
 class Cost(NamedTuple):
@@ -66,12 +70,32 @@ def layer_cost(kind: str, inputs: int, width: int, n_actions: int) -> Cost:
     return Cost(macs, elementwise, params)
 
 
+def network_layers(network: Network) -> tuple[tuple[str, int, int, int], ...]:
+    """The (kind, inputs, width, outputs) of the networks that a network of a blueprint is made of."""
+    core, inputs, width, outputs = network.core, network.inputs, network.width, network.outputs
+    if network.predicts:
+        fused = network.predicts
+        return (core, inputs, width, fused), (core, inputs + fused, width, outputs)
+    if network.hears:
+        speaking = ("linear", width, 2 * KEY_WIDTH + MESSAGE_WIDTH, 0)
+        listening = ("attention", network.hears, KEY_WIDTH + MESSAGE_WIDTH, 0)
+        return (core, inputs, width, outputs), speaking, listening
+    return ((core, inputs, width, outputs),)
+
+
+def layers_cost(layers: tuple[tuple[str, int, int, int], ...]) -> Cost:
+    """Cost of several layers together."""
+    return sum((layer_cost(*layer) for layer in layers), Cost(0, 0, 0))
+
+
+def network_cost(network: Network) -> Cost:
+    """Cost of one decision of an agent with this network."""
+    return layers_cost(network_layers(network))
+
+
 def agent_cost(agent: Agent) -> Cost:
     """Cost of one decision of this agent."""
-    total = Cost(0, 0, 0)
-    for layer in agent.layers or ((agent.kind, agent.inputs, agent.width, agent.n_actions),):
-        total = total + layer_cost(*layer)
-    return total
+    return layers_cost(agent.layers or ((agent.kind, agent.inputs, agent.width, agent.n_actions),))
 
 
 def group_cost(group: Group) -> Cost:
@@ -80,10 +104,28 @@ def group_cost(group: Group) -> Cost:
 
 
 def team_cost(policy: Policy) -> Cost | None:
-    """Cost of one decision of the whole team; None for a policy that is not made of agents."""
+    """Cost of one decision of the whole team, each agent with a copy of its weights; None for a policy that is not made
+    of agents."""
     if not policy.groups:
         return None
-    total = Cost(0, 0, 0)
-    for group in policy.groups:
-        total = total + group_cost(group)
-    return total
+    return sum(map(group_cost, policy.groups), Cost(0, 0, 0))
+
+
+def team_of(blueprint: Blueprint) -> Team | None:
+    """The team of agents in a blueprint; None where it is another kind of policy, or a critic."""
+    inner = blueprint.of if isinstance(blueprint, DeterministicTeam) else blueprint
+    return inner if isinstance(inner, Team) else None
+
+
+def blueprint_cost(blueprint: Blueprint) -> Cost | None:
+    """`team_cost` from the blueprint alone."""
+    team = team_of(blueprint)
+    if team is None:
+        return None
+    return sum((network_cost(group.network).times(len(group.agents)) for group in team.groups), Cost(0, 0, 0))
+
+
+def widths(blueprint: Blueprint) -> list[int]:
+    """Widths of the networks of a team, one for each group; none for another kind of policy."""
+    team = team_of(blueprint)
+    return [group.network.width for group in team.groups] if team else []

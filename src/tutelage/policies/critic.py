@@ -1,29 +1,43 @@
-"""Critics, as policies whose output has a value in raw reward units and no scores."""
+"""Critics: networks of values in raw reward units."""
 
 from __future__ import annotations
 
-from jaxtyping import PRNGKeyArray
+import jax
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from tutelage.learning.normaliser import init_normaliser
 from tutelage.networks.cores import value_net
-from tutelage.policies.views import View
-from tutelage.types import Carry, Out, Params, Policy, Spec, TimeStep
+from tutelage.policies.blueprint import ValueNet, View
+from tutelage.policies.views import read_view
+from tutelage.types import Critic, Params, TimeStep
 
 
-def critic_policy(spec: Spec, view: View, width: int) -> Policy:
+def make_critic(blueprint: ValueNet) -> Critic:
     """A feed-forward critic with its value normaliser.
 
-    Parameters are `{net, returns}`. The network's output is in normalised units, `Out.value` in raw ones. The value is
-    (B,) for the view `state` and (B, N) for a view per agent.
+    Parameters are `{net, returns}`. The network's output is in normalised units, the value in raw ones: (B,) for a view
+    of the whole team, and (B, N) for a view of each agent.
     """
-    net = value_net(view.width(spec), width)
+    net = value_net(blueprint.view.width, blueprint.width)
 
     def init(key: PRNGKeyArray) -> Params:
         return {"net": net.init(key), "returns": init_normaliser()}
 
-    def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
+    def value(params: Params, timestep: TimeStep) -> Array:
         returns = params["returns"]
-        value = net.apply(params["net"], view.read(timestep)) * returns.deviation + returns.mean
-        return carry, Out(scores=None, value=value)
+        return net.apply(params["net"], read_view(blueprint.view, timestep)) * returns.deviation + returns.mean
 
-    return Policy(init=init, carry=lambda n: (), step=step)
+    return Critic(init, value, blueprint=blueprint)
+
+
+def critic_of(view: View, width: int) -> Critic:
+    """The critic with a view and a width."""
+    return make_critic(ValueNet(view, width))
+
+
+def values_of(critic: Critic, params: Params, steps: TimeStep) -> Float[Array, "T B *N"]:
+    """A critic's values of timesteps (T, B, ...): time is just more batch."""
+    lead = steps.first.shape
+    flat = jax.tree.map(lambda x: x.reshape(lead[0] * lead[1], *x.shape[2:]), steps)
+    value = critic.value(params, flat)
+    return value.reshape(*lead, *value.shape[1:])

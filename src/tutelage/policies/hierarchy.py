@@ -13,7 +13,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from tutelage.learning.shaping import at_goal
 from tutelage.networks.cores import Net
 from tutelage.networks.hierarchy import coordinator_net, executor_net, goal_value_net
-from tutelage.policies.views import View
+from tutelage.policies.blueprint import HierarchicalTeam, View
+from tutelage.policies.views import read_view
 from tutelage.types import Carry, Goals, Out, Params, Policy, Spec, TimeStep
 
 
@@ -40,6 +41,7 @@ class Hierarchy:
         executors: one per class of agents. members: the numbers of the agents of each class.
         view: what an executor reads beside its goal.
         goals: M.
+        blueprint: the same as data.
         every: steps between two decisions of the coordinator.
         spread: what a goal's logit loses for every agent that has it already.
         flat: no agent ever has a goal (an ablation).
@@ -54,26 +56,29 @@ class Hierarchy:
     every: int
     spread: float
     flat: bool
+    blueprint: HierarchicalTeam
 
 
-def make_hierarchy(
-    spec: Spec, shape: Any, view: View, width: int, pair_width: int, every: int, spread: float, flat: bool
-) -> Hierarchy:
-    """Make a hierarchy. `shape`: shapes of one instance's `Goals`, as `jax.eval_shape(env.goals, state)` gives them."""
-    _, m, f = shape.features.shape
-    types = list(dict.fromkeys(spec.agent_types))
-    members = tuple(tuple(i for i, t in enumerate(spec.agent_types) if t == kind) for kind in types)
-    inputs = view.width(spec)
+def members_by_type(spec: Spec) -> tuple[tuple[int, ...], ...]:
+    """The numbers of the agents of each type."""
+    types = dict.fromkeys(spec.agent_types)
+    return tuple(tuple(i for i, t in enumerate(spec.agent_types) if t == kind) for kind in types)
+
+
+def make_hierarchy(team: HierarchicalTeam) -> Hierarchy:
+    """Make the networks of a hierarchy."""
+    state, inputs, f = team.state, team.view.width, team.features
     return Hierarchy(
-        coordinator=coordinator_net(f, spec.state_width, spec.n_agents, pair_width),
-        value=goal_value_net(spec.state_width, inputs, f + 1, width),
-        executors=tuple(executor_net(inputs, f + 1, width, spec.n_actions) for _ in types),
-        members=members,
-        view=view,
-        goals=m,
-        every=every,
-        spread=spread,
-        flat=flat,
+        coordinator=coordinator_net(f, state, team.agents, team.pair_width),
+        value=goal_value_net(state, inputs, f + 1, team.width),
+        executors=tuple(executor_net(inputs, f + 1, team.width, team.actions) for _ in team.members),
+        members=team.members,
+        view=team.view,
+        goals=team.goals,
+        every=team.every,
+        spread=team.spread,
+        flat=team.flat,
+        blueprint=team,
     )
 
 
@@ -205,9 +210,8 @@ def teacher_policy(hierarchy: Hierarchy, explore: bool, random_goals: bool = Fal
         pick = lambda i, log: jax.random.categorical(keys[i], log) if explore else log.argmax(-1)
         assigned, _ = assign_sequentially(hierarchy, ts.goals, logits, pick)
         goal = held_goals(ts.goals, jnp.where(due[:, None], assigned, goal).astype(jnp.int32))
-        scores = execute(
-            hierarchy, params["executor"], hierarchy.view.read(ts), goal_features(ts.goals, goal), ts.avail
-        )
+        rows, held = read_view(hierarchy.view, ts), goal_features(ts.goals, goal)
+        scores = execute(hierarchy, params["executor"], rows, held, ts.avail)
         return (goal, clock + 1), Out(scores, extra=GoalDecision(goal, due, logits))
 
-    return Policy(init, carry, step, goals=True)
+    return Policy(init, carry, step, goals=True, blueprint=hierarchy.blueprint)

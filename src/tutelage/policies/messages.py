@@ -17,10 +17,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from tutelage.configs.team import MESSAGE_WIDTH
 from tutelage.networks.cores import make_core
-from tutelage.networks.talk import KEY_WIDTH, MESSAGE_WIDTH, message_attention, message_net
+from tutelage.networks.talk import message_attention, message_net
 from tutelage.policies.agent import Agent, Group, in_agent_order, make_team
-from tutelage.policies.views import View
+from tutelage.policies.blueprint import Network, Slice, View
+from tutelage.policies.cost import network_layers
 from tutelage.types import Carry, Out, Params, Policy, Spec, TimeStep
 
 
@@ -30,32 +32,25 @@ class MessageWeights(NamedTuple):
     weight: Float[Array, "B N N"]
 
 
-def make_talking_agent(kind: str, inputs: int, width: int, n_actions: int, gain: float, others: int) -> Agent:
-    """An agent that also reads and sends messages. `others`: the most agents that it hears, for its cost."""
-    network, (init_messages, _) = make_core(kind, inputs + MESSAGE_WIDTH, width, n_actions, gain), message_net(width)
+def make_talking_agent(network: Network) -> Agent:
+    """An agent that also reads and sends messages; the message that it has read is the end of its input."""
+    core, inputs, width, n_actions = network.core, network.inputs, network.width, network.outputs
+    functions, (init_messages, _) = make_core(core, inputs, width, n_actions, network.gain), message_net(width)
 
     def init(key: PRNGKeyArray) -> Params:
         keys = jax.random.split(key)
-        return {**network.init(keys[0]), **init_messages(keys[1])}
+        return {**functions.init(keys[0]), **init_messages(keys[1])}
 
-    speaking, listening = (
-        ("linear", width, 2 * KEY_WIDTH + MESSAGE_WIDTH, 0),
-        ("attention", others, KEY_WIDTH + MESSAGE_WIDTH, 0),
+    others = (functions.carry, functions.encode, functions.think, functions.head)
+    return Agent(
+        network.label, inputs, width, n_actions, init, *others, layers=network_layers(network), network=network
     )
-    layers = ((kind, inputs + MESSAGE_WIDTH, width, n_actions), speaking, listening)
-    name, functions = f"{kind} that talks", (network.carry, network.encode, network.think, network.head)
-    return Agent(name, inputs + MESSAGE_WIDTH, width, n_actions, init, *functions, layers=layers)
 
 
 def with_messages(view: View, spec: Spec) -> View:
     """A view with MESSAGE_WIDTH more columns, the message that was read; it stands behind the observation in `obs`."""
-    observed = spec.obs_width
-
-    def read(timestep: TimeStep) -> Array:
-        row = view.read(timestep._replace(obs=timestep.obs[..., :observed]))
-        return jnp.concatenate([row, timestep.obs[..., observed:]], -1)
-
-    return View(f"{view.name} + heard", lambda s: view.width(s) + MESSAGE_WIDTH, read, view.decentralised)
+    heard = Slice("heard", spec.obs_width, spec.obs_width + MESSAGE_WIDTH)
+    return View(f"{view.name} + heard", (*view.columns, heard), view.each)
 
 
 def make_talking_team(groups: Sequence[Group]) -> Policy:
@@ -76,4 +71,5 @@ def make_talking_team(groups: Sequence[Group]) -> Policy:
         weight = message_attention(query, keys, timestep.links)
         return (memory, jnp.einsum("bij,bjv->biv", weight, words)), out._replace(extra=MessageWeights(weight))
 
-    return Policy(inner.init, lambda b: (inner.carry(b), jnp.zeros((b, n, MESSAGE_WIDTH))), step, members)
+    carry = lambda b: (inner.carry(b), jnp.zeros((b, n, MESSAGE_WIDTH)))
+    return Policy(inner.init, carry, step, members, blueprint=inner.blueprint)

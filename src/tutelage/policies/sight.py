@@ -8,16 +8,11 @@ SMAX the mask still reveals the enemies in shooting range.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
-
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+from dataclasses import dataclass, replace
 
 from tutelage.errors import BadInput, unknown
-from tutelage.policies.views import View
-from tutelage.types import Block, Spec, TimeStep
+from tutelage.policies.blueprint import Columns, Entities, Slice, View, Zeros
+from tutelage.types import Block, Spec
 
 ALLOWED = "full, radius=R, nearest=K, drop=GROUP,GROUP, or several joined by +"
 OWN = "own"
@@ -127,53 +122,21 @@ def restrict(base: View, sight: Sight, spec: Spec, compact: bool) -> View:
     """
     if sight == FULL:
         return base
-
-    def read(timestep: TimeStep) -> Array:
-        row = base.read(timestep)
-        seen, rest = row[..., : spec.obs_width], row[..., spec.obs_width :]
-        return jnp.concatenate([restricted(seen, sight, spec, compact), rest], -1)
-
-    narrow = partial(restricted, sight=sight, spec=spec, compact=compact)
-    width = jax.eval_shape(narrow, jax.ShapeDtypeStruct((spec.obs_width,), jnp.float32)).shape[-1]
-    return View(base.name, lambda s: width + base.width(s) - s.obs_width, read, base.decentralised)
+    columns = [
+        part
+        for name, blocks in blocks_by_group(spec).items()
+        for part in restricted_columns(name, blocks, sight, compact)
+    ]
+    return replace(base, columns=(*columns, *base.columns[1:]))
 
 
-def restricted(obs: Float[Array, "... D"], sight: Sight, spec: Spec, compact: bool) -> Float[Array, "... E"]:
-    """Apply a restriction to observations; E = D unless `compact`."""
-    parts = []
-    for name, blocks in blocks_by_group(spec).items():
-        columns = [obs[..., block.start : block.stop] for block in blocks]
-        entities = all(block.place is not None for block in blocks)
-        if name in sight.drop or (entities and sight.radius == 0):
-            parts += [] if compact else [jnp.zeros_like(x) for x in columns]
-        elif entities:
-            parts.append(visible_entities(jnp.stack(columns, -2), blocks[0], sight, compact))
-        else:
-            parts += columns
-    return jnp.concatenate(parts, -1) if parts else obs[..., :0]
-
-
-def visible_entities(
-    shown: Float[Array, "... n C"], block: Block, sight: Sight, compact: bool
-) -> Float[Array, "... E"]:
-    """The entities (n rows of C columns) of one group after a restriction; hidden ones are zeros or left out.
-
-    Entities that the environment itself does not show are rows of zeros, and never among the nearest. The columns of
-    `block` say where the relative position stands.
-    """
-    assert block.place is not None
-    at, n = block.place - block.start, shown.shape[-2]
-    distance = jnp.linalg.norm(shown[..., at : at + 2], axis=-1)
-    distance = jnp.where((shown != 0).any(-1), distance, jnp.inf)
-    if sight.radius is not None:
-        distance = jnp.where(distance <= sight.radius, distance, jnp.inf)
-    shown = jnp.where(jnp.isfinite(distance)[..., None], shown, 0.0)
-    if sight.nearest is not None and sight.nearest < n:
-        order = distance.argsort(-1)
-        if compact:
-            index = order[..., : sight.nearest]
-            which = jnp.where(jnp.isfinite(distance)[..., None], jnp.eye(n), 0.0)
-            shown = jnp.take_along_axis(jnp.concatenate([shown, which], -1), index[..., None], -2)
-        else:
-            shown = jnp.where((order.argsort(-1) < sight.nearest)[..., None], shown, 0.0)
-    return shown.reshape(*shown.shape[:-2], -1)
+def restricted_columns(group: str, blocks: list[Block], sight: Sight, compact: bool) -> list[Columns]:
+    """The columns of one group of an observation under a restriction."""
+    places = [block.place - block.start for block in blocks if block.place is not None]
+    entities = len(places) == len(blocks)
+    if group in sight.drop or (entities and sight.radius == 0):
+        return [] if compact else [Zeros(block.stop - block.start) for block in blocks]
+    if not entities:
+        return [Slice("obs", block.start, block.stop) for block in blocks]
+    starts, width = tuple(block.start for block in blocks), blocks[0].stop - blocks[0].start
+    return [Entities(starts, width, places[0], sight.radius, sight.nearest, compact)]

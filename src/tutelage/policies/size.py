@@ -91,7 +91,8 @@ def solve(size: str, shape: Shape, reference: int) -> Tiers:
         }
         inputs = " or ".join(str(i) for i in sorted(set(shape.inputs)))
         least_team = f"a {shape.kind} of width 1 on {inputs} inputs has {smallest[kind]}"
-        raise BadInput(f"size = {size!r}: cannot be met; {least_team}")
+        advice = "; the ratio is to the team that teaches: RUN@teacher names the teacher within a run"
+        raise BadInput(f"size = {size!r}: cannot be met; {least_team}{advice if kind == 'ratio' else ''}")
     return _grouped(shape.widths(max(widths)))
 
 

@@ -1,85 +1,125 @@
-"""Views: what a policy reads of a timestep. Students have `local` views only."""
+"""Views: what a policy reads of a timestep, as columns with a source. Students have `local` views only."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from tutelage.errors import BadInput, unknown
+from tutelage.policies.blueprint import Columns, Entities, OneHot, PairGoals, Slice, View, Zeros
 from tutelage.types import Environment, Goals, Spec, TimeStep
 
 
-class View(NamedTuple):
-    """A named function from a timestep to a network's input.
+def read_view(view: View, timestep: TimeStep) -> Array:
+    """A network's input: (..., N, width), or (..., width) for a view of the whole team."""
+    parts = [read_columns(columns, timestep, view.each) for columns in view.columns]
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, -1)
 
-    Attributes:
-        width: spec -> number of columns.
-        read: timestep -> (B, N, width), or (B, width) for a view of the whole team.
-        decentralised: whether each agent's row is made of what it observes itself.
+
+def read_columns(columns: Columns, timestep: TimeStep, each: bool) -> Array:
+    """Some columns of a view of each agent, or of the whole team."""
+    obs = timestep.obs
+    match columns:
+        case Slice(source="state"):
+            part = part_of(timestep.state, columns)
+            if each:
+                part = jnp.broadcast_to(part[..., None, :], (*obs.shape[:-1], columns.width))
+            return of_the_living(part, timestep) if columns.living else part
+        case Slice():
+            part = part_of(obs, columns)
+            return of_the_living(part, timestep) if columns.living else part
+        case OneHot(source="agent"):
+            return jnp.broadcast_to(jnp.eye(columns.width, dtype=obs.dtype), (*obs.shape[:-1], columns.width))
+        case OneHot():
+            taken = timestep.action[..., None] == jnp.arange(columns.width)
+            return jnp.where(timestep.first[..., None, None], False, taken).astype(obs.dtype)
+        case Zeros():
+            return jnp.zeros((*obs.shape[:-1], columns.width), obs.dtype)
+        case Entities():
+            return visible_entities(obs, columns)
+        case PairGoals():
+            goals = timestep.goals
+            real = jnp.concatenate([goals.features, jnp.ones((*goals.valid.shape, 1))], -1) * goals.valid[..., None]
+            return real.reshape(*timestep.state.shape[:-1], -1)
+
+
+def part_of(x: Array, columns: Slice) -> Array:
+    return x if (columns.start, columns.stop) == (0, x.shape[-1]) else x[..., columns.start : columns.stop]
+
+
+def of_the_living(x: Array, timestep: TimeStep) -> Array:
+    return jnp.where(timestep.alive[..., None], x, 0.0)
+
+
+def visible_entities(obs: Float[Array, "... D"], group: Entities) -> Float[Array, "... E"]:
+    """The entities of one group after a restriction; hidden ones are zeros or left out.
+
+    Entities that the environment itself does not show are rows of zeros, and never among the nearest.
     """
-
-    name: str
-    width: Callable[[Spec], int]
-    read: Callable[[TimeStep], Array]
-    decentralised: bool
-
-
-def _local(timestep: TimeStep) -> Array:
-    n = timestep.obs.shape[-2]
-    number = jnp.broadcast_to(jnp.eye(n, dtype=timestep.obs.dtype), (*timestep.obs.shape[:-1], n))
-    return jnp.concatenate([timestep.obs, number], -1)
-
-
-def _history(timestep: TimeStep) -> Array:
-    """`_local` and the agent's own last action, one-hot."""
-    scores = timestep.avail.shape[-1]
-    taken = timestep.action[..., None] == jnp.arange(scores)
-    taken = jnp.where(timestep.first[..., None, None], False, taken)
-    return jnp.concatenate([_local(timestep), taken.astype(timestep.obs.dtype)], -1)
+    shown = jnp.stack([obs[..., start : start + group.columns] for start in group.starts], -2)
+    n = len(group.starts)
+    distance = jnp.linalg.norm(shown[..., group.place : group.place + 2], axis=-1)
+    distance = jnp.where((shown != 0).any(-1), distance, jnp.inf)
+    if group.radius is not None:
+        distance = jnp.where(distance <= group.radius, distance, jnp.inf)
+    shown = jnp.where(jnp.isfinite(distance)[..., None], shown, 0.0)
+    if group.chosen:
+        order = distance.argsort(-1)
+        if group.compact:
+            index = order[..., : group.chosen]
+            which = jnp.where(jnp.isfinite(distance)[..., None], jnp.eye(n), 0.0)
+            shown = jnp.take_along_axis(jnp.concatenate([shown, which], -1), index[..., None], -2)
+        else:
+            shown = jnp.where((order.argsort(-1) < group.chosen)[..., None], shown, 0.0)
+    return shown.reshape(*shown.shape[:-2], -1)
 
 
-def _with_state(timestep: TimeStep, local: Array | None = None) -> Array:
-    local = _local(timestep) if local is None else local
-    state = timestep.state[..., None, :]
-    return jnp.concatenate([local, jnp.broadcast_to(state, (*local.shape[:-1], state.shape[-1]))], -1)
+def _obs(spec: Spec, living: bool = False) -> Slice:
+    return Slice("obs", 0, spec.obs_width, living)
 
 
-def _state_per_agent(timestep: TimeStep) -> Array:
-    """State, own observation and agent number; of a dead agent only its number is left."""
-    n, alive = timestep.obs.shape[-2], timestep.alive[..., None]
-    state = timestep.state[..., None, :]
-    seen = [jnp.broadcast_to(state, (*timestep.obs.shape[:-1], state.shape[-1])), timestep.obs]
-    number = jnp.broadcast_to(jnp.eye(n, dtype=timestep.obs.dtype), (*timestep.obs.shape[:-1], n))
-    return jnp.concatenate([jnp.where(alive, x, 0.0) for x in seen] + [number], -1)
+def _state(spec: Spec, living: bool = False) -> Slice:
+    return Slice("state", 0, spec.state_width, living)
 
 
-VIEWS: dict[str, View] = {
-    view.name: view
-    for view in (
-        View("local", lambda s: s.obs_width + s.n_agents, _local, True),
-        View("local+action", lambda s: s.obs_width + s.n_agents + s.n_actions, _history, True),
-        View("local-no-id", lambda s: s.obs_width, lambda ts: ts.obs, True),
-        View("local+state", lambda s: s.obs_width + s.n_agents + s.state_width, _with_state, False),
-        View(
-            "local+action+state",
-            lambda s: s.obs_width + s.n_agents + s.n_actions + s.state_width,
-            lambda ts: _with_state(ts, _history(ts)),
-            False,
-        ),
-        View("state", lambda s: s.state_width, lambda ts: ts.state, False),
-        View("state per agent", lambda s: s.state_width + s.obs_width + s.n_agents, _state_per_agent, False),
-    )
+def _number(spec: Spec) -> OneHot:
+    return OneHot("agent", spec.n_agents)
+
+
+def _action(spec: Spec) -> OneHot:
+    return OneHot("action", spec.n_actions)
+
+
+VIEWS: dict[str, Callable[[Spec], tuple[Columns, ...]]] = {
+    "local": lambda s: (_obs(s), _number(s)),
+    "local+action": lambda s: (_obs(s), _number(s), _action(s)),
+    "local-no-id": lambda s: (_obs(s),),
+    "local+state": lambda s: (_obs(s), _number(s), _state(s)),
+    "local+action+state": lambda s: (_obs(s), _number(s), _action(s), _state(s)),
+    "state": lambda s: (_state(s),),
+    "state per agent": lambda s: (_state(s, living=True), _obs(s, living=True), _number(s)),
 }
-"""Views by name.
+"""Columns of the views by name.
 
 `local`: own observation and one-hot agent number. `local+action`: these and the own last action (zeros on a first
 step). `local-no-id`: the observation alone. `local+state`, `local+action+state`: with the world state. `state`: the
 world state, once for the team. `state per agent`: as `local+state`, zeros for the dead except their number.
 """
+
+
+def view(name: str, spec: Spec) -> View:
+    """The view of a name in an environment; raises BadInput naming the nearest ones."""
+    if name not in VIEWS:
+        raise unknown("view", name, VIEWS)
+    return View(name, VIEWS[name](spec), each=name != "state")
+
+
+def whole_row(width: int) -> View:
+    """A view of an observation that is an input already, as networks behind another one read it."""
+    return View("row", (Slice("obs", 0, width),))
 
 
 def goal_shapes(env: Environment) -> Goals:
@@ -95,18 +135,5 @@ def goal_shapes(env: Environment) -> Goals:
 
 def state_and_goals(env: Environment) -> View:
     """A view of the world state and the features of all pairs of agent and goal, zero where the goal is not valid."""
-
-    def read(timestep: TimeStep) -> Array:
-        goals = timestep.goals
-        real = jnp.concatenate([goals.features, jnp.ones((*goals.valid.shape, 1))], -1) * goals.valid[..., None]
-        return jnp.concatenate([timestep.state, real.reshape(*timestep.state.shape[:-1], -1)], -1)
-
-    n, m, f = goal_shapes(env).features.shape
-    return View("state and goals", lambda spec: spec.state_width + n * m * (f + 1), read, False)
-
-
-def view(name: str) -> View:
-    """Look a view up; raises BadInput naming the nearest ones."""
-    if name not in VIEWS:
-        raise unknown("view", name, VIEWS)
-    return VIEWS[name]
+    agents, goals, features = goal_shapes(env).features.shape
+    return View("state and goals", (_state(env.spec), PairGoals(agents, goals, features)), each=False)

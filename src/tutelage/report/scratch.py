@@ -101,5 +101,6 @@ def expert_flops(env: str) -> list[float | None]:
     if env not in ENVIRONMENTS:
         return [None for _ in SMALLER]
     configs = [method_config("mappo", core=core, size=f"width={width}") for core, width in SMALLER.values()]
-    costs = [team_cost(build_team(make(env).spec, config, view("local"))) for config in configs]
+    spec = make(env).spec
+    costs = [team_cost(build_team(spec, config, view("local", spec))) for config in configs]
     return [cost.products / 1e3 if cost else None for cost in costs]

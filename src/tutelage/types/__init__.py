@@ -7,7 +7,7 @@ Inside `envs/` a TimeStep describes one instance; above it has a leading B; in a
 """
 
 from tutelage.types.environment import Block, Environment, EnvState, Measure, Places, Spec, VectorEnv
-from tutelage.types.policy import ActRule, Carry, Out, Params, Policy
+from tutelage.types.policy import ActRule, Carry, Critic, Out, Params, Policy
 from tutelage.types.timestep import Goals, Sensed, TimeStep
 from tutelage.types.training import Behaviour, Frozen, Method, Metrics, Rollout, Stage, TrainState, acting
 
@@ -16,6 +16,7 @@ __all__ = [
     "Behaviour",
     "Block",
     "Carry",
+    "Critic",
     "EnvState",
     "Environment",
     "Frozen",

@@ -20,14 +20,12 @@ class Out(NamedTuple):
     Attributes:
         scores: masked logits or action values.
         features: penultimate features, one array (B, n_g, H_g) per group of agents (widths may differ).
-        value: (B,) team value or (B, N) values per agent, in raw reward units; None without a critic.
         extra: other decisions of a composed policy (goals, messages), which a behaviour may record.
         watch: what is wrong with it, where the policy is a user's (`data/watch.py`); else ().
     """
 
     scores: Float[Array, "B N A"] | None
     features: tuple[Float[Array, "B n H"], ...] = ()
-    value: Float[Array, "B *N"] | None = None
     extra: Any = ()
     watch: Any = ()
 
@@ -44,6 +42,22 @@ class Policy(NamedTuple):
     # only go step by step. A policy made from another by replacing `step` must replace this too.
     replay: Callable[[Params, Carry, TimeStep, Bool[Array, "T B"]], Out] | None = None
     watched: tuple[str, ...] = ()  # names of the faults in its `Out.watch`, where the policy is a user's
+    blueprint: Any = None  # what it is made of as data (`policies/blueprint.py`); None for a user's own policy
+
+
+class Critic(NamedTuple):
+    """Values of timesteps. Parameters include the value normaliser.
+
+    Attributes:
+        value: (parameters, timestep (B, ...)) -> a team's value (B,) or values per agent (B, N), in raw reward units.
+        blueprint: what it is made of as data; None for a user's own.
+        watched: name of the faults in its values, where it is a user's.
+    """
+
+    init: Callable[[PRNGKeyArray], Params]
+    value: Callable[[Params, TimeStep], Float[Array, "B *N"]]
+    blueprint: Any = None
+    watched: tuple[str, ...] = ()
 
 
 ActRule = Callable[["PRNGKeyArray", Out, TimeStep], tuple["Int[Array, 'B N']", "Float[Array, 'B N']"]]

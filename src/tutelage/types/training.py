@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from tutelage.types.policy import ActRule, Carry, Out, Params, Policy
+from tutelage.types.policy import ActRule, Carry, Critic, Out, Params, Policy
 from tutelage.types.timestep import TimeStep
 
 if TYPE_CHECKING:
@@ -100,9 +100,10 @@ class Method(NamedTuple):
         init: key -> train state.
         stages: in order.
         roles: policies that can be evaluated, saved and deployed; `student` is the deployable one.
-        params: train state -> parameters by role.
+        params: train state -> parameters by role, and of the critic.
         notes: messages for the user about how the method was set up.
         also_tested: other roles that learn, and whose final test is reported as well.
+        critic: values of the role that collects; saved with the run where a student can learn from it.
     """
 
     init: Callable[[PRNGKeyArray], TrainState]
@@ -111,6 +112,7 @@ class Method(NamedTuple):
     params: Callable[[TrainState], Mapping[str, Params]]
     notes: tuple[str, ...] = ()
     also_tested: tuple[str, ...] = ()
+    critic: Critic | None = None
 
     @property
     def actor(self) -> str:
@@ -123,15 +125,17 @@ class Frozen(NamedTuple):
 
     Attributes:
         roles: policies by role.
-        params: parameters by role, critic and value normaliser included.
+        params: parameters by role, and of the critic under `critic`.
         provides: which of `logits`, `features`, `critic` can be learned from; the action always can.
         provenance: where it came from and how good it is (`success_rate`, `length_mean`, ...).
+        critic: values of its acting role, in raw units of the environment's reward.
     """
 
     roles: Mapping[str, Policy]
     params: Mapping[str, Params]
     provides: frozenset[str]
     provenance: Mapping[str, Any]
+    critic: Critic | None = None
 
     @property
     def actor(self) -> str:

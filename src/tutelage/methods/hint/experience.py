@@ -25,6 +25,7 @@ from tutelage.policies.hierarchy import (
     valid_goals,
     valid_since_decision,
 )
+from tutelage.policies.views import read_view
 from tutelage.types import Goals, Params, Rollout, TimeStep
 
 
@@ -138,7 +139,9 @@ def action_log_probs(networks: HintNetworks, params: Params, now: TimeStep) -> F
 
     def of_step(now: TimeStep) -> Array:
         return jax.nn.log_softmax(
-            execute(hierarchy, params["executor"], hierarchy.view.read(now), all_goal_features(now.goals), now.avail)
+            execute(
+                hierarchy, params["executor"], read_view(hierarchy.view, now), all_goal_features(now.goals), now.avail
+            )
         )
 
     return jax.lax.map(of_step, now)  # step by step: the arrays of all steps at once exceed the cache

@@ -19,9 +19,10 @@ from tutelage.methods.hint.experience import HintNetworks
 from tutelage.methods.hint.labels import LabelledExperience
 from tutelage.methods.hint.teacher import TeacherState
 from tutelage.networks.cores import value_net
+from tutelage.policies.blueprint import HierarchicalTeam
 from tutelage.policies.build import build_team
 from tutelage.policies.combinators import with_shadow
-from tutelage.policies.hierarchy import make_hierarchy, teacher_policy
+from tutelage.policies.hierarchy import make_hierarchy, members_by_type, teacher_policy
 from tutelage.policies.views import goal_shapes, view
 from tutelage.types import Environment, Policy, TimeStep, VectorEnv
 
@@ -54,12 +55,24 @@ class HintComponents(NamedTuple):
 def make_components(env: Environment, config: HintConfig) -> HintComponents:
     """Make teacher and students; raises BadInput where the environment has no goals."""
     spec = env.spec
-    executor_view = view(config.teacher_view)
-    sizes = (config.teacher_width, config.pair_width)
-    hierarchy = make_hierarchy(spec, goal_shapes(env), executor_view, *sizes, config.every, config.spread, config.flat)
+    _, goals, features = goal_shapes(env).features.shape
+    team = HierarchicalTeam(
+        members=members_by_type(spec),
+        view=view(config.teacher_view, spec),
+        goals=goals,
+        features=features,
+        state=spec.state_width,
+        actions=spec.n_actions,
+        width=config.teacher_width,
+        pair_width=config.pair_width,
+        every=config.every,
+        spread=config.spread,
+        flat=config.flat,
+    )
+    hierarchy = make_hierarchy(team)
     networks = HintNetworks(config, hierarchy, value_net(spec.state_width, config.teacher_width))
     fork_env = make_vector_env(env, config.fork_envs, goals=True) if config.filter_student == "fork" else None
-    return HintComponents(networks, build_team(spec, config, view("local")), fork_env)
+    return HintComponents(networks, build_team(spec, config, view("local", spec)), fork_env)
 
 
 def init_state(components: HintComponents, env: Environment, key: PRNGKeyArray) -> HintState:

@@ -19,6 +19,7 @@ from tutelage.learning.returns import vtrace
 from tutelage.learning.shaping import goal_progress
 from tutelage.methods.hint.experience import Experience, HintNetworks, at_decisions, decision_mask, goals_at_decisions
 from tutelage.policies.hierarchy import conditional_log_probs, coordinate, execute, goal_features, valid_goals
+from tutelage.policies.views import read_view
 from tutelage.types import Goals, Metrics, Params
 
 
@@ -123,7 +124,7 @@ def make_teacher_batch(
     config, hierarchy, steps = networks.config, networks.hierarchy, experience.steps
     ratio, valid, decision_steps = experience.ratio, experience.valid, experience.decision_steps
     now = jax.tree.map(lambda x: x[:-1], steps)
-    inputs, goal = hierarchy.view.read(steps), goal_features(steps.goals, experience.goal)
+    inputs, goal = read_view(hierarchy.view, steps), goal_features(steps.goals, experience.goal)
     values = teacher.values.params
     agent_value = hierarchy.value.apply(values["each"], steps.state, inputs, goal)
     value = team_value(networks, values["team"], teacher.returns, steps.state)

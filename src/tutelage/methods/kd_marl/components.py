@@ -14,7 +14,7 @@ from tutelage.policies.build import build_team
 from tutelage.policies.combinators import as_deterministic
 from tutelage.policies.cost import team_cost
 from tutelage.policies.views import view
-from tutelage.types import Environment, Frozen, Params, Policy, Spec
+from tutelage.types import Critic, Environment, Frozen, Params, Policy, Spec
 
 DEFAULTS = {"adv": 0.5, "kl": 1.0, "ce": 0.5, "rel": 0.1, "role": 0.1}
 NEEDS = {"adv": ("logits", "critic"), "kl": ("logits",), "ce": (), "rel": ("features",), "role": ("features",)}
@@ -51,7 +51,7 @@ def term_weights(config: KdMarlConfig, provides: frozenset[str]) -> tuple[dict[s
 def make_student(spec: Spec, config: KdMarlConfig, teacher: Policy) -> Policy:
     """The students' team that the config describes; `size = ratio=R` refers to the cost of the teacher's team."""
     cost = team_cost(teacher)
-    return build_team(spec, config, view(config.student_view), cost.macs if cost else None)
+    return build_team(spec, config, view(config.student_view, spec), cost.macs if cost else None)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class KdComponents:
 
     config: KdMarlConfig
     expert: Policy
-    critic: Policy | None
+    critic: Critic | None
     student: Policy
     weight: dict[str, float]
     projectors: tuple[Callable[[PRNGKeyArray], Params], ...]
@@ -129,7 +129,7 @@ def make_components(env: Environment, config: KdMarlConfig, teacher: Frozen, wei
     return KdComponents(
         config=config,
         expert=expert,
-        critic=teacher.roles.get("critic") if weight["adv"] else None,
+        critic=teacher.critic if weight["adv"] else None,
         student=student,
         weight=weight,
         projectors=tuple(projector(g.agent.width, width) for g in student.groups) if needs_features else (),

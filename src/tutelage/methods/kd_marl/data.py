@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from tutelage.configs.kd_marl import KdMarlConfig
 from tutelage.data.collect import init_collector as init_collector
-from tutelage.data.collect import play, settled, unroll
+from tutelage.data.collect import play, settled
 from tutelage.data.replay import size_of
 from tutelage.data.vector import make_vector_env
 from tutelage.data.watch import Watch, fault_of, first_faults
@@ -27,6 +27,7 @@ from tutelage.methods.kd_marl.components import LONGEST_WHOLE_EPISODE, KdCompone
 from tutelage.networks.cores import mask_logits
 from tutelage.policies.acting import sample, tempered
 from tutelage.policies.agent import in_agent_order
+from tutelage.policies.critic import values_of
 from tutelage.types import Behaviour, Carry, Environment, Metrics, Out, Params, Policy, Rollout, TimeStep
 
 
@@ -150,8 +151,7 @@ def label_rollout(components: KdComponents, teacher: Params, rollout: Rollout) -
         alive &= settled(inputs.first, components.student.carry(1))
     advantage = jnp.zeros(alive.shape)
     if components.critic is not None:
-        value = unroll(components.critic, teacher["critic"], (), steps, steps.first).value
-        assert value is not None
+        value = values_of(components.critic, teacher["critic"], steps)
         raw = gae(steps.reward[1:], steps.discount[1:], value, rollout.valid, config.gamma, config.lam)
         advantage = normalise(jnp.broadcast_to(expand_like(raw, alive), alive.shape), alive, limit=5.0)
     return LabelledExperience(
@@ -171,8 +171,7 @@ def critic_faults(components: KdComponents, state: KdState, rollout: Rollout) ->
     """Faults in the values of a user's critic, by name; empty for a critic of the package."""
     if components.critic is None or not components.critic.watched:
         return {}
-    value = unroll(components.critic, state.teacher["critic"], (), rollout.steps, rollout.steps.first).value
-    assert value is not None
+    value = values_of(components.critic, state.teacher["critic"], rollout.steps)
     return first_faults((Watch(-1, {components.critic.watched[0]: fault_of(value, 2)}),))
 
 

@@ -114,14 +114,14 @@ def kd_marl(env: Environment, config: KdMarlConfig, teacher: Frozen | None = Non
     weight, notes = term_weights(config, teacher.provides)
     notes += coverage_notes(config, env.spec.max_steps, teacher.provenance.get("length_mean", env.spec.max_steps))
     components = make_components(env, config, teacher, weight)
-    roles = {"student": components.student, "teacher": components.expert}
     frozen = {"teacher": teacher.params[teacher.actor]}
-    if "critic" in teacher.roles:
-        roles["critic"], frozen["critic"] = teacher.roles["critic"], teacher.params["critic"]
+    if teacher.critic is not None:
+        frozen["critic"] = teacher.params["critic"]
     return Method(
         init=make_init(components, env, frozen),
         stages=make_stages(components),
-        roles=roles,
+        roles={"student": components.student, "teacher": components.expert},
         params=lambda state: {"student": state.student.params["net"], **state.teacher},
         notes=notes,
+        critic=teacher.critic,
     )

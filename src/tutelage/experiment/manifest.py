@@ -1,0 +1,91 @@
+"""manifest.json: the files of a finished run that are final, with their SHA-256. It is written last."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tutelage.configs.checks import build
+from tutelage.errors import BadInput, Fault
+from tutelage.experiment.files import read_json, regular_file_size, write_json
+from tutelage.experiment.read_records import as_damage
+from tutelage.experiment.records import FORMAT, as_object
+
+MANIFEST = "manifest.json"
+LOG = "metrics.jsonl"
+"""The log grows, and is no file of the manifest."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """manifest.json: SHA-256 of each final file by name."""
+
+    files: dict[str, str] = field()
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        if self.format != FORMAT:
+            raise BadInput(f"format = {self.format}: must be {FORMAT}")
+        for name in ("config.json", "eval.json"):
+            if name not in self.files:
+                raise BadInput(f"files = {sorted(self.files)}: must have {name}")
+        for name in self.files:
+            if Path(name).name != name:
+                raise BadInput(f"files: {name!r} must be the name of a file beside it")
+
+
+def is_finished(path: Path) -> bool:
+    """Whether a run directory holds a finished run."""
+    return (path / MANIFEST).exists()
+
+
+def digest(file: Path) -> str:
+    """SHA-256 of a file; raises Fault where it is missing or no regular file."""
+    regular_file_size(file)
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def write_manifest(path: Path, roles: tuple[str, ...], config: bytes | None = None) -> None:
+    """Write the manifest of a run whose roles are these. With it the run is finished.
+
+    Args:
+        config: what config.json will hold, where it is written after the manifest.
+    """
+    names = ["eval.json", *(f"{role}.json" for role in roles)]
+    names += [name for name in (f"{role}.safetensors" for role in roles) if (path / name).exists()]
+    files = {"config.json": hashlib.sha256(config).hexdigest() if config else digest(path / "config.json")}
+    files |= {name: digest(path / name) for name in names}
+    write_json(path / MANIFEST, {"format": FORMAT, "files": files})
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read the manifest of a run; raises Fault where it is damaged."""
+    file = path / MANIFEST
+    with as_damage(file):
+        return build(Manifest, as_object(read_json(file), "content"), "field")
+
+
+def changed_files(path: Path) -> list[str]:
+    """What is wrong with the files of a run, a line for each: missing, or not as they were written."""
+    problems = []
+    for name, expected in read_manifest(path).files.items():
+        try:
+            if digest(path / name) != expected:
+                problems.append(f"{path / name} is damaged: it is not as it was written (its SHA-256 is another)")
+        except Fault as error:
+            problems.append(str(error))
+    return problems
+
+
+def check_files(path: Path) -> None:
+    """Raise Fault where a file of a finished run is missing or not as it was written."""
+    problems = changed_files(path)
+    if problems:
+        raise Fault("; ".join(problems))
+
+
+def run_roles(path: Path) -> tuple[str, ...]:
+    """The roles of a finished run, the critic included, in the order in which they were written."""
+    names = [Path(name) for name in read_manifest(path).files]
+    return tuple(name.stem for name in names if name.suffix == ".json" and name.stem not in ("config", "eval"))
