@@ -43,6 +43,7 @@ from tutelage.policies.blueprint import (
     View,
     Zeros,
 )
+from tutelage.policies.cost import team_cost
 from tutelage.policies.critic import make_critic
 from tutelage.policies.open import policy_of
 from tutelage.policies.views import read_view
@@ -215,6 +216,24 @@ def test_any_role_of_a_run_teaches(name, provides):
     if role == "teacher":
         test = test["beside"]["teacher"] if "beside" in test else record["teacher"]["test"]
     assert frozen.provenance["success_rate"] == test["success_rate"]
+
+
+@pytest.mark.parametrize("name", ["hint/fire_commander-medium@teacher", "ctds/marine-medium@teacher"])
+def test_a_ratio_is_to_a_central_teachers_joint_decision(name):
+    run = read_finished(ZOO / name.removesuffix("@teacher"))
+    env, macs = make(run.record["env"]), run.roles["teacher"].macs
+    frozen, entry = find_teacher(str(ZOO / name), run.record["env"], env, {})
+    student = make_method("bc", env, method_config("bc", core="mlp", size="ratio=10"), frozen).roles["student"]
+    wider = 1.1 * team_cost(student).macs
+    assert team_cost(student).macs * 10 <= macs < wider * 10 and entry["kind"] == "run"
+
+
+def test_a_teacher_too_small_for_a_ratio_says_how_another_is_named():
+    frozen, _ = find_teacher(str(EXPERT), "smax/2s3z", make("smax/2s3z"), {})
+    with pytest.raises(
+        BadInput, match=r"size = 'ratio=100': cannot be met.*RUN@teacher names the teacher within a run"
+    ):
+        make_method("bc", make("smax/2s3z"), method_config("bc", size="ratio=100"), frozen)
 
 
 def test_a_role_that_a_run_does_not_have_is_refused():

@@ -20,12 +20,11 @@ from tutelage.deploy.numpy_step import numpy_carry, numpy_step
 from tutelage.deploy.products import count_products, dot_macs
 from tutelage.deploy.step import agent_step
 from tutelage.errors import BadInput, Fault
-from tutelage.experiment.role_files import joint_macs
 from tutelage.experiment.run_directory import LoadedRun
 from tutelage.policies.agent import make_agent
 from tutelage.policies.blueprint import Controller, Network
 from tutelage.policies.cost import agent_cost
-from tutelage.policies.traced import traced_macs
+from tutelage.policies.traced import joint_macs, traced_macs
 
 SHAPES = [(3, 2, 3), (132, 14, 10), (140, 16, 11), (54, 64, 5), (132, 128, 10)]
 """Inputs, width, actions."""

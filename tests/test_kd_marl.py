@@ -32,7 +32,7 @@ from tutelage.methods.kd_marl.components import DEFAULTS, make_components, make_
 from tutelage.methods.kd_marl.data import expert_behaviour, label_rollout
 from tutelage.policies.agent import make_tiered_team
 from tutelage.policies.combinators import as_deterministic
-from tutelage.policies.cost import agent_cost
+from tutelage.policies.cost import agent_cost, team_cost
 from tutelage.policies.critic import values_of
 from tutelage.registry import method_config
 from tutelage.types import Frozen, Out, Policy
@@ -344,11 +344,12 @@ def test_a_ratio_is_solved_against_the_teachers_actor():
     spec = make_spec(n_agents=4, n_actions=6, obs_width=20, agent_types=("a", "a", "b", "b"))
     teacher = make_tiered_team(spec, "gru", "local", (((0, 1, 2, 3), 64),))
     config = method_config("kd_marl", size="ratio=10")
-    student = make_student(spec, config, teacher)
+    reference = team_cost(teacher).macs
+    student = make_student(spec, config, reference)
     assert [group.agents for group in student.groups] == [(0, 1), (2, 3)], "one network per type"
     own, expert = agent_cost(student.groups[0].agent).macs, agent_cost(teacher.groups[0].agent).macs
     assert own * 10 <= expert < 14 * own
-    together = make_student(spec, method_config("kd_marl", size="ratio=10", share="team"), teacher)
+    together = make_student(spec, method_config("kd_marl", size="ratio=10", share="team"), reference)
     assert [group.agents for group in together.groups] == [(0, 1, 2, 3)]
 
 

@@ -23,7 +23,7 @@ from tutelage.policies.blueprint import (
     needs_code,
 )
 from tutelage.policies.open import policy_of
-from tutelage.policies.traced import traced_macs
+from tutelage.policies.traced import joint_macs
 from tutelage.registry import method_row
 from tutelage.types import Critic, Environment, Method, Params, Policy
 
@@ -47,16 +47,6 @@ def acts_alike(policy: Policy, blueprint: TeamBlueprint, env: Environment) -> bo
     timestep = jax.jit(vector.reset)(key)[1]
     outs = [jax.jit(p.step)(params, p.carry(3), timestep, key)[1].scores for p in (policy, other)]
     return all(out is not None for out in outs) and bool(jnp.array_equal(*outs))  # type: ignore[arg-type]
-
-
-def joint_macs(policy: Policy, env: Environment) -> int | None:
-    """Multiply-adds of a joint decision, counted in the traced step; None for a team of agents, which has formulas."""
-    if policy.groups:
-        return None
-    key = jax.random.key(0)
-    params = jax.eval_shape(policy.init, key)
-    timestep = jax.eval_shape(make_vector_env(env, 1, policy.goals).reset, key)[1]
-    return traced_macs(jax.make_jaxpr(policy.step)(params, policy.carry(1), timestep, key).jaxpr)
 
 
 def provided_by(method: str, policy: Policy) -> frozenset[str]:

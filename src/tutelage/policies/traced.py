@@ -5,6 +5,11 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+import jax
+
+from tutelage.data.vector import make_vector_env
+from tutelage.types import Environment, Policy
+
 
 def traced_macs(jaxpr: Any) -> int:
     """Multiply-adds of all `dot_general`s of a traced function; a loop counts as often as it runs, and of the branches
@@ -27,3 +32,13 @@ def traced_macs(jaxpr: Any) -> int:
             in_bodies = sum(traced_macs(body) for body in bodies if hasattr(body, "eqns"))
             total += params.get("length", 1) * in_bodies if equation.primitive.name == "scan" else in_bodies
     return total
+
+
+def joint_macs(policy: Policy, env: Environment) -> int | None:
+    """Multiply-adds of a joint decision, counted in the traced step; None for a team of agents, which has formulas."""
+    if policy.groups:
+        return None
+    key = jax.random.key(0)
+    params = jax.eval_shape(policy.init, key)
+    timestep = jax.eval_shape(make_vector_env(env, 1, policy.goals).reset, key)[1]
+    return traced_macs(jax.make_jaxpr(policy.step)(params, policy.carry(1), timestep, key).jaxpr)

@@ -10,9 +10,11 @@ from jaxtyping import PRNGKeyArray
 from tutelage.configs.kd_marl import KdMarlConfig
 from tutelage.errors import BadInput
 from tutelage.networks.cores import projector
+from tutelage.policies.blueprint import needs_code
 from tutelage.policies.build import build_team
 from tutelage.policies.combinators import as_deterministic
 from tutelage.policies.cost import team_cost
+from tutelage.policies.traced import joint_macs
 from tutelage.policies.views import view
 from tutelage.types import Critic, Environment, Frozen, Params, Policy, Spec
 
@@ -48,10 +50,18 @@ def term_weights(config: KdMarlConfig, provides: frozenset[str]) -> tuple[dict[s
     return chosen, tuple(notes)
 
 
-def make_student(spec: Spec, config: KdMarlConfig, teacher: Policy) -> Policy:
-    """The students' team that the config describes; `size = ratio=R` refers to the cost of the teacher's team."""
+def macs_of(teacher: Policy, env: Environment) -> int | None:
+    """Multiply-adds of a teacher's joint decision; None for one that is no network, as a scripted one."""
     cost = team_cost(teacher)
-    return build_team(spec, config, view(config.student_view, spec), cost.macs if cost else None)
+    if cost is not None:
+        return cost.macs
+    is_data = teacher.blueprint is not None and not needs_code(teacher.blueprint)
+    return joint_macs(teacher, env) if is_data else None
+
+
+def make_student(spec: Spec, config: KdMarlConfig, reference: int | None) -> Policy:
+    """The students' team that the config describes; `size = ratio=R` refers to the teacher's multiply-adds."""
+    return build_team(spec, config, view(config.student_view, spec), reference)
 
 
 @dataclass(frozen=True)
@@ -120,7 +130,7 @@ def make_components(env: Environment, config: KdMarlConfig, teacher: Frozen, wei
     expert = teacher.roles[teacher.actor]
     if "logits" not in teacher.provides:
         expert = as_deterministic(expert)
-    student = make_student(env.spec, config, expert)
+    student = make_student(env.spec, config, macs_of(expert, env))
     needs_features = bool(weight["rel"] or weight["role"])
     if needs_features and not expert.groups:
         raise BadInput("rel, role: this teacher has no features agent by agent (no groups); set both to 0")
