@@ -23,8 +23,6 @@ DX, DY = (0, 0, -1, 1), (1, -1, 0, 0)
 STAY, DOUSE = 4, 5
 BURNS, DOUSED = -0.1, 10.0
 """Reward per burning cell and step, and per front that is put out."""
-MOST_STEPS = 126
-"""Longer episodes do not fit into `known`."""
 
 
 class Blaze(NamedTuple):
@@ -36,6 +34,7 @@ class Blaze(NamedTuple):
         active: (F, B) fronts not yet put out.
         burning: (C, B) cells.
         known: (N, C, B) knowledge of each agent: 2 (step + 1) + burned when last seen, 0 if never seen.
+            Episodes of more than 126 steps would not fit into it.
         rate: (C, B) speed of fire in each cell.
         drift_x, drift_y: (size, B) movement by the wind of each row, per unit of rate.
         time: (B,) steps so far.
