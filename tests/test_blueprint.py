@@ -29,20 +29,8 @@ from tutelage.experiment.plain import from_plain, to_plain
 from tutelage.experiment.read_roles import read_finished
 from tutelage.experiment.role_files import blueprint_of
 from tutelage.experiment.user_code import make_method
-from tutelage.policies.blueprint import (
-    Entities,
-    FusedTeam,
-    HierarchicalTeam,
-    Members,
-    Network,
-    OneHot,
-    OwnCode,
-    Role,
-    Slice,
-    Team,
-    View,
-    Zeros,
-)
+from tutelage.policies.blueprint import FusedTeam, HierarchicalTeam, Members, Network, OwnCode, Role, Team
+from tutelage.policies.columns import Entities, OneHot, Slice, View, Zeros
 from tutelage.policies.cost import team_cost
 from tutelage.policies.critic import make_critic
 from tutelage.policies.open import policy_of

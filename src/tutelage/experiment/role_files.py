@@ -15,13 +15,7 @@ from tutelage.experiment.memo import CACHES
 from tutelage.experiment.plain import to_plain
 from tutelage.experiment.records import Record
 from tutelage.experiment.trust import user_code
-from tutelage.policies.blueprint import (
-    Blueprint,
-    OwnCode,
-    Role,
-    TeamBlueprint,
-    needs_code,
-)
+from tutelage.policies.blueprint import Blueprint, OwnCode, Role, TeamBlueprint, needs_code
 from tutelage.policies.open import policy_of
 from tutelage.policies.traced import joint_macs
 from tutelage.registry import method_row

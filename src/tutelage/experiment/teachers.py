@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import jax
 
 from tutelage.dotted import check_signature, import_user_code
@@ -9,12 +11,12 @@ from tutelage.errors import BadInput, reports_user_error
 from tutelage.experiment.role_files import provided_by
 from tutelage.experiment.user_code import checked_team, find_controller, policy_from_function
 from tutelage.policies.blueprint import Controller, OwnCode
-from tutelage.types import Environment, Frozen, Method, Policy
+from tutelage.types import Critic, Environment, Frozen, Method, Policy
 
 
-def critic_role(roles: object) -> str:
+def critic_role(roles: Container[str]) -> str:
     """The role whose values a run's critic gives: the one that collected, which is the teacher's where there is one."""
-    return "teacher" if "teacher" in roles else "student"  # type: ignore[operator]
+    return "teacher" if "teacher" in roles else "student"
 
 
 def teaching_team(method_name: str, method: Method, role: str | None = None) -> Frozen:
@@ -25,8 +27,10 @@ def teaching_team(method_name: str, method: Method, role: str | None = None) -> 
     """
     role = role or method.actor
     critic = method.critic if role == critic_role(method.roles) else None
-    made: dict[str, object] = {role: method.roles[role], **({"critic": critic} if critic else {})}
-    shapes = {name: jax.eval_shape(x.init, jax.random.key(0)) for name, x in made.items()}  # type: ignore[attr-defined]
+    made: dict[str, Policy | Critic] = {role: method.roles[role]}
+    if critic is not None:
+        made["critic"] = critic
+    shapes = {name: jax.eval_shape(x.init, jax.random.key(0)) for name, x in made.items()}
     provides = {*provided_by(method_name, method.roles[role]), *(["critic"] if critic else [])}
     return Frozen({role: method.roles[role]}, shapes, frozenset(provides), {}, critic)
 

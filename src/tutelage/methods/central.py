@@ -9,7 +9,8 @@ from tutelage.configs.ddn import DdnConfig
 from tutelage.data.collect import unroll
 from tutelage.methods.off_policy import Reader, Sequences
 from tutelage.networks.fusion import fusion_net
-from tutelage.policies.blueprint import Core, FusedTeam, Fusion, Network, View
+from tutelage.policies.blueprint import Core, FusedTeam, Fusion, Network
+from tutelage.policies.columns import View
 from tutelage.policies.fused import make_fused_team
 from tutelage.policies.views import read_view, view
 from tutelage.types import Out, Params, Policy, Spec, TimeStep

@@ -26,7 +26,8 @@ from tutelage.methods.qlearning import QState, QTrainState, make_behaviour, make
 from tutelage.methods.td_loss import QNetworks
 from tutelage.networks.cores import Net
 from tutelage.policies.agent import Agent, Group, make_team
-from tutelage.policies.blueprint import Fusion, Members, Network, Team, View
+from tutelage.policies.blueprint import Fusion, Members, Network, Team
+from tutelage.policies.columns import View
 from tutelage.policies.fused import make_fusion
 from tutelage.policies.open import policy_of
 from tutelage.policies.predicting import predictor_core

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from tutelage.networks.cores import Unroll, make_core
-from tutelage.policies.blueprint import Members, Network, Team, View
+from tutelage.policies.blueprint import Members, Network, Team
+from tutelage.policies.columns import View
 from tutelage.policies.views import read_view, view
 from tutelage.types import Carry, Out, Params, Policy, Spec, TimeStep
 
@@ -112,9 +113,7 @@ def make_team(groups: tuple[Group, ...]) -> Policy:
         return jax.tree.map(lambda x: jnp.broadcast_to(x, (*shape, *x.shape)), group.agent.carry())
 
     def carry(n: int) -> Carry:
-        if not recurrent:
-            return ()
-        return tuple(group_carry(g, n) for g in groups)
+        return tuple(group_carry(g, n) for g in groups) if recurrent else ()
 
     def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
         memories, features, scores = [], [], []
@@ -142,8 +141,8 @@ def make_team(groups: tuple[Group, ...]) -> Policy:
             scores.append(lift(group.agent.head, params[i], h, members(i, flat.avail)).reshape(t, b, n, -1))
         return Out(in_agent_order(groups, scores), tuple(features))
 
-    at_once = replay if len(unrolls) == len(groups) else None
-    return Policy(init, carry, step, groups, replay=at_once, blueprint=team_blueprint(groups))
+    made = Policy(init, carry, step, groups, blueprint=team_blueprint(groups))
+    return made._replace(replay=replay) if len(unrolls) == len(groups) else made
 
 
 def team_blueprint(groups: Sequence[Group]) -> Team | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from tutelage.errors import BadInput
-from tutelage.policies.blueprint import Core, Members, Network, Team, View
+from tutelage.policies.blueprint import Core, Members, Network, Team
+from tutelage.policies.columns import View
 from tutelage.policies.messages import with_messages
 from tutelage.policies.open import policy_of
 from tutelage.policies.sight import FULL, restrict, sights

@@ -7,7 +7,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from tutelage.learning.normaliser import init_normaliser
 from tutelage.networks.cores import value_net
-from tutelage.policies.blueprint import ValueNet, View
+from tutelage.policies.blueprint import ValueNet
+from tutelage.policies.columns import View
 from tutelage.policies.views import read_view
 from tutelage.types import Critic, Params, TimeStep
 

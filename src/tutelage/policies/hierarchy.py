@@ -13,7 +13,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from tutelage.learning.shaping import at_goal
 from tutelage.networks.cores import Net
 from tutelage.networks.hierarchy import coordinator_net, executor_net, goal_value_net
-from tutelage.policies.blueprint import HierarchicalTeam, View
+from tutelage.policies.blueprint import HierarchicalTeam
+from tutelage.policies.columns import View
 from tutelage.policies.views import read_view
 from tutelage.types import Carry, Goals, Out, Params, Policy, Spec, TimeStep
 

@@ -21,7 +21,8 @@ from tutelage.configs.team import MESSAGE_WIDTH
 from tutelage.networks.cores import make_core
 from tutelage.networks.talk import message_attention, message_net
 from tutelage.policies.agent import Agent, Group, in_agent_order, make_team
-from tutelage.policies.blueprint import Network, Slice, View
+from tutelage.policies.blueprint import Network
+from tutelage.policies.columns import Slice, View
 from tutelage.policies.cost import network_layers
 from tutelage.types import Carry, Out, Params, Policy, Spec, TimeStep
 

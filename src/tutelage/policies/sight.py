@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tutelage.errors import BadInput, unknown
-from tutelage.policies.blueprint import Columns, Entities, Slice, View, Zeros
+from tutelage.policies.columns import Columns, Entities, Slice, View, Zeros
 from tutelage.types import Block, Spec
 
 ALLOWED = "full, radius=R, nearest=K, drop=GROUP,GROUP, or several joined by +"

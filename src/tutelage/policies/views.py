@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tutelage.errors import BadInput, unknown
-from tutelage.policies.blueprint import Columns, Entities, OneHot, PairGoals, Slice, View, Zeros
+from tutelage.policies.columns import Columns, Entities, OneHot, PairGoals, Slice, View, Zeros
 from tutelage.types import Environment, Goals, Spec, TimeStep
 
 
