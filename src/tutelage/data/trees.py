@@ -18,3 +18,8 @@ def choose(which: Bool[Array, " B"], a: Tree, b: Tree) -> Tree:
         return jnp.where(which.reshape(which.shape + (1,) * (x.ndim - which.ndim)), x, y)
 
     return jax.tree.map(leaf, a, b)
+
+
+def before(steps: Tree) -> Tree:
+    """Of T + 1 steps the T at which the transitions' actions were chosen; leaves (T + 1, ...)."""
+    return jax.tree.map(lambda x: x[:-1], steps)

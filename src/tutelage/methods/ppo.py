@@ -110,25 +110,24 @@ def critic_values(networks: PpoNetworks, net: Params, returns: Normaliser, steps
 def make_batch(networks: PpoNetworks, state: PpoState, rollout: Rollout) -> tuple[Normaliser, Batch]:
     """Advantages and targets of a rollout, cut into sequences; and the moments of returns, this rollout included."""
     config, steps = networks.config, rollout.steps
-    inputs = jax.tree.map(lambda x: x[:-1], steps)
+    now, action, reward, discount, valid = rollout.transitions()
     value = critic_values(networks, state.critic.params, state.returns, steps)
-    reward = steps.reward[1:]
     if config.shaping:
-        shaping_reward = goal_progress(steps.goals, most_promising(inputs.goals), inputs.first, config.gamma).mean(-1)
+        shaping_reward = goal_progress(steps.goals, most_promising(now.goals), now.first, config.gamma).mean(-1)
         reward = reward + config.shaping * shaping_reward
-    advantage = gae(reward, steps.discount[1:], value, rollout.valid, config.gamma, config.lam)
+    advantage = gae(reward, discount, value, valid, config.gamma, config.lam)
     target = advantage + value[:-1]
-    alive = rollout.valid[..., None] & inputs.acts
+    alive = valid[..., None] & now.acts
     batch = Batch(
-        inputs=inputs._replace(goals=inputs.goals if config.critic == "goals" else (), watch=()),
+        inputs=now._replace(goals=now.goals if config.critic == "goals" else (), watch=()),
         carry=rollout.out,
-        action=steps.action[1:],
+        action=action,
         log_prob=rollout.log_prob,
         advantage=normalise(jnp.broadcast_to(expand_like(advantage, alive), alive.shape), alive),
         target=target,
         value=value[:-1],
         alive=alive,
-        valid=jnp.broadcast_to(expand_like(rollout.valid, target), target.shape),
+        valid=jnp.broadcast_to(expand_like(valid, target), target.shape),
     )
     returns = update_normaliser(state.returns, target, batch.valid)
     return returns, sequences(batch, config.chunk)

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, PRNGKeyArray
 
 from tutelage.configs.ddn import PtdeConfig, PtdeMappoConfig
 from tutelage.data.collect import unroll
+from tutelage.data.trees import before
 from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
 from tutelage.learning.optim import Learner, annealed, descend, init_learner
@@ -186,7 +187,7 @@ def ptde(env: Environment, config: PtdeConfig, teacher: Frozen | None = None) ->
         fuse = state.q.learning.online.params["agent"]["fuse"]
 
         def update(data: Sequences) -> tuple[Learner, Metrics]:
-            steps = jax.tree.map(lambda x: x[:-1], data.steps)
+            steps = before(data.steps)
             # The predictor's memory starts empty, not at the sequence's beginning: the burn-in warms it up.
             carry = state_predictor.predictor.carry(config.batch)
             loss = lambda params: prediction_loss(state_predictor, params, fuse, carry, steps, data.counts)

@@ -71,8 +71,7 @@ def update_predictor(
 ) -> tuple[PtdeState, Metrics]:
     """Update the predictor on one rollout of the students, for several epochs of shuffled minibatches."""
     tx, fuse = clipped_adam(config.grad_clip), state.ppo.actor.params["fuse"]
-    inputs = jax.tree.map(lambda x: x[:-1], rollout.steps)
-    data = sequences((inputs, rollout.out, rollout.valid), config.chunk)
+    data = sequences((rollout.transitions().now, rollout.out, rollout.valid), config.chunk)
 
     def step(predictor: Learner, minibatch: tuple[TimeStep, Carry, Array]) -> tuple[Learner, Metrics]:
         steps, carry, valid = minibatch

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.configs.hint import HintConfig
+from tutelage.data.trees import before
 from tutelage.networks.cores import Net
 from tutelage.policies.hierarchy import (
     Hierarchy,
@@ -160,7 +161,7 @@ def teacher_experience(networks: HintNetworks, params: Params, rollout: Rollout)
     goal = jnp.concatenate([decision.goal, held_goals(final, decision.goal[-1])[None]])
     decision_steps, valid_decisions = find_decisions(decision.due, rollout.valid, networks.config.every)
     assigned, ones = at_decisions(decision_steps, decision.goal), jnp.ones(rollout.log_prob.shape)
-    goal_log_probs = action_log_probs(networks, params, jax.tree.map(lambda x: x[:-1], rollout.steps))
+    goal_log_probs = action_log_probs(networks, params, before(rollout.steps))
     return Experience(
         rollout.steps, rollout.valid, decision.logits, goal_log_probs, goal, decision_steps, valid_decisions, assigned,
         jax.nn.one_hot(assigned, hierarchy.goals + 1), jnp.ones(assigned.shape), rollout.log_prob, ones,
@@ -175,7 +176,7 @@ def student_experience(networks: HintNetworks, params: Params, rollout: Rollout,
     q, one agent after another.
     """
     hierarchy, steps, valid = networks.hierarchy, rollout.steps, rollout.valid
-    now = jax.tree.map(lambda x: x[:-1], steps)
+    now = before(steps)
     due = decision_schedule(now.first, networks.config.every)
     decision_steps, valid_decisions = find_decisions(due, valid, networks.config.every)
     goal_log_probs = action_log_probs(networks, params, now)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from tutelage.configs.hint import HintConfig
+from tutelage.data.trees import before
 from tutelage.learning.returns import gae
 from tutelage.methods.hint.experience import (
     Experience,
@@ -46,7 +47,7 @@ class LabelledExperience(NamedTuple):
 
 def student_inputs(steps: TimeStep) -> TimeStep:
     """What students read before each action, (T, B, ...), of timesteps (T + 1, B, ...)."""
-    now = jax.tree.map(lambda x: x[:-1], steps)
+    now: Any = before(steps)
     return now._replace(state=(), goals=(), reward=(), discount=(), last=(), success=(), watch=())
 
 
@@ -56,7 +57,7 @@ def teacher_labels(networks: HintNetworks, experience: Experience) -> Float[Arra
     They are given the most probable goals, chosen anew at every step (setting `best`) or at the decisions (`held`); or
     the goal is summed out at every step (`all`), see `goal_beliefs`.
     """
-    hierarchy, config, now = networks.hierarchy, networks.config, jax.tree.map(lambda x: x[:-1], experience.steps)
+    hierarchy, config, now = networks.hierarchy, networks.config, before(experience.steps)
     most_likely = lambda i, log: log.argmax(-1)
     for_goal = lambda goal: jnp.take_along_axis(experience.goal_log_probs, goal[..., None, None], -2)[..., 0, :]
     if config.labels == "held":

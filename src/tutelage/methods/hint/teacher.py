@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.data.minibatches import epochs
+from tutelage.data.trees import before
 from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of, masked_mean, normalise
 from tutelage.learning.normaliser import Normaliser, update_normaliser
 from tutelage.learning.optim import Learner, clipped_adam, descend
@@ -123,7 +124,7 @@ def make_teacher_batch(
     """
     config, hierarchy, steps = networks.config, networks.hierarchy, experience.steps
     ratio, valid, decision_steps = experience.ratio, experience.valid, experience.decision_steps
-    now = jax.tree.map(lambda x: x[:-1], steps)
+    now = before(steps)
     inputs, goal = read_view(hierarchy.view, steps), goal_features(steps.goals, experience.goal)
     values = teacher.values.params
     agent_value = hierarchy.value.apply(values["each"], steps.state, inputs, goal)

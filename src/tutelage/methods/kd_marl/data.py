@@ -143,20 +143,20 @@ def label_rollout(components: KdComponents, teacher: Params, rollout: Rollout) -
 
     In a sequence that begins within an episode, the first steps are burn-in of the students' memory.
     """
-    config, steps = components.config, rollout.steps
-    inputs = jax.tree.map(lambda x: x[:-1], steps)
+    config = components.config
+    now, action, reward, discount, valid = rollout.transitions()
     logits, features = rollout.out
-    alive = rollout.valid[..., None] & inputs.acts
+    alive = valid[..., None] & now.acts
     if not components.whole_episodes:
-        alive &= settled(inputs.first, components.student.carry(1))
+        alive &= settled(now.first, components.student.carry(1))
     advantage = jnp.zeros(alive.shape)
     if components.critic is not None:
-        value = values_of(components.critic, teacher["critic"], steps)
-        raw = gae(steps.reward[1:], steps.discount[1:], value, rollout.valid, config.gamma, config.lam)
+        value = values_of(components.critic, teacher["critic"], rollout.steps)
+        raw = gae(reward, discount, value, valid, config.gamma, config.lam)
         advantage = normalise(jnp.broadcast_to(expand_like(raw, alive), alive.shape), alive, limit=5.0)
     return LabelledExperience(
-        inputs=inputs._replace(state=inputs.state[..., :0], goals=(), watch=()),
-        action=steps.action[1:],
+        inputs=now._replace(state=now.state[..., :0], goals=(), watch=()),
+        action=action,
         log_prob=rollout.log_prob,
         logits=logits,
         relations=cosines(features) if components.weight["rel"] else (),
