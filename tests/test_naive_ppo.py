@@ -127,9 +127,9 @@ def talk(steps, groups, of, heard):
 
 def test_agents_that_talk_learn_what_to_say(monkeypatch):
     """Each class in its own words (`hetgat`); `tarmac` is the same with one class."""
-    for module in ("networks.talk", "policies.messages"):  # narrow words: few parameters
-        monkeypatch.setattr(f"tutelage.{module}.KEY_WIDTH", 2)
-        monkeypatch.setattr(f"tutelage.{module}.MESSAGE_WIDTH", 2)
+    widths = [(m, name) for m in ("networks.talk", "policies.cost") for name in ("KEY_WIDTH", "MESSAGE_WIDTH")]
+    for module, name in (*widths, ("policies.messages", "MESSAGE_WIDTH")):  # narrow words: few parameters
+        monkeypatch.setattr(f"tutelage.{module}.{name}", 2)
     given, c = settings("tarmac", messages="hetgat", chunk=T, size="width=2")
     steps = scene.steps(T)
     method, state = begun("tarmac", scene.Scene(), **given)

@@ -54,6 +54,9 @@ def build_team(
         if sight != FULL and spec.obs_widths[agent] != spec.obs_width:
             raise BadInput(f"sight = {config.sight!r}: agent {agent} observes columns of its own, which have no layout")
     views = {sight: restrict(full_view, sight, spec, config.hidden == "compact") for sight in agent_sights}
+    for agent, sight in enumerate(agent_sights):
+        if not views[sight].width:
+            raise BadInput(f"sight = {config.sight!r}: leaves agent {agent} nothing to read")
     columns = {sight: restrict(full_view, sight, spec, compact=True).width for sight in agent_sights}
     shape = Shape(
         config.core,
