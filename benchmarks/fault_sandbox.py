@@ -188,7 +188,7 @@ def content(path: Path, folder: str) -> Any:
 def without_hashes_of_times(manifest: Any) -> Any:
     """A manifest without the hashes of files that hold times or the path of the folder."""
     files = {name: digest for name, digest in manifest["files"].items() if name not in ("config.json", "eval.json")}
-    return {**manifest, "files": files}
+    return {**manifest, "files": files, "itself": ""}
 
 
 def tree(folder: Path, was: str = "") -> dict[str, Any]:

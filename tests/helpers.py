@@ -18,7 +18,7 @@ from tutelage.data.collect import init_collector, play
 from tutelage.data.vector import make_vector_env
 from tutelage.envs.parts import next_timestep
 from tutelage.envs.probe import Probe
-from tutelage.experiment.manifest import run_roles, write_manifest
+from tutelage.experiment.manifest import write_manifest
 from tutelage.experiment.recorder import RunRecorder
 from tutelage.experiment.stage_loop import StageLoop, copy_tree
 from tutelage.registry import method_config, method_row, resolve
@@ -279,4 +279,6 @@ def breaking(env: Any, config: PpoConfig, teacher: Any = None) -> Method:
 
 def sign(run: Path) -> None:
     """Write a run's manifest anew, as who changes its files on purpose would."""
-    write_manifest(run, run_roles(run))
+    files = json.loads((run / "manifest.json").read_text())["files"]
+    roles = [name.removesuffix(".json") for name in files if name.endswith(".json")]
+    write_manifest(run, tuple(role for role in roles if role not in ("config", "eval")))

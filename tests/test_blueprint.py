@@ -262,6 +262,16 @@ def test_no_flipped_bit_is_silent(tmp_path):
     assert exit_code(["verify", str(tmp_path / "run")]) == 0
 
 
+def test_a_role_that_is_cut_out_of_the_manifest_is_missed(tmp_path):
+    shutil.copytree(EXPERT, tmp_path / "run")
+    file = tmp_path / "run" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    del manifest["files"]["student.json"]
+    file.write_text(json.dumps(manifest))
+    with pytest.raises(Fault, match=r"manifest\.json is damaged: files are not as they were written"):
+        tutelage.load(tmp_path / "run")
+
+
 def read_names(run: Path) -> set[str]:
     return set(json.loads((run / "manifest.json").read_text())["files"])
 

@@ -19,17 +19,17 @@ LOG = "metrics.jsonl"
 
 @dataclass(frozen=True)
 class Manifest:
-    """manifest.json: SHA-256 of each final file by name."""
+    """manifest.json: SHA-256 of each final file by name, and `itself`, of this list."""
 
     files: dict[str, str] = field()
+    itself: str = field()
     format: int = FORMAT
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:
             raise BadInput(f"format = {self.format}: must be {FORMAT}")
-        for name in ("config.json", "eval.json"):
-            if name not in self.files:
-                raise BadInput(f"files = {sorted(self.files)}: must have {name}")
+        if self.itself != digest_of_list(self.files):
+            raise BadInput("files are not as they were written (itself is the SHA-256 of another list)")
         for name in self.files:
             if Path(name).name != name:
                 raise BadInput(f"files: {name!r} must be the name of a file beside it")
@@ -38,6 +38,11 @@ class Manifest:
 def is_finished(path: Path) -> bool:
     """Whether a run directory holds a finished run."""
     return (path / MANIFEST).exists()
+
+
+def digest_of_list(files: dict[str, str]) -> str:
+    """SHA-256 of the names and hashes of a manifest."""
+    return hashlib.sha256("\n".join(f"{name} {files[name]}" for name in sorted(files)).encode()).hexdigest()
 
 
 def digest(file: Path) -> str:
@@ -56,7 +61,7 @@ def write_manifest(path: Path, roles: tuple[str, ...], config: bytes | None = No
     names += [name for name in (f"{role}.safetensors" for role in roles) if (path / name).exists()]
     files = {"config.json": hashlib.sha256(config).hexdigest() if config else digest(path / "config.json")}
     files |= {name: digest(path / name) for name in names}
-    write_json(path / MANIFEST, {"format": FORMAT, "files": files})
+    write_json(path / MANIFEST, {"format": FORMAT, "files": files, "itself": digest_of_list(files)})
 
 
 def read_manifest(path: Path) -> Manifest:
