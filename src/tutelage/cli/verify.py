@@ -29,7 +29,8 @@ def main(argv: Sequence[str]) -> None:
     problems = []
     for run in seed_runs(args.run):
         read_record(run)
-        files, changed = read_manifest(run).files, changed_files(run)
+        manifest = read_manifest(run)
+        files, changed = manifest.files, changed_files(run, manifest)
         problems += changed
         if not changed:
             print(f"{run}: all {len(files)} files are as they were written ({', '.join(files)})")

@@ -1,9 +1,9 @@
-"""manifest.json: the files of a finished run that are final, with their SHA-256. It is written last."""
+"""manifest.json: the files of a finished run that are final (not the log), with their SHA-256. It is written last."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tutelage.configs.checks import build
@@ -13,16 +13,14 @@ from tutelage.experiment.read_records import as_damage
 from tutelage.experiment.records import FORMAT, as_object
 
 MANIFEST = "manifest.json"
-LOG = "metrics.jsonl"
-"""The log grows, and is no file of the manifest."""
 
 
 @dataclass(frozen=True)
 class Manifest:
     """manifest.json: SHA-256 of each final file by name, and `itself`, of this list."""
 
-    files: dict[str, str] = field()
-    itself: str = field()
+    files: dict[str, str]
+    itself: str
     format: int = FORMAT
 
     def __post_init__(self) -> None:
@@ -33,6 +31,12 @@ class Manifest:
         for name in self.files:
             if Path(name).name != name:
                 raise BadInput(f"files: {name!r} must be the name of a file beside it")
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles of the run, the critic included, in the order in which they were written."""
+        names = map(Path, self.files)
+        return tuple(name.stem for name in names if name.suffix == ".json" and name.stem not in ("config", "eval"))
 
 
 def is_finished(path: Path) -> bool:
@@ -71,10 +75,10 @@ def read_manifest(path: Path) -> Manifest:
         return build(Manifest, as_object(read_json(file), "content"), "field")
 
 
-def changed_files(path: Path) -> list[str]:
+def changed_files(path: Path, manifest: Manifest) -> list[str]:
     """What is wrong with the files of a run, a line for each: missing, or not as they were written."""
     problems = []
-    for name, expected in read_manifest(path).files.items():
+    for name, expected in manifest.files.items():
         try:
             if digest(path / name) != expected:
                 problems.append(f"{path / name} is damaged: it is not as it was written (its SHA-256 is another)")
@@ -83,14 +87,10 @@ def changed_files(path: Path) -> list[str]:
     return problems
 
 
-def check_files(path: Path) -> None:
-    """Raise Fault where a file of a finished run is missing or not as it was written."""
-    problems = changed_files(path)
+def check_files(path: Path) -> Manifest:
+    """The manifest of a finished run; raises Fault where a file is missing or not as it was written."""
+    manifest = read_manifest(path)
+    problems = changed_files(path, manifest)
     if problems:
         raise Fault("; ".join(problems))
-
-
-def run_roles(path: Path) -> tuple[str, ...]:
-    """The roles of a finished run, the critic included, in the order in which they were written."""
-    names = [Path(name) for name in read_manifest(path).files]
-    return tuple(name.stem for name in names if name.suffix == ".json" and name.stem not in ("config", "eval"))
+    return manifest

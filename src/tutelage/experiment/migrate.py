@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from tutelage.configs.checks import build
 from tutelage.errors import BadInput, Fault
@@ -12,7 +11,7 @@ from tutelage.experiment.manifest import write_manifest
 from tutelage.experiment.read_records import as_damage, check_settings, recorded_settings
 from tutelage.experiment.rebuild import coded_teacher, rebuild_method
 from tutelage.experiment.records import FORMAT, Record, RunRecord
-from tutelage.experiment.role_files import load_role, write_roles
+from tutelage.experiment.role_files import load_role, roles_and_critic, write_roles
 from tutelage.experiment.run_lock import exclusive
 from tutelage.experiment.run_record import read_test, seed_runs
 from tutelage.experiment.trust import Trust, check_trust, code_named_in
@@ -62,7 +61,7 @@ def migrate_run(path: Path, trust: Trust) -> list[Path]:
     read_test(path / "eval.json", record)
     teacher = coded_teacher(record["teacher"]) if record["teacher"] else None
     env, method = rebuild_method(record, teacher)
-    made: dict[str, Any] = {**method.roles, **({"critic": method.critic} if method.critic else {})}
+    made = roles_and_critic(method)
     for role, policy in made.items():
         load_role(path, role, policy)  # what does not fit is refused before anything is written
     write_roles(path, record, env, method, teacher.provides if teacher else ())

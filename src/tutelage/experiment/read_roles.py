@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tutelage.errors import BadInput, Fault
 from tutelage.experiment.files import read_json
-from tutelage.experiment.manifest import MANIFEST, check_files, is_finished, run_roles
+from tutelage.experiment.manifest import MANIFEST, check_files, is_finished
 from tutelage.experiment.plain import from_plain
 from tutelage.experiment.read_records import as_damage
 from tutelage.experiment.records import Record
@@ -38,9 +38,9 @@ def read_finished(path: Path) -> FinishedRun:
     if not is_finished(path):
         way = command_for(path, code_named_in(record))
         raise BadInput(f"{path} has never been evaluated: its training has not finished ({way})")
-    check_files(path)
+    manifest = check_files(path)
     test = read_test(path / "eval.json", record)
-    roles = {role: read_role(path, role) for role in run_roles(path)}
+    roles = {role: read_role(path, role) for role in manifest.roles}
     for name, role in roles.items():
         if (path / f"{name}.safetensors").exists():
             check_weights(path / f"{name}.safetensors")

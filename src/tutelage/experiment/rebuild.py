@@ -7,13 +7,13 @@ from pathlib import Path
 from tutelage.experiment.prepare import make_env, make_env_and_method
 from tutelage.experiment.read_roles import read_role
 from tutelage.experiment.records import Record
-from tutelage.experiment.role_files import load_role
+from tutelage.experiment.role_files import load_role, roles_and_critic
 from tutelage.experiment.run_record import check_version
 from tutelage.experiment.teachers import callable_teacher, scripted_teacher, teaching_team
 from tutelage.policies.blueprint import needs_code
 from tutelage.policies.critic import make_critic
 from tutelage.policies.open import policy_of
-from tutelage.types import Critic, Environment, Frozen, Method, Policy
+from tutelage.types import Environment, Frozen, Method
 
 
 def rebuild_run(path: Path, record: Record) -> tuple[Environment, Method]:
@@ -35,21 +35,16 @@ def rebuild_method(record: Record, teacher: Frozen | None) -> tuple[Environment,
 
 def stored_teacher(path: Path, record: Record) -> Frozen:
     """The teacher of a run, from the teacher's entry in config.json and the files that the run keeps of it."""
-    role = read_role(path, "teacher")
-    if record["kind"] != "run" or needs_code(role.made_of):
+    roles = {name: read_role(path, name) for name in ("teacher", "critic") if (path / f"{name}.json").exists()}
+    if record["kind"] != "run" or any(needs_code(role.made_of) for role in roles.values()):
         team = coded_teacher(record)
-        stored = lambda name: "teacher" if name == team.actor else name
-        made: dict[str, Policy | Critic] = dict(team.roles)
-        if team.critic is not None:
-            made["critic"] = team.critic
-        return team._replace(params={name: load_role(path, stored(name), x) for name, x in made.items()})
-    policy, critic = policy_of(role.made_of), None  # type: ignore[arg-type]
-    params = {"teacher": load_role(path, "teacher", policy)}
-    if (path / "critic.json").exists():
-        critic = make_critic(read_role(path, "critic").made_of)  # type: ignore[arg-type]
-        params["critic"] = load_role(path, "critic", critic)
-    provides = frozenset(role.provides) | ({"critic"} if critic else set())
-    return Frozen({"teacher": policy}, params, provides, record["test"], critic)
+    else:
+        policy = policy_of(roles["teacher"].made_of)  # type: ignore[arg-type]
+        critic = make_critic(roles["critic"].made_of) if "critic" in roles else None  # type: ignore[arg-type]
+        provides = {*roles["teacher"].provides, *(["critic"] if critic else [])}
+        team = Frozen({"teacher": policy}, {}, frozenset(provides), record["test"], critic)
+    stored = lambda name: "teacher" if name == team.actor else name
+    return team._replace(params={name: load_role(path, stored(name), x) for name, x in roles_and_critic(team).items()})
 
 
 def coded_teacher(record: Record) -> Frozen:

@@ -19,7 +19,7 @@ from tutelage.policies.blueprint import Blueprint, OwnCode, Role, TeamBlueprint,
 from tutelage.policies.open import policy_of
 from tutelage.policies.traced import joint_macs
 from tutelage.registry import method_row
-from tutelage.types import Critic, Environment, Method, Params, Policy
+from tutelage.types import Critic, Environment, Frozen, Method, Params, Policy
 
 CACHES.append(policy_of)
 
@@ -72,6 +72,11 @@ def write_roles(
         write(name, made_of, provides, None if needs_code(made_of) else joint_macs(policy, env))
     if method.critic is not None:
         write("critic", method.critic.blueprint or OwnCode())
+
+
+def roles_and_critic(team: Method | Frozen) -> dict[str, Policy | Critic]:
+    """All that a run keeps parameters of, by role: the policies, and the critic where there is one."""
+    return {**team.roles, **({"critic": team.critic} if team.critic is not None else {})}
 
 
 def load_role(path: Path, role: str, made: Policy | Critic) -> Params:

@@ -26,14 +26,14 @@ from tutelage.experiment.prepare import make_env
 from tutelage.experiment.read_roles import read_finished
 from tutelage.experiment.rebuild import rebuild_run
 from tutelage.experiment.records import Record
-from tutelage.experiment.role_files import load_role
+from tutelage.experiment.role_files import load_role, roles_and_critic
 from tutelage.experiment.run_record import check_version
 from tutelage.experiment.teachers import critic_role
 from tutelage.experiment.trust import Trust, check_trust, code_named_in, user_code
 from tutelage.experiment.user_code import find_controller
 from tutelage.machine import check_machine
 from tutelage.policies.acting import greedy
-from tutelage.policies.blueprint import Controller, DeterministicTeam, Role, needs_code
+from tutelage.policies.blueprint import Controller, DeterministicTeam, Role, needs_code, unwrapped
 from tutelage.policies.combinators import as_deterministic
 from tutelage.policies.critic import make_critic
 from tutelage.policies.open import policy_of
@@ -121,7 +121,7 @@ class LoadedRun:
         made_of = self.roles[role].made_of
         if not needs_code(made_of):
             return make_critic(made_of) if role == "critic" else policy_of(made_of)  # type: ignore[arg-type]
-        inner = made_of.of if isinstance(made_of, DeterministicTeam) else made_of
+        inner = unwrapped(made_of)
         if isinstance(inner, Controller):
             policy = find_controller(self.env, inner.name)
             return as_deterministic(policy) if isinstance(made_of, DeterministicTeam) else policy
@@ -131,8 +131,7 @@ class LoadedRun:
     def _code(self) -> Mapping[str, Any]:
         """What the code that the run names makes: policies by role, and the critic."""
         check_trust(self.path / "config.json", code_named_in(self.record), self.trust)
-        method = rebuild_run(self.path, self.record)[1]
-        return {**method.roles, "critic": method.critic}
+        return roles_and_critic(rebuild_run(self.path, self.record)[1])
 
     def policy(self, role: str = "student") -> Policy:
         """The policy of a role; raises BadInput naming the roles there are."""

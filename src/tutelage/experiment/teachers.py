@@ -8,10 +8,10 @@ import jax
 
 from tutelage.dotted import check_signature, import_user_code
 from tutelage.errors import BadInput, reports_user_error
-from tutelage.experiment.role_files import provided_by
+from tutelage.experiment.role_files import provided_by, roles_and_critic
 from tutelage.experiment.user_code import checked_team, find_controller, policy_from_function
 from tutelage.policies.blueprint import Controller, OwnCode
-from tutelage.types import Critic, Environment, Frozen, Method, Policy
+from tutelage.types import Environment, Frozen, Method, Policy
 
 
 def critic_role(roles: Container[str]) -> str:
@@ -27,12 +27,10 @@ def teaching_team(method_name: str, method: Method, role: str | None = None) -> 
     """
     role = role or method.actor
     critic = method.critic if role == critic_role(method.roles) else None
-    made: dict[str, Policy | Critic] = {role: method.roles[role]}
-    if critic is not None:
-        made["critic"] = critic
-    shapes = {name: jax.eval_shape(x.init, jax.random.key(0)) for name, x in made.items()}
     provides = {*provided_by(method_name, method.roles[role]), *(["critic"] if critic else [])}
-    return Frozen({role: method.roles[role]}, shapes, frozenset(provides), {}, critic)
+    team = Frozen({role: method.roles[role]}, {}, frozenset(provides), {}, critic)
+    key = jax.random.key(0)
+    return team._replace(params={name: jax.eval_shape(x.init, key) for name, x in roles_and_critic(team).items()})
 
 
 def scripted_teacher(name: str, env: Environment) -> Frozen:

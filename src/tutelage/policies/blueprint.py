@@ -184,10 +184,14 @@ TeamBlueprint = Team | FusedTeam | HierarchicalTeam | DeterministicTeam | Contro
 Blueprint = TeamBlueprint | ValueNet
 
 
+def unwrapped(blueprint: Blueprint) -> Blueprint:
+    """The blueprint of the team whose best action a deterministic one takes; any other as it is."""
+    return blueprint.of if isinstance(blueprint, DeterministicTeam) else blueprint
+
+
 def needs_code(blueprint: Blueprint) -> bool:
     """Whether a blueprint is opened with code only: the environment's, or a user's."""
-    inner = blueprint.of if isinstance(blueprint, DeterministicTeam) else blueprint
-    return isinstance(inner, Controller | OwnCode)
+    return isinstance(unwrapped(blueprint), Controller | OwnCode)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from tutelage.configs.team import KEY_WIDTH, MESSAGE_WIDTH
-from tutelage.policies.blueprint import Blueprint, DeterministicTeam, Network, Team
+from tutelage.policies.blueprint import Blueprint, Network, Team, unwrapped
 from tutelage.types import Policy
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def team_cost(policy: Policy) -> Cost | None:
 
 def team_of(blueprint: Blueprint) -> Team | None:
     """The team of agents in a blueprint; None where it is another kind of policy, or a critic."""
-    inner = blueprint.of if isinstance(blueprint, DeterministicTeam) else blueprint
+    inner = unwrapped(blueprint)
     return inner if isinstance(inner, Team) else None
 
 
