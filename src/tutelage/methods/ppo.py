@@ -19,6 +19,7 @@ from jaxtyping import Array, PRNGKeyArray
 from tutelage.configs.ppo import PpoConfig
 from tutelage.data.collect import unroll
 from tutelage.data.minibatches import epochs, sequences
+from tutelage.data.transitions import transitions
 from tutelage.errors import BadInput
 from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of, masked_mean, normalise
 from tutelage.learning.normaliser import Normaliser, update_normaliser
@@ -110,7 +111,7 @@ def critic_values(networks: PpoNetworks, net: Params, returns: Normaliser, steps
 def make_batch(networks: PpoNetworks, state: PpoState, rollout: Rollout) -> tuple[Normaliser, Batch]:
     """Advantages and targets of a rollout, cut into sequences; and the moments of returns, this rollout included."""
     config, steps = networks.config, rollout.steps
-    now, action, reward, discount, valid = rollout.transitions()
+    now, action, reward, discount, valid = transitions(rollout)
     value = critic_values(networks, state.critic.params, state.returns, steps)
     if config.shaping:
         shaping_reward = goal_progress(steps.goals, most_promising(now.goals), now.first, config.gamma).mean(-1)

@@ -15,6 +15,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.configs.ddn import PtdeMappoConfig
 from tutelage.data.minibatches import epochs, sequences
+from tutelage.data.transitions import transitions
 from tutelage.errors import BadInput
 from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, init_learner
 from tutelage.methods.ppo import PpoNetworks, PpoState, central_view, init_state, update_networks
@@ -71,7 +72,7 @@ def update_predictor(
 ) -> tuple[PtdeState, Metrics]:
     """Update the predictor on one rollout of the students, for several epochs of shuffled minibatches."""
     tx, fuse = clipped_adam(config.grad_clip), state.ppo.actor.params["fuse"]
-    data = sequences((rollout.transitions().now, rollout.out, rollout.valid), config.chunk)
+    data = sequences((transitions(rollout).now, rollout.out, rollout.valid), config.chunk)
 
     def step(predictor: Learner, minibatch: tuple[TimeStep, Carry, Array]) -> tuple[Learner, Metrics]:
         steps, carry, valid = minibatch

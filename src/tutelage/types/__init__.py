@@ -9,7 +9,7 @@ Inside `envs/` a TimeStep describes one instance; above it has a leading B; in a
 from tutelage.types.environment import Block, Environment, EnvState, Measure, Places, Spec, VectorEnv
 from tutelage.types.policy import ActRule, Carry, Critic, Out, Params, Policy
 from tutelage.types.timestep import Goals, Sensed, TimeStep
-from tutelage.types.training import Behaviour, Frozen, Method, Metrics, Rollout, Stage, TrainState, Transitions, acting
+from tutelage.types.training import Behaviour, Frozen, Method, Metrics, Rollout, Stage, TrainState, acting
 
 __all__ = [
     "ActRule",
@@ -34,7 +34,6 @@ __all__ = [
     "Stage",
     "TimeStep",
     "TrainState",
-    "Transitions",
     "VectorEnv",
     "acting",
 ]

@@ -10,30 +10,14 @@ from tutelage.types.policy import ActRule, Carry, Critic, Out, Params, Policy
 from tutelage.types.timestep import TimeStep
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+    from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 TrainState = Any
 Metrics = dict[str, Any]
 
 
-class Transitions(NamedTuple):
-    """The T transitions of a rollout.
-
-    Attributes:
-        now: the timesteps at which the actions were chosen, (T, B, ...).
-        action, reward, discount: what was done there, and what came of it.
-        valid: see Rollout.
-    """
-
-    now: TimeStep
-    action: Int[Array, "T B N"]
-    reward: Float[Array, "T B"]
-    discount: Float[Array, "T B"]
-    valid: Bool[Array, "T B"]
-
-
 class Rollout(NamedTuple):
-    """Consecutive steps of B environments, see `transitions`. `steps[T]` is `steps[0]` of the next rollout.
+    """Consecutive steps of B environments. `steps[T]` is `steps[0]` of the next rollout.
 
     Attributes:
         steps: (T+1, B, ...).
@@ -52,14 +36,6 @@ class Rollout(NamedTuple):
     valid: Bool[Array, "T B"]
     states: Any = ()
     watch: Any = ()
-
-    def transitions(self) -> Transitions:
-        """Timesteps, actions and what came of them, (T, B, ...) each."""
-        from jax import tree  # not above: these types are read where jax is not loaded
-
-        steps = self.steps
-        now = tree.map(lambda x: x[:-1], steps)
-        return Transitions(now, steps.action[1:], steps.reward[1:], steps.discount[1:], self.valid)
 
     @property
     def ended(self) -> Bool[Array, "T B"]:

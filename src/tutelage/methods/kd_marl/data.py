@@ -16,6 +16,7 @@ from tutelage.configs.kd_marl import KdMarlConfig
 from tutelage.data.collect import init_collector as init_collector
 from tutelage.data.collect import play, settled
 from tutelage.data.replay import size_of
+from tutelage.data.transitions import transitions
 from tutelage.data.vector import make_vector_env
 from tutelage.data.watch import Watch, fault_of, first_faults
 from tutelage.errors import BadInput
@@ -144,7 +145,7 @@ def label_rollout(components: KdComponents, teacher: Params, rollout: Rollout) -
     In a sequence that begins within an episode, the first steps are burn-in of the students' memory.
     """
     config = components.config
-    now, action, reward, discount, valid = rollout.transitions()
+    now, action, reward, discount, valid = transitions(rollout)
     logits, features = rollout.out
     alive = valid[..., None] & now.acts
     if not components.whole_episodes:
