@@ -30,7 +30,7 @@ DDN = f"{Q} --fusion-width 8 --generator 8"
 KD = "--gather 192 --envs 16 --batch 16 --passes 6"
 OWN = "--teacher-config.core mlp --teacher-config.size width=8 " + PPO.replace("--", "--teacher-config.")
 HINT = (
-    "--steps 640 --envs 8 --rollout 10 --every 5 --minibatches 2 --pretrain 160 --teacher-width 8 --pair-width 8 "
+    "--steps 640 --envs 8 --rollout 10 --every 5 --minibatches 2 --pretrain 160 --teacher-width 8 "
     "--store 2 --distil 2 --batch 2"
 )
 QUICK = ["mappo", "kd_marl", "kl", "bc", "dagger_kl", "seeds", "together", "own teacher", "sweep"]

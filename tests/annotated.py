@@ -36,7 +36,7 @@ VALUES = dict(**OFF_POLICY, mixer_width=7, hyper_width=9)
 TAUGHT = dict(**VALUES, generator=10, fusion_width=11)
 DISTIL = dict(core="mlp", size="width=6", envs=4, gather=60, batch=2)
 HINT = dict(
-    core="mlp", size="width=6", teacher_width=7, pair_width=9, envs=4, rollout=10, minibatches=1, batch=3, store=2,
+    core="mlp", size="width=6", teacher_width=7, envs=4, rollout=10, minibatches=1, batch=3, store=2,
     distil=1,
 )  # fmt: skip
 METHOD_CASES: list[tuple[str, dict[str, Any]]] = [

@@ -24,6 +24,7 @@ from tutelage.cli.main import exit_code
 from tutelage.deploy.cost import cost_report
 from tutelage.experiment.find_teacher import find_teacher, run_and_role
 from tutelage.experiment.job import new_job
+from tutelage.experiment.manifest import read_manifest, write_manifest
 from tutelage.experiment.migrate import migrate
 from tutelage.experiment.plain import from_plain, to_plain
 from tutelage.experiment.read_roles import read_finished
@@ -328,6 +329,31 @@ def test_what_an_earlier_version_has_not_finished_is_not_migrated(tmp_path):
     with pytest.raises(BadInput, match="is not finished, and is of an earlier version: train it again"):
         migrate(run)
     assert sorted(file.name for file in run.iterdir() if not file.name.startswith(".")) == before
+
+
+def test_settled_settings_are_left_out_of_a_run(tmp_path, capsys):
+    run, zoo = tmp_path / "run", ZOO / "hint" / "marine-hard"
+    shutil.copytree(zoo, run)
+    record = json.loads((zoo / "config.json").read_text())
+
+    def write(**config):
+        (run / "config.json").write_text(json.dumps(record | {"config": record["config"] | config}))
+        write_manifest(run, read_manifest(run).roles)
+
+    write(spread=1.0, margin=0.5)
+    with pytest.raises(BadInput, match=r"hint: margin = 0.5: is always 0.0 now; train it again"):
+        migrate(run)
+    write(spread=1.0, margin=0.0)
+    shutil.copy(zoo / "manifest.json", run)  # as if it had been killed before config.json
+    assert exit_code(["migrate", str(run)]) == 0 and f"{run}: rewritten" in capsys.readouterr().out
+    assert {file.name: file.read_bytes() for file in run.iterdir() if file.name[0] != "."} == {
+        file.name: file.read_bytes() for file in zoo.iterdir()
+    }
+    assert migrate(run) == []
+    write(spread=1.0)
+    (run / "manifest.json").unlink()
+    with pytest.raises(BadInput, match="is not finished, and is of an earlier version: train it again"):
+        migrate(run)
 
 
 def test_a_moved_teacher_is_found_with_its_role(tmp_path):

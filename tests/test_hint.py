@@ -25,6 +25,7 @@ from tutelage.methods.hint import experience as X
 from tutelage.methods.hint import fork as F
 from tutelage.methods.hint import labels as L
 from tutelage.methods.hint import method as H
+from tutelage.methods.hint import state as states
 from tutelage.methods.hint import students as S
 from tutelage.methods.hint import teacher as T
 from tutelage.policies.acting import random_policy
@@ -41,13 +42,13 @@ from tutelage.policies.hierarchy import (
 )
 from tutelage.policies.views import read_view
 
-SMALL = dict(core="mlp", size="width=8", teacher_width=8, pair_width=8, envs=8, rollout=20, minibatches=2, store=2,
+SMALL = dict(core="mlp", size="width=8", teacher_width=8, envs=8, rollout=20, minibatches=2, store=2,
              batch=8, distil=2, steps=2000, pretrain=400)  # fmt: skip
 LEVEL = "fire_commander/5x5"
 
 
-LEARNING = {"entropy", "explain", "filter_own", "goal_entropy", "labels", "lam", "margin", "off_policy", "renew", "rl",
-            "shaping", "sharpness", "student_entropy", "temperature"}  # fmt: skip
+LEARNING = {"entropy", "explain", "filter_own", "goal_entropy", "labels", "lam", "off_policy", "renew", "rl", "shaping",
+            "student_entropy"}  # fmt: skip
 """Settings that change nothing of what is played: what was played once does for all of them."""
 
 
@@ -502,36 +503,35 @@ def test_filters_keep_all_or_nothing_at_the_ends():
     assert L.keep_episodes(zero, no, zero - jnp.inf).all() and not L.keep_episodes(zero, no, zero + jnp.inf).any()
     assert L.keep_episodes(zero, ~no, zero + jnp.inf).all(), "a victory is always worth learning"
     agrees, gain = jnp.zeros(agents, bool), jnp.zeros(agents)
-    assert (
-        L.keep_by_advantage(zero, agrees, gain, -jnp.inf).all()
-        and not L.keep_by_advantage(zero, agrees, gain, jnp.inf).any()
-    )
-    assert L.keep_by_advantage(zero, ~agrees, gain + 1, jnp.inf).all()
+    assert L.keep_by_advantage(zero + 1, agrees, gain).all() and not L.keep_by_advantage(zero, agrees, gain).any()
+    assert L.keep_by_advantage(zero - 1, ~agrees, gain + 1).all()
 
 
-def test_the_margin_reaches_the_filters():
-    """Above any, what is left are victories, and acts that agreed and paid; below any, everything."""
-    kept = []
-    for margin in (-1e9, 1e9):
-        _, components, state, rollouts = played(margin=margin)
-        own, other = explained()
-        expect = partial(S.expected_return, components.networks, state.value.params, state.teacher.returns)
-        label = partial(H.label_both, components, state, expect)
-        experience = jax.jit(lambda *x, label=label: label(*x)[-1])(own, other, rollouts, jax.random.key(0))
-        kept.append([float(experience["kept_own"]), float(experience["kept_student"])])
-    assert kept[0] == [1, 1]
-    steps, config, share = (
-        other.steps,
-        components.networks.config,
-        lambda keep, experience: np.asarray(keep)[counts(experience)].mean(),
-    )
-    counts = lambda experience: np.asarray(experience.valid)[..., None] & np.asarray(experience.steps.alive[:-1])
+def test_filters_compare_the_teacher_with_what_students_would_earn():
+    """Where students would earn next to nothing all is kept; where the teacher would, what is left are victories,
+    and acts that agreed and paid."""
+    _, components, state, rollouts = played()
+    networks, (own, other) = components.networks, explained()
+    expect = partial(S.expected_return, networks, state.value.params, state.teacher.returns)
+
+    @jax.jit
+    def kept(teachers, students):
+        teacher = state.teacher._replace(values=biased(state.teacher.values, "team", teachers))
+        value_fn = lambda experience: expect(experience) + students
+        metrics = H.label_both(
+            components, state._replace(teacher=teacher), value_fn, own, other, rollouts, jax.random.key(0)
+        )[-1]
+        return metrics["kept_own"], metrics["kept_student"]
+
+    assert kept(1e6, -1e6) == (1, 1)
+    steps, counts = other.steps, lambda x: np.asarray(x.valid)[..., None] & np.asarray(x.steps.alive[:-1])
     won = jnp.broadcast_to(L.won_later(own.steps, own.valid)[..., None], counts(own).shape)
-    gain = gae(steps.reward[1:], steps.discount[1:], expect(other), other.valid, config.gamma, config.lam)
-    paid = (teacher_labels(components.networks, other).argmax(-1) == np.asarray(steps.action[1:])) & (
-        np.asarray(gain) > 0
-    )[..., None]
-    assert np.allclose(kept[1], [share(won, own), share(paid, other)], atol=1e-6) and 0 < kept[1][1] < 0.9
+    assert np.isclose(kept(0.0, 1e6)[0], np.asarray(won)[counts(own)].mean(), atol=1e-6)
+    config, gain = networks.config, (steps.reward[1:], steps.discount[1:], expect(other), other.valid)
+    paid = np.asarray(gae(*gain, config.gamma, config.lam) > 0)[..., None]
+    agrees = teacher_labels(networks, other).argmax(-1) == np.asarray(steps.action[1:])
+    share = (agrees & paid)[counts(other)].mean()
+    assert np.isclose(kept(-1e6, 0.0)[1], share, atol=1e-6) and 0 < share < 0.9
 
 
 def test_victories_are_known_backwards_to_their_episodes_start():
@@ -556,9 +556,7 @@ def test_labels_are_what_the_teacher_would_do_now():
     assert_close(kept_on[due], best[due], 1e-4)
     assert due[1:].any() and np.abs(kept_on - best)[~due].max() > 0.01, "between its own decisions goals are held"
     # Nothing has been done yet: goals are as likely as the coordinator makes them.
-    softly, sharply = of(labels="all", sharpness=1.0), of(labels="all", sharpness=1e4)
-    same = np.isclose(jax.nn.softmax(sharply[0]), jax.nn.softmax(best[0]), atol=1e-4)
-    assert same.mean() > 0.99, "but where two goals are as likely"
+    softly = of(labels="all")
     hierarchy, now = components.networks.hierarchy, jax.tree.map(lambda x: x[0], experience.steps)
     goals, logs = assign_sequentially(
         hierarchy,
@@ -580,17 +578,12 @@ def test_labels_are_what_the_teacher_would_do_now():
     assert np.abs(softly - best).max() > 0.01
 
 
-def test_a_temperature_sharpens_labels():
+def test_labels_are_sharper_than_the_teacher():
+    """At a temperature of 0.5: probabilities squared."""
     _, components, state, _ = played()
-    experience = explained()[0]
-
-    def at(temperature):
-        networks = components.networks._replace(config=replace(components.networks.config, temperature=temperature))
-        labelled = label_and_filter(networks, state.teacher, experience, state.value.params, True)
-        return np.asarray(jax.nn.softmax(labelled.label))
-
-    squared = at(1.0) ** 2
-    assert_close(at(0.5), squared / squared.sum(-1, keepdims=True), 1e-4)
+    labelled = label_and_filter(components.networks, state.teacher, explained()[0], state.value.params, True)
+    squared = np.asarray(jax.nn.softmax(teacher_labels(components.networks, explained()[0]))) ** 2
+    assert_close(jax.nn.softmax(labelled.label), squared / squared.sum(-1, keepdims=True), 1e-4)
 
 
 def test_with_the_goal_summed_out_acts_tell_which_goal_is_likely():
@@ -641,8 +634,11 @@ def biased(learner, key, value):
 @pytest.mark.parametrize(("teachers", "students"), [(1000.0, 50.0), (-1000.0, -1000.0)])
 def test_where_an_own_episode_is_cut_off_it_is_worth_what_students_would_make_of_it(teachers, students):
     """Neither the hope of a teacher that did not get there, nor that the clock ends what burns, is worth learning."""
-    _, components, state, _ = played(filter_own="episode", margin=100.0)
+    _, components, state, _ = played()
     experience, gamma = explained()[0], components.networks.config.gamma
+    cut = np.asarray(experience.steps.last[1:] & (experience.steps.discount[1:] > 0) & experience.valid)
+    reward = experience.steps.reward.at[1:].add(-100.0 * cut)  # so that neither is worth it where it was cut off
+    experience = experience._replace(steps=experience.steps._replace(reward=reward))
     teacher = state.teacher._replace(values=biased(state.teacher.values, "team", teachers))
     learner = biased(state.value, "", students)
     found = np.asarray(label_and_filter(components.networks, teacher, experience, learner.params, True).keep).any(-1)
@@ -657,9 +653,8 @@ def test_where_an_own_episode_is_cut_off_it_is_worth_what_students_would_make_of
     ahead = best[-1]
     for t in reversed(range(len(valid))):
         ahead = reward[t] + gamma * discount[t] * np.where(last[t], student_value[t + 1], ahead)
-        clear = valid[t] & (np.abs(ahead - student_value[t] - 100) > 0.01)
-        np.testing.assert_array_equal(found[t][clear], (won[t] | (ahead >= student_value[t] + 100))[clear])
-    cut = last & (discount > 0) & valid
+        clear = valid[t] & (np.abs(ahead - student_value[t]) > 0.01)
+        np.testing.assert_array_equal(found[t][clear], (won[t] | (ahead >= student_value[t]))[clear])
     assert cut.any() and not found[cut].any()
 
 
@@ -688,8 +683,7 @@ def test_what_students_are_expected_to_earn_is_read_in_units_that_it_was_fitted_
 
 def test_without_filter_and_off_policy_it_is_dagger():
     """Labels of everything, the teacher's own distribution at its best goals, and nothing else in the loss."""
-    settings = dict(filter_own="none", filter_student="none", off_policy=0.0, student_entropy=0.0, labels="held",
-                    temperature=1.0)  # fmt: skip
+    settings = dict(filter_own="none", filter_student="none", off_policy=0.0, student_entropy=0.0, labels="held")
     _, components, state, _ = played(**settings)
     networks = components.networks
     other = explained()[1]
@@ -702,7 +696,7 @@ def test_without_filter_and_off_policy_it_is_dagger():
     now = jax.tree.map(lambda x: x[t], other.steps)
     new = np.asarray(now.first)
     scores = greedy.step(state.teacher.params, greedy.carry(len(new)), now, jax.random.key(0))[1].scores
-    assert_close(np.asarray(labelled.label)[t][new], jax.nn.log_softmax(scores)[new], 1e-3)
+    assert_close(L.TEMPERATURE * np.asarray(labelled.label)[t][new], jax.nn.log_softmax(scores)[new], 1e-3)
 
 
 def test_the_ppo_term_makes_students_own_acts_likelier_where_more_was_earned():
@@ -810,11 +804,10 @@ def test_the_store_keeps_the_last_iterations():
 # ---- the exact filter ------------------------------------------------------------------------------------------------
 def test_outcomes_decide():
     row = lambda *x: np.array(x)
-    teacher = Episodes(row(True, True, False, False, False), row(0.0, 1.0, 5.0, 2.0, 0.5), ())
+    teacher = Episodes(row(True, True, False, False, False), row(0.0, 1.0, 5.0, 2.0, 0.0), ())
     student = Episodes(row(False, True, True, False, False), row(9.0, 0.0, 0.0, 1.0, 0.0), ())
-    # Won where students lose; won by both, earning more; lost where students win; earning enough more; too little more.
-    assert F.teacher_does_better(teacher, student, 0.9).tolist() == [True, True, False, True, False]
-    assert F.teacher_does_better(teacher, student, np.inf).tolist() == [True, False, False, False, False]
+    # Won where students lose; won by both, earning more; lost where students win; earning more; earning as much.
+    assert F.teacher_does_better(teacher, student).tolist() == [True, True, False, True, False]
 
 
 def test_what_comes_after_an_episodes_end_was_not_tried_out():
@@ -832,7 +825,7 @@ def forked(teacher, steps=10, every=5):
     @jax.jit
     def go(key, later):
         collector = init_collector(vector, both, key)
-        return F.collect_with_forks(vector, *pairs, collector, later, steps, every, 0.0)
+        return F.collect_with_forks(vector, *pairs, collector, later, steps, every)
 
     return jax.device_get(go(jax.random.key(0), jax.random.key(1)))
 
@@ -867,7 +860,8 @@ def without_gradients(monkeypatch, *parts):
 
 @pytest.mark.parametrize("core", rows(["mlp"], ["gru"]))
 def test_the_fork_filter_teaches_on_its_own_walk(core, monkeypatch):
-    settings = dict(filter_student="fork", fork_envs=2, core=core, margin=1e9)
+    monkeypatch.setattr(states, "FORK_ENVS", 2)
+    settings = dict(filter_student="fork", core=core)
     method, _, state, rollouts = played(**settings)
     assert state.store.keep.shape[2] == SMALL["envs"] // 2 + 2
     if core == "mlp":
@@ -875,7 +869,7 @@ def test_the_fork_filter_teaches_on_its_own_walk(core, monkeypatch):
     update = method.stages[-1].update
     after, experience = jax.jit(lambda s, p: update(s, p, jax.random.key(0), 0.0))(state, rollouts)
     assert experience["forked_steps"] > 0 and all(np.isfinite(x).all() for x in experience.values())
-    assert experience["kept_student"] < 0.5, "only what the teacher wins and students lose"
+    assert 0 < experience["kept_student"] < 1, "only where the teacher wins or earns more"
     assert not np.array_equal(after.walk.timestep.obs, state.walk.timestep.obs)
 
 

@@ -16,17 +16,21 @@ from reference import goals as G
 from reference import hint, scene
 from reference.maths import Descent, Scale, gae, mean, normal
 from reference.watching import SEEN, assert_moved, begun, learners, update
+from tutelage.methods.hint import labels, teacher
+from tutelage.methods.hint import state as states
 from tutelage.policies.hierarchy import GoalDecision
 from tutelage.registry import method_config
 
 T = 6
 SETTINGS = dict(
-    core="mlp", size="width=3", share="team", teacher_width=2, pair_width=2, envs=4, rollout=T, every=3, spread=0.8,
-    shaping=0.6, off_policy=0.7, renew=0.4, sharpness=1.3, temperature=0.7, margin=0.6, store=1, distil=2, batch=4,
-    student_entropy=0.3, rl=0.4, epochs=2, goal_epochs=2, minibatches=1, lr=0.04, student_lr=0.06, gamma=0.83, lam=0.7,
+    core="mlp", size="width=3", share="team", teacher_width=2, envs=4, rollout=T, every=3,
+    shaping=0.6, off_policy=0.7, renew=0.4, store=1, distil=2, batch=4,
+    student_entropy=0.3, rl=0.4, epochs=2, minibatches=1, lr=0.04, student_lr=0.06, gamma=0.83, lam=0.7,
     clip=0.15, entropy=0.2, goal_entropy=0.25, grad_clip=3e-5, steps=1000, pretrain=400,
 )  # fmt: skip
-C = SimpleNamespace(**vars(method_config("hint", **SETTINGS)))
+SETTLED = dict(pair_width=2, spread=0.8, temperature=0.7, goal_epochs=3)
+"""Constants, for narrow networks and so that none is 0 or 1."""
+C = SimpleNamespace(**vars(method_config("hint", **SETTINGS)), **SETTLED)
 LR, STUDENT_LR = C.lr * 0.5, C.student_lr * 0.5
 
 
@@ -63,7 +67,10 @@ class Lived(NamedTuple):
 
 @cache
 def lived():
-    method, state = begun("hint", scene.Scene(), seed=1, **SETTINGS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(states, "PAIR_WIDTH", C.pair_width)
+        patch.setattr(states, "SPREAD", C.spread)
+        method, state = begun("hint", scene.Scene(), seed=2, **SETTINGS)
     coordinator, executor, values, *_ = before = learners(state)
     mine, theirs = scene.steps(T, goals=True), scene.steps(T, goals=True, seed=2)
     goal, ratios = held(mine), (scene.log_probs(T), scene.log_probs(T, seed=3))
@@ -77,6 +84,8 @@ def lived():
         "student": scene.rollout(theirs, ratios[1]),
     }
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(teacher, "GOAL_EPOCHS", C.goal_epochs)
+        patch.setattr(labels, "TEMPERATURE", C.temperature)
         patch.setattr(jax.random, "categorical", lambda key, log: log.argmax(-1))
         got = update(method, state, rollouts, stage=1)
     scale = Scale(*map(float, SEEN))
@@ -112,9 +121,9 @@ def labelled():
         value = hint.team_value(values.params["team"], source.steps["state"], scale)
         label = hint.teacher_labels(source)
         keep = (
-            hint.filter_own_episodes(source, value, student_value, scale)
+            hint.filter_own_episodes(source, value, student_value)
             if is_own
-            else hint.filter_student_episodes(source, value, student_value, scale, label)
+            else hint.filter_student_episodes(source, value, student_value, label)
         )
         sources.append((source, label, source.counts & keep))
         expected.append(student_value)

@@ -209,7 +209,7 @@ def chosen(method, env, role, **settings):
 def test_goals_of_a_teacher_and_messages_are_shown_unless_unwanted():
     env = tutelage.make("fire_commander/easy", max_steps=3)
     small = dict(size="width=8", envs=8, minibatches=1)
-    hidden = dict(teacher_width=8, pair_width=8, pretrain=0, rollout=5, steps=10_000)
+    hidden = dict(teacher_width=8, pretrain=0, rollout=5, steps=10_000)
     teacher = chosen("hint", env, "teacher", **hidden, **small)
     teacher.params["coordinator"]["none"]["bias"] -= 10.0
     talkers = chosen("tarmac", env, "student", core="mlp", critic_width=8, **small)

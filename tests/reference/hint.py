@@ -226,7 +226,7 @@ def teacher_labels(experience: Experience) -> Array:
             logs = G.assign_sequentially(
                 c, experience.goals_at("thing", (t, b)), experience.coordinator_logits[t, b], best
             )[1]
-            given = softmax(c.sharpness * logs)
+            given = softmax(logs)
             weight = given  # from an episode's start, or where what was held before is not known
             if before is not None and not experience.now["first"][t, b]:
                 kept = np.where(can[t, b], before, 0.0)
@@ -239,23 +239,23 @@ def teacher_labels(experience: Experience) -> Array:
     return out / c.temperature
 
 
-def filter_own_episodes(experience: Experience, value: Array, expected: Array, scale: Scale) -> Array:
-    """Teacher episodes that succeed, or earn at least what students would and a margin."""
+def filter_own_episodes(experience: Experience, value: Array, expected: Array) -> Array:
+    """Teacher episodes that succeed, or earn at least what students would."""
     c, steps = experience.c, experience.steps
     value = np.where(steps["last"], expected, value)
     whole = type(c)(**{**vars(c), "lam": 1.0})
     earned = gae(steps, steps["reward"][1:], value, whole) + value[:-1]
-    keep = earned >= expected[:-1] + c.margin * scale.deviation()
+    keep = earned >= expected[:-1]
     for t, b in np.ndindex(keep.shape):
         end = next((s for s in range(t, len(steps["last"])) if steps["last"][s, b]), None)
         keep[t, b] |= end is not None and bool(steps["success"][end, b])
     return keep[..., None]
 
 
-def filter_student_episodes(experience: Experience, value: Array, expected: Array, scale: Scale, label: Array) -> Array:
-    """Student steps where the teacher's value is higher by a margin, or its action was taken and paid off."""
+def filter_student_episodes(experience: Experience, value: Array, expected: Array, label: Array) -> Array:
+    """Student steps where the teacher's value is higher, or its action was taken and paid off."""
     gain = gae(experience.steps, experience.steps["reward"][1:], expected, experience.c)[..., None]
-    better = value[:-1] - expected[:-1] > experience.c.margin * scale.deviation()
+    better = value[:-1] > expected[:-1]
     return better[..., None] | ((label.argmax(-1) == experience.action) & (gain > 0))
 
 

@@ -23,9 +23,9 @@ class MigrateArgs:
 
 def main(argv: Sequence[str]) -> None:
     """Rewrite, and say what was rewritten."""
-    about = "Rewrite finished runs of an earlier version (format 1) so that this one opens them."
+    about = "Rewrite finished runs of an earlier version so that this one reads them."
     args = parse(MigrateArgs, "migrate", argv, about)
     from tutelage.experiment.migrate import migrate
 
     done = migrate(args.run, args.trust)
-    print("\n".join(f"{run}: rewritten" for run in done) or f"{args.run}: is of the present format already")
+    print("\n".join(f"{run}: rewritten" for run in done) or f"{args.run}: is of this version already")

@@ -21,18 +21,12 @@ class HintConfig(TeamSettings):
     """Environment steps to train for: pre-training, teacher and students together."""
     share: Literal["team", "type"] = "type"
     """Who shares weights: every student of one width, or only those of one agent type as well."""
-    teacher_view: Literal["local", "local+state"] = "local"
-    """What an executor reads beside its goal."""
     teacher_width: int = 64
     """Width of executors and values."""
-    pair_width: int = 32
-    """Width of the coordinator."""
     flat: bool = False
     """No coordinator: no agent has a goal, nothing is pre-trained, and settings that concern goals have no effect."""
     every: int = 5
     """Steps that a goal is held; with filter_student = fork also the steps between two forks."""
-    spread: float = 1.0
-    """How much a goal's logit falls for every agent that has the goal already."""
     pretrain: int = 200_000
     """Environment steps in which executors first train with random goals; part of `steps`."""
     shaping: float = 5.0
@@ -46,19 +40,11 @@ class HintConfig(TeamSettings):
     of every step; or all, weighted by their probability under the coordinator and given past actions."""
     renew: float = 0.5
     """Probability that a goal changes at a step (labels = all); 1: past actions do not count."""
-    sharpness: float = 1.0
-    """Power of the coordinator's likelihood (labels = all); 1: the teacher's distribution with the goal summed out."""
-    temperature: float = 0.5
-    """Temperature of the teacher's action distribution in labels; below 1 labels are sharper than the teacher."""
     filter_own: Literal["episode", "none"] = "episode"
     """Teacher episodes that students learn from: those at least as good as the students' expected return, or all."""
     filter_student: Literal["advantage", "none", "fork"] = "advantage"
     """States reached by students that they learn from: where the teacher's estimated value is higher (advantage), all
     (none), or where it is better when both continue from the same state (fork)."""
-    fork_envs: int = 16
-    """Environments in which both continue from students' states (filter_student = fork)."""
-    margin: float = 0.0
-    """How much better it must be, in standard deviations of the returns."""
     store: int = 16
     """How many of the last iterations are kept for the students to learn from."""
     memory_gb: float = 1.0
@@ -76,9 +62,7 @@ class HintConfig(TeamSettings):
     rollout: int = 40
     """Steps per environment between updates."""
     epochs: int = 4
-    """The teacher's passes over each iteration."""
-    goal_epochs: int = 2
-    """The coordinator's passes over each iteration's decisions."""
+    """Passes of executors and values over each iteration."""
     minibatches: int = 4
     """Parts each pass is split into."""
     lr: float = 1e-3
@@ -103,13 +87,12 @@ class HintConfig(TeamSettings):
     def __post_init__(self) -> None:
         check_fields(self)
         check_positive(
-            self, "steps", "teacher_width", "pair_width", "every", "fork_envs", "store", "distil", "batch",
-            "memory_gb", "sharpness", "temperature", "envs", "rollout", "epochs", "goal_epochs", "minibatches", "lr",
-            "student_lr", "grad_clip",
+            self, "steps", "teacher_width", "every", "store", "distil", "batch", "memory_gb", "envs", "rollout",
+            "epochs", "minibatches", "lr", "student_lr", "grad_clip",
         )  # fmt: skip
         check_unit(self, "gamma", "lam", "clip", "renew")
         check_not_negative(
-            self, "spread", "pretrain", "shaping", "off_policy", "entropy", "goal_entropy", "student_entropy", "rl"
+            self, "pretrain", "shaping", "off_policy", "entropy", "goal_entropy", "student_entropy", "rl"
         )
         if self.pretrain >= self.steps and not self.flat:
             raise BadInput(f"pretrain = {self.pretrain}: must be less than steps = {self.steps}")

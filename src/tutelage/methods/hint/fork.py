@@ -6,8 +6,6 @@ do not count for the budget.
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PRNGKeyArray
@@ -19,11 +17,11 @@ from tutelage.policies.combinators import with_shadow
 from tutelage.types import Params, Policy, Rollout, VectorEnv
 
 
-def teacher_does_better(teacher: Episodes, student: Episodes, margin: Any) -> Bool[Array, " B"]:
-    """Where the teacher succeeds and students fail, or its return is higher by `margin` and it does not fail alone."""
+def teacher_does_better(teacher: Episodes, student: Episodes) -> Bool[Array, " B"]:
+    """Where the teacher succeeds and students fail, or its return is higher and it does not fail alone."""
     gains = teacher.success & ~student.success
     loses = student.success & ~teacher.success
-    return gains | (~loses & (teacher.returns - student.returns > margin))
+    return gains | (~loses & (teacher.returns > student.returns))
 
 
 def same_episode(first: Bool[Array, "K B"]) -> Bool[Array, "K B"]:
@@ -40,14 +38,12 @@ def collect_with_forks(
     key: PRNGKeyArray,
     steps: int,
     every: int,
-    margin: Any,
 ) -> tuple[CollectorState, Rollout, Bool[Array, "T B"], Array]:
     """Collect a rollout of students; every so many steps, students and teacher each play to the episode's end.
 
     Args:
         collector: for both policies; its memory is (students', teacher's).
         every: steps between two such forks.
-        margin: by how much the teacher's return must be higher.
 
     Returns:
         The collector after the last step, the students' rollout, the steps (T, B) from whose fork on the teacher does
@@ -60,7 +56,7 @@ def collect_with_forks(
         of_student, of_teacher = play_on_each(
             env, (student, teacher), sample, collector, collector.timestep.last, keys[0]
         )
-        does_better = teacher_does_better(of_teacher, of_student, margin) & ~collector.timestep.last
+        does_better = teacher_does_better(of_teacher, of_student) & ~collector.timestep.last
         collector, rollout = collect(env, both, params, sample, collector, keys[1], every)
         teacher_better = does_better & same_episode(rollout.steps.first[:-1])
         return collector, (rollout, teacher_better, (of_student.length + of_teacher.length).sum() + teacher_better.size)

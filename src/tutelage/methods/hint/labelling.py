@@ -43,9 +43,9 @@ def label_both(
     if components.fork_env:
         teacher = teacher_policy(networks.hierarchy, explore=False)
         pairs = (components.student, state.student.params), (teacher, state.teacher.params)
-        margin, keys = config.margin * state.teacher.returns.deviation, jax.random.split(key)
+        keys = jax.random.split(key)
         collector, student_rollout, keep, steps = collect_with_forks(
-            components.fork_env, *pairs, collector, keys[0], config.rollout, config.every, margin
+            components.fork_env, *pairs, collector, keys[0], config.rollout, config.every
         )
         other = student_experience(networks, state.teacher.params, student_rollout, keys[1])
         metrics = {"forked_steps": steps} | first_faults((student_rollout.steps.watch,))

@@ -28,6 +28,10 @@ from tutelage.methods.hint.teacher import TeacherState, team_value
 from tutelage.policies.hierarchy import assign_sequentially, valid_goals
 from tutelage.types import Carry, TimeStep
 
+TEMPERATURE = 0.5
+"""Temperature of labels. They are sharper than the teacher: a mixture over goals is broad, and students that draw from
+it at every step waver between the goals."""
+
 
 class LabelledExperience(NamedTuple):
     """Experience with the teacher's labels, leaves (T, B, ...); (R, T, B, ...) in the store of R iterations.
@@ -35,7 +39,7 @@ class LabelledExperience(NamedTuple):
     Attributes:
         steps: timesteps without world state and goals.
         carry: the students' memory entering the first step, leaves (B, ...).
-        label: (T, B, N, A) the teacher's logits, divided by the temperature.
+        label: (T, B, N, A) the teacher's logits, divided by TEMPERATURE.
         keep: (T, B, N) decisions that students learn from.
     """
 
@@ -71,8 +75,7 @@ def teacher_labels(networks: HintNetworks, experience: Experience) -> Float[Arra
     if config.labels == "best":
         return for_goal(goal)
     taken = taken_log_probs(experience.goal_log_probs, experience.steps.action[1:])
-    sharpened = jax.nn.softmax(config.sharpness * conditional)
-    weight = goal_beliefs(sharpened, taken, valid_goals(now.goals), now.first, config.renew)
+    weight = goal_beliefs(jax.nn.softmax(conditional), taken, valid_goals(now.goals), now.first, config.renew)
     return jax.nn.logsumexp(jnp.log(weight)[..., None] + experience.goal_log_probs, -2)
 
 
@@ -113,16 +116,15 @@ def keep_episodes(
 
 
 def keep_by_advantage(
-    better: Float[Array, "T B"], agrees: Bool[Array, "T B N"], gain: Float[Array, "T B #N"], margin: Any
+    better: Float[Array, "T B"], agrees: Bool[Array, "T B N"], gain: Float[Array, "T B #N"]
 ) -> Bool[Array, "T B N"]:
     """Filter of student episodes: where the teacher's value is higher, or its action was taken and paid off.
 
     Args:
         better: the teacher's value less the students'.
         agrees: whether the action taken is the teacher's most probable. gain: its advantage.
-        margin: by how much the teacher's value must be higher.
     """
-    return (better > margin)[..., None] | (agrees & (gain > 0))
+    return (better > 0)[..., None] | (agrees & (gain > 0))
 
 
 def won_later(steps: TimeStep, valid: Bool[Array, "T B"]) -> Bool[Array, "T B"]:
@@ -150,13 +152,12 @@ def filter_own_episodes(
     networks: HintNetworks, teacher: TeacherState, experience: Experience, student_value: Float[Array, "T1 B"]
 ) -> Bool[Array, "T1-1 B 1"]:
     """Decisions of the teacher's own episodes that students learn from, see `keep_episodes`."""
-    config, steps, scale = networks.config, experience.steps, teacher.returns
-    value = team_value(networks, teacher.values.params["team"], scale, steps.state)
+    config, steps = networks.config, experience.steps
+    value = team_value(networks, teacher.values.params["team"], teacher.returns, steps.state)
     # At a truncation returns bootstrap from the students' value: the teacher has earned nothing beyond it.
     value = jnp.where(steps.last, student_value, value)
     returns = gae(steps.reward[1:], steps.discount[1:], value, experience.valid, config.gamma, 1.0) + value[:-1]
-    won, least = won_later(steps, experience.valid), student_value[:-1] + config.margin * scale.deviation
-    return keep_episodes(returns, won, least)[..., None]
+    return keep_episodes(returns, won_later(steps, experience.valid), student_value[:-1])[..., None]
 
 
 def filter_student_episodes(
@@ -167,11 +168,10 @@ def filter_student_episodes(
     label: Array,
 ) -> Bool[Array, "T1-1 B N"]:
     """Decisions of student episodes that students learn from, see `keep_by_advantage`."""
-    config, scale = networks.config, teacher.returns
-    value = team_value(networks, teacher.values.params["team"], scale, experience.steps.state[:-1])
+    value = team_value(networks, teacher.values.params["team"], teacher.returns, experience.steps.state[:-1])
     agrees = label.argmax(-1) == experience.steps.action[1:]
-    gain = advantage_of_students(config, experience, student_value)[..., None]
-    return keep_by_advantage(value - student_value[:-1], agrees, gain, config.margin * scale.deviation)
+    gain = advantage_of_students(networks.config, experience, student_value)[..., None]
+    return keep_by_advantage(value - student_value[:-1], agrees, gain)
 
 
 def label_and_filter(
@@ -189,7 +189,7 @@ def label_and_filter(
         own: whether the teacher acted.
         carry: the students' memory entering the first step.
     """
-    config, label = networks.config, teacher_labels(networks, experience) / networks.config.temperature
+    config, label = networks.config, teacher_labels(networks, experience) / TEMPERATURE
     keep = experience.valid[..., None] & experience.steps.acts[:-1]
     if own and config.filter_own == "episode":
         keep &= filter_own_episodes(networks, teacher, experience, student_value)

@@ -26,6 +26,13 @@ from tutelage.policies.hierarchy import make_hierarchy, members_by_type, teacher
 from tutelage.policies.views import goal_shapes, view
 from tutelage.types import Environment, Policy, TimeStep, VectorEnv
 
+PAIR_WIDTH = 32
+"""Width of the coordinator."""
+SPREAD = 1.0
+"""How much a goal's logit falls for every agent that has a goal about the same thing."""
+FORK_ENVS = 16
+"""Environments in which teacher and students play on from students' states (filter_student = fork)."""
+
 
 class HintState(NamedTuple):
     """Train state of HINT.
@@ -58,20 +65,20 @@ def make_components(env: Environment, config: HintConfig) -> HintComponents:
     _, goals, features = goal_shapes(env).features.shape
     team = HierarchicalTeam(
         members=members_by_type(spec),
-        view=view(config.teacher_view, spec),
+        view=view("local", spec),
         goals=goals,
         features=features,
         state=spec.state_width,
         actions=spec.n_actions,
         width=config.teacher_width,
-        pair_width=config.pair_width,
+        pair_width=PAIR_WIDTH,
         every=config.every,
-        spread=config.spread,
+        spread=SPREAD,
         flat=config.flat,
     )
     hierarchy = make_hierarchy(team)
     networks = HintNetworks(config, hierarchy, value_net(spec.state_width, config.teacher_width))
-    fork_env = make_vector_env(env, config.fork_envs, goals=True) if config.filter_student == "fork" else None
+    fork_env = make_vector_env(env, FORK_ENVS, goals=True) if config.filter_student == "fork" else None
     return HintComponents(networks, build_team(spec, config, view("local", spec)), fork_env)
 
 
@@ -111,7 +118,7 @@ def empty_store(components: HintComponents, env: Environment) -> LabelledExperie
     """A store of zeros for the last iterations."""
     config, spec = components.networks.config, env.spec
     r, t, n = config.store, config.rollout, spec.n_agents
-    b = config.envs // 2 + (config.fork_envs if components.fork_env else config.envs // 2)
+    b = config.envs // 2 + (components.fork_env.n if components.fork_env else config.envs // 2)
     zeros = lambda *shape, dtype=jnp.float32: jnp.zeros((r, t, b, *shape), dtype)
     nothing: Any = ()
     steps = TimeStep(

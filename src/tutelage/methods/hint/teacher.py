@@ -23,6 +23,9 @@ from tutelage.policies.hierarchy import conditional_log_probs, coordinate, execu
 from tutelage.policies.views import read_view
 from tutelage.types import Goals, Metrics, Params
 
+GOAL_EPOCHS = 2
+"""The coordinator's passes over the decisions of each iteration."""
+
 
 class TeacherState(NamedTuple):
     """The teacher's networks with their optimisers.
@@ -276,7 +279,7 @@ def update_teacher(
     coordinator = teacher.coordinator
     if goals:
         coordinator, goal_metrics = epochs(
-            coordinator_step, coordinator, goal, keys[1], config.goal_epochs, config.minibatches
+            coordinator_step, coordinator, goal, keys[1], GOAL_EPOCHS, config.minibatches
         )
         metrics |= goal_metrics
     return TeacherState(coordinator, executor, values, returns), metrics
