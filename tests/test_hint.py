@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from functools import cache, partial
 from itertools import pairwise
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +35,6 @@ from tutelage.policies.combinators import with_shadow
 from tutelage.policies.hierarchy import (
     all_goal_features,
     assign_sequentially,
-    conditional_log_probs,
     coordinate,
     execute,
     goal_features,
@@ -107,11 +108,29 @@ def explained(**changes):
     return jax.jit(explain)(state.teacher.params, rollouts["teacher"], rollouts["student"], jax.random.key(0))
 
 
+PACKAGE, FOLDER = (str(Path(module.__file__).parent) for module in (tutelage, H))
+
+
 @cache
-def updated(**changes):
-    """A compiled update of such a method."""
-    update = made(**changes)[1].stages[-1].update
-    return jax.jit(lambda state, rollouts: update(state, rollouts, jax.random.key(0), 0.0))
+def updated():
+    """A compiled update, and the functions outside of its folder that functions of the folder called."""
+    method, _, state, rollouts = played()
+    entered, update = set(), method.stages[-1].update
+
+    def enter(frame, event, arg):
+        if event != "call" or not frame.f_code.co_filename.startswith(PACKAGE):
+            return
+        inside = [f.f_code.co_filename.startswith(FOLDER) for f in (frame, frame.f_back)]
+        if inside == [False, True]:
+            entered.add(frame.f_code.co_qualname)
+
+    go = jax.jit(lambda state, rollouts: update(state, rollouts, jax.random.key(0), 0.0))
+    sys.setprofile(enter)
+    try:
+        lowered = go.lower(state, rollouts)
+    finally:
+        sys.setprofile(None)
+    return lowered.compile(), entered
 
 
 def teacher_batch(networks, *experience):
@@ -216,7 +235,7 @@ def test_a_goal_that_another_has_is_less_likely_but_no_goal_is_not():
     assert np.isclose(p[0], p[0, 0]).all() and np.isclose(p[1, 0] / p[1, 1], np.exp(-hierarchy.spread))
     assert np.allclose(p[2], p[1]), "who has no goal takes nothing from others"
     assert np.allclose(p[3], p[0]), "nor does who has another thing in mind"
-    assert_close(conditional_log_probs(hierarchy, goals, logits, taken), logs)
+    assert_close(X.conditional_log_probs(hierarchy, goals, logits, taken), logs)
 
 
 def test_goals_along_steps_are_those_of_play_and_do_not_come_back():
@@ -238,9 +257,13 @@ def test_goals_along_steps_are_those_of_play_and_do_not_come_back():
 
 
 def test_a_flat_teacher_never_gives_goals():
-    _, components, _, rollouts = played(flat=True)
-    assert (np.asarray(rollouts["teacher"].out.goal) == components.networks.hierarchy.goals).all()
-    assert [stage.name for stage in played(flat=True)[0].stages] == ["train"]
+    _, method, components = made(flat=True)
+    _, _, state, rollouts = played()
+    hierarchy, steps = components.networks.hierarchy, rollouts["teacher"].steps
+    teacher = teacher_policy(hierarchy, explore=True)
+    out = jax.jit(lambda params: unroll(teacher, params, teacher.carry(len(steps.first[0])), steps, steps.first))
+    assert (np.asarray(out(state.teacher.params).extra.goal) == hierarchy.goals).all()
+    assert [stage.name for stage in method.stages] == ["train"]
 
 
 # ---- pseudo off-policy learning --------------------------------------------------------------------------------------
@@ -418,7 +441,7 @@ def test_gradients_are_those_of_likelier_acts_and_goals_where_more_was_earned():
 
     def goals(params, batch):
         logits = coordinate(networks.hierarchy, params, batch.goals, batch.state)
-        log_probs = conditional_log_probs(networks.hierarchy, batch.goals, logits, batch.assigned_goals)
+        log_probs = X.conditional_log_probs(networks.hierarchy, batch.goals, logits, batch.assigned_goals)
         posterior = batch.goal_posterior
         log_likelihood = jnp.where(posterior > 0, jnp.log(posterior) - batch.old_log_probs, -jnp.inf)
         summed_out = jax.nn.logsumexp(log_probs + log_likelihood, -1)
@@ -492,7 +515,7 @@ def test_without_students_data_the_teacher_learns_as_if_there_were_none(monkeypa
     go = jax.jit(lambda s, p: alone.stages[-1].update(s, p, jax.random.key(0), 0.0)[0].teacher)
     assert apart(go(state, rollouts), go(state, blind)) == 0
     monkeypatch.undo()
-    results = [updated()(state, p)[0].teacher.values.params for p in (rollouts, blind)]
+    results = [updated()[0](state, p)[0].teacher.values.params for p in (rollouts, blind)]
     assert apart(*results) > 0
 
 
@@ -746,7 +769,7 @@ def test_what_the_filter_drops_teaches_nothing():
 @pytest.mark.parametrize("rl", [False, True])
 def test_students_learn_from_the_store_what_was_kept_once_memory_has_settled(rl):
     components, state, labelled, _ = marked()
-    config = replace(components.networks.config, rl=float(rl))
+    networks = components.networks._replace(config=replace(components.networks.config, rl=float(rl)))
     steps = labelled.steps._replace(first=jnp.zeros_like(labelled.steps.first))
     early = (jnp.arange(len(steps.first)) < SETTLES)[:, None, None]
     learned = []
@@ -756,7 +779,7 @@ def test_students_learn_from_the_store_what_was_kept_once_memory_has_settled(rl)
         zero = jnp.zeros(part.keep.shape)
         latest = S.StudentExperience(steps, part.carry, steps.action, zero, zero + 1.0, zero == 0) if rl else None
         after, experience = S.update_student(
-            config, components.student, state.student, store, jnp.asarray(0), latest, jax.random.key(0), 0.1
+            networks, components.student, state.student, store, jnp.asarray(0), latest, jax.random.key(0), 0.1
         )
         learned.append(apart(after.params, state.student.params))
         assert ("student_rl" in experience) == rl
@@ -794,7 +817,7 @@ def test_students_read_no_state_and_no_goals():
 
 def test_the_store_keeps_the_last_iterations():
     _, _, state, rollouts = played()
-    go = lambda state: updated()(state, rollouts)[0]
+    go = lambda state: updated()[0](state, rollouts)[0]
     one = go(state)
     assert one.iterations == 1 and np.asarray(one.store.keep[0]).any() and not np.asarray(one.store.keep[1]).any()
     three = go(go(one))
@@ -850,7 +873,7 @@ def without_gradients(monkeypatch, *parts):
     keeps = {
         "update_teacher": lambda networks, teacher, *_, **__: (teacher, {}),
         "update_student_value": lambda networks, scale, value, *_: (value, {}),
-        "update_student": lambda config, policy, student, *_: (student, {}),
+        "update_student": lambda networks, policy, student, *_: (student, {}),
         "label_both": lambda components, state, *_: ((), (), state.walk, {}),
         "store_iteration": lambda store, *_: store,
     }
@@ -861,8 +884,10 @@ def without_gradients(monkeypatch, *parts):
 @pytest.mark.parametrize("core", rows(["mlp"], ["gru"]))
 def test_the_fork_filter_teaches_on_its_own_walk(core, monkeypatch):
     monkeypatch.setattr(states, "FORK_ENVS", 2)
-    settings = dict(filter_student="fork", core=core)
-    method, _, state, rollouts = played(**settings)
+    _, method, _ = made(filter_student="fork", core=core)
+    begin = jax.jit(lambda: {k: getattr(method.init(jax.random.key(0)), k) for k in ("store", "walk")})
+    _, _, state, rollouts = played(**({} if core == "mlp" else dict(core=core)))
+    state = state._replace(**begin())
     assert state.store.keep.shape[2] == SMALL["envs"] // 2 + 2
     if core == "mlp":
         without_gradients(monkeypatch, "update_teacher", "update_student_value", "update_student")
@@ -871,6 +896,12 @@ def test_the_fork_filter_teaches_on_its_own_walk(core, monkeypatch):
     assert experience["forked_steps"] > 0 and all(np.isfinite(x).all() for x in experience.values())
     assert 0 < experience["kept_student"] < 1, "only where the teacher wins or earns more"
     assert not np.array_equal(after.walk.timestep.obs, state.walk.timestep.obs)
+
+
+# ---- as a reader -----------------------------------------------------------------------------------------------------
+def test_who_follows_an_update_enters_few_functions_outside_of_the_folder():
+    """They are the field's own (losses, returns, gradient steps), the networks, and what the teacher is made of."""
+    assert len(updated()[1]) <= 26, sorted(updated()[1])
 
 
 # ---- as a user -------------------------------------------------------------------------------------------------------

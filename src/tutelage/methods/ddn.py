@@ -272,8 +272,7 @@ def ddn(env: Environment, config: DdnConfig, teacher: Frozen | None = None) -> M
         state: DdnState, rollouts: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
     ) -> tuple[DdnState, Metrics]:
         rollout = rollouts["both"]
-        rate = masked_mean(rollout.steps.success[1:].astype(jnp.float32), rollout.ended)
-        success = jnp.where(rollout.ended.any(), 0.9 * state.success + 0.1 * rate, state.success)
+        success = jnp.where(rollout.ended.any(), 0.9 * state.success + 0.1 * rollout.success_rate, state.success)
         state = state._replace(replay=add_rollout(td, state.replay, rollout), success=success)
         do_update = lambda: update_networks(networks, state, key, progress)
         learning, metrics = after_warm_up(td, state.replay, do_update, state.learning)

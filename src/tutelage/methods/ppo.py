@@ -111,14 +111,13 @@ def critic_values(networks: PpoNetworks, net: Params, returns: Normaliser, steps
 def make_batch(networks: PpoNetworks, state: PpoState, rollout: Rollout) -> tuple[Normaliser, Batch]:
     """Advantages and targets of a rollout, cut into sequences; and the moments of returns, this rollout included."""
     config, steps = networks.config, rollout.steps
-    now, action, reward, discount, valid = transitions(rollout)
+    now, action, reward, discount, valid, alive = transitions(rollout)
     value = critic_values(networks, state.critic.params, state.returns, steps)
     if config.shaping:
         shaping_reward = goal_progress(steps.goals, most_promising(now.goals), now.first, config.gamma).mean(-1)
         reward = reward + config.shaping * shaping_reward
     advantage = gae(reward, discount, value, valid, config.gamma, config.lam)
     target = advantage + value[:-1]
-    alive = valid[..., None] & now.acts
     batch = Batch(
         inputs=now._replace(goals=now.goals if config.critic == "goals" else (), watch=()),
         carry=rollout.out,

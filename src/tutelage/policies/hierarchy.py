@@ -113,6 +113,18 @@ def held_goals(goals: Goals, goal: Int[Array, "*b N"]) -> Int[Array, "*b N"]:
     return jnp.where(valid, goal, goals.valid.shape[-1])
 
 
+def executor_inputs(
+    hierarchy: Hierarchy, steps: TimeStep, goal: Int[Array, "*b N"] | None = None
+) -> tuple[Float[Array, "*b N D"], Float[Array, "..."]]:
+    """What executors read: their view, and features of the goal that each agent holds, or of every goal (goal = None).
+
+    Returns:
+        (*b, N, D), and (*b, N, G) or (*b, N, M + 1, G), see `all_goal_features`.
+    """
+    features = all_goal_features(steps.goals) if goal is None else goal_features(steps.goals, goal)
+    return read_view(hierarchy.view, steps), features
+
+
 def coordinate(
     hierarchy: Hierarchy, params: Params, goals: Goals, state: Float[Array, "*b S"]
 ) -> Float[Array, "*b N M1"]:
@@ -122,18 +134,6 @@ def coordinate(
             jnp.arange(hierarchy.goals + 1) == hierarchy.goals, 0.0, jnp.full(valid_goals(goals).shape, -1e9)
         )
     return hierarchy.coordinator.apply(params, goals.features, goals.valid, state)
-
-
-def valid_since_decision(valid: Bool[Array, "T B *n"], due: Bool[Array, "T B"]) -> Bool[Array, "T B *n"]:
-    """Whether something valid at a step (see `valid_goals`) has been so in every step since the last decision."""
-
-    def body(before: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
-        valid, due = step
-        now = valid & (before | due)
-        return now, now
-
-    decides = due.reshape(*due.shape, *[1] * (valid.ndim - 2))
-    return jax.lax.scan(body, jnp.ones_like(valid[0]), (valid, decides))[1]
 
 
 def about_same_thing(hierarchy: Hierarchy, goals: Goals, i: int, goal: Int[Array, "*b"]) -> Bool[Array, "*b N M1"]:
@@ -162,13 +162,6 @@ def assign_sequentially(
         chosen.append(goal)
         logs.append(log)
     return jnp.stack(chosen, -1), jnp.stack(logs, -2)
-
-
-def conditional_log_probs(
-    hierarchy: Hierarchy, goals: Goals, logits: Float[Array, "*b N M1"], goal: Int[Array, "*b N"]
-) -> Float[Array, "*b N M1"]:
-    """Every agent's log-probabilities of goals, given the goals `goal` of the agents before it."""
-    return assign_sequentially(hierarchy, goals, logits, lambda i, log: goal[..., i])[1]
 
 
 def execute(
@@ -211,8 +204,7 @@ def teacher_policy(hierarchy: Hierarchy, explore: bool, random_goals: bool = Fal
         pick = lambda i, log: jax.random.categorical(keys[i], log) if explore else log.argmax(-1)
         assigned, _ = assign_sequentially(hierarchy, ts.goals, logits, pick)
         goal = held_goals(ts.goals, jnp.where(due[:, None], assigned, goal).astype(jnp.int32))
-        rows, held = read_view(hierarchy.view, ts), goal_features(ts.goals, goal)
-        scores = execute(hierarchy, params["executor"], rows, held, ts.avail)
+        scores = execute(hierarchy, params["executor"], *executor_inputs(hierarchy, ts, goal), ts.avail)
         return (goal, clock + 1), Out(scores, extra=GoalDecision(goal, due, logits))
 
     return Policy(init, carry, step, goals=True, blueprint=hierarchy.blueprint)

@@ -42,6 +42,11 @@ class Rollout(NamedTuple):
         """Transitions that end an episode."""
         return self.steps.last[1:] & self.valid
 
+    @property
+    def success_rate(self) -> Float[Array, ""]:
+        """Share of the episodes that end in it that succeed; 0 where none ends."""
+        return (self.ended & self.steps.success[1:]).sum() / self.ended.sum().clip(1)
+
 
 class Behaviour(NamedTuple):
     """How a stage collects experience. Static, so that memory can be sized before anything runs.

@@ -12,30 +12,30 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from optax import GradientTransformation
 
 from tutelage.configs.hint import HintConfig
-from tutelage.data.trees import before
+from tutelage.data.transitions import transitions
 from tutelage.networks.cores import Net
 from tutelage.policies.hierarchy import (
     Hierarchy,
-    all_goal_features,
     assign_sequentially,
     coordinate,
     execute,
+    executor_inputs,
     held_goals,
     valid_goals,
-    valid_since_decision,
 )
-from tutelage.policies.views import read_view
 from tutelage.types import Goals, Params, Rollout, TimeStep
 
 
 class HintNetworks(NamedTuple):
-    """HINT's settings, the teacher's networks, and (`value`) the network V(s) of teacher and students."""
+    """HINT's settings, the teacher's networks, (`value`) V(s) of teacher and students, and the optimiser of all."""
 
     config: HintConfig
     hierarchy: Hierarchy
     value: Net
+    tx: GradientTransformation
 
 
 class Experience(NamedTuple):
@@ -123,6 +123,18 @@ def goals_at_decisions(steps: TimeStep, decision_steps: Int[Array, "D B"]) -> Go
     return jax.tree.map(lambda x: at_decisions(decision_steps, x), steps.goals)
 
 
+def valid_since_decision(valid: Bool[Array, "T B *n"], due: Bool[Array, "T B"]) -> Bool[Array, "T B *n"]:
+    """Whether something valid at a step (see `valid_goals`) has been so in every step since the last decision."""
+
+    def body(before: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+        valid, due = step
+        now = valid & (before | due)
+        return now, now
+
+    decides = due.reshape(*due.shape, *[1] * (valid.ndim - 2))
+    return jax.lax.scan(body, jnp.ones_like(valid[0]), (valid, decides))[1]
+
+
 def held_along(assigned: Int[Array, "D B N"], due: Bool[Array, "T B"], steps: TimeStep) -> Int[Array, "T+1 B N"]:
     """The goal that each agent holds at each step, for goals `assigned` at the steps that are due.
 
@@ -134,16 +146,19 @@ def held_along(assigned: Int[Array, "D B N"], due: Bool[Array, "T B"], steps: Ti
     return jnp.where(valid, goal, steps.goals.valid.shape[-1])
 
 
+def conditional_log_probs(
+    hierarchy: Hierarchy, goals: Goals, logits: Float[Array, "*b N M1"], goal: Int[Array, "*b N"]
+) -> Float[Array, "*b N M1"]:
+    """Every agent's log-probabilities of goals, given the goals `goal` of the agents before it."""
+    return assign_sequentially(hierarchy, goals, logits, lambda i, log: goal[..., i])[1]
+
+
 def action_log_probs(networks: HintNetworks, params: Params, now: TimeStep) -> Float[Array, "T B N M1 A"]:
     """Executors' log-probabilities of all actions, given each goal; the last is no goal."""
     hierarchy = networks.hierarchy
 
     def of_step(now: TimeStep) -> Array:
-        return jax.nn.log_softmax(
-            execute(
-                hierarchy, params["executor"], read_view(hierarchy.view, now), all_goal_features(now.goals), now.avail
-            )
-        )
+        return jax.nn.log_softmax(execute(hierarchy, params["executor"], *executor_inputs(hierarchy, now), now.avail))
 
     return jax.lax.map(of_step, now)  # step by step: the arrays of all steps at once exceed the cache
 
@@ -161,7 +176,7 @@ def teacher_experience(networks: HintNetworks, params: Params, rollout: Rollout)
     goal = jnp.concatenate([decision.goal, held_goals(final, decision.goal[-1])[None]])
     decision_steps, valid_decisions = find_decisions(decision.due, rollout.valid, networks.config.every)
     assigned, ones = at_decisions(decision_steps, decision.goal), jnp.ones(rollout.log_prob.shape)
-    goal_log_probs = action_log_probs(networks, params, before(rollout.steps))
+    goal_log_probs = action_log_probs(networks, params, transitions(rollout).now)
     return Experience(
         rollout.steps, rollout.valid, decision.logits, goal_log_probs, goal, decision_steps, valid_decisions, assigned,
         jax.nn.one_hot(assigned, hierarchy.goals + 1), jnp.ones(assigned.shape), rollout.log_prob, ones,
@@ -175,12 +190,11 @@ def student_experience(networks: HintNetworks, params: Params, rollout: Rollout,
     goal from the step on where j is invalid), and the posterior is q_j ~ pi_H(j | s) e^{l_j}. Goals are sampled from
     q, one agent after another.
     """
-    hierarchy, steps, valid = networks.hierarchy, rollout.steps, rollout.valid
-    now = before(steps)
+    hierarchy, (now, action, _, _, valid, _) = networks.hierarchy, transitions(rollout)
     due = decision_schedule(now.first, networks.config.every)
     decision_steps, valid_decisions = find_decisions(due, valid, networks.config.every)
     goal_log_probs = action_log_probs(networks, params, now)
-    taken = taken_log_probs(goal_log_probs, steps.action[1:])
+    taken = taken_log_probs(goal_log_probs, action)
     taken = jnp.where(valid_since_decision(valid_goals(now.goals), due), taken, taken[..., -1:])
     log_likelihood = at_decisions(decision_steps, sum_until_next(taken, due, valid))
     played = at_decisions(decision_steps, sum_until_next(rollout.log_prob, due, valid))
@@ -198,12 +212,12 @@ def student_experience(networks: HintNetworks, params: Params, rollout: Rollout,
     else:
         goal_posterior = jax.nn.softmax(conditional + log_likelihood)
         total = jax.nn.logsumexp(conditional + log_likelihood, -1)
-    goal = held_along(assigned, due & valid, steps)
+    goal = held_along(assigned, due & valid, rollout.steps)
     old_log_prob = jnp.take_along_axis(taken, goal[:-1, ..., None], -1)[..., 0]
     coordinator_ratio = jnp.exp(jnp.minimum(total - played, 0.0))
     ratio = jnp.exp(jnp.minimum(old_log_prob - rollout.log_prob, 20.0))
     return Experience(
-        steps,
+        rollout.steps,
         valid,
         coordinator_logits,
         goal_log_probs,

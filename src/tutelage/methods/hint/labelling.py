@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
+from tutelage.data.transitions import transitions
 from tutelage.data.watch import first_faults
 from tutelage.learning.losses import masked_mean
 from tutelage.methods.hint.experience import Experience, student_experience
@@ -56,7 +57,6 @@ def label_both(
     latest = None
     if config.rl:
         latest = make_student_experience(config, other, student_value, student_rollout.log_prob, student_rollout.carry)
-    counts = lambda source: source.valid[..., None] & source.steps.acts[:-1]
-    share_kept = lambda x, source: masked_mean(x.keep.astype(jnp.float32), counts(source))
+    share_kept = lambda x, source: masked_mean(x.keep.astype(jnp.float32), transitions(source).counts)
     metrics |= {"kept_own": share_kept(of_teacher, own), "kept_student": share_kept(of_students, other)}
     return concatenated(of_teacher, of_students), latest, collector, metrics

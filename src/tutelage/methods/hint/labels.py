@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from tutelage.configs.hint import HintConfig
-from tutelage.data.trees import before
+from tutelage.data.transitions import transitions
 from tutelage.learning.returns import gae
 from tutelage.methods.hint.experience import (
     Experience,
@@ -49,9 +49,8 @@ class LabelledExperience(NamedTuple):
     keep: Bool[Array, "T B N"]
 
 
-def student_inputs(steps: TimeStep) -> TimeStep:
-    """What students read before each action, (T, B, ...), of timesteps (T + 1, B, ...)."""
-    now: Any = before(steps)
+def student_inputs(now: Any) -> TimeStep:
+    """What students read of timesteps."""
     return now._replace(state=(), goals=(), reward=(), discount=(), last=(), success=(), watch=())
 
 
@@ -61,7 +60,8 @@ def teacher_labels(networks: HintNetworks, experience: Experience) -> Float[Arra
     They are given the most probable goals, chosen anew at every step (setting `best`) or at the decisions (`held`); or
     the goal is summed out at every step (`all`), see `goal_beliefs`.
     """
-    hierarchy, config, now = networks.hierarchy, networks.config, before(experience.steps)
+    hierarchy, config, data = networks.hierarchy, networks.config, transitions(experience)
+    now = data.now
     most_likely = lambda i, log: log.argmax(-1)
     for_goal = lambda goal: jnp.take_along_axis(experience.goal_log_probs, goal[..., None, None], -2)[..., 0, :]
     if config.labels == "held":
@@ -74,7 +74,7 @@ def teacher_labels(networks: HintNetworks, experience: Experience) -> Float[Arra
     goal, conditional = assign_sequentially(hierarchy, now.goals, experience.coordinator_logits, most_likely)
     if config.labels == "best":
         return for_goal(goal)
-    taken = taken_log_probs(experience.goal_log_probs, experience.steps.action[1:])
+    taken = taken_log_probs(experience.goal_log_probs, data.action)
     weight = goal_beliefs(jax.nn.softmax(conditional), taken, valid_goals(now.goals), now.first, config.renew)
     return jax.nn.logsumexp(jnp.log(weight)[..., None] + experience.goal_log_probs, -2)
 
@@ -144,20 +144,20 @@ def advantage_of_students(
     config: HintConfig, experience: Experience, student_value: Float[Array, "T1 B"]
 ) -> Float[Array, "T1-1 B"]:
     """Generalised advantage of the actions by the students' value."""
-    steps = experience.steps
-    return gae(steps.reward[1:], steps.discount[1:], student_value, experience.valid, config.gamma, config.lam)
+    data = transitions(experience)
+    return gae(data.reward, data.discount, student_value, data.valid, config.gamma, config.lam)
 
 
 def filter_own_episodes(
     networks: HintNetworks, teacher: TeacherState, experience: Experience, student_value: Float[Array, "T1 B"]
 ) -> Bool[Array, "T1-1 B 1"]:
     """Decisions of the teacher's own episodes that students learn from, see `keep_episodes`."""
-    config, steps = networks.config, experience.steps
+    steps, data = experience.steps, transitions(experience)
     value = team_value(networks, teacher.values.params["team"], teacher.returns, steps.state)
     # At a truncation returns bootstrap from the students' value: the teacher has earned nothing beyond it.
     value = jnp.where(steps.last, student_value, value)
-    returns = gae(steps.reward[1:], steps.discount[1:], value, experience.valid, config.gamma, 1.0) + value[:-1]
-    return keep_episodes(returns, won_later(steps, experience.valid), student_value[:-1])[..., None]
+    returns = gae(data.reward, data.discount, value, data.valid, networks.config.gamma, 1.0) + value[:-1]
+    return keep_episodes(returns, won_later(steps, data.valid), student_value[:-1])[..., None]
 
 
 def filter_student_episodes(
@@ -168,8 +168,9 @@ def filter_student_episodes(
     label: Array,
 ) -> Bool[Array, "T1-1 B N"]:
     """Decisions of student episodes that students learn from, see `keep_by_advantage`."""
-    value = team_value(networks, teacher.values.params["team"], teacher.returns, experience.steps.state[:-1])
-    agrees = label.argmax(-1) == experience.steps.action[1:]
+    data = transitions(experience)
+    value = team_value(networks, teacher.values.params["team"], teacher.returns, data.now.state)
+    agrees = label.argmax(-1) == data.action
     gain = advantage_of_students(networks.config, experience, student_value)[..., None]
     return keep_by_advantage(value - student_value[:-1], agrees, gain)
 
@@ -190,12 +191,13 @@ def label_and_filter(
         carry: the students' memory entering the first step.
     """
     config, label = networks.config, teacher_labels(networks, experience) / TEMPERATURE
-    keep = experience.valid[..., None] & experience.steps.acts[:-1]
+    data = transitions(experience)
+    keep = data.counts
     if own and config.filter_own == "episode":
         keep &= filter_own_episodes(networks, teacher, experience, student_value)
     if not own and config.filter_student == "advantage":
         keep &= filter_student_episodes(networks, teacher, experience, student_value, label)
-    return LabelledExperience(student_inputs(experience.steps), carry, label, keep)
+    return LabelledExperience(student_inputs(data.now), carry, label, keep)
 
 
 def concatenated(a: LabelledExperience, b: LabelledExperience) -> LabelledExperience:

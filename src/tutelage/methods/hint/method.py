@@ -70,12 +70,12 @@ def update_iteration(
     # 5. The students.
     student_lr = lr * (config.student_lr / config.lr)
     student, student_metrics = update_student(
-        config, components.student, state.student, store, state.iterations, latest, keys[2], student_lr
+        networks, components.student, state.student, store, state.iterations, latest, keys[2], student_lr
     )
 
     rates = {
-        "teacher_success": success_rate(rollouts["teacher"]),
-        "student_success": success_rate(rollouts["student"]),
+        "teacher_success": rollouts["teacher"].success_rate,
+        "student_success": rollouts["student"].success_rate,
         "ratio": masked_mean(jnp.minimum(other.ratio, 1.0), other.valid[..., None]),
     }
     metrics = teacher_metrics | value_metrics | filter_metrics | student_metrics | rates
@@ -91,11 +91,6 @@ def pretrain_executors(
     batches = [make_teacher_batch(networks, state.teacher, experience, 1.0)]
     teacher, metrics = update_teacher(networks, state.teacher, batches, key, networks.config.lr, goals=False)
     return state._replace(teacher=teacher), metrics
-
-
-def success_rate(rollout: Rollout) -> Array:
-    """Success rate of the episodes that end in a rollout."""
-    return masked_mean(rollout.steps.success[1:].astype(jnp.float32), rollout.ended)
 
 
 def make_stages(components: HintComponents) -> tuple[Stage, ...]:

@@ -77,7 +77,8 @@ def make_components(env: Environment, config: HintConfig) -> HintComponents:
         flat=config.flat,
     )
     hierarchy = make_hierarchy(team)
-    networks = HintNetworks(config, hierarchy, value_net(spec.state_width, config.teacher_width))
+    value, tx = value_net(spec.state_width, config.teacher_width), clipped_adam(config.grad_clip)
+    networks = HintNetworks(config, hierarchy, value, tx)
     fork_env = make_vector_env(env, FORK_ENVS, goals=True) if config.filter_student == "fork" else None
     return HintComponents(networks, build_team(spec, config, view("local", spec)), fork_env)
 
@@ -85,9 +86,8 @@ def make_components(env: Environment, config: HintConfig) -> HintComponents:
 def init_state(components: HintComponents, env: Environment, key: PRNGKeyArray) -> HintState:
     """Initial train state, with an empty store."""
     networks, student, fork_env = components
-    config = networks.config
     keys = jax.random.split(key, 6)
-    init = lambda params: init_learner(clipped_adam(config.grad_clip), params)
+    init = lambda params: init_learner(networks.tx, params)
     policy = teacher_policy(networks.hierarchy, explore=True).init(keys[0])
     both = with_shadow(student, teacher_policy(networks.hierarchy, explore=False))
     values = {"each": networks.hierarchy.value.init(keys[1]), "team": networks.value.init(keys[2])}

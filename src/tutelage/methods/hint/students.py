@@ -14,12 +14,13 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from tutelage.configs.hint import HintConfig
 from tutelage.data.collect import settled, unroll
 from tutelage.data.minibatches import epochs, take_sequences
-from tutelage.learning.losses import clipped_surrogate, entropy, kl_divergence, log_prob_of, masked_mean, normalise
+from tutelage.data.transitions import transitions
+from tutelage.learning.losses import clipped_surrogate, entropy, kl_divergence, log_prob_of, normalise
 from tutelage.learning.normaliser import Normaliser
-from tutelage.learning.optim import Learner, clipped_adam, descend
+from tutelage.learning.optim import Learner, descend
 from tutelage.methods.hint.experience import Experience, HintNetworks
 from tutelage.methods.hint.labels import LabelledExperience, advantage_of_students, student_inputs
-from tutelage.methods.hint.teacher import team_value
+from tutelage.methods.hint.teacher import team_value, team_value_loss
 from tutelage.types import Carry, Metrics, Params, Policy, TimeStep
 
 
@@ -47,13 +48,12 @@ def make_student_experience(
     carry: Carry,
 ) -> StudentExperience:
     """Students' own experience for PPO. `student_value`: their expected return from each step on."""
-    counts = experience.valid[..., None] & experience.steps.acts[:-1]
+    data = transitions(experience)
+    counts = data.counts
     advantage = normalise(
         jnp.broadcast_to(advantage_of_students(config, experience, student_value)[..., None], counts.shape), counts
     )
-    return StudentExperience(
-        student_inputs(experience.steps), carry, experience.steps.action[1:], log_prob, advantage, counts
-    )
+    return StudentExperience(student_inputs(data.now), carry, data.action, log_prob, advantage, counts)
 
 
 def expected_return(networks: HintNetworks, students: Params, returns: Normaliser, experience: Experience) -> Array:
@@ -78,17 +78,15 @@ def update_student_value(
         returns: moments of the teacher's returns, the units of both value functions from now on.
         value: its values of these steps before the update.
     """
-    config, steps = networks.config, experience.steps
+    config, now = networks.config, transitions(experience).now
     target = advantage_of_students(config, experience, value) + value[:-1]
 
     def loss(params: Params, batch: tuple[Array, Array, Array]) -> tuple[Array, Metrics]:
-        state, target, valid = batch
-        error = (team_value(networks, params, returns, state) - target) / returns.deviation
-        squared_error = 0.5 * masked_mean(jnp.square(error), valid)
+        squared_error = team_value_loss(networks, params, returns, *batch)
         return squared_error, {"student_value": squared_error}
 
-    tx, data = clipped_adam(config.grad_clip), (steps.state[:-1], target, experience.valid)
-    step = lambda state, batch: descend(tx, state, lambda p: loss(p, batch), lr)
+    data = now.state, target, experience.valid
+    step = lambda state, batch: descend(networks.tx, state, lambda p: loss(p, batch), lr)
     return epochs(step, learner, data, key, config.epochs, config.minibatches)
 
 
@@ -121,7 +119,7 @@ def student_ppo_loss(
 
 
 def update_student(
-    config: HintConfig,
+    networks: HintNetworks,
     student: Policy,
     learner: Learner,
     store: LabelledExperience,
@@ -136,7 +134,8 @@ def update_student(
         iteration: number of the latest iteration, from 0.
         latest: the students' own rollout, from which the PPO term samples; None without that term.
     """
-    tx, filled = clipped_adam(config.grad_clip), jnp.minimum(iteration + 1, config.store)
+    config, tx = networks.config, networks.tx
+    filled = jnp.minimum(iteration + 1, config.store)
 
     def step(state: Learner, key: PRNGKeyArray) -> tuple[Learner, Metrics]:
         keys = jax.random.split(key, 3)

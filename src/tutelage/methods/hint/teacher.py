@@ -12,15 +12,21 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.data.minibatches import epochs
-from tutelage.data.trees import before
+from tutelage.data.transitions import transitions
 from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of, masked_mean, normalise
 from tutelage.learning.normaliser import Normaliser, update_normaliser
-from tutelage.learning.optim import Learner, clipped_adam, descend
+from tutelage.learning.optim import Learner, descend
 from tutelage.learning.returns import vtrace
 from tutelage.learning.shaping import goal_progress
-from tutelage.methods.hint.experience import Experience, HintNetworks, at_decisions, decision_mask, goals_at_decisions
-from tutelage.policies.hierarchy import conditional_log_probs, coordinate, execute, goal_features, valid_goals
-from tutelage.policies.views import read_view
+from tutelage.methods.hint.experience import (
+    Experience,
+    HintNetworks,
+    at_decisions,
+    conditional_log_probs,
+    decision_mask,
+    goals_at_decisions,
+)
+from tutelage.policies.hierarchy import coordinate, execute, executor_inputs
 from tutelage.types import Goals, Metrics, Params
 
 GOAL_EPOCHS = 2
@@ -117,6 +123,14 @@ def team_value(networks: HintNetworks, net: Params, returns: Normaliser, state: 
     return networks.value.apply(net, state) * returns.deviation + returns.mean
 
 
+def team_value_loss(
+    networks: HintNetworks, net: Params, returns: Normaliser, state: Array, target: Array, valid: Array
+) -> Float[Array, ""]:
+    """Squared error of V(s), in units of the returns' deviation."""
+    error = (team_value(networks, net, returns, state) - target) / returns.deviation
+    return 0.5 * masked_mean(jnp.square(error), valid)
+
+
 def make_teacher_batch(
     networks: HintNetworks, teacher: TeacherState, experience: Experience, weight: float
 ) -> TeacherBatch:
@@ -126,13 +140,12 @@ def make_teacher_batch(
         weight: of this source in the losses of executors and coordinator.
     """
     config, hierarchy, steps = networks.config, networks.hierarchy, experience.steps
-    ratio, valid, decision_steps = experience.ratio, experience.valid, experience.decision_steps
-    now = before(steps)
-    inputs, goal = read_view(hierarchy.view, steps), goal_features(steps.goals, experience.goal)
+    ratio, decision_steps = experience.ratio, experience.decision_steps
+    now, action, reward, discount, valid, counts = transitions(experience)
+    inputs, goal = executor_inputs(hierarchy, steps, experience.goal)
     values = teacher.values.params
     agent_value = hierarchy.value.apply(values["each"], steps.state, inputs, goal)
     value = team_value(networks, values["team"], teacher.returns, steps.state)
-    reward, discount = steps.reward[1:], steps.discount[1:]
     due = decision_mask(experience)
 
     estimate = lambda reward, discount, value: vtrace(reward, discount, value, ratio, valid, config.gamma, config.lam)
@@ -153,11 +166,11 @@ def make_teacher_batch(
             inputs=inputs[:-1],
             goal=goal[:-1],
             avail=now.avail,
-            action=steps.action[1:],
+            action=action,
             old_log_prob=experience.old_log_prob,
             weight=weight * jnp.minimum(ratio, 1.0),
             advantage=team_advantage + config.shaping * goal_advantage,
-            counts=valid[..., None] & now.acts,
+            counts=counts,
         ),
         CriticBatch(
             state=now.state,
@@ -224,7 +237,7 @@ def coordinator_loss(networks: HintNetworks, params: Params, batch: GoalBatch) -
         goals, state, counts = decision
         compute = lambda: coordinate(hierarchy, params, goals, state)
         # There are more entries than decisions in most rollouts: nothing is computed for the empty ones.
-        return jax.lax.cond(counts.any(), compute, lambda: jnp.zeros(valid_goals(goals).shape))
+        return jax.lax.cond(counts.any(), compute, lambda: jnp.zeros(batch.goal_posterior.shape[1:]))
 
     logits = jax.lax.map(decision_logits, (batch.goals, batch.state, where))
     log_probs = conditional_log_probs(hierarchy, batch.goals, logits, batch.assigned_goals)
@@ -242,8 +255,7 @@ def values_loss(
     """Squared errors of the values per agent, and of the team's value in units of the returns' deviation."""
     value = networks.hierarchy.value.apply(params["each"], critic.state, actor.inputs, actor.goal)
     of_each = 0.5 * masked_mean(jnp.square(value - critic.agent_target).sum(-1), critic.valid[..., None])
-    error = (team_value(networks, params["team"], returns, critic.state) - critic.team_target) / returns.deviation
-    of_team = 0.5 * masked_mean(jnp.square(error), critic.valid)
+    of_team = team_value_loss(networks, params["team"], returns, critic.state, critic.team_target, critic.valid)
     return of_each + of_team, {"value": of_each, "team_value": of_team}
 
 
@@ -255,7 +267,7 @@ def update_teacher(
     Args:
         goals: whether the coordinator is updated too.
     """
-    config, tx = networks.config, clipped_adam(networks.config.grad_clip)
+    config, tx = networks.config, networks.tx
     actor, critic, goal = jax.tree.map(lambda *x: jnp.concatenate(x, 1), *batches)
     actor = actor._replace(advantage=normalise(actor.advantage, actor.counts & (actor.weight > 0)))
     goal = goal._replace(advantage=normalise(goal.advantage, goal.counts.any(-1)))

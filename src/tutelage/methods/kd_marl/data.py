@@ -145,9 +145,8 @@ def label_rollout(components: KdComponents, teacher: Params, rollout: Rollout) -
     In a sequence that begins within an episode, the first steps are burn-in of the students' memory.
     """
     config = components.config
-    now, action, reward, discount, valid = transitions(rollout)
+    now, action, reward, discount, valid, alive = transitions(rollout)
     logits, features = rollout.out
-    alive = valid[..., None] & now.acts
     if not components.whole_episodes:
         alive &= settled(now.first, components.student.carry(1))
     advantage = jnp.zeros(alive.shape)
