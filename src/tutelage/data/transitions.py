@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Bool, Float, Int
 
@@ -10,6 +10,7 @@ from tutelage.data.trees import before
 from tutelage.types import TimeStep
 
 
+@runtime_checkable
 class Played(Protocol):
     """A Rollout, or what a method makes of one: steps (T + 1, B, ...), and which transitions are valid."""
 
