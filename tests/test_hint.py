@@ -898,6 +898,18 @@ def test_the_fork_filter_teaches_on_its_own_walk(core, monkeypatch):
     assert not np.array_equal(after.walk.timestep.obs, state.walk.timestep.obs)
 
 
+def test_success_is_of_the_episodes_that_end():
+    _, _, state, rollouts = played()
+    for name in ("teacher", "student"):
+        rollout = rollouts[name]
+        last, success = (np.asarray(x)[1:] for x in (rollout.steps.last, rollout.steps.success))
+        ended = last & np.asarray(rollout.valid)
+        won = rollout.steps._replace(success=rollout.steps.success.at[1:, ::2].set(ended[:, ::2]))
+        metrics = updated()[0](state, rollouts | {name: rollout._replace(steps=won)})[1]
+        success = np.where(np.arange(ended.shape[1]) % 2 == 0, ended, success)
+        assert np.isclose(metrics[f"{name}_success"], success[ended].mean()) and 0 < success[ended].mean() <= 1
+
+
 # ---- as a reader -----------------------------------------------------------------------------------------------------
 def test_who_follows_an_update_enters_few_functions_outside_of_the_folder():
     """They are the field's own (losses, returns, gradient steps), the networks, and what the teacher is made of."""
