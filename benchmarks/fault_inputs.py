@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from fault_sandbox import Outcome, bounded_memory, command, last_line, one_line, run_in_fork, sandbox, tree
-from fault_words import CONTRADICT, GRAMMAR, SIGNED, UNIT, USUAL, WORDS
+from fault_words import CONTRADICT, GRAMMAR, UNIT, USUAL, WORDS
 
 LIMIT, PROMPT = 20.0, 10.0
 SWEEP = ("sweep", "plan.toml", "--quiet")
@@ -51,8 +51,7 @@ def wrong_words(name: str, hint: Any) -> list[str]:
         far = ["4294967296"] if name in ("seed", "first_seed") else ["2147483648", "1" + "0" * 30]
         return ["x", "", "1.5", "nan", "inf", "-1", "1,000", *far]
     if hint is float:
-        out = [] if name in SIGNED else ["-1", "-0.001"]
-        return ["x", "", "nan", "inf", "-inf", "1e999", *out, *(["1.001", "2"] if name in UNIT else [])]
+        return ["x", "", "nan", "inf", "-inf", "1e999", "-1", "-0.001", *(["1.001", "2"] if name in UNIT else [])]
     return GRAMMAR.get(name, [])
 
 

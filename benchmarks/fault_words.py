@@ -7,8 +7,6 @@ UNIT = {
     "local_ratio",
 }  # fmt: skip
 """Shares and discounts: nothing above 1."""
-SIGNED = {"margin"}
-"""Numbers that may be negative."""
 GRAMMAR = {
     "size": ["", "width=", "width=0", "width=-8", "width=x", "ratio=-1", "ratio=nan", "flops=0", "params=x", "banana=3",
              "tiers=0:8", "tiers=0,1:", "tiers=9:8;0,1:8", "width=8,width=8"],
