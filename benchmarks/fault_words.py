@@ -23,7 +23,7 @@ CONTRADICT = {
         "--seeds 2 --seed 4294967295", "--teacher-config.steps 5", "--preset fast --preset nonsense",
         "--size tiers=0:8;0,1:8", "--sight nearest=3",
     ],
-    "happo probe/action": ["--share team --size width=8", "--critic per_agent", "--messages hetgat"],
+    "happo probe/action": ["--size tiers=0:8;1:16"],
     "kd_marl probe/action": [
         "--teacher scripted:local --kl 1", "--teacher scripted:nobody", "--data dagger --adv 1",
         "--adv 0 --kl 0 --ce 0 --rel 0 --role 0 --entropy 0", "--seeds 2 --together", "--memory-gb 1e-9",

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tutelage.configs.experiment import FitConfig
-from tutelage.configs.ppo import PpoConfig
+from tutelage.configs.ppo import MappoConfig, PpoConfig
 from tutelage.data.collect import init_collector, play
 from tutelage.data.vector import make_vector_env
 from tutelage.envs.parts import next_timestep
@@ -21,6 +21,7 @@ from tutelage.envs.probe import Probe
 from tutelage.experiment.manifest import write_manifest
 from tutelage.experiment.recorder import RunRecorder
 from tutelage.experiment.stage_loop import StageLoop, copy_tree
+from tutelage.experiment.user_code import make_method
 from tutelage.registry import method_config, method_row, resolve
 from tutelage.types import Block, Method, Out, Policy, Spec, Stage, TimeStep
 
@@ -104,7 +105,7 @@ def assert_close(a: Any, b: Any, tolerance: float = 1e-5) -> None:
 # ---- learning without the experiment layer -------------------------------------------------------------------------
 def build(method: str, env: Any, teacher: Any = None, **settings: Any) -> Any:
     """A method, ready to be fitted."""
-    return resolve(method_row(method).factory)(env, method_config(method, **settings), teacher)
+    return make_method(method, env, method_config(method, **settings), teacher)
 
 
 def run_stage(env: Any, method: Any, index: int = 0, state: Any = None, seed: int = 0, longest: int = 4096) -> Any:
@@ -264,7 +265,7 @@ BREAKS = {"on": True}
 """Whether `breaking` breaks."""
 
 
-def breaking(env: Any, config: PpoConfig, teacher: Any = None) -> Method:
+def breaking(env: Any, config: MappoConfig, teacher: Any = None) -> Method:
     """MAPPO with a loss that is not a number from the middle of training on."""
     method = resolve(method_row("mappo").factory)(env, config, None)
     stage = method.stages[0]

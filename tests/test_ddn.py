@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,8 @@ from tutelage.data.collect import unroll
 from tutelage.learning.normaliser import init_normaliser
 from tutelage.methods import central as C
 from tutelage.methods import ddn as D
-from tutelage.methods.off_policy import Sequences, sample_replay
+from tutelage.methods.curiosity import Predictor, prediction_error
+from tutelage.methods.off_policy import Sequences, gradient_steps, sample_replay
 from tutelage.methods.qlearning import make_networks
 from tutelage.networks.cores import Net
 from tutelage.networks.curiosity import curiosity_net
@@ -181,12 +182,13 @@ def test_copied_students_are_the_teacher_behind_their_own_first_layer():
 def test_the_frozen_network_stays_and_what_is_known_pays_less_than_what_is_new():
     method, networks, state = trained()
     start = jax.jit(method.init)(jax.random.fold_in(jax.random.key(0), 1))
-    assert_same(state.frozen, start.frozen)
+    assert_same(state.learning.frozen, start.learning.frozen)
     known = batch_of()[0].steps.state
     new = known + jax.random.normal(jax.random.key(1), known.shape)
-    before = D.prediction_error(networks, start.learning.predictor.params, start.frozen, known).mean()
-    after = D.prediction_error(networks, state.learning.predictor.params, state.frozen, known).mean()
-    unseen = D.prediction_error(networks, state.learning.predictor.params, state.frozen, new).mean()
+    error = lambda now, s: prediction_error(networks.curiosity, now.predictor.net.params, now.frozen, s).mean()
+    before, after, unseen = (
+        error(*x) for x in ((start.learning, known), (state.learning, known), (state.learning, new))
+    )
     assert after < 0.2 * before and unseen > 5 * after
 
 
@@ -203,15 +205,13 @@ def test_what_mu_means(changes, share):
     """Against the full bonus of the same errors; with `adaptive` three quarters of the episodes succeeded."""
     _, networks, state = trained()
     data = batch_of()[0]
-    state = state._replace(success=jnp.array(0.75))
+    learning = state.learning._replace(success=jnp.array(0.75))
 
     def bonus(**settings):
         config = DdnConfig(**{**networks.config.__dict__, **settings})
         changed = D.DdnNetworks(config, networks.td, networks.student, networks.curiosity)
-        go = jax.jit(
-            lambda state, data: D.curiosity_bonus(changed, state.learning, state, data, jax.random.key(5), 1e-3)
-        )
-        return np.asarray(go(state, data)[0])
+        go = jax.jit(lambda learning, data: D.curiosity_bonus(changed, learning, data, jax.random.key(5), 1e-3)[0])
+        return np.asarray(go(learning, data))
 
     full, some = bonus(mu_form="scale", mu=1.0), bonus(**changes)
     np.testing.assert_allclose(some.sum() / full.sum(), share, atol=0.12)
@@ -231,11 +231,11 @@ def test_the_bonus_is_in_units_of_the_errors_however_small_they_have_become():
     for scale in (1.0, 1e-3):
         net = Net(networks.curiosity.init, lambda p, s, k=scale: networks.curiosity.apply(p, s) * k)
         scaled = replace(networks, curiosity=net)
-        unlearned = state.learning.predictor._replace(params=random_params(net, 9))
-        start = state.learning._replace(errors=init_normaliser(), predictor=unlearned)
+        unlearned = state.learning.predictor.net._replace(params=random_params(net, 9))
+        start = state.learning._replace(predictor=Predictor(unlearned, init_normaliser()))
         both = lambda start, data, nets=scaled: (
-            D.prediction_error(nets, start.predictor.params, state.frozen, data.steps.state[1:]),
-            D.curiosity_bonus(nets, start, state, data, jax.random.key(5), 1e-3)[0],
+            prediction_error(nets.curiosity, start.predictor.net.params, start.frozen, data.steps.state[1:]),
+            D.curiosity_bonus(nets, start, data, jax.random.key(5), 1e-3)[0],
         )
         error, bonus = jax.jit(both)(start, data)
         deviation = np.asarray(error)[np.asarray(data.counts)].std()
@@ -259,10 +259,8 @@ def test_padding_teaches_nothing_and_surprises_nobody():
     def outcome(steps):
         part = data._replace(steps=steps, counts=counts)
         own = student_metrics(networks, student, teacher, part, carry, read=part._replace(steps=data.steps))
-        _, predictor, errors, metrics = D.curiosity_bonus(
-            networks, state.learning, state, part, jax.random.key(1), 1e-3
-        )
-        return own, predictor.params, errors, metrics["novelty"]
+        _, predictor, metrics = D.curiosity_bonus(networks, state.learning, part, jax.random.key(1), 1e-3)
+        return own, predictor.net.params, predictor.errors, metrics["novelty"]
 
     assert not counts.all()
     assert_close(outcome(poisoned), outcome(steps))
@@ -271,7 +269,9 @@ def test_padding_teaches_nothing_and_surprises_nobody():
 def test_without_curiosity_nothing_about_it_is_computed():
     method = build("ctds", make("probe/action"), **SMALL)
     state = jax.eval_shape(method.init, jax.random.key(0))
-    metrics = jax.eval_shape(lambda s: D.update_networks(networks_of("ctds"), s, jax.random.key(0), 0.0)[1], state)
+    networks = networks_of("ctds")
+    go = lambda s: gradient_steps(networks.td, partial(D.ddn_step, networks), 1, s, jax.random.key(0), 0.0)
+    metrics = jax.eval_shape(go, state)[1]
     assert "novelty" not in metrics and set(metrics) == {"td", "value", "target", "student_values"}
 
 
@@ -373,7 +373,6 @@ def test_who_plays(acts, share):
         (dict(beta=-1.0), r"beta = -1\.0"),
         (dict(encoder=0.0, features=0.0, values=0.0), "learn nothing"),
         (dict(mu_form="mask"), "'mask'"),
-        (dict(weighting="cw"), "weighting = 'cw'"),
         (dict(chooses="student", double=False), "double = False"),
         (dict(copied=True), "copied = True"),
     ],

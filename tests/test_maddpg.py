@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ import tutelage
 from helpers import QUICK, assert_close, build, make_steps, random_params, rows, run_stage
 from tutelage import BadInput, make
 from tutelage.methods import maddpg as M
-from tutelage.methods.off_policy import Sequences, sample_replay
+from tutelage.methods.off_policy import Sequences, gradient_steps, sample_replay
 from tutelage.networks.critics import joint_action_critic_net
 from tutelage.registry import method_config
 
@@ -134,7 +134,9 @@ def test_targets_are_those_of_the_target_networks():
     learning = learning._replace(target=target)
     louder = lambda tree: jax.tree.map(lambda x: 3 * x + 0.1, tree)
     critic_error = jax.jit(
-        lambda now: M.update_networks(networks, state._replace(learning=now), jax.random.key(0), 0.0)[1]["critic"]
+        lambda now: gradient_steps(
+            networks, partial(M.maddpg_step, networks), 2, state._replace(learning=now), jax.random.key(0), 0.0
+        )[1]["critic"]
     )
     error = critic_error(learning)
     assert critic_error(learning._replace(actor=learning.actor._replace(params=louder(learning.actor.params)))) == error

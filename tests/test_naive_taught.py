@@ -56,7 +56,7 @@ def test_two_steps_of_teacher_students_and_curiosity_are_the_naive_ones(name, mo
     monkeypatch.setattr("tutelage.methods.ddn.curiosity_net", partial(curiosity_net, width=2))
     monkeypatch.setattr(jax.random, "bernoulli", drawn)
     method, state, c = begin(name, **CASES[name])
-    state = state._replace(success=jnp.asarray(0.2))
+    state = state._replace(learning=state.learning._replace(success=jnp.asarray(0.2)))
     steps = scene.steps(T)
     got = update(method, state, {"both": rollout(steps, ((), ()))})
 
@@ -72,7 +72,7 @@ def test_two_steps_of_teacher_students_and_curiosity_are_the_naive_ones(name, mo
     if c.beta:
         check(got, predictor, after[2], curious.now)
         assert_close(list(named(got.state, "errors")), list(vars(curious.seen).values()))
-    np.testing.assert_allclose(got.state.success, success)
+    np.testing.assert_allclose(got.state.learning.success, success)
 
 
 @pytest.fixture(scope="module")

@@ -103,3 +103,24 @@ def test_maddpg_takes_the_naive_steps(monkeypatch):
         np.testing.assert_allclose(got.total(before), np.mean(one.totals), rtol=1e-4)
         assert_moved(before, after, one.params, LR)
     assert_close(jax.tree.leaves(named(got.state, "target")), jax.tree.leaves(naive[2]), 2e-4)
+
+
+# ---- COMA ------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("rollouts", [3, 4])
+def test_coma_takes_the_naive_steps_and_copies_its_critic_on_time(rollouts):
+    given = dict(
+        core="mlp", size="width=3", critic_width=3, envs=2, rollout=T, steps=1000, lr=0.04, gamma=0.83, lam=0.7,
+        entropy=0.3, grad_clip=3e-5, critic_steps=2, target_every=5,
+    )  # fmt: skip
+    method, state = begun("coma", scene.Scene(reward_scale=2.5), **given)
+    state = state._replace(rollouts=jnp.asarray(rollouts, jnp.int32))
+    steps, c = scene.steps(T), SimpleNamespace(**vars(method_config("coma", **given)))
+    got = update(method, state, {"actor": scene.rollout(steps, scene.log_probs(T))})
+
+    actor, critic = learners(state)
+    naive = values.learn_coma(c, steps, actor, critic, named(state, "target"), 2.5, 0.02)
+    after = learners(got.state)
+    for before, now, one in zip((actor, critic), after, naive, strict=True):
+        np.testing.assert_allclose(got.total(before), np.mean(one.totals), rtol=1e-4)
+        assert_moved(before, now, one.params, 0.02)
+    assert_close(named(got.state, "target"), after[1] if rollouts == 4 else named(state, "target"))

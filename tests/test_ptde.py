@@ -30,7 +30,7 @@ def stages():
     env = make("probe/coordination")
     method = build("ptde", env, **SMALL)
     first = run_stage(env, method)[0]
-    copied = jax.tree.map(np.array, (first.q.learning.online.params, first.guess.params))
+    copied = jax.tree.map(np.array, (first.learning.q.online.params, first.learning.guess.params))
     last, metrics = run_stage(env, method, 1, first)
     return method, P.make_ptde_networks(env, method_config("ptde", **SMALL)), copied, last, metrics
 
@@ -60,8 +60,8 @@ def test_students_learn_what_pays_without_the_state(tmp_path, name, settings):
 def test_prediction_improves_and_changes_nothing_else():
     _, _, (teacher, predictor), last, metrics = stages()
     assert metrics["prediction"][-1] < 0.5 * metrics["prediction"][0]
-    assert_same(last.q.learning.online.params, teacher)
-    after, before = map(jax.tree.leaves, (last.guess.params, predictor))
+    assert_same(last.learning.q.online.params, teacher)
+    after, before = map(jax.tree.leaves, (last.learning.guess.params, predictor))
     assert any((np.asarray(a) != b).any() for a, b in zip(after, before, strict=True))
 
 
@@ -92,12 +92,12 @@ def test_the_student_reads_no_state_and_is_the_teachers_network_behind_a_predict
 def test_with_a_perfect_prediction_students_score_as_the_teacher():
     """Let the fusion give what the predictor says: then both networks read the same."""
     method, networks, _, last, _ = stages()
-    data = sample_replay(networks.td, last.q.replay, jax.random.key(0))
+    data = sample_replay(networks.td, last.replay, jax.random.key(0))
     teacher, student = (method.params(last)[role] for role in ("teacher", "student"))
     carry = networks.state_predictor.student.carry(32)
     prediction = unroll(
         networks.state_predictor.predictor,
-        last.guess.params,
+        last.learning.guess.params,
         networks.state_predictor.predictor.carry(32),
         data.steps,
         data.steps.first,
@@ -117,7 +117,6 @@ def test_with_a_perfect_prediction_students_score_as_the_teacher():
 
 
 @pytest.mark.parametrize("name", ["ptde", "ptde_mappo"])
-def test_students_of_several_networks_or_restricted_sight_are_refused(name):
-    for settings in (dict(size="tiers=0:8;1:16"), dict(sight="drop=shown")):
-        with pytest.raises(BadInput, match="one network of full sight"):
-            build(name, make("probe/action"), **settings)
+def test_students_of_several_networks_are_refused(name):
+    with pytest.raises(BadInput, match="one network for all"):
+        build(name, make("probe/action"), size="tiers=0:8;1:16")

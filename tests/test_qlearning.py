@@ -303,7 +303,7 @@ def test_what_replay_knows_reproduces_the_scores_at_play():
         collector = init_collector(vector, behaviour.policy, key)
         collector, _ = play(vector, behaviour, (), 0.0, collector, key)
         rollout = play(vector, behaviour, (), 0.0, collector, key)[1]  # enters with memories
-        data = Q.Sequences(rollout.steps, rollout.carry, rollout.valid)
+        data = O.Sequences(rollout.steps, rollout.carry, rollout.valid)
         return rollout, [Q.scores_of(read(p, data))[:-1] for read, p in zip(readers, params, strict=True)]
 
     rollout, replayed = play_and_read(jax.random.key(3))
@@ -323,7 +323,7 @@ def test_a_whole_episode_is_one_episode():
     assert (last[1:] & valid).sum(0).tolist() == [1] * networks.config.envs and networks.sequences == 48
     ends = last.argmax(0)
     assert_same(valid, np.arange(len(valid))[:, None] < ends)
-    replay = jax.jit(lambda r: Q.add_rollout(networks, state.replay, r))(rollout)
+    replay = jax.jit(lambda r: O.add_rollout(networks, state.replay, r))(rollout)
     data = jax.jit(lambda r: O.sample_replay(networks, r, jax.random.key(0)))(replay)
     assert_same(data.counts.sum(0), data.steps.last.argmax(0).astype(data.counts.sum(0).dtype))
 
@@ -363,7 +363,7 @@ def test_whole_episodes_are_cut_behind_the_longest_and_nothing_else_changes():
 
     on_cut = jax.jit(lambda r: O.update_from_replay(networks, r, key, gradient))
     on_whole = jax.jit(lambda r: gradient(O.sample_replay(networks, r, key)))
-    add = jax.jit(lambda rollout: Q.add_rollout(networks, state.replay, rollout))
+    add = jax.jit(lambda rollout: O.add_rollout(networks, state.replay, rollout))
     for end, cut in ((9, 16), (20, 32), (40, 40)):  # all episodes end with this step
         last = np.zeros(rollout.steps.last.shape, bool)
         last[end] = True
@@ -388,14 +388,14 @@ def sequences(networks, env, seed=0):
     rollout = jax.device_get(go(jax.random.key(seed), jax.random.key(1)))
     late = np.arange(networks.steps) >= networks.config.burn_in
     carry = (rollout.carry, rollout.carry) if networks.unrestricted_q else rollout.carry
-    return Q.Sequences(rollout.steps, carry, ~rollout.steps.last[:-1] & late[:, None])
+    return O.Sequences(rollout.steps, carry, ~rollout.steps.last[:-1] & late[:, None])
 
 
 def test_wqmix_values_the_greedy_choice_by_its_second_team():
     """The target is Q* (target network) of what the online team would do; weights compare with it; Q* learns too."""
     env = make("probe/memory")
     networks = Q.make_networks(env, QConfig(**{**SMALL, "weighting": "cw", "alpha": 0.25, "lam": 0.0}))
-    team, _, joint = unrestricted_q = networks.unrestricted_q
+    _, team, _, joint = unrestricted_q = networks.unrestricted_q
     data = sequences(networks, env)
     nets = {"agent": networks.agent, "mix": networks.mix, "central": team, "joint": joint}
     params, target = ({name: random_params(net, i + s) for i, (name, net) in enumerate(nets.items())} for s in (0, 10))

@@ -1,4 +1,4 @@
-"""Q-learning for teams, and MADDPG."""
+"""Q-learning for teams, MADDPG and COMA."""
 
 from __future__ import annotations
 
@@ -8,7 +8,20 @@ from typing import Any
 import numpy as np
 
 from reference import nets
-from reference.maths import Array, Descent, at, flat, mean, one_hot, shaped, softmax, td_lambda
+from reference.maths import (
+    Array,
+    Descent,
+    at,
+    entropy,
+    flat,
+    log_softmax,
+    mean,
+    normal,
+    one_hot,
+    shaped,
+    softmax,
+    td_lambda,
+)
 
 
 def counting(c: Any, steps: Any) -> Array:
@@ -33,6 +46,7 @@ class Values:
     def __init__(self, c: Any, steps: Any, scores: Callable[[Any], Array], target: Any) -> None:
         self.c, self.steps, self.scores, self.target = c, steps, scores, target
         self.action, self.counts = steps["action"][1:], counting(c, steps)
+        self.weighting = getattr(c, "weighting", "none")
 
     def joint(self, p: Any, u: Any, state: Array, held: Any = None) -> Array:
         return nets.mix(self.c.mixer, p, u, state, held)
@@ -40,7 +54,7 @@ class Values:
     def td_target(self, online: Array, bonus: Any = 0.0) -> Array:
         """TD(lambda) targets of the target network at the greedy actions of the online scores, or of its own."""
         c, steps = self.c, self.steps
-        if c.weighting == "none":
+        if self.weighting == "none":
             own = self.scores(self.target["agent"])
             best = (online if c.double else own).argmax(-1)
             value = self.joint(self.target["mix"], utilities(own, best), steps["state"])
@@ -60,9 +74,9 @@ class Values:
         u = utilities(scores[:-1], self.action)
         value = self.joint(params["mix"], u, state)
         weight = np.ones_like(td_target)
-        if c.weighting == "ow":
+        if self.weighting == "ow":
             weight = np.where(value < td_target, 1.0, c.alpha)
-        if c.weighting == "cw":
+        if self.weighting == "cw":
             greedy = scores[:-1].argmax(-1)
             theirs = at(self.scores(self.target["central"])[:-1], greedy)
             best = nets.unrestricted(self.target["joint"], theirs, state)
@@ -77,7 +91,7 @@ class Values:
         if value.ndim == 3:
             where = where[..., None] & self.steps["avail"][:-1].any(-1)
         total = mean(frozen["weight"] * (value - td_target) ** 2, where)
-        if self.c.weighting != "none":
+        if self.weighting != "none":
             theirs = at(self.scores(params["central"])[:-1], self.action)
             total += mean((nets.unrestricted(params["joint"], theirs, state) - td_target) ** 2, where)
         return total
@@ -161,3 +175,30 @@ def learn_maddpg(
         a.step(lambda p, hard=hard: actor_loss(c, steps, p, q.params, logits, hard, noise), lr)
         target = follow(c, target, {"actor": a.params, "critic": q.params}, step)
     return a, q, target
+
+
+# ---- COMA ------------------------------------------------------------------------------------------------------------
+def learn_coma(
+    c: Any, steps: Any, actor: Any, critics: Any, target: Any, scale: float, lr: float
+) -> tuple[Descent, Descent]:
+    """The critic's steps on TD(lambda) targets, then the actor's on what each action is worth beside the usual one."""
+    rows, n = nets.history(steps)[:-1], steps["avail"].shape[-1]
+    state, taken, real = steps["state"][:-1], one_hot(steps["action"][1:], n), ~steps["last"][:-1]
+    known = {k: steps[k][:-1] for k in ("last",)}
+    value = critic(target, state, taken, taken)
+    goal = td_lambda(known, scale * steps["reward"][1:-1], steps["discount"][1:-1], value, c)
+    q, a = Descent(critics, c), Descent(actor, c)
+    for _ in range(c.critic_steps):
+        q.step(lambda p: mean((critic(p, state, taken, taken)[:-1] - goal) ** 2, real[:-1, :, None]), lr)
+    each = np.stack([critic(q.params, state, taken, np.broadcast_to(np.eye(n)[k], taken.shape)) for k in range(n)], -1)
+    where = real[..., None] & steps["alive"][:-1] & steps["avail"][:-1].any(-1)
+    logits = lambda p: nets.agent(p[0], rows, steps["avail"][:-1])
+    usual = (softmax(logits(actor)) * each).sum(-1)
+    advantage = normal(at(each, steps["action"][1:]) - usual, where)
+
+    def loss(p: Any) -> float:
+        z = logits(p)
+        return -mean(advantage * at(log_softmax(z), steps["action"][1:]), where) - c.entropy * mean(entropy(z), where)
+
+    a.step(loss, lr)
+    return a, q

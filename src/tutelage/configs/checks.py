@@ -154,14 +154,13 @@ def check_names(cls: type[Any], values: Iterable[str], kind: str, also: Iterable
         raise BadInput("; ".join(messages))
 
 
-def check_no_messages(config: Any) -> None:
-    """Raise BadInput where agents send messages, for methods that need each agent's output by itself."""
-    if config.messages != "none":
-        raise BadInput(f"messages = {config.messages!r}: agents of this method do not talk")
-
-
 MAX_COUNT = 2**31
 """Counts must be smaller: they are kept in 32 bits."""
+
+
+def counts(config: Any) -> list[str]:
+    """The names of a config's whole numbers."""
+    return [name for name, hint in field_types(type(config)).items() if hint is int]  # type: ignore[arg-type]
 
 
 def check_positive(config: Any, *names: str) -> None:

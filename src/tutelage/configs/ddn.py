@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
-from tutelage.configs.checks import check_fields, check_no_messages, check_not_negative, check_positive, check_unit
-from tutelage.configs.ppo import PpoConfig, check_no_goals
-from tutelage.configs.qlearning import QConfig
+from tutelage.configs.checks import check_fields, check_not_negative, check_positive, check_unit
+from tutelage.configs.ppo import PpoSettings
+from tutelage.configs.qlearning import QSettings
+from tutelage.configs.rewards import RewardSettings, ShapingSettings
+from tutelage.configs.team import TeamSettings, UniformTeamSettings
 from tutelage.errors import BadInput
 
 
-def _check_unweighted(config: QConfig) -> None:
-    """Raise BadInput for the weights of WQMIX: the teacher reads the state, so they have no use."""
-    if config.weighting != "none":
-        raise BadInput(f"weighting = {config.weighting!r}: teachers that see the state learn with none")
-
-
 @dataclass(frozen=True)
-class DdnConfig(QConfig):
+class DdnConfig(QSettings, TeamSettings, ShapingSettings):
     """Settings of Q-learning with a central teacher and local students that learn together.
 
-    `size`, `sight` and `share` are the students'; the teacher has their width.
+    `size` and `sight` are the students'; the teacher has their width.
     """
+
+    share: ClassVar[Literal["team"]] = "team"
 
     fusion: Literal["full", "film", "mlp", "raw", "raw+id", "local+state", "local"] = "full"
     """What the teacher reads: the state personalised by what the agent itself reads (full: linear in the state; film:
@@ -58,13 +56,11 @@ class DdnConfig(QConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_fields(self)
-        check_no_messages(self)
-        _check_unweighted(self)
         check_positive(self, "fusion_width", "generator")
         check_unit(self, "mu")
         if self.chooses == "student" and not self.double:
             raise BadInput("double = False: with chooses = student another network chooses, which is double Q-learning")
-        check_not_negative(self, "encoder", "features", "values", "imitate", "beta")
+        check_not_negative(self, "encoder", "features", "values", "imitate", "beta", "shaping")
         if not (self.encoder or self.features or self.values or self.imitate):
             raise BadInput("all of encoder, features, values, imitate are 0: the students would learn nothing")
         if self.copied and (not self.encoder or self.features or self.values or self.imitate):
@@ -72,11 +68,13 @@ class DdnConfig(QConfig):
 
 
 @dataclass(frozen=True)
-class PtdeConfig(QConfig):
+class PtdeConfig(QSettings, UniformTeamSettings, RewardSettings):
     """Settings of Q-learning on personalised state that students then predict from what they see.
 
     `size` is the width of the teacher's network and of the students' predictor.
     """
+
+    share: ClassVar[Literal["team"]] = "team"
 
     fusion_width: int = 64
     """Width of the personalised state."""
@@ -87,18 +85,19 @@ class PtdeConfig(QConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_no_messages(self)
-        _check_unweighted(self)
         check_positive(self, "fusion_width", "generator", "predict")
+        check_not_negative(self, "curiosity", "shaping")
 
 
 @dataclass(frozen=True)
-class PtdeMappoConfig(PpoConfig):
+class PtdeMappoConfig(PpoSettings, UniformTeamSettings):
     """Settings of MAPPO on personalised state that students then predict from what they see.
 
     `size` is the width of the teacher's network and of the students' predictor; epochs, minibatches and learning rate
     hold for both stages.
     """
+
+    share: ClassVar[Literal["team"]] = "team"
 
     fusion_width: int = 64
     """Width of the personalised state."""
@@ -106,9 +105,3 @@ class PtdeMappoConfig(PpoConfig):
     """Hidden width of the network that personalises."""
     predict: int = 200_000
     """Environment steps of the second stage, played by the students."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_no_messages(self)
-        check_no_goals(self)
-        check_positive(self, "fusion_width", "generator", "predict")

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tutelage.configs.checks import check_fields, check_not_negative, check_positive, check_unit
-from tutelage.configs.team import TeamSettings
+from tutelage.configs.rewards import CuriositySettings
+from tutelage.configs.team import TalkingTeamSettings
 from tutelage.errors import BadInput
 
 
 @dataclass(frozen=True)
-class HintConfig(TeamSettings):
+class HintConfig(TalkingTeamSettings, CuriositySettings):
     """Settings of a hierarchical teacher and students that learn together.
 
     `size`, `core`, `sight`, `capacity` and `share` are the students'.
@@ -92,7 +93,7 @@ class HintConfig(TeamSettings):
         )  # fmt: skip
         check_unit(self, "gamma", "lam", "clip", "renew")
         check_not_negative(
-            self, "pretrain", "shaping", "off_policy", "entropy", "goal_entropy", "student_entropy", "rl"
+            self, "curiosity", "pretrain", "shaping", "off_policy", "entropy", "goal_entropy", "student_entropy", "rl"
         )
         if self.pretrain >= self.steps and not self.flat:
             raise BadInput(f"pretrain = {self.pretrain}: must be less than steps = {self.steps}")

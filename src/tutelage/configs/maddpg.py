@@ -7,10 +7,12 @@ from typing import Literal
 
 from tutelage.configs.checks import check_not_negative, check_positive
 from tutelage.configs.off_policy import OffPolicyConfig
+from tutelage.configs.rewards import RewardSettings
+from tutelage.configs.team import TalkingTeamSettings
 
 
 @dataclass(frozen=True)
-class MaddpgConfig(OffPolicyConfig):
+class MaddpgConfig(OffPolicyConfig, TalkingTeamSettings, RewardSettings):
     """Settings of deterministic policy gradients through central critics, one per agent."""
 
     share: Literal["team", "type", "agent"] = "type"
@@ -29,4 +31,4 @@ class MaddpgConfig(OffPolicyConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(self, "critic_width", "temperature")
-        check_not_negative(self, "decay")
+        check_not_negative(self, "decay", "curiosity", "shaping")

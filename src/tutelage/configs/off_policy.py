@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tutelage.configs.checks import check_fields, check_not_negative, check_positive, check_unit, later
-from tutelage.configs.team import TeamSettings
+from tutelage.configs.team import NetworkSettings
 from tutelage.errors import BadInput
 
 
 @dataclass(frozen=True)
-class OffPolicyConfig(TeamSettings):
-    """The team, its replay, and the gradient steps that learn from it."""
+class OffPolicyConfig(NetworkSettings):
+    """Replay, and the gradient steps that learn from it."""
 
     steps: int = 2_000_000
     """Environment steps to train for."""

@@ -17,6 +17,7 @@ from tutelage.data.vector import make_vector_env
 from tutelage.data.watch import FINE, OUTSIDE, Watch, fault_of
 from tutelage.envs.parts import one_hot_scores
 from tutelage.errors import BadInput, reports_user_error
+from tutelage.methods.rewards import with_rewards
 from tutelage.networks.cores import mask_logits
 from tutelage.registry import check_teacher, method_row, resolve
 from tutelage.types import Behaviour, Carry, Critic, Environment, Frozen, Method, Out, Params, Policy, Stage, TimeStep
@@ -32,7 +33,7 @@ def make_method(name: str, env: Environment, config: Any, teacher: Frozen | None
     check_teacher(name, teacher)
     factory = resolve(row.factory)
     if row.factory != name:
-        return factory(env, config, teacher)
+        return with_rewards(factory(env, config, teacher), env, config)
     with reports_user_error(f"method {name}: making it"):
         built = factory(env, config, teacher)
     if not isinstance(built, Method):
@@ -52,12 +53,13 @@ def make_method(name: str, env: Environment, config: Any, teacher: Frozen | None
         behaviours = {part: name_behaviour(part, one) for part, one in stage.behaviours.items()}
         return stage._replace(behaviours=behaviours, update=named(f"update of {stage.name}", stage.update))
 
-    return built._replace(
+    named_method = built._replace(
         init=named("init", built.init),
         stages=tuple(map(name_stage, built.stages)),
         roles={role: name_policy(role, policy) for role, policy in built.roles.items()},
         params=named("params", built.params),
     )
+    return with_rewards(named_method, env, config)
 
 
 def describe(value: Any) -> str:

@@ -9,28 +9,26 @@ is said in docs/methods.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.configs.ddn import DdnConfig
 from tutelage.data.collect import unroll
-from tutelage.data.replay import Replay
 from tutelage.errors import BadInput
 from tutelage.learning.losses import cross_entropy, masked_mean
-from tutelage.learning.normaliser import Normaliser, init_normaliser, update_normaliser
-from tutelage.learning.optim import Learner, annealed, descend, init_learner
+from tutelage.learning.normaliser import init_normaliser
+from tutelage.learning.optim import Learner, descend, init_learner
 from tutelage.methods.central import first_layer, make_teacher
+from tutelage.methods.curiosity import USUAL_SHARE, Predictor, novelty
 from tutelage.methods.off_policy import (
+    OffPolicyState,
     Sequences,
-    add_rollout,
-    after_warm_up,
-    init_replay,
-    update_from_replay,
+    replay_training,
     update_target,
 )
 from tutelage.methods.qlearning import exploration_rule, make_networks
@@ -48,12 +46,8 @@ from tutelage.types import (
     Params,
     Policy,
     Rollout,
-    Stage,
     TimeStep,
 )
-
-USUAL_METRICS = {"curiosity_share": (0.02, 0.3)}
-"""Mean bonus over mean absolute reward: below this range curiosity has no effect, above it the bonus dominates."""
 
 
 class DdnTrainState(NamedTuple):
@@ -62,24 +56,17 @@ class DdnTrainState(NamedTuple):
     Attributes:
         teacher: team and mixing network. target: parameters of its target network. steps: gradient steps so far.
         student: the students' team.
-        predictor: network that predicts the frozen network's output. errors: moments of its errors.
+        predictor: of the frozen network's output, see `methods.curiosity`. frozen: that network's parameters.
+        success: the recent success rate of play.
     """
 
     teacher: Learner
     target: Params
     steps: Array
     student: Learner
-    predictor: Learner
-    errors: Normaliser
-
-
-class DdnState(NamedTuple):
-    """Train state, the frozen network of curiosity, the recent success rate of play, and the replay buffer."""
-
-    learning: DdnTrainState
+    predictor: Predictor
     frozen: Params
     success: Array
-    replay: Replay
 
 
 @dataclass(frozen=True)
@@ -134,84 +121,64 @@ def student_loss(
     return loss, {f"student_{name}": x for name, x in terms.items()}
 
 
-def prediction_error(
-    networks: DdnNetworks, predictor: Params, frozen: Params, state: Float[Array, "... S"]
-) -> Float[Array, "..."]:
-    """Mean squared error of the predictor's output against the frozen network's."""
-    return jnp.square(networks.curiosity.apply(predictor, state) - networks.curiosity.apply(frozen, state)).mean(-1)
-
-
 def curiosity_bonus(
-    networks: DdnNetworks, learning: DdnTrainState, state: DdnState, data: Sequences, key: PRNGKeyArray, lr: Any
-) -> tuple[Array, Learner, Normaliser, Metrics]:
-    """The curiosity bonus (T, C) of every next state, and one gradient step of the predictor.
-
-    Returns:
-        The bonus, the predictor, the moments of its errors, and metrics.
-    """
+    networks: DdnNetworks, learning: DdnTrainState, data: Sequences, key: PRNGKeyArray, lr: Any
+) -> tuple[Array, Predictor, Metrics]:
+    """The curiosity bonus (T, C) of every next state, the predictor after one gradient step, and metrics."""
     config, following, counts = networks.config, data.steps.state[1:], data.counts
-    error = prediction_error(networks, learning.predictor.params, state.frozen, following)
-    errors = update_normaliser(learning.errors, error, counts)
-    # At least a tenth of the mean error: errors fall by orders of magnitude, and the deviation may be 0.
-    scale = errors.deviation_above(0.1 * errors.mean + 1e-9)
-    selected = jax.random.bernoulli(key, config.mu, error.shape)
-    factor = {"reward_mask": selected.astype(jnp.float32), "scale": jnp.full(error.shape, config.mu)}.get(
-        config.mu_form, jnp.ones(error.shape)
-    )
-    beta = config.beta * (1 - state.success) if config.adaptive else config.beta
-    bonus = beta * factor * error / scale
+    selected = jax.random.bernoulli(key, config.mu, counts.shape)
     fitted = counts & selected if config.mu_form == "predictor_mask" else counts
-
-    def loss(params: Params) -> tuple[Array, Metrics]:
-        value = masked_mean(prediction_error(networks, params, state.frozen, following), fitted)
-        return value, {"novelty": value}
-
-    predictor, metrics = descend(networks.td.tx, learning.predictor, loss, lr)
+    error, scale, predictor, metrics = novelty(
+        networks.curiosity, networks.td.tx, learning.predictor, learning.frozen, following, counts, fitted, lr
+    )
+    factor = {"reward_mask": selected.astype(jnp.float32), "scale": jnp.full(counts.shape, config.mu)}.get(
+        config.mu_form, jnp.ones(counts.shape)
+    )
+    beta = config.beta * (1 - learning.success) if config.adaptive else config.beta
+    bonus = beta * factor * error / scale
     mean_reward = masked_mean(jnp.abs(networks.td.scale * data.steps.reward[1:]), counts)
     metrics["curiosity_share"] = masked_mean(bonus, counts) / jnp.maximum(mean_reward, 1e-6)
-    return jax.lax.stop_gradient(bonus), predictor, errors, metrics
+    return jax.lax.stop_gradient(bonus), predictor, metrics
 
 
-def update_networks(
-    networks: DdnNetworks, state: DdnState, key: PRNGKeyArray, progress: Any
+def ddn_step(
+    networks: DdnNetworks, before: DdnTrainState, data: Sequences, keys: Any, lr: Any
 ) -> tuple[DdnTrainState, Metrics]:
-    """The gradient steps after a rollout: predictor, teacher, students, each with its own optimiser."""
+    """A gradient step on a batch: predictor, teacher, students, each with its own optimiser."""
     config, tx = networks.config, networks.td.tx
-    lr = annealed(config, progress)
+    teacher_carry, student_carry = data.carry
+    data = data._replace(carry=teacher_carry)
+    metrics: Metrics = {}
+    predictor, rewarded = before.predictor, data
+    if config.beta:
+        bonus, predictor, metrics = curiosity_bonus(networks, before, data, keys[0], lr)
+        reward = data.steps.reward.at[1:].add(bonus / networks.td.scale)
+        rewarded = data._replace(steps=data.steps._replace(reward=reward))
+    chooser = None
+    if config.chooses == "student":
+        params = student_params(networks, before)
+        chooser = unroll(networks.student, params, student_carry, data.steps, data.steps.first).scores
 
-    def step(before: DdnTrainState, key: PRNGKeyArray) -> tuple[DdnTrainState, Metrics]:
-        key_draw, key_mask = jax.random.split(key)
-        return update_from_replay(networks.td, state.replay, key_draw, lambda data: update(before, data, key_mask))
+    def teacher_loss(params: Params) -> tuple[Array, tuple[Metrics, Out]]:
+        out = networks.td.read(params["agent"], rewarded)
+        loss, metrics = td_loss(networks.td, scores_of(out), params, before.target, rewarded, chooser)
+        return loss, (metrics, out)
 
-    def update(before: DdnTrainState, data: Sequences, key: PRNGKeyArray) -> tuple[DdnTrainState, Metrics]:
-        teacher_carry, student_carry = data.carry
-        data = data._replace(carry=teacher_carry)
-        metrics: Metrics = {}
-        predictor, errors, rewarded = before.predictor, before.errors, data
-        if config.beta:
-            bonus, predictor, errors, metrics = curiosity_bonus(networks, before, state, data, key, lr)
-            reward = data.steps.reward.at[1:].add(bonus / networks.td.scale)
-            rewarded = data._replace(steps=data.steps._replace(reward=reward))
-        chooser = None
-        if config.chooses == "student":
-            params = student_params(networks, before)
-            chooser = unroll(networks.student, params, student_carry, data.steps, data.steps.first).scores
+    teacher, (teacher_metrics, teacher_output) = descend(tx, before.teacher, teacher_loss, lr)
+    student, student_metrics = descend(
+        tx, before.student, lambda p: student_loss(networks, p, teacher_output, data, student_carry), lr
+    )
+    target = update_target(config, before.target, teacher.params, before.steps + 1)
+    after = before._replace(
+        teacher=teacher, target=target, steps=before.steps + 1, student=student, predictor=predictor
+    )
+    return after, metrics | teacher_metrics | student_metrics
 
-        def teacher_loss(params: Params) -> tuple[Array, tuple[Metrics, Out]]:
-            out = networks.td.read(params["agent"], rewarded)
-            loss, metrics = td_loss(networks.td, scores_of(out), params, before.target, rewarded, chooser)
-            return loss, (metrics, out)
 
-        teacher, (teacher_metrics, teacher_output) = descend(tx, before.teacher, teacher_loss, lr)
-        student, student_metrics = descend(
-            tx, before.student, lambda p: student_loss(networks, p, teacher_output, data, student_carry), lr
-        )
-        target = update_target(config, before.target, teacher.params, before.steps + 1)
-        after = DdnTrainState(teacher, target, before.steps + 1, student, predictor, errors)
-        return after, metrics | teacher_metrics | student_metrics
-
-    after, metrics = jax.lax.scan(step, state.learning, jax.random.split(key, config.updates))
-    return after, jax.tree.map(jnp.mean, metrics)
+def observe_success(learning: DdnTrainState, rollout: Rollout) -> DdnTrainState:
+    """The recent success rate of play, with the episodes that end in a rollout."""
+    success = jnp.where(rollout.ended.any(), 0.9 * learning.success + 0.1 * rollout.success_rate, learning.success)
+    return learning._replace(success=success)
 
 
 def mixed_policy(teacher: Policy, student: Policy, teacher_acts: Array) -> Policy:
@@ -237,7 +204,7 @@ def make_behaviour(networks: DdnNetworks) -> Behaviour:
     share = {"mix": 0.5, "teacher": 1.0, "student": 0.0}[config.acts]
     teacher_acts = jnp.arange(config.envs) < round(share * config.envs)
 
-    def plays(state: DdnState, progress: Any) -> Any:
+    def plays(state: OffPolicyState, progress: Any) -> Any:
         teacher = state.learning.teacher.params["agent"]
         return (teacher, student_params(networks, state.learning)), exploration_rule(config, progress)
 
@@ -252,35 +219,33 @@ def ddn(env: Environment, config: DdnConfig, teacher: Frozen | None = None) -> M
     """
     students = make_networks(env, config)
     if len(students.agent.groups) != 1:
-        raise BadInput(f"size = {config.size!r}, share = {config.share!r}: ddn needs one network for all students")
+        raise BadInput(f"size = {config.size!r}, sight = {config.sight!r}: ddn needs one network for all students")
     teacher_team, read = make_teacher(env.spec, config, students.agent.groups[0].agent.width)
     td = students.with_team(teacher_team, read)
     networks = DdnNetworks(config, td, students.agent, curiosity_net(env.spec.state_width))
-    behaviour = make_behaviour(networks)
 
-    def init(key: PRNGKeyArray) -> DdnState:
+    def init(key: PRNGKeyArray) -> DdnTrainState:
         keys = jax.random.split(key, 5)
         params = {"agent": teacher_team.init(keys[0]), "mix": td.mix.init(keys[1])}
-        init = lambda p: init_learner(td.tx, p)
+        start = lambda p: init_learner(td.tx, p)
         student, predictor = networks.student.init(keys[2]), networks.curiosity.init(keys[3])
-        zero = jnp.zeros((), jnp.int32)
-        learning = DdnTrainState(init(params), params, zero, init(student), init(predictor), init_normaliser())
-        no_replay = DdnState(learning, networks.curiosity.init(keys[4]), jnp.zeros(()), ())  # type: ignore[arg-type]
-        return no_replay._replace(replay=init_replay(td, env, behaviour, no_replay))
+        return DdnTrainState(
+            teacher=start(params),
+            target=params,
+            steps=jnp.zeros((), jnp.int32),
+            student=start(student),
+            predictor=Predictor(start(predictor), init_normaliser()),
+            frozen=networks.curiosity.init(keys[4]),
+            success=jnp.zeros(()),
+        )
 
-    def update(
-        state: DdnState, rollouts: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
-    ) -> tuple[DdnState, Metrics]:
-        rollout = rollouts["both"]
-        success = jnp.where(rollout.ended.any(), 0.9 * state.success + 0.1 * rollout.success_rate, state.success)
-        state = state._replace(replay=add_rollout(td, state.replay, rollout), success=success)
-        do_update = lambda: update_networks(networks, state, key, progress)
-        learning, metrics = after_warm_up(td, state.replay, do_update, state.learning)
-        return state._replace(learning=learning), metrics
-
+    behaviours = {"both": make_behaviour(networks)}
+    init_state, stage = replay_training(
+        td, env, behaviours, init, partial(ddn_step, networks), keys=1, observe=observe_success
+    )
     return Method(
-        init=init,
-        stages=(Stage("train", {"both": behaviour}, update, config.steps, usual=USUAL_METRICS if config.beta else {}),),
+        init=init_state,
+        stages=(stage._replace(usual={"curiosity_share": USUAL_SHARE} if config.beta else {}),),
         roles={"student": networks.student, "teacher": teacher_team},
         params=lambda state: {
             "student": student_params(networks, state.learning),

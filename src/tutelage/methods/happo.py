@@ -7,7 +7,7 @@ Reference: Kuba et al. 2022 (trust region policy optimisation in multi-agent rei
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -21,13 +21,13 @@ from tutelage.errors import BadInput
 from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of
 from tutelage.learning.normaliser import Normaliser
 from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, init_learner
-from tutelage.methods.ppo import Batch, PpoNetworks, PpoState, central_view, critic_loss, make_batch
-from tutelage.policies.acting import sample
+from tutelage.methods.on_policy import on_policy_stage
+from tutelage.methods.ppo import Batch, PpoNetworks, PpoState, critic_loss, make_batch
 from tutelage.policies.agent import Group, make_team
 from tutelage.policies.build import build_team
 from tutelage.policies.critic import critic_of
 from tutelage.policies.views import view
-from tutelage.types import Behaviour, Environment, Frozen, Method, Metrics, Params, Policy, Rollout, Stage, TimeStep
+from tutelage.types import Environment, Frozen, Method, Metrics, Params, Policy, Rollout, TimeStep
 
 
 class HappoState(NamedTuple):
@@ -46,17 +46,14 @@ class HappoNetworks(NamedTuple):
 
 
 def make_networks(env: Environment, config: HappoConfig) -> HappoNetworks:
-    """Make the team and its critic; raises BadInput where agents would differ in width or sight."""
+    """Make the team and its critic; raises BadInput where agents would differ in width."""
     spec = env.spec
-    if config.share != "agent":
-        raise BadInput(f"share = {config.share!r}: happo's agents have networks of their own, 'agent'")
     seen = view("local-no-id", spec)
     actor = build_team(spec, config, seen)
-    if len({group.agent.width for group in actor.groups}) > 1 or config.sight != "full":
-        settings = f"size = {config.size!r}, sight = {config.sight!r}"
-        raise BadInput(f"{settings}: happo needs agents of one width and full sight")
+    if len({group.agent.width for group in actor.groups}) > 1:
+        raise BadInput(f"size = {config.size!r}: happo needs agents of one width")
     agent = actor.groups[0].agent
-    critic = critic_of(central_view(spec, config), config.critic_width)
+    critic = critic_of(view("state", spec), config.critic_width)
     return HappoNetworks(PpoNetworks(config, actor, critic), make_team((Group((0,), agent, seen),)))
 
 
@@ -171,7 +168,7 @@ def happo(env: Environment, config: HappoConfig, teacher: Frozen | None = None) 
     """PPO that updates one agent after another, with a team value from the world state.
 
     Raises:
-        BadInput: shared weights, or agents that differ in width or sight.
+        BadInput: agents that differ in width.
     """
     networks = make_networks(env, config)
     ppo = networks.ppo
@@ -182,25 +179,13 @@ def happo(env: Environment, config: HappoConfig, teacher: Frozen | None = None) 
         actors = stack_agents([init_learner(tx, params) for params in ppo.actor.init(key_actor)])
         return HappoState(actors, init_learner(tx, critic["net"]), critic["returns"])
 
-    behaviour = Behaviour(
-        ppo.actor,
-        plays=lambda state, progress: (unstack_agents(networks, state.actors.params), sample),
-        envs=config.envs,
-        steps=config.rollout,
-        record=lambda timestep, carry, out: carry,
-    )
-
-    def update(
-        state: HappoState, rollouts: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
-    ) -> tuple[HappoState, Metrics]:
-        return update_networks(networks, state, rollouts["actor"], key, progress)
-
+    params = lambda state: unstack_agents(networks, state.actors.params)
     return Method(
         init=init,
-        stages=(Stage("train", {"actor": behaviour}, update, config.steps),),
+        stages=(on_policy_stage(config, config.steps, ppo.actor, params, partial(update_networks, networks)),),
         roles={"student": ppo.actor},
         params=lambda state: {
-            "student": unstack_agents(networks, state.actors.params),
+            "student": params(state),
             "critic": {"net": state.critic.params, "returns": state.returns},
         },
         critic=ppo.critic,

@@ -7,8 +7,8 @@ Reference: Lowe et al. 2017 (MADDPG); Jang et al. 2017 (Gumbel-softmax).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,26 +16,24 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
 
 from tutelage.configs.maddpg import MaddpgConfig
-from tutelage.data.replay import Replay, codec
+from tutelage.data.replay import codec
 from tutelage.data.vector import make_vector_env
 from tutelage.learning.losses import masked_mean
-from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, init_learner
+from tutelage.learning.optim import Learner, clipped_adam, descend, init_learner
 from tutelage.methods.off_policy import (
     OffPolicyComponents,
     Sequences,
-    add_rollout,
-    after_warm_up,
-    init_replay,
     make_reader,
-    update_from_replay,
+    replay_training,
     update_target,
 )
+from tutelage.methods.single_stage import single_stage
 from tutelage.networks.cores import Net
 from tutelage.networks.critics import joint_action_critic_net
 from tutelage.policies.acting import sample
 from tutelage.policies.build import build_team
 from tutelage.policies.views import view
-from tutelage.types import Environment, Frozen, Method, Metrics, Params, Policy, Rollout, Stage
+from tutelage.types import Environment, Frozen, Method, Metrics, Params, Policy
 
 
 class MaddpgTrainState(NamedTuple):
@@ -45,13 +43,6 @@ class MaddpgTrainState(NamedTuple):
     critic: Learner
     target: Params
     steps: Array
-
-
-class MaddpgState(NamedTuple):
-    """Train state with the replay buffer."""
-
-    learning: MaddpgTrainState
-    replay: Replay
 
 
 @dataclass(frozen=True)
@@ -141,30 +132,21 @@ def actor_loss(
     return config.decay * logits_penalty - mean_value, {"actor": mean_value, "logits": logits_penalty}
 
 
-def update_networks(
-    networks: MaddpgNetworks, state: MaddpgState, key: PRNGKeyArray, progress: Any
+def maddpg_step(
+    networks: MaddpgNetworks, before: MaddpgTrainState, data: Sequences, keys: Key[Array, " 2"], lr: Any
 ) -> tuple[MaddpgTrainState, Metrics]:
-    """The gradient steps after a rollout: critics, then actors, then target networks."""
-    config, tx, lr = networks.config, clipped_adam(networks.config.grad_clip), annealed(networks.config, progress)
-
-    def step(before: MaddpgTrainState, key: PRNGKeyArray) -> tuple[MaddpgTrainState, Metrics]:
-        keys = jax.random.split(key, 3)
-        return update_from_replay(networks, state.replay, keys[0], lambda data: update(before, data, keys[1:]))
-
-    def update(before: MaddpgTrainState, data: Sequences, keys: Key[Array, " 2"]) -> tuple[MaddpgTrainState, Metrics]:
-        where = data.counts[..., None] & data.steps.acts[:-1]
-        target_values = jax.lax.stop_gradient(critic_targets(networks, before.target, data, keys[0]))
-        critic, critic_metrics = descend(
-            tx, before.critic, lambda p: critic_loss(networks, p, target_values, data, data.counts[..., None]), lr
-        )
-        loss = lambda p: actor_loss(networks, p, critic.params, data, where, keys[1])
-        actor, actor_metrics = descend(tx, before.actor, loss, lr)
-        online = {"actor": actor.params, "critic": critic.params}
-        target = update_target(config, before.target, online, before.steps + 1)
-        return MaddpgTrainState(actor, critic, target, before.steps + 1), critic_metrics | actor_metrics
-
-    after, metrics = jax.lax.scan(step, state.learning, jax.random.split(key, config.updates))
-    return after, jax.tree.map(jnp.mean, metrics)
+    """A gradient step on a batch: critics, then actors, then target networks."""
+    config, tx = networks.config, clipped_adam(networks.config.grad_clip)
+    where = data.counts[..., None] & data.steps.acts[:-1]
+    target_values = jax.lax.stop_gradient(critic_targets(networks, before.target, data, keys[0]))
+    critic, critic_metrics = descend(
+        tx, before.critic, lambda p: critic_loss(networks, p, target_values, data, data.counts[..., None]), lr
+    )
+    loss = lambda p: actor_loss(networks, p, critic.params, data, where, keys[1])
+    actor, actor_metrics = descend(tx, before.actor, loss, lr)
+    online = {"actor": actor.params, "critic": critic.params}
+    target = update_target(config, before.target, online, before.steps + 1)
+    return MaddpgTrainState(actor, critic, target, before.steps + 1), critic_metrics | actor_metrics
 
 
 def maddpg(env: Environment, config: MaddpgConfig, teacher: Frozen | None = None) -> Method:
@@ -177,26 +159,14 @@ def maddpg(env: Environment, config: MaddpgConfig, teacher: Frozen | None = None
     plays = lambda state, progress: (state.learning.actor.params, sample)
     behaviour = networks.behaviour(networks.actor, plays)
 
-    def init(key: PRNGKeyArray) -> MaddpgState:
+    def init(key: PRNGKeyArray) -> MaddpgTrainState:
         keys = jax.random.split(key)
         tx = clipped_adam(config.grad_clip)
         params = {"actor": networks.actor.init(keys[0]), "critic": networks.critic.init(keys[1])}
         zero = jnp.zeros((), jnp.int32)
-        learning = MaddpgTrainState(init_learner(tx, params["actor"]), init_learner(tx, params["critic"]), params, zero)
-        no_replay = MaddpgState(learning, ())  # type: ignore[arg-type]
-        return no_replay._replace(replay=init_replay(networks, env, behaviour, no_replay))
+        return MaddpgTrainState(init_learner(tx, params["actor"]), init_learner(tx, params["critic"]), params, zero)
 
-    def update(
-        state: MaddpgState, rollouts: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
-    ) -> tuple[MaddpgState, Metrics]:
-        state = state._replace(replay=add_rollout(networks, state.replay, rollouts["actor"]))
-        do_update = lambda: update_networks(networks, state, key, progress)
-        learning, metrics = after_warm_up(networks, state.replay, do_update, state.learning)
-        return state._replace(learning=learning), metrics
-
-    return Method(
-        init=init,
-        stages=(Stage("train", {"actor": behaviour}, update, config.steps),),
-        roles={"student": networks.actor},
-        params=lambda state: {"student": state.learning.actor.params},
+    init_state, stage = replay_training(
+        networks, env, {"actor": behaviour}, init, partial(maddpg_step, networks), keys=2
     )
+    return single_stage(init_state, stage, networks.actor, lambda state: state.learning.actor.params)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -16,7 +16,20 @@ from tutelage.data.collect import first_episode, init_collector, play, unroll
 from tutelage.data.replay import Codec, Replay, Stored, add, draw, empty_replay, size_of
 from tutelage.data.vector import make_vector_env
 from tutelage.errors import BadInput
-from tutelage.types import ActRule, Behaviour, Carry, Environment, Metrics, Out, Params, Policy, Rollout, TimeStep
+from tutelage.learning.optim import annealed
+from tutelage.types import (
+    ActRule,
+    Behaviour,
+    Carry,
+    Environment,
+    Metrics,
+    Out,
+    Params,
+    Policy,
+    Rollout,
+    Stage,
+    TimeStep,
+)
 
 Result = TypeVar("Result")
 
@@ -35,7 +48,16 @@ class Sequences(NamedTuple):
     counts: Array
 
 
+class OffPolicyState(NamedTuple):
+    """What gradient steps change, and the replay buffer."""
+
+    learning: Any
+    replay: Replay
+
+
 Reader = Callable[[Params, Sequences], Out]
+Learn = Callable[[Any, Sequences, Any, Any], tuple[Any, Metrics]]
+"""(what gradient steps change, a batch, random keys, learning rate) -> the same after one of them, and metrics."""
 
 
 @dataclass(frozen=True)
@@ -114,19 +136,6 @@ def init_replay(components: OffPolicyComponents, env: Environment, behaviour: Be
     return empty_replay(shapes, components.sequences, config.memory_gb, components.advice)
 
 
-def after_warm_up(
-    components: OffPolicyComponents, replay: Replay, update: Callable[[], tuple[Result, Metrics]], state: Result
-) -> tuple[Result, Metrics]:
-    """`update()` once replay holds `warm_up` steps; until then `state` as it is, and metrics of 0.
-
-    The buffer itself stays outside of the condition, which would copy it.
-    """
-    no_metrics = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(update)[1])
-    return jax.lax.cond(
-        replay.added * components.steps >= components.config.warm_up, update, lambda: (state, no_metrics)
-    )
-
-
 def add_rollout(components: OffPolicyComponents, replay: Replay, rollout: Rollout) -> Replay:
     """The replay buffer with a rollout's sequences added."""
     return add(replay, components.codec.shrink(rollout), rollout.carry)
@@ -173,3 +182,60 @@ def update_target(config: OffPolicyConfig, target: Params, online: Params, steps
     """Parameters of the target network after gradient step number `steps`."""
     rate = jnp.where(steps % config.target_every == 0, config.target_rate, 0.0)
     return jax.tree.map(lambda t, p: jnp.where(rate == 1.0, p, t + rate * (p - t)), target, online)
+
+
+def gradient_steps(
+    components: OffPolicyComponents, learn: Learn, keys: int, state: OffPolicyState, key: PRNGKeyArray, progress: Any
+) -> tuple[Any, Metrics]:
+    """The gradient steps after a rollout, each on a batch of its own with `keys` random keys; metrics are means."""
+    config, lr = components.config, annealed(components.config, progress)
+
+    def step(before: Any, key: PRNGKeyArray) -> tuple[Any, Metrics]:
+        several = jax.random.split(key, 1 + keys) if keys else key[None]
+        return update_from_replay(
+            components, state.replay, several[0], lambda data: learn(before, data, several[1:], lr)
+        )
+
+    after, metrics = jax.lax.scan(step, state.learning, jax.random.split(key, config.updates))
+    return after, jax.tree.map(jnp.mean, metrics)
+
+
+def replay_training(
+    components: OffPolicyComponents,
+    env: Environment,
+    behaviours: Mapping[str, Behaviour],
+    init: Callable[[PRNGKeyArray], Any],
+    learn: Learn,
+    keys: int = 0,
+    observe: Callable[[Any, Rollout], Any] = lambda learning, rollout: learning,
+) -> tuple[Callable[[PRNGKeyArray], OffPolicyState], Stage]:
+    """`init` of the whole train state, and the stage `train`, which fills replay and learns from it once it is warm.
+
+    Args:
+        behaviours: the one that fills replay, by its name.
+        init: key -> what gradient steps change.
+        learn, keys: a gradient step, and how many random keys it needs.
+        observe: what of a rollout itself is learned before it is stored.
+
+    Raises:
+        BadInput: from `init`: replay would not fit into `memory_gb`.
+    """
+    ((name, behaviour),) = behaviours.items()
+
+    def init_state(key: PRNGKeyArray) -> OffPolicyState:
+        no_replay = OffPolicyState(init(key), ())  # type: ignore[arg-type]
+        return no_replay._replace(replay=init_replay(components, env, behaviour, no_replay))
+
+    def update(
+        state: OffPolicyState, rollouts: Mapping[str, Rollout], key: PRNGKeyArray, progress: Any
+    ) -> tuple[OffPolicyState, Metrics]:
+        learning = observe(state.learning, rollouts[name])
+        state = OffPolicyState(learning, add_rollout(components, state.replay, rollouts[name]))
+        go = lambda: gradient_steps(components, learn, keys, state, key, progress)
+        no_metrics = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(go)[1])
+        warm = state.replay.added * components.steps >= components.config.warm_up
+        # The buffer itself stays outside of the condition, which would copy it.
+        after, metrics = jax.lax.cond(warm, go, lambda: (learning, no_metrics))
+        return state._replace(learning=after), metrics
+
+    return init_state, Stage("train", behaviours, update, components.config.steps)

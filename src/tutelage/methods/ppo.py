@@ -7,8 +7,8 @@ Reference: Schulman et al. 2017 (PPO), de Witt et al. 2020 (IPPO), Yu et al. 202
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,22 +16,19 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PRNGKeyArray
 
-from tutelage.configs.ppo import PpoConfig
+from tutelage.configs.ppo import MappoConfig, PpoConfig, PpoSettings
 from tutelage.data.collect import unroll
 from tutelage.data.minibatches import epochs, sequences
 from tutelage.data.transitions import transitions
-from tutelage.errors import BadInput
 from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of, masked_mean, normalise
 from tutelage.learning.normaliser import Normaliser, update_normaliser
 from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, init_learner
 from tutelage.learning.returns import expand_like, gae
-from tutelage.learning.shaping import goal_progress, most_promising
-from tutelage.policies.acting import sample
+from tutelage.methods.on_policy import on_policy_stage
 from tutelage.policies.build import build_team
 from tutelage.policies.critic import critic_of, values_of
-from tutelage.policies.views import View, goal_shapes, state_and_goals, view
+from tutelage.policies.views import View, state_and_goals, view
 from tutelage.types import (
-    Behaviour,
     Critic,
     Environment,
     Frozen,
@@ -40,8 +37,6 @@ from tutelage.types import (
     Params,
     Policy,
     Rollout,
-    Spec,
-    Stage,
     TimeStep,
 )
 
@@ -77,20 +72,15 @@ class Batch(NamedTuple):
     valid: Array
 
 
-def central_view(spec: Spec, config: PpoConfig) -> View:
-    """The view of MAPPO's critic: the world state, and for one value per agent its observation as well."""
-    return view("state" if config.critic == "team" else "state per agent", spec)
-
-
-def mappo(env: Environment, config: PpoConfig, teacher: Frozen | None = None) -> Method:
+def mappo(env: Environment, config: MappoConfig, teacher: Frozen | None = None) -> Method:
     """Multi-agent PPO: a team value from the world state (and goals), or one per agent from state and observation."""
-    return ppo(env, config, state_and_goals(env) if config.critic == "goals" else central_view(env.spec, config))
+    if config.critic == "goals":
+        return ppo(env, config, state_and_goals(env))
+    return ppo(env, config, view("state" if config.critic == "team" else "state per agent", env.spec))
 
 
 def ippo(env: Environment, config: PpoConfig, teacher: Frozen | None = None) -> Method:
     """Independent PPO: one value per agent from its own observation."""
-    if config.critic != "team":
-        raise BadInput(f"critic = {config.critic!r}: an ippo critic reads what its agent observes; use mappo")
     return ppo(env, config, view("local", env.spec))
 
 
@@ -98,7 +88,7 @@ def ippo(env: Environment, config: PpoConfig, teacher: Frozen | None = None) -> 
 class PpoNetworks:
     """PPO's settings, the team of actors, and the critic."""
 
-    config: PpoConfig
+    config: PpoSettings
     actor: Policy
     critic: Critic
 
@@ -113,13 +103,10 @@ def make_batch(networks: PpoNetworks, state: PpoState, rollout: Rollout) -> tupl
     config, steps = networks.config, rollout.steps
     now, action, reward, discount, valid, alive = transitions(rollout)
     value = critic_values(networks, state.critic.params, state.returns, steps)
-    if config.shaping:
-        shaping_reward = goal_progress(steps.goals, most_promising(now.goals), now.first, config.gamma).mean(-1)
-        reward = reward + config.shaping * shaping_reward
     advantage = gae(reward, discount, value, valid, config.gamma, config.lam)
     target = advantage + value[:-1]
     batch = Batch(
-        inputs=now._replace(goals=now.goals if config.critic == "goals" else (), watch=()),
+        inputs=now._replace(goals=now.goals if networks.critic.goals else (), watch=()),
         carry=rollout.out,
         action=action,
         log_prob=rollout.log_prob,
@@ -195,33 +182,24 @@ def init_state(networks: PpoNetworks, key: PRNGKeyArray) -> PpoState:
 
 
 def ppo(env: Environment, config: PpoConfig, critic_view: View) -> Method:
-    """PPO with a critic of the given view. The critic is saved with the run only if it values the environment's reward
-    and does not read goals."""
-    if config.shaping:
-        goal_shapes(env)
-    spec, by_goals = env.spec, config.critic == "goals"
+    """PPO with a critic of the given view. The critic is saved with the run where it reads no goals."""
+    spec = env.spec
     seen = view(config.actor_view, spec)
     networks = PpoNetworks(config, build_team(spec, config, seen), critic_of(critic_view, config.critic_width))
 
-    def update(
-        state: PpoState, rollouts: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
-    ) -> tuple[PpoState, Metrics]:
-        return update_networks(networks, state, rollouts["actor"], key, progress)
-
-    behaviour = Behaviour(
+    stage = on_policy_stage(
+        config,
+        config.steps,
         networks.actor,
-        plays=lambda state, progress: (state.actor.params, sample),
-        envs=config.envs,
-        steps=config.rollout,
-        record=lambda timestep, carry, out: carry,
-        goals=by_goals or config.shaping > 0,
+        lambda state: state.actor.params,
+        partial(update_networks, networks),
+        goals=networks.critic.goals,
     )
-    # A critic of shaped rewards, or one that reads goals, is of no use to a student.
-    has_critic = not by_goals and not config.shaping
+    has_critic = not networks.critic.goals  # else it is of no use to a student
     role = "student" if seen.decentralised else "teacher"
     return Method(
         init=lambda key: init_state(networks, key),
-        stages=(Stage("train", {"actor": behaviour}, update, config.steps),),
+        stages=(stage,),
         roles={role: networks.actor},
         params=lambda state: {
             role: state.actor.params,

@@ -8,7 +8,6 @@ Reference: Chen et al. 2022 (PTDE), as reported second-hand; see docs/methods.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -22,8 +21,8 @@ from tutelage.errors import BadInput
 from tutelage.learning.losses import masked_mean
 from tutelage.learning.optim import Learner, annealed, descend, init_learner
 from tutelage.methods.central import Reader, make_central_team
-from tutelage.methods.off_policy import Sequences, add_rollout, after_warm_up, init_replay, update_from_replay
-from tutelage.methods.qlearning import QState, QTrainState, make_behaviour, make_networks, update_networks
+from tutelage.methods.off_policy import OffPolicyState, Sequences, replay_training, update_from_replay
+from tutelage.methods.qlearning import QTrainState, init_learning, make_behaviour, make_networks, q_step
 from tutelage.methods.td_loss import QNetworks
 from tutelage.networks.cores import Net
 from tutelage.policies.agent import Agent, Group, make_team
@@ -42,17 +41,16 @@ from tutelage.types import (
     Out,
     Params,
     Policy,
-    Rollout,
     Spec,
     Stage,
     TimeStep,
 )
 
 
-class PtdeState(NamedTuple):
-    """Q-learning's state, and (`guess`) the predictor with its optimiser."""
+class PtdeTrainState(NamedTuple):
+    """Q-learning's part, and (`guess`) the predictor with its optimiser."""
 
-    q: QState
+    q: QTrainState
     guess: Learner
 
 
@@ -95,17 +93,17 @@ def make_teacher_and_predictor(
     return teacher, read, StatePredictor(own_view, make_fusion(fusion), predictor, student)
 
 
-def single_width(groups: tuple[Group, ...], sight: str, size: str) -> int:
-    """Width of the one network that all agents share; BadInput where there are several, or sight is restricted."""
-    if len(groups) != 1 or sight != "full":
-        raise BadInput(f"size = {size!r}, sight = {sight!r}: ptde needs one network of full sight for all")
+def single_width(groups: tuple[Group, ...], size: str) -> int:
+    """Width of the one network that all agents share; BadInput where there are several."""
+    if len(groups) != 1:
+        raise BadInput(f"size = {size!r}: ptde needs one network for all")
     return groups[0].agent.width
 
 
 def make_ptde_networks(env: Environment, config: PtdeConfig) -> PtdeNetworks:
     """Teacher, students and predictor; raises BadInput for students of several networks."""
     local = make_networks(env, config)
-    width = single_width(local.agent.groups, config.sight, config.size)
+    width = single_width(local.agent.groups, config.size)
     seen = view("local+action", env.spec)
     teacher, read, state_predictor = make_teacher_and_predictor(env.spec, config, width, seen, gain=1.0)
     return PtdeNetworks(local.with_team(teacher, read), state_predictor)
@@ -164,48 +162,44 @@ def ptde(env: Environment, config: PtdeConfig, teacher: Frozen | None = None) ->
         BadInput: students of several networks. From `init`: replay would not fit.
     """
     td, state_predictor = make_ptde_networks(env, config)
-    tx = td.tx
     q_behaviour = make_behaviour(td)
-    behaviour = q_behaviour._replace(plays=lambda state, progress: q_behaviour.plays(state.q, progress))
+    plays = lambda state, progress: q_behaviour.plays(state._replace(learning=state.learning.q), progress)
 
-    def init(key: PRNGKeyArray) -> PtdeState:
+    def init(key: PRNGKeyArray) -> PtdeTrainState:
         keys = jax.random.split(key, 3)
         params = {"agent": td.agent.init(keys[0]), "mix": td.mix.init(keys[1])}
-        q = QState(QTrainState(init_learner(tx, params), params, jnp.zeros((), jnp.int32)), ())  # type: ignore[arg-type]
-        predictor = init_learner(tx, state_predictor.predictor.init(keys[2]))
-        return PtdeState(q._replace(replay=init_replay(td, env, behaviour, PtdeState(q, predictor))), predictor)
+        return PtdeTrainState(init_learning(td, params), init_learner(td.tx, state_predictor.predictor.init(keys[2])))
 
-    def train(
-        state: PtdeState, rollouts: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
-    ) -> tuple[PtdeState, Metrics]:
-        q = state.q._replace(replay=add_rollout(td, state.q.replay, rollouts["teacher"]))
-        do_update = lambda: update_networks(td, q, key, progress)
-        learning, metrics = after_warm_up(td, q.replay, do_update, q.learning)
-        return state._replace(q=QState(learning, q.replay)), metrics
+    def learn(before: PtdeTrainState, data: Sequences, keys: Any, lr: Any) -> tuple[PtdeTrainState, Metrics]:
+        q, metrics = q_step(td, before.q, data, lr)
+        return before._replace(q=q), metrics
 
-    def predict(state: PtdeState, rollouts: Any, key: PRNGKeyArray, progress: Array) -> tuple[PtdeState, Metrics]:
-        fuse = state.q.learning.online.params["agent"]["fuse"]
+    def predict(
+        state: OffPolicyState, rollouts: Any, key: PRNGKeyArray, progress: Array
+    ) -> tuple[OffPolicyState, Metrics]:
+        fuse = state.learning.q.online.params["agent"]["fuse"]
 
         def update(data: Sequences) -> tuple[Learner, Metrics]:
             steps = before(data.steps)
             # The predictor's memory starts empty, not at the sequence's beginning: the burn-in warms it up.
             carry = state_predictor.predictor.carry(config.batch)
             loss = lambda params: prediction_loss(state_predictor, params, fuse, carry, steps, data.counts)
-            return descend(tx, state.guess, loss, annealed(config, progress))
+            return descend(td.tx, state.learning.guess, loss, annealed(config, progress))
 
-        predictor, metrics = update_from_replay(td, state.q.replay, key, update)
-        return state._replace(guess=predictor), metrics
+        predictor, metrics = update_from_replay(td, state.replay, key, update)
+        return state._replace(learning=state.learning._replace(guess=predictor)), metrics
 
+    init_state, train = replay_training(td, env, {"teacher": q_behaviour._replace(plays=plays)}, init, learn)
     return Method(
-        init=init,
+        init=init_state,
         stages=(
-            Stage("train", {"teacher": behaviour}, train, config.steps, evaluated=False),
-            Stage("predict", {}, predict, config.predict, unit="updates", fixed=("q",)),
+            train._replace(evaluated=False),
+            Stage("predict", {}, predict, config.predict, unit="updates", fixed=("replay",)),
         ),
         roles={"student": state_predictor.student, "teacher": td.agent},
         params=lambda state: {
-            "student": student_params(state.guess.params, state.q.learning.online.params["agent"]),
-            "teacher": state.q.learning.online.params["agent"],
+            "student": student_params(state.learning.guess.params, state.learning.q.online.params["agent"]),
+            "teacher": state.learning.q.online.params["agent"],
         },
         also_tested=("teacher",),
     )

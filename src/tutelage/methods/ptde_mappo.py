@@ -7,7 +7,6 @@ Reference: Chen et al. 2022 (PTDE), as reported second-hand; see docs/methods.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -16,9 +15,9 @@ from jaxtyping import Array, PRNGKeyArray
 from tutelage.configs.ddn import PtdeMappoConfig
 from tutelage.data.minibatches import epochs, sequences
 from tutelage.data.transitions import transitions
-from tutelage.errors import BadInput
 from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, init_learner
-from tutelage.methods.ppo import PpoNetworks, PpoState, central_view, init_state, update_networks
+from tutelage.methods.on_policy import on_policy_stage
+from tutelage.methods.ppo import PpoNetworks, PpoState, init_state, update_networks
 from tutelage.methods.ptde import (
     StatePredictor,
     make_teacher_and_predictor,
@@ -26,20 +25,16 @@ from tutelage.methods.ptde import (
     single_width,
     student_params,
 )
-from tutelage.policies.acting import sample
 from tutelage.policies.build import build_team
 from tutelage.policies.critic import critic_of
 from tutelage.policies.views import view
 from tutelage.types import (
-    Behaviour,
     Carry,
     Environment,
     Frozen,
     Method,
     Metrics,
-    Policy,
     Rollout,
-    Stage,
     TimeStep,
 )
 
@@ -54,11 +49,9 @@ class PtdeState(NamedTuple):
 def make_networks(env: Environment, config: PtdeMappoConfig) -> tuple[PpoNetworks, StatePredictor]:
     """Make actor, critic and predictor; raises BadInput for actors of several networks."""
     spec, own_view = env.spec, view("local", env.spec)
-    if config.actor_view != "local":
-        raise BadInput(f"actor_view = {config.actor_view!r}: ptde_mappo's students read 'local'")
-    width = single_width(build_team(spec, config, own_view).groups, config.sight, config.size)
+    width = single_width(build_team(spec, config, own_view).groups, config.size)
     actor, _, state_predictor = make_teacher_and_predictor(spec, config, width, own_view, gain=0.01)
-    critic = critic_of(central_view(spec, config), config.critic_width)
+    critic = critic_of(view("state", spec), config.critic_width)
     return PpoNetworks(config, actor, critic), state_predictor
 
 
@@ -87,7 +80,7 @@ def ptde_mappo(env: Environment, config: PtdeMappoConfig, teacher: Frozen | None
     """MAPPO on a personalised state, then learning to predict it.
 
     Raises:
-        BadInput: actors of several networks or of restricted sight.
+        BadInput: actors of several networks.
     """
     networks, state_predictor = make_networks(env, config)
 
@@ -96,16 +89,12 @@ def ptde_mappo(env: Environment, config: PtdeMappoConfig, teacher: Frozen | None
         predictor = init_learner(clipped_adam(config.grad_clip), state_predictor.predictor.init(key_predictor))
         return PtdeState(init_state(networks, key_ppo), predictor)
 
-    def update(
-        state: PtdeState, rollouts: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
-    ) -> tuple[PtdeState, Metrics]:
-        ppo, metrics = update_networks(networks, state.ppo, rollouts["teacher"], key, progress)
+    def update(state: PtdeState, rollout: Rollout, key: PRNGKeyArray, progress: Array) -> tuple[PtdeState, Metrics]:
+        ppo, metrics = update_networks(networks, state.ppo, rollout, key, progress)
         return state._replace(ppo=ppo), metrics
 
-    def predict(
-        state: PtdeState, rollouts: Mapping[str, Rollout], key: PRNGKeyArray, progress: Array
-    ) -> tuple[PtdeState, Metrics]:
-        return update_predictor(config, state_predictor, state, rollouts["student"], key, annealed(config, progress))
+    def predict(state: PtdeState, rollout: Rollout, key: PRNGKeyArray, progress: Array) -> tuple[PtdeState, Metrics]:
+        return update_predictor(config, state_predictor, state, rollout, key, annealed(config, progress))
 
     params = lambda state: {
         "student": student_params(state.guess.params, state.ppo.actor.params),
@@ -113,26 +102,23 @@ def ptde_mappo(env: Environment, config: PtdeMappoConfig, teacher: Frozen | None
         "critic": {"net": state.ppo.critic.params, "returns": state.ppo.returns},
     }
 
-    def behaviour(policy: Policy, role: str, of_predictor: bool) -> Behaviour:
-        def memory(timestep: object, carry: Carry, out: object) -> Carry:
-            return tuple(both[0] for both in carry) if of_predictor else carry  # the predictor's memory, or the actor's
-
-        return Behaviour(
-            policy,
-            plays=lambda state, progress: (params(state)[role], sample),
-            envs=config.envs,
-            steps=config.rollout,
-            record=memory,
-        )
-
-    first = {"teacher": behaviour(networks.actor, "teacher", of_predictor=False)}
-    second = {"student": behaviour(state_predictor.student, "student", of_predictor=True)}
+    train = on_policy_stage(
+        config, config.steps, networks.actor, lambda state: params(state)["teacher"], update, actor="teacher"
+    )
+    predictor_memory = lambda timestep, carry, out: tuple(both[0] for both in carry)
+    second = on_policy_stage(
+        config,
+        config.predict,
+        state_predictor.student,
+        lambda state: params(state)["student"],
+        predict,
+        name="predict",
+        actor="student",
+        record=predictor_memory,
+    )
     return Method(
         init=init,
-        stages=(
-            Stage("train", first, update, config.steps, evaluated=False),
-            Stage("predict", second, predict, config.predict, fixed=("ppo",)),
-        ),
+        stages=(train._replace(evaluated=False), second._replace(fixed=("ppo",))),
         roles={"student": state_predictor.student, "teacher": networks.actor},
         params=params,
         also_tested=("teacher",),

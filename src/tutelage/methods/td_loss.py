@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from tutelage.configs.qlearning import QConfig
+from tutelage.configs.qlearning import QConfig, QSettings
 from tutelage.learning.losses import masked_mean
 from tutelage.learning.optim import clipped_adam, clipped_rmsprop
 from tutelage.learning.returns import expand_like, td_lambda
@@ -29,10 +29,12 @@ class UnrestrictedQ(NamedTuple):
     The second team runs along in play, so that its memory is stored too.
 
     Attributes:
+        config: with the weights.
         team, read: the second team, and the function that computes its outputs on sequences.
         joint: the mixing network.
     """
 
+    config: QConfig
     team: Policy
     read: Reader
     joint: Net
@@ -50,7 +52,7 @@ class QNetworks(OffPolicyComponents):
         scale: factor on rewards.
     """
 
-    config: QConfig
+    config: QSettings
     agent: Policy
     read: Reader
     mix: Net
@@ -142,7 +144,7 @@ def td_loss(
         greedy_value = unrestricted_q.joint.apply(
             target_params["joint"], utilities(central_target[:-1], greedy), steps.state[:-1]
         )
-        weight = weights(networks.config, value, target, (action == greedy).all(-1), greedy_value)
+        weight = weights(unrestricted_q.config, value, target, (action == greedy).all(-1), greedy_value)
     loss = masked_mean(weight * jnp.square(error), counts)
     metrics = {"td": loss, "value": masked_mean(value, counts), "target": masked_mean(target, counts)}
     return loss + unrestricted_loss, metrics

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -37,3 +38,11 @@ def joint_action_critic_net(state: int, n_agents: int, n_actions: int, width: in
         return run(params, "head", nn.relu(run(params, "hidden", x)))[..., 0]
 
     return Net(init, apply)
+
+
+def action_values(
+    critic: Net, params: Params, state: Float[Array, "... S"], taken: Float[Array, "... N A"]
+) -> Float[Array, "... N A"]:
+    """A critic's values of every action of each agent, with the others' actions as `taken` (one-hot)."""
+    of = lambda own: critic.apply(params, state, taken, jnp.broadcast_to(own, taken.shape))
+    return jax.vmap(of, out_axes=-1)(jnp.eye(taken.shape[-1]))

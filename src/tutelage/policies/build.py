@@ -30,8 +30,6 @@ class TeamConfig(Protocol):
     def sight(self) -> str: ...
     @property
     def hidden(self) -> str: ...
-    @property
-    def messages(self) -> str: ...
 
 
 def build_team(
@@ -47,8 +45,9 @@ def build_team(
     Raises:
         BadInput: a size, sight or capacity that this environment cannot have.
     """
-    if config.messages != "none":
-        return build_talking_team(spec, config, full_view, gain)
+    messages = getattr(config, "messages", "none")
+    if messages != "none":
+        return build_talking_team(spec, config, messages, full_view, gain)
     agent_sights = sights(config.sight, spec)
     for agent, sight in enumerate(agent_sights):
         if sight != FULL and spec.obs_widths[agent] != spec.obs_width:
@@ -78,9 +77,9 @@ def build_team(
     return policy_of(Team(tuple(members(*tier) for tier in tiers)))
 
 
-def build_talking_team(spec: Spec, config: TeamConfig, full_view: View, gain: float) -> Policy:
+def build_talking_team(spec: Spec, config: TeamConfig, messages: str, full_view: View, gain: float) -> Policy:
     """A team that exchanges messages: `tarmac` with one network for all, `hetgat` with one per class of agents."""
-    setting = f"messages = {config.messages!r}"
+    setting = f"messages = {messages!r}"
     if not spec.links:
         raise BadInput(f"{setting}: this environment does not say who hears whom")
     if config.sight != "full" or config.capacity != "equal" or not config.size.startswith("width="):
@@ -89,6 +88,6 @@ def build_talking_team(spec: Spec, config: TeamConfig, full_view: View, gain: fl
     width = solve(config.size, Shape(config.core, (1,), spec.n_actions, (1.0,)), 1)[0][1]
     heard = with_messages(full_view, spec)
     network = Network(config.core, heard.width, width, spec.n_actions, gain, hears=max(1, spec.n_agents - 1))
-    kinds = spec.agent_types if config.messages == "hetgat" else ("",) * spec.n_agents
+    kinds = spec.agent_types if messages == "hetgat" else ("",) * spec.n_agents
     members = [tuple(i for i, kind in enumerate(kinds) if kind == name) for name in dict.fromkeys(kinds)]
     return policy_of(Team(tuple(Members(agents, network, heard) for agents in members)))

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from tutelage.learning.normaliser import init_normaliser
 from tutelage.networks.cores import value_net
 from tutelage.policies.blueprint import ValueNet
-from tutelage.policies.columns import View
+from tutelage.policies.columns import PairGoals, View
 from tutelage.policies.views import read_view
 from tutelage.types import Critic, Params, TimeStep
 
@@ -28,7 +28,8 @@ def make_critic(blueprint: ValueNet) -> Critic:
         returns = params["returns"]
         return net.apply(params["net"], read_view(blueprint.view, timestep)) * returns.deviation + returns.mean
 
-    return Critic(init, value, blueprint=blueprint)
+    reads_goals = any(isinstance(columns, PairGoals) for columns in blueprint.view.columns)
+    return Critic(init, value, blueprint=blueprint, goals=reads_goals)
 
 
 def critic_of(view: View, width: int) -> Critic:

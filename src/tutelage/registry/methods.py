@@ -72,7 +72,7 @@ _DDN_FAMILY: dict[str, tuple[str, dict[str, Any]]] = {
 METHODS: dict[str, MethodRow] = {
     "mappo": MethodRow(
         "tutelage.methods.ppo:mappo",
-        "tutelage.configs.ppo:PpoConfig",
+        "tutelage.configs.ppo:MappoConfig",
         "PPO with a central critic on the world state",
         presets={"published": _PPO_PUBLISHED, "fast": _PPO_FAST},
     ),
@@ -97,6 +97,11 @@ METHODS: dict[str, MethodRow] = {
         "tutelage.methods.maddpg:maddpg",
         "tutelage.configs.maddpg:MaddpgConfig",
         "policy gradients through a central critic per agent, from replay",
+    ),
+    "coma": MethodRow(
+        "tutelage.methods.coma:coma",
+        "tutelage.configs.coma:ComaConfig",
+        "policy gradients with a counterfactual baseline from a central critic",
     ),
     "kd_marl": MethodRow(
         _KD,

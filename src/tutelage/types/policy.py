@@ -52,12 +52,14 @@ class Critic(NamedTuple):
         value: (parameters, timestep (B, ...)) -> a team's value (B,) or values per agent (B, N), in raw reward units.
         blueprint: what it is made of as data; None for a user's own.
         watched: name of the faults in its values, where it is a user's.
+        goals: whether it reads `timestep.goals`.
     """
 
     init: Callable[[PRNGKeyArray], Params]
     value: Callable[[Params, TimeStep], Float[Array, "B *N"]]
     blueprint: Any = None
     watched: tuple[str, ...] = ()
+    goals: bool = False
 
 
 ActRule = Callable[["PRNGKeyArray", Out, TimeStep], tuple["Int[Array, 'B N']", "Float[Array, 'B N']"]]
