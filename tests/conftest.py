@@ -20,7 +20,11 @@ os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")  # lines of sourc
 # Nearly all of a first run is compilation, and code that runs for milliseconds need not be good: this is three times
 # quicker. `XLA_FLAGS= pytest` tests programs as they are shipped, and so do the tests that start processes.
 if version("jaxlib").startswith("0.10."):
-    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
+    os.environ.setdefault(
+        "XLA_FLAGS",
+        "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+        "--xla_cpu_parallel_codegen_split_count=1",  # the other core has a process of its own
+    )
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

@@ -28,6 +28,7 @@ def test_the_team_finds_what_pays(name, tmp_path):
     assert run.test["success_rate"] == 1
 
 
+@pytest.mark.rows  # sequences with memory are read as in Q-learning, whose test runs by default
 def test_a_recurrent_team_remembers(tmp_path):
     settings = {**SMALL, "core": "gru", "chunk": 12, "steps": 25_000}
     run = tutelage.train("maddpg", "probe/memory", out=tmp_path / "run", quiet=True, fit=QUICK, **settings)[0]

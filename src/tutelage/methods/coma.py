@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from tutelage.configs.coma import ComaConfig
 from tutelage.data.collect import unroll
 from tutelage.data.transitions import transitions
-from tutelage.learning.losses import entropy, log_prob_of, masked_mean, normalise
+from tutelage.learning.losses import entropy, log_prob_of, masked_mean
 from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, init_learner
 from tutelage.learning.returns import td_lambda
 from tutelage.methods.on_policy import on_policy_stage
@@ -70,7 +70,7 @@ def coma(env: Environment, config: ComaConfig, teacher: Frozen | None = None) ->
 
         def actor_loss(params: Params) -> tuple[Array, Metrics]:
             logits = scores_of(unroll(actor, params, rollout.carry, now, now.first))
-            advantage = normalise(advantages(values, jax.lax.stop_gradient(logits), taken), acts)
+            advantage = advantages(values, jax.lax.stop_gradient(logits), taken)
             policy, bonus = -masked_mean(advantage * log_prob_of(logits, action), acts), entropy(logits, acts)
             return policy - config.entropy * bonus, {"policy": policy, "entropy": bonus}
 
