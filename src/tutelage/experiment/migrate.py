@@ -19,6 +19,8 @@ from tutelage.experiment.run_lock import exclusive
 from tutelage.experiment.run_record import read_test, seed_runs
 from tutelage.experiment.trust import Trust, check_trust, code_named_in
 
+_UNIFORM: Record = {"capacity": "equal", "sight": "full", "hidden": "compact"}
+_TAUGHT: Record = {"messages": "none", "weighting": "none", "alpha": 0.1, "share": "team"}
 SETTLED: dict[str, Record] = {
     "hint": {
         "teacher_view": "local",
@@ -30,6 +32,11 @@ SETTLED: dict[str, Record] = {
         "margin": 0.0,
         "goal_epochs": 2,
     },
+    "ippo": {"critic": "team"},
+    "happo": {**_UNIFORM, "messages": "none", "share": "agent", "actor_view": "local", "critic": "team"},
+    "ptde_mappo": {**_UNIFORM, "messages": "none", "share": "team", "actor_view": "local", "critic": "team"},
+    "ptde": {**_UNIFORM, **_TAUGHT},
+    **dict.fromkeys(("ddn", "ctds", "igm_da"), _TAUGHT),
 }
 """Settings by method that exist no more, with the value that every run has now."""
 

@@ -57,11 +57,11 @@ def coma(env: Environment, config: ComaConfig, teacher: Frozen | None = None) ->
         return ComaState(init_learner(tx, actor.init(keys[0])), init_learner(tx, params), params, start)
 
     def update(state: ComaState, rollout: Rollout, key: PRNGKeyArray, progress: Any) -> tuple[ComaState, Metrics]:
-        now, action, reward, discount, valid = transitions(rollout)
+        now, action, reward, discount, valid, acts = transitions(rollout)
         taken, lr = jax.nn.one_hot(action, spec.n_actions), annealed(config, progress)
         # The value after the last transition needs an action that is not chosen yet: the critic leaves that one out.
         following, counts = critic.apply(state.target, now.state, taken, taken), valid[:-1]
-        target = td_lambda(spec.reward_scale * reward[:-1], discount[:-1], following, counts, config.gamma, config.lam)
+        target = td_lambda(reward[:-1], discount[:-1], following, counts, config.gamma, config.lam)
 
         def critic_loss(params: Params) -> tuple[Array, Metrics]:
             value = critic.apply(params, now.state[:-1], taken[:-1], taken[:-1])
@@ -76,7 +76,7 @@ def coma(env: Environment, config: ComaConfig, teacher: Frozen | None = None) ->
 
         critic_step = lambda learner, _: descend(tx, learner, critic_loss, lr)
         learner, critic_metrics = jax.lax.scan(critic_step, state.critic, length=config.critic_steps)
-        values, acts = action_values(critic, learner.params, now.state, taken), valid[..., None] & now.acts
+        values = action_values(critic, learner.params, now.state, taken)
         actor_learner, metrics = descend(tx, state.actor, actor_loss, lr)
         copied = optax.periodic_update(learner.params, state.target, state.rollouts + 1, config.target_every)
         metrics |= jax.tree.map(jnp.mean, critic_metrics)
