@@ -45,6 +45,7 @@ METHOD_CASES: list[tuple[str, dict[str, Any]]] = [
     ("ippo", {**ON_POLICY, "core": "gru"}),
     ("tarmac", dict(**ON_POLICY, messages="hetgat")),
     ("happo", ON_POLICY),
+    ("coma", dict(core="mlp", size="width=6", critic_width=7, envs=4, rollout=8)),
     ("ptde_mappo", dict(**ON_POLICY, generator=10, fusion_width=11)),
     ("iql", dict(**VALUES, replay="episode", capacity_episodes=8, optimiser="rmsprop")),
     ("qmix", {**VALUES, "core": "gru"}),

@@ -112,13 +112,13 @@ def test_coma_takes_the_naive_steps_and_copies_its_critic_on_time(rollouts):
         core="mlp", size="width=3", critic_width=3, envs=2, rollout=T, steps=1000, lr=0.04, gamma=0.83, lam=0.7,
         entropy=0.3, grad_clip=3e-5, critic_steps=2, target_every=5,
     )  # fmt: skip
-    method, state = begun("coma", scene.Scene(reward_scale=2.5), **given)
+    method, state = begun("coma", scene.Scene(), **given)
     state = state._replace(rollouts=jnp.asarray(rollouts, jnp.int32))
     steps, c = scene.steps(T), SimpleNamespace(**vars(method_config("coma", **given)))
     got = update(method, state, {"actor": scene.rollout(steps, scene.log_probs(T))})
 
     actor, critic = learners(state)
-    naive = values.learn_coma(c, steps, actor, critic, named(state, "target"), 2.5, 0.02)
+    naive = values.learn_coma(c, steps, actor, critic, named(state, "target"), 0.02)
     after = learners(got.state)
     for before, now, one in zip((actor, critic), after, naive, strict=True):
         np.testing.assert_allclose(got.total(before), np.mean(one.totals), rtol=1e-4)

@@ -16,7 +16,6 @@ from reference.maths import (
     flat,
     log_softmax,
     mean,
-    normal,
     one_hot,
     shaped,
     softmax,
@@ -178,15 +177,13 @@ def learn_maddpg(
 
 
 # ---- COMA ------------------------------------------------------------------------------------------------------------
-def learn_coma(
-    c: Any, steps: Any, actor: Any, critics: Any, target: Any, scale: float, lr: float
-) -> tuple[Descent, Descent]:
+def learn_coma(c: Any, steps: Any, actor: Any, critics: Any, target: Any, lr: float) -> tuple[Descent, Descent]:
     """The critic's steps on TD(lambda) targets, then the actor's on what each action is worth beside the usual one."""
     rows, n = nets.history(steps)[:-1], steps["avail"].shape[-1]
     state, taken, real = steps["state"][:-1], one_hot(steps["action"][1:], n), ~steps["last"][:-1]
     known = {k: steps[k][:-1] for k in ("last",)}
     value = critic(target, state, taken, taken)
-    goal = td_lambda(known, scale * steps["reward"][1:-1], steps["discount"][1:-1], value, c)
+    goal = td_lambda(known, steps["reward"][1:-1], steps["discount"][1:-1], value, c)
     q, a = Descent(critics, c), Descent(actor, c)
     for _ in range(c.critic_steps):
         q.step(lambda p: mean((critic(p, state, taken, taken)[:-1] - goal) ** 2, real[:-1, :, None]), lr)
@@ -194,7 +191,7 @@ def learn_coma(
     where = real[..., None] & steps["alive"][:-1] & steps["avail"][:-1].any(-1)
     logits = lambda p: nets.agent(p[0], rows, steps["avail"][:-1])
     usual = (softmax(logits(actor)) * each).sum(-1)
-    advantage = normal(at(each, steps["action"][1:]) - usual, where)
+    advantage = at(each, steps["action"][1:]) - usual
 
     def loss(p: Any) -> float:
         z = logits(p)
