@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from jaxtyping import PRNGKeyArray
 
+from tutelage.configs.on_policy import OnPolicySettings
 from tutelage.policies.acting import sample
 from tutelage.types import Behaviour, Carry, Metrics, Out, Params, Policy, Rollout, Stage, TimeStep, TrainState
-
-
-class RolloutSettings(Protocol):
-    """How much is played between updates."""
-
-    @property
-    def envs(self) -> int: ...
-    @property
-    def rollout(self) -> int: ...
 
 
 def entering_memory(timestep: TimeStep, carry: Carry, out: Out) -> Carry:
@@ -26,7 +18,7 @@ def entering_memory(timestep: TimeStep, carry: Carry, out: Out) -> Carry:
 
 
 def on_policy_stage(
-    config: RolloutSettings,
+    config: OnPolicySettings,
     steps: int,
     policy: Policy,
     params: Callable[[TrainState], Params],
