@@ -110,10 +110,18 @@ def scenarios() -> dict[str, Scenario]:
 
     for i, (name, row) in enumerate(METHODS.items()):
         own = {"maddpg": f"{OFF} --critic-width 8", "hint": HINT, "tarmac": PPO.replace("--chunk 1", "--chunk 2")}
+        own |= {"coma": "--critic-width 8 --envs 16 --rollout 4 --steps 768"}
         own |= {"ptde": f"{Q} --fusion-width 8 --generator 8 --predict 16"}
         own |= {"ptde_mappo": f"{PPO} --fusion-width 8 --generator 8 --predict 256"}
         kind = row.config.partition(":")[2]
-        usual = {"PpoConfig": PPO, "HappoConfig": PPO, "KdMarlConfig": KD, "QConfig": Q, "DdnConfig": DDN}
+        usual = {
+            "PpoConfig": PPO,
+            "MappoConfig": PPO,
+            "HappoConfig": PPO,
+            "KdMarlConfig": KD,
+            "QConfig": Q,
+            "DdnConfig": DDN,
+        }
         task = tasks.get(name, "probe/action")
         more = short.get(task.partition("/")[0], "") + (ALWAYS if i % 3 else RARELY)
         if row.teacher:

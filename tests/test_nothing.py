@@ -20,7 +20,7 @@ from tutelage.methods.kd_marl.components import make_components
 from tutelage.methods.kd_marl.data import expert_behaviour, label_rollout, mixture_policy
 from tutelage.methods.kd_marl.method import kd_marl
 from tutelage.methods.off_policy import Sequences
-from tutelage.methods.ppo import PpoNetworks, central_view, make_batch
+from tutelage.methods.ppo import PpoNetworks, make_batch
 from tutelage.networks.cores import mask_logits
 from tutelage.policies.acting import epsilon_greedy, greedy, random_policy, sample, tempered
 from tutelage.policies.agent import make_agent
@@ -166,7 +166,7 @@ def cut(x):
 def ppo_networks(env):
     config = method_config("mappo", core="mlp", size="width=8", critic_width=8, envs=4, rollout=8, chunk=1)
     actor = build_team(env.spec, config, view("local", env.spec))
-    return PpoNetworks(config, actor, critic_of(central_view(env.spec, config), 8))
+    return PpoNetworks(config, actor, critic_of(view("state", env.spec), 8))
 
 
 def test_a_distillation_does_not_count_who_does_nothing():
