@@ -22,6 +22,9 @@ from tutelage.experiment.manifest import write_manifest
 from tutelage.experiment.recorder import RunRecorder
 from tutelage.experiment.stage_loop import StageLoop, copy_tree
 from tutelage.experiment.user_code import make_method
+from tutelage.policies.agent import Group, make_agent, make_team
+from tutelage.policies.blueprint import Network
+from tutelage.policies.views import view
 from tutelage.registry import method_config, method_row, resolve
 from tutelage.types import Block, Method, Out, Policy, Spec, Stage, TimeStep
 
@@ -73,6 +76,18 @@ def make_steps(spec: Spec, lead: tuple[int, ...], seed: int = 0) -> TimeStep:
         discount=jnp.asarray(np.ones(lead, np.float32)),
         **{name: jnp.asarray(np.zeros(lead, bool)) for name in ("first", "last", "success")},
     )
+
+
+def make_tiered_team(spec: Spec, core: Any, seen: str, tiers: tuple[tuple[tuple[int, ...], int], ...]) -> Policy:
+    """A team with one network per tier of agents.
+
+    Args:
+        core: `gru` or `mlp`. seen: name of the agents' view.
+        tiers: (agent numbers, width) of each tier; together they cover every agent once.
+    """
+    shared = view(seen, spec)
+    network = lambda width: Network(core, shared.width, width, spec.n_actions)
+    return make_team(tuple(Group(agents, make_agent(network(width)), shared) for agents, width in tiers))
 
 
 def random_params(policy: Any, seed: int = 0) -> Any:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from helpers import assert_close, assert_same, make_spec, make_steps, random_params
+from helpers import assert_close, assert_same, make_spec, make_steps, make_tiered_team, random_params
 from tutelage import make
 from tutelage.data.collect import collect, enter, init_collector, play, unroll
 from tutelage.data.minibatches import sequences, shuffles, take_sequences
@@ -17,7 +17,6 @@ from tutelage.data.trees import choose
 from tutelage.data.vector import make_vector_env
 from tutelage.learning.losses import log_prob_of
 from tutelage.policies.acting import sample
-from tutelage.policies.agent import make_tiered_team
 from tutelage.policies.combinators import as_deterministic
 from tutelage.types import Behaviour
 

@@ -12,12 +12,12 @@ import pytest
 
 import tutelage
 from helpers import QUICK, TINY, random_params
+from products import count_products, dot_macs
 from tutelage.cli.cost import agent_ranges
 from tutelage.cli.main import exit_code
 from tutelage.deploy.cost import cost_report, joint_totals
 from tutelage.deploy.latency import compiled_call, measure_latency, numpy_call, time_agents
 from tutelage.deploy.numpy_step import numpy_carry, numpy_step
-from tutelage.deploy.products import count_products, dot_macs
 from tutelage.deploy.step import agent_step
 from tutelage.errors import BadInput, Fault
 from tutelage.experiment.run_directory import LoadedRun

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from helpers import assert_close, assert_same, make_spec, make_steps, random_params
-from tutelage.policies.agent import make_tiered_team
+from helpers import assert_close, assert_same, make_spec, make_steps, make_tiered_team, random_params
 from tutelage.policies.views import VIEWS, read_view, view
 
 SPEC = make_spec(n_agents=4, n_actions=5, obs_width=3, state_width=6)

@@ -19,6 +19,7 @@ from helpers import (
     host,
     make_spec,
     make_steps,
+    make_tiered_team,
     one_rollout,
     rows,
     run_stage,
@@ -30,7 +31,6 @@ from tutelage.experiment.find_teacher import find_teacher
 from tutelage.experiment.fit import fit
 from tutelage.methods.kd_marl.components import DEFAULTS, make_components, make_student, term_weights
 from tutelage.methods.kd_marl.data import expert_behaviour, label_rollout
-from tutelage.policies.agent import make_tiered_team
 from tutelage.policies.combinators import as_deterministic
 from tutelage.policies.cost import agent_cost, team_cost
 from tutelage.policies.critic import values_of

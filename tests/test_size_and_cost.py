@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from helpers import make_spec
+from helpers import make_spec, make_tiered_team
 from tutelage import BadInput
-from tutelage.policies.agent import make_agent, make_tiered_team
+from tutelage.policies.agent import make_agent
 from tutelage.policies.blueprint import Network
 from tutelage.policies.cost import agent_cost, layer_cost, team_cost
 from tutelage.policies.size import Shape, reference_macs, shares, solve, split

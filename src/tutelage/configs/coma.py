@@ -17,9 +17,11 @@ class ComaConfig(OnPolicySettings, TeamSettings):
     """Who shares weights: every agent of one width, only those of one agent type as well, or nobody."""
     envs: int = 32
     """Environments played side by side."""
+    entropy: float = 0.02
+    """Weight of the entropy bonus."""
     lam: float = 0.8
     """Lambda of the critic's TD(lambda) targets."""
-    critic_steps: int = 4
+    critic_steps: int = 32
     """Gradient steps of the critic per rollout; the actor takes one."""
     target_every: int = 20
     """Rollouts between copies of the critic to its target network."""

@@ -13,8 +13,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from tutelage.networks.cores import Unroll, make_core
 from tutelage.policies.blueprint import Members, Network, Team
 from tutelage.policies.columns import View
-from tutelage.policies.views import read_view, view
-from tutelage.types import Carry, Out, Params, Policy, Spec, TimeStep
+from tutelage.policies.views import read_view
+from tutelage.types import Carry, Out, Params, Policy, TimeStep
 
 
 class Agent(NamedTuple):
@@ -61,18 +61,6 @@ def make_agent(network: Network) -> Agent:
     core, inputs, width, outputs = network.core, network.inputs, network.width, network.outputs
     functions = make_core(core, inputs, width, outputs, network.gain)
     return Agent(core, inputs, width, outputs, *functions, network=network)
-
-
-def make_tiered_team(spec: Spec, core: Any, seen: str, tiers: tuple[tuple[tuple[int, ...], int], ...]) -> Policy:
-    """A team with one network per tier of agents.
-
-    Args:
-        core: `gru` or `mlp`. seen: name of the agents' view.
-        tiers: (agent numbers, width) of each tier; together they cover every agent once.
-    """
-    shared = view(seen, spec)
-    network = lambda width: Network(core, shared.width, width, spec.n_actions)
-    return make_team(tuple(Group(agents, make_agent(network(width)), shared) for agents, width in tiers))
 
 
 def in_agent_order(groups: tuple[Group, ...], per_group: Any) -> Array:
