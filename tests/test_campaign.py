@@ -42,7 +42,7 @@ def campaign(tmp_path_factory):
 
 # ---- a slice ---------------------------------------------------------------------------------------------------------
 def test_a_slice_of_the_campaign_finds_nothing(campaign):
-    names = ["kills:0", "files:0", *(f"inputs:{n}" for n in range(12))]
+    names = ["kills:0", "files:0", *(f"inputs:{n}" for n in range(6))]
     for name, result in zip(names, campaign(*names), strict=True):
         assert result["outcome"] in R.GOOD[name.partition(":")[0]], result
 

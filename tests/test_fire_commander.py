@@ -198,6 +198,7 @@ def test_unattended_fire_grows_as_measured_in_the_source(size, fires, expected):
     assert np.allclose(np.asarray(burning)[[9, 39, 79]], expected, rtol=0.15)
 
 
+@pytest.mark.rows  # half of it is three compilations; MARINE's script is ordered by default
 def test_the_better_informed_the_script_the_better_it_does():
     """Rungs of `medium`: what one agent hears, what all know, the truth."""
     scores = []

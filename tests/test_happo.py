@@ -22,7 +22,7 @@ LEARNS = {**TINY, "critic_width": 16, "envs": 32, "epochs": 4, "lr": 1e-2, "step
 
 
 @pytest.mark.parametrize(
-    ("name", "best", "core"), rows([("coordination", 0, "mlp"), ("memory", None, "gru")], [("action", 1, "mlp")])
+    ("name", "best", "core"), rows([("memory", None, "gru")], [("coordination", 0, "mlp"), ("action", 1, "mlp")])
 )
 def test_the_team_finds_what_pays(name, best, core):
     env = make(f"probe/{name}")

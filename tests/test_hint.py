@@ -503,6 +503,7 @@ def apart(a, b):
     return max(float(np.abs(x - y).max()) for x, y in zip(a, b, strict=True))
 
 
+@pytest.mark.rows  # the weight of students' experience enters a loss that `test_naive_hint` works out
 def test_without_students_data_the_teacher_learns_as_if_there_were_none(monkeypatch):
     results = []
     _, usual, state, rollouts = played()
@@ -722,6 +723,7 @@ def test_without_filter_and_off_policy_it_is_dagger():
     assert_close(L.TEMPERATURE * np.asarray(labelled.label)[t][new], jax.nn.log_softmax(scores)[new], 1e-3)
 
 
+@pytest.mark.rows  # `test_naive_hint` has this term in its sum
 def test_the_ppo_term_makes_students_own_acts_likelier_where_more_was_earned():
     _, components, state, rollouts = played(rl=1.0, core="gru")
     config, mine, experience = components.networks.config, rollouts["student"], explained(rl=1.0, core="gru")[1]
@@ -918,7 +920,8 @@ def test_who_follows_an_update_enters_few_functions_outside_of_the_folder():
 
 # ---- as a user -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    ("name", "more"), rows([("mpe/simple_spread", {})], [("marine/easy", dict(core="gru", messages="hetgat"))])
+    ("name", "more"),
+    rows([("mpe/simple_spread", dict(pretrain=0))], [("marine/easy", dict(core="gru", messages="hetgat"))]),
 )
 def test_a_run_trains_loads_and_evaluates_both(tmp_path, name, more):
     run = tutelage.train("hint", name, out=tmp_path / "run", quiet=True, fit=QUICK, **{**SMALL, **more})[0]

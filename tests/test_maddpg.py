@@ -22,7 +22,7 @@ SMALL = dict(
              steps=16_000, capacity_steps=20_000, lr=3e-3, target_rate=0.05)  # fmt: skip
 
 
-@pytest.mark.parametrize("name", rows(["coordination"], ["action"]))
+@pytest.mark.parametrize("name", rows([], ["coordination", "action"]))
 def test_the_team_finds_what_pays(name, tmp_path):
     run = tutelage.train("maddpg", f"probe/{name}", out=tmp_path / "run", quiet=True, fit=QUICK, **SMALL)[0]
     assert run.test["success_rate"] == 1

@@ -45,6 +45,13 @@ def state_and_goals(steps):
     return np.concatenate([steps["state"], real.reshape(*steps["state"].shape[:-1], -1)], -1)
 
 
+def state_per_agent(steps):
+    """What a critic per agent reads; of the dead the number alone."""
+    state = np.broadcast_to(steps["state"][:, :, None], (T + 1, 2, scene.N, 2))
+    read = np.concatenate([state, steps["obs"]], -1) * steps["alive"][..., None]
+    return np.concatenate([read, nets.numbers(steps)], -1)
+
+
 def nearer(steps, c):
     """Mean progress to the most promising goal."""
     return goals.goal_progress(steps, goals.most_promising(steps["goals"])[:-1], c.gamma).mean(-1)
@@ -53,6 +60,7 @@ def nearer(steps, c):
 CASES = {
     "mappo": ("mappo", {}, lambda steps: steps["state"]),
     "mappo of goals": ("mappo", dict(critic="goals", critic_width=4, shaping=0.6), state_and_goals),
+    "mappo per agent": ("mappo", dict(critic="per_agent", critic_width=3), state_per_agent),
     "ippo": ("ippo", dict(value_clip=0.05, value_loss="huber", anneal=False), nets.local),
 }
 
@@ -148,16 +156,13 @@ PERSONAL = dict(generator=2, fusion_width=2, size="width=4", critic_width=3, pre
 
 
 def test_ptde_acts_on_personalised_state():
-    """With a critic per agent, which of the dead reads the number alone."""
-    given, c = settings("ptde_mappo", critic="per_agent", **PERSONAL)
+    given, c = settings("ptde_mappo", **PERSONAL)
     steps = scene.steps(T)
     method, state = begun("ptde_mappo", scene.Scene(), **given)
     got = update(method, state, {"teacher": scene.rollout(steps, OLD)})
 
     actor, critic, guess = learners(state)
-    state = np.broadcast_to(steps["state"][:, :, None], (T + 1, 2, scene.N, 2))
-    read = np.concatenate([state, steps["obs"]], -1) * steps["alive"][..., None]
-    data = ppo.Rollout(c, steps, np.concatenate([read, nets.numbers(steps)], -1), critic, seen())
+    data = ppo.Rollout(c, steps, steps["state"], critic, seen())
     own = nets.local(steps)[:-1]
 
     def logits(p):

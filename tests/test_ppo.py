@@ -43,7 +43,7 @@ def learned(method_name, name, **settings):
 
 
 # MAPPO values a team, IPPO each agent; values of ending steps mean nothing.
-@pytest.mark.parametrize("method", ["mappo", "ippo"])
+@pytest.mark.parametrize("method", rows(["mappo"], ["ippo"]))
 def test_the_critic_sees_the_observation(method):
     steps, value, _, _ = learned(method, "observation")
     sign = steps.obs[..., 0] if method == "ippo" else steps.obs[..., 0, 0]
@@ -67,7 +67,7 @@ def test_the_critic_learns_a_constant_and_the_log_counts_every_episode():
         assert (metrics[name] == 32 * 2).all(), name
 
 
-@pytest.mark.parametrize("method", rows(["ippo"], ["mappo"]))  # MAPPO's find the best joint action
+@pytest.mark.parametrize("method", rows([], ["ippo", "mappo"]))  # MAPPO's find the best joint action
 def test_the_actors_find_the_paid_action(method):
     steps, _, action, _ = learned(method, "action")
     assert (action[steps.first] == 1).all()
@@ -83,6 +83,7 @@ def test_a_recurrent_team_remembers(memory_run):
     assert memory_run.test["success_rate"] == 1
 
 
+@pytest.mark.rows  # the reverse of the one above
 def test_a_feed_forward_team_cannot_remember():
     env = make("probe/memory")
     method = build("mappo", env, **{**LEARNS, "steps": 20_000})
@@ -225,6 +226,7 @@ def test_a_critic_per_agent_sees_state_observation_and_number_and_of_the_dead_th
     np.testing.assert_array_equal(state, np.where(alive[..., None], np.asarray(steps.state)[:, None], 0))
 
 
+@pytest.mark.rows  # `test_naive_ppo` works its update out
 def test_mappo_learns_with_a_critic_per_agent():
     env = make("probe/action")
     method = build("mappo", env, **{**LEARNS, "critic": "per_agent"})

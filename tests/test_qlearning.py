@@ -49,6 +49,7 @@ def test_the_family_learns_what_pays(method, tmp_path):
     assert set(run.frozen.roles) == {"student"}
 
 
+@pytest.mark.rows  # VDN learns what pays by default, and `test_naive_values` works every mixer out
 def test_a_joint_action_is_coordinated(tmp_path):
     """The climbing game: agreeing on action 0 pays most, and Q-learners that look at themselves alone may settle."""
     run = tutelage.train("qmix", "probe/coordination", out=tmp_path / "run", quiet=True, fit=QUICK, **SMALL)[0]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from helpers import TINY, build, random_params, run_stage
+from helpers import TINY, build, random_params, rows, run_stage
 from reference import goals, scene
 from reference.maths import Scale, mean
 from tutelage import BadInput, make
@@ -116,7 +116,7 @@ OFF_POLICY = dict(size="width=8", steps=640, warm_up=64, chunk=8, burn_in=2, bat
 
 @pytest.mark.parametrize(
     ("method", "settings"),
-    [("qmix", OFF_POLICY), ("ptde", {**OFF_POLICY, "predict": 2}), ("happo", {**TINY, "steps": 128})],
+    rows([("ptde", {**OFF_POLICY, "predict": 2})], [("qmix", OFF_POLICY), ("happo", {**TINY, "steps": 128})]),
 )
 def test_methods_learn_with_both(method, settings):
     """Also stages that collect nothing, and the stored rewards of replay."""

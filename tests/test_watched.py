@@ -72,7 +72,7 @@ def test_a_world_that_plays_many_instances_by_itself_is_looked_at_too():
     assert after.watch.age.tolist() == [1, 1, 1]
 
 
-@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("together", rows([False], [True]))
 def test_training_names_what_is_wrong_before_a_loss_is_blamed(tmp_path, together):
     seeds = dict(seeds=2, together=True) if together else {}
     with pytest.raises(NonFinite) as caught:
@@ -240,7 +240,7 @@ def test_an_action_that_does_not_exist_is_never_taken():
     assert wrong.tolist() == [3, 3, 3, 3]
 
 
-@pytest.mark.parametrize("data, stage", [("offline", "gather"), ("dagger", "dagger")])
+@pytest.mark.parametrize(("data", "stage"), rows([("offline", "gather")], [("dagger", "dagger")]))
 def test_training_names_a_teacher_that_goes_wrong_later(tmp_path, monkeypatch, data, stage):
     monkeypatch.setattr("tutelage.experiment.find_teacher.evaluate", lambda *given: tutelage.Evaluation(*no_faults()))
     with pytest.raises(NonFinite) as caught:
