@@ -48,7 +48,7 @@ def test_the_critic_does_not_learn_from_a_rollouts_last_transition():
     assert losses[0] == losses[1]
 
 
-@pytest.mark.parametrize(("name", "core"), rows([("memory", "gru")], [("coordination", "mlp"), ("delayed", "mlp")]))
+@pytest.mark.parametrize(("name", "core"), rows([("coordination", "mlp")], [("memory", "gru"), ("delayed", "mlp")]))
 def test_the_team_finds_what_pays(name, core):
     env = make(f"probe/{name}")
     method = build("coma", env, core=core, **LEARNS)

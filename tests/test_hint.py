@@ -921,7 +921,7 @@ def test_who_follows_an_update_enters_few_functions_outside_of_the_folder():
 # ---- as a user -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("name", "more"),
-    rows([("mpe/simple_spread", dict(pretrain=0))], [("marine/easy", dict(core="gru", messages="hetgat"))]),
+    rows([], [("mpe/simple_spread", {}), ("marine/easy", dict(core="gru", messages="hetgat"))]),
 )
 def test_a_run_trains_loads_and_evaluates_both(tmp_path, name, more):
     run = tutelage.train("hint", name, out=tmp_path / "run", quiet=True, fit=QUICK, **{**SMALL, **more})[0]

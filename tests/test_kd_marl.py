@@ -369,6 +369,7 @@ def test_impossible_students_are_refused_by_name(memory_run, settings, names):
         build("kd_marl", memory_run.env, teacher_of(memory_run), **settings)
 
 
+@pytest.mark.rows  # a small student learns by default; that tiers share nothing is `test_decentralised`
 def test_unequal_students_of_one_team_all_learn(memory_run):
     """Two widths, so two projectors, and features of unequal width in one relation matrix."""
     method = build("kd_marl", memory_run.env, teacher_of(memory_run), **{**SMALL, "passes": 40, "lr": 2e-2},
@@ -420,6 +421,7 @@ def test_with_beta_0_the_students_act_from_the_second_round_on(memory_run):
     assert np.abs(student - expert).max() > 0.05
 
 
+@pytest.mark.rows  # of how much is learned when, not of what
 def test_dagger_spends_as_many_gradient_steps_as_offline(memory_run):
     frozen, counts = teacher_of(memory_run), {}
     for data in ("offline", "dagger"):

@@ -188,7 +188,7 @@ SMALL = dict(core="mlp", size="width=8", envs=8, steps=1024)
 OFF = dict(chunk=8, burn_in=0, warm_up=64, capacity_steps=1024, updates=2)
 
 
-@pytest.mark.parametrize("method", rows(["maddpg"], ["vdn"]))
+@pytest.mark.parametrize("method", rows([], ["maddpg", "vdn"]))
 def test_training_with_dead_agents_that_have_no_action_keeps_numbers_of_usual_size(method, tmp_path):
     (run,) = tutelage.train(method, "worlds:blank", out=tmp_path / "run", quiet=True, fit=QUICK, **SMALL, **OFF)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

@@ -240,6 +240,7 @@ def test_everybody_starts_in_a_cell_of_its_own():
     assert np.std(cells.mean(0)) < 15, "nobody has a place of its own"
 
 
+@pytest.mark.rows  # each rule by itself is tested above
 def test_the_script_catches_and_chance_is_punished():
     env = make("predator_prey/punish2")  # measured .45, 34; random -93
     scripted = tutelage.evaluate(env, env.scripted(), (), 64)
