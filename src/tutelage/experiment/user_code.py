@@ -24,16 +24,21 @@ from tutelage.types import Behaviour, Carry, Critic, Environment, Frozen, Method
 
 
 def make_method(name: str, env: Environment, config: Any, teacher: Frozen | None) -> Method:
-    """A method for an environment.
+    """A method for an environment, with the rewards that its config asks for.
 
     Raises:
         BadInput: the settings are impossible; or the method is the user's own, and raises or returns no `Method`.
     """
+    return with_rewards(call_factory(name, env, config, teacher), env, config)
+
+
+def call_factory(name: str, env: Environment, config: Any, teacher: Frozen | None) -> Method:
+    """The method that its factory makes; what raises in a user's own names the part that was called."""
     row = method_row(name)
     check_teacher(name, teacher)
     factory = resolve(row.factory)
     if row.factory != name:
-        return with_rewards(factory(env, config, teacher), env, config)
+        return factory(env, config, teacher)
     with reports_user_error(f"method {name}: making it"):
         built = factory(env, config, teacher)
     if not isinstance(built, Method):
@@ -53,13 +58,12 @@ def make_method(name: str, env: Environment, config: Any, teacher: Frozen | None
         behaviours = {part: name_behaviour(part, one) for part, one in stage.behaviours.items()}
         return stage._replace(behaviours=behaviours, update=named(f"update of {stage.name}", stage.update))
 
-    named_method = built._replace(
+    return built._replace(
         init=named("init", built.init),
         stages=tuple(map(name_stage, built.stages)),
         roles={role: name_policy(role, policy) for role, policy in built.roles.items()},
         params=named("params", built.params),
     )
-    return with_rewards(named_method, env, config)
 
 
 def describe(value: Any) -> str:

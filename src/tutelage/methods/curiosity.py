@@ -18,7 +18,7 @@ from tutelage.networks.cores import Net
 from tutelage.types import Metrics, Params
 
 USUAL_SHARE = (0.02, 0.3)
-"""Mean bonus over mean absolute reward: below this range curiosity has no effect, above it the bonus dominates."""
+"""Of `share_of_reward`: below this range curiosity has no effect, above it the bonus dominates."""
 
 
 class Predictor(NamedTuple):
@@ -31,6 +31,13 @@ class Predictor(NamedTuple):
 def prediction_error(net: Net, predictor: Params, frozen: Params, state: Float[Array, "... S"]) -> Float[Array, "..."]:
     """Mean squared error of the predictor's output against the frozen network's."""
     return jnp.square(net.apply(predictor, state) - net.apply(frozen, state)).mean(-1)
+
+
+def share_of_reward(
+    bonus: Float[Array, "T C"], reward: Float[Array, "T C"], counts: Bool[Array, "T C"]
+) -> Float[Array, ""]:
+    """Mean bonus over mean absolute reward, of transitions that count."""
+    return masked_mean(bonus, counts) / jnp.maximum(masked_mean(jnp.abs(reward), counts), 1e-6)
 
 
 def novelty(

@@ -24,7 +24,7 @@ from tutelage.learning.losses import cross_entropy, masked_mean
 from tutelage.learning.normaliser import init_normaliser
 from tutelage.learning.optim import Learner, descend, init_learner
 from tutelage.methods.central import first_layer, make_teacher
-from tutelage.methods.curiosity import USUAL_SHARE, Predictor, novelty
+from tutelage.methods.curiosity import USUAL_SHARE, Predictor, novelty, share_of_reward
 from tutelage.methods.off_policy import (
     OffPolicyState,
     Sequences,
@@ -136,8 +136,7 @@ def curiosity_bonus(
     )
     beta = config.beta * (1 - learning.success) if config.adaptive else config.beta
     bonus = beta * factor * error / scale
-    mean_reward = masked_mean(jnp.abs(networks.td.scale * data.steps.reward[1:]), counts)
-    metrics["curiosity_share"] = masked_mean(bonus, counts) / jnp.maximum(mean_reward, 1e-6)
+    metrics["curiosity_share"] = share_of_reward(bonus, networks.td.scale * data.steps.reward[1:], counts)
     return jax.lax.stop_gradient(bonus), predictor, metrics
 
 

@@ -14,11 +14,10 @@ from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.configs.rewards import CuriositySettings, ShapingSettings
 from tutelage.data.transitions import transitions
-from tutelage.learning.losses import masked_mean
 from tutelage.learning.normaliser import init_normaliser
 from tutelage.learning.optim import annealed, clipped_adam, init_learner
 from tutelage.learning.shaping import goal_progress, most_promising
-from tutelage.methods.curiosity import USUAL_SHARE, Predictor, novelty
+from tutelage.methods.curiosity import USUAL_SHARE, Predictor, novelty, share_of_reward
 from tutelage.networks.curiosity import curiosity_net
 from tutelage.policies.views import goal_shapes
 from tutelage.types import Environment, Method, Metrics, Params, Rollout, Stage, TrainState
@@ -98,8 +97,7 @@ def curious(method: Method, env: Environment, config: Any) -> Method:
                 following, valid = rollout.steps.state[1:], rollout.valid
                 error, unit, predictor, metrics = novelty(net, tx, predictor, state.frozen, following, valid, valid, lr)
                 bonus = jnp.where(valid, config.curiosity / env.spec.reward_scale * error / unit, 0.0)
-                mean_reward = masked_mean(jnp.abs(rollout.steps.reward[1:]), valid)
-                metrics["curiosity_share"] = masked_mean(bonus, valid) / jnp.maximum(mean_reward, 1e-6)
+                metrics["curiosity_share"] = share_of_reward(bonus, rollout.steps.reward[1:], valid)
                 richer[name] = paid(rollout, jax.lax.stop_gradient(bonus))
             after, own_metrics = stage.update(state.method, richer, key, progress)
             return CuriousState(after, predictor, state.frozen), own_metrics | metrics
@@ -112,16 +110,6 @@ def curious(method: Method, env: Environment, config: Any) -> Method:
     critic_less = without_critic(method)
     return critic_less._replace(
         init=init,
-        stages=tuple(enrich(stage) if stage.behaviours else keep(stage) for stage in method.stages),
+        stages=tuple(map(enrich, method.stages)),
         params=lambda state: critic_less.params(state.method),
     )
-
-
-def keep(stage: Stage) -> Stage:
-    """A stage that collects nothing, in a train state with curiosity beside it."""
-
-    def update(state: CuriousState, *rest: Any) -> tuple[CuriousState, Metrics]:
-        after, metrics = stage.update(state.method, *rest)
-        return state._replace(method=after), metrics
-
-    return stage._replace(update=update, fixed=())
