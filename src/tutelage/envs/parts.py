@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from tutelage.errors import unknown
-from tutelage.types import Block, Carry, Out, Policy, Sensed, TimeStep
+from tutelage.errors import BadInput, unknown
+from tutelage.types import Block, Carry, Out, Policy, Sensed, TimeStep, wrong_names
 
 BLOCKED = -1e9
 """Score of an action that is not taken or not available."""
@@ -110,15 +110,45 @@ def greedy_matching(distance: Float[Array, "n m"]) -> Int[Array, " n"]:
     return match
 
 
-def entity_columns(name: str, n: int, width: int, place: int = 0) -> tuple[tuple[str, int, int], ...]:
+class Segment(NamedTuple):
+    """A block before it is known where it starts: `place` counts from its own first column."""
+
+    name: str
+    width: int
+    place: int | None = None
+    columns: tuple[str, ...] = ()
+
+
+def entity_columns(name: str, n: int, width: int, place: int = 0, columns: tuple[str, ...] = ()) -> tuple[Segment, ...]:
     """Columns of n entities for `blocks`; the relative position begins at column `place` of `width`."""
-    return tuple((f"{name} {i}", width, place) for i in range(n))
+    return tuple(Segment(f"{name} {i}", width, place, columns) for i in range(n))
 
 
-def blocks(*runs: tuple[str, int] | tuple[str, int, int]) -> tuple[Block, ...]:
-    """Blocks of an observation layout from consecutive columns: (name, width), or (name, width, place) of an entity."""
+def blocks(*segments: Segment | tuple[str, int] | tuple[str, int, int]) -> tuple[Block, ...]:
+    """Blocks of an observation layout from consecutive columns; raises BadInput where names are too few or too many."""
     layout, start = [], 0
-    for name, width, *place in runs:
-        layout.append(Block(name, start, start + width, start + place[0] if place else None))
+    for name, width, place, columns in (Segment(*segment) for segment in segments):
+        block = Block(name, start, start + width, None if place is None else start + place, columns)
+        if wrong := wrong_names(block):
+            raise BadInput(f"layout: {wrong}")
+        layout.append(block)
         start += width
     return tuple(layout)
+
+
+def xy(name: str, unit: str) -> tuple[str, str]:
+    """Names of two columns along x and y."""
+    return f"{name} x [{unit}]", f"{name} y [{unit}]"
+
+
+def map_columns(things: Sequence[str], reach: int) -> tuple[str, ...]:
+    """Names of the columns of square maps around an agent: one map per thing, each row by row from the bottom left.
+
+    `fire at (-1, 2)` is one cell to the left and two up.
+    """
+    cells = [(x, y) for y in range(-reach, reach + 1) for x in range(-reach, reach + 1)]
+    return tuple(f"{thing} at ({x}, {y}) [0 or 1]" for thing in things for x, y in cells)
+
+
+NOTHING = "nothing [always 0]"
+"""A column that is there and never used."""

@@ -22,8 +22,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tutelage.configs.envs import ProbeOptions
 from tutelage.envs.canvas import Canvas
-from tutelage.envs.parts import controller, first_timestep, next_timestep, pick_controller
-from tutelage.types import Block, Carry, Environment, Policy, Sensed, Spec, TimeStep
+from tutelage.envs.parts import NOTHING, Segment, blocks, controller, first_timestep, next_timestep, pick_controller
+from tutelage.types import Carry, Environment, Policy, Sensed, Spec, TimeStep
 
 N, A = 2, 3
 
@@ -43,12 +43,14 @@ class Rules(NamedTuple):
         shown: the observed number, from the state.
         paid: the reward, from the state and the actions (N,).
         best: optimal actions, from the observation and the remembered cue.
+        column: the observed number's name.
     """
 
     length: int
     shown: Callable[[ProbeState], Array]
     paid: Callable[[ProbeState, Int[Array, " N"]], Array]
     best: Callable[[Float[Array, "B N 1"], Int[Array, "B N"]], Int[Array, "B N"]]
+    column: str = NOTHING
 
 
 def _cue_sign(state: ProbeState) -> Array:
@@ -61,14 +63,17 @@ def _always(action: int) -> Callable[[Array, Array], Array]:
 
 PROBES: dict[str, Rules] = {
     "value": Rules(1, lambda s: jnp.zeros(()), lambda s, a: jnp.ones(()), _always(0)),
-    "delayed": Rules(2, lambda s: s.t.astype(jnp.float32), lambda s, a: (s.t == 1).astype(jnp.float32), _always(0)),
-    "observation": Rules(1, _cue_sign, lambda s, a: _cue_sign(s), _always(0)),
+    "delayed": Rules(
+        2, lambda s: s.t.astype(jnp.float32), lambda s, a: (s.t == 1).astype(jnp.float32), _always(0), "time [steps]"
+    ),
+    "observation": Rules(1, _cue_sign, lambda s, a: _cue_sign(s), _always(0), "cue [-1 or 1]"),
     "action": Rules(1, lambda s: jnp.zeros(()), lambda s, a: (a == 1).mean(), _always(1)),
     "memory": Rules(
         3,
         lambda s: jnp.where(s.t == 0, _cue_sign(s), 0.0),
         lambda s, a: jnp.where(s.t == 2, (a == s.cue).mean(), 0.0),
         lambda shown, remembered: remembered,
+        "cue, 0 after the first step [-1, 0 or 1]",
     ),
     "coordination": Rules(
         1,
@@ -99,7 +104,7 @@ class Probe(Environment):
             agent_types=("probe",) * N,
             action_counts=(A,) * N,
             obs_widths=(1,) * N,
-            layout=(Block("shown", 0, 1),),
+            layout=blocks(Segment("shown", 1, columns=(self.rules.column,))),
             version="1",
         )
 

@@ -21,9 +21,9 @@ from tutelage.configs.envs import SmaxOptions
 from tutelage.envs.battle.controllers import attack_closest
 from tutelage.envs.battle.picture import View, picture
 from tutelage.envs.battle.rules import MOVES, Rules
-from tutelage.envs.battle.senses import PLACE
+from tutelage.envs.battle.senses import named_columns
 from tutelage.envs.battle.units import MAP_SIZE, MAPS
-from tutelage.envs.parts import blocks, entity_columns, first_timestep, next_timestep, pick_controller
+from tutelage.envs.parts import blocks, first_timestep, next_timestep, pick_controller
 from tutelage.errors import BadInput
 from tutelage.types import Environment, EnvState, Policy, Sensed, Spec, TimeStep
 
@@ -43,8 +43,8 @@ with _quiet():
     import jaxmarl
     from jaxmarl.environments.smax import HeuristicEnemySMAX, map_name_to_scenario
 
-UNIT, OWN = 13, 10
-"""Observation columns per other unit, and of the own unit."""
+OWN = 10
+"""Columns of the world state per unit."""
 
 
 JAXMARL_VERSION = "0.2.0"
@@ -78,11 +78,7 @@ class SmaxJaxmarl(Environment):
         self.rules = Rules(MAPS[name], options.walls_cause_death)
         random_types = bool(map_name_to_scenario(name).smacv2_unit_type_generation)
         types = np.asarray(map_name_to_scenario(name).unit_types)[: self.allies]
-        others = (
-            entity_columns("ally", self.allies - 1, UNIT, PLACE),
-            entity_columns("enemy", self.enemies, UNIT, PLACE),
-        )
-        layout = blocks(*others[0], *others[1], ("own", OWN))
+        layout = blocks(*named_columns(self.rules, options.see_enemy_actions))
         width = layout[-1].stop
         self.spec = Spec(
             n_agents=self.allies,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from math import isfinite
@@ -14,8 +15,19 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.configs.checks import MAX_COUNT
-from tutelage.errors import BadInput, reports_user_error
-from tutelage.types import Block, Environment, EnvState, Goals, Policy, Sensed, Spec, TimeStep, VectorEnv
+from tutelage.errors import BadInput, reports_user_error, short
+from tutelage.types import (
+    Block,
+    Environment,
+    EnvState,
+    Goals,
+    Policy,
+    Sensed,
+    Spec,
+    TimeStep,
+    VectorEnv,
+    wrong_names,
+)
 
 Shape = tuple[int, ...]
 NUMBER_KINDS: dict[str, tuple[str, Any, tuple[Any, ...]]] = {
@@ -146,16 +158,29 @@ def check_spec(name: str, env: Any) -> Spec:
             raise error(field, expected)
         if not all(isinstance(x, kind) and (limit is None or 1 <= x <= limit) for x in value):
             raise error(field, expected)
-    for block in spec.layout:
-        if not isinstance(block, Block) or not 0 <= block.start < block.stop <= spec.obs_width:
-            raise BadInput(f"{name}: spec.layout has {block!r}, must be a Block within obs_width = {spec.obs_width}")
-        if block.place is not None and not block.start <= block.place <= block.stop - 2:
-            raise BadInput(f"{name}: spec.layout has {block!r}, its place must be two columns of the block")
+    if len(spec.own_layouts) not in (0, spec.n_agents):
+        raise error("own_layouts", f"n_agents = {spec.n_agents} layouts, or ()")
     return replace(
         spec,
         **{field: int(getattr(spec, field)) for field in counts},
-        **{field: tuple(getattr(spec, field)) for field in (*limits, "layout")},
+        **{field: tuple(getattr(spec, field)) for field in limits},
+        layout=check_layout(f"{name}: spec.layout", spec.layout, spec.obs_width),
+        own_layouts=tuple(check_layout(f"{name}: spec.own_layouts", x, spec.obs_width) for x in spec.own_layouts),
     )
+
+
+def check_layout(label: str, layout: Iterable[Any], width: int) -> tuple[Block, ...]:
+    """The blocks of a layout; raises BadInput for one that is none, or lies or is named wrongly."""
+    for block in layout:
+        if not isinstance(block, Block) or not 0 <= block.start < block.stop <= width:
+            raise BadInput(f"{label} has {block!r}, must be a Block within obs_width = {width}")
+        if block.place is not None and not block.start <= block.place <= block.stop - 2:
+            raise BadInput(f"{label} has {block!r}, its place must be two columns of the block")
+        if not isinstance(block.columns, tuple | list) or not all(isinstance(text, str) for text in block.columns):
+            raise BadInput(f"{label}: columns of block {block.name!r} are {short(block.columns)}, must be texts")
+        if wrong := wrong_names(block):
+            raise BadInput(f"{label}: {wrong}")
+    return tuple(block._replace(columns=tuple(block.columns)) for block in layout)
 
 
 def check_user_env(env: UserEnv) -> None:

@@ -38,9 +38,10 @@ def from_plain(hint: Any, value: Any, name: str = "") -> Any:
         return build_plain(pick(classes, value, name), value, name)
     if hasattr(hint, "_fields"):  # a NamedTuple
         hints = get_type_hints(hint)
-        if not isinstance(value, list | tuple) or len(value) != len(hints):
+        needed = len(hints) - len(hint._field_defaults)  # a field that joined later has a default
+        if not isinstance(value, list | tuple) or not needed <= len(value) <= len(hints):
             refuse(name, value, hint)
-        return hint(*(from_plain(h, x, f"{name}.{n}") for (n, h), x in zip(hints.items(), value, strict=True)))
+        return hint(*(from_plain(h, x, f"{name}.{n}") for (n, h), x in zip(hints.items(), value, strict=False)))
     return checked(name, value, hint)
 
 

@@ -15,6 +15,7 @@ from tutelage.experiment.run_record import read_record, read_test, seed_runs
 from tutelage.experiment.trust import code_named_in, command_for
 from tutelage.experiment.weights import check_weights
 from tutelage.policies.blueprint import Role, Team, ValueNet, needs_code
+from tutelage.types import Spec, wrong_names
 
 
 class FinishedRun(NamedTuple):
@@ -61,9 +62,17 @@ def read_role(path: Path, name: str) -> Role:
             raise BadInput(f"role = {role.role!r}: must be {name!r}")
         if isinstance(role.made_of, ValueNet) != (name == "critic") and not needs_code(role.made_of):
             raise BadInput(f"made_of = {role.made_of.kind!r}: is no {'critic' if name == 'critic' else 'policy'}")
+        check_column_names(role.spec)
         if isinstance(role.made_of, Team):
             check_team(role)
     return role
+
+
+def check_column_names(spec: Spec) -> None:
+    """Raise BadInput where some columns of a block have names and others none, or there are too many."""
+    for block in (block for layout in (spec.layout, *spec.own_layouts) for block in layout):
+        if wrong := wrong_names(block):
+            raise BadInput(f"spec.layout: {wrong}")
 
 
 def check_team(role: Role) -> None:

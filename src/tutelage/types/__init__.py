@@ -6,7 +6,16 @@ T + 1 and M + 1, where T and M themselves are the length of no argument before.
 Inside `envs/` a TimeStep describes one instance; above it has a leading B; in a Rollout leading (T, B).
 """
 
-from tutelage.types.environment import Block, Environment, EnvState, Measure, Places, Spec, VectorEnv
+from tutelage.types.environment import (
+    Block,
+    Environment,
+    EnvState,
+    Measure,
+    Places,
+    Spec,
+    VectorEnv,
+    wrong_names,
+)
 from tutelage.types.policy import ActRule, Carry, Critic, Out, Params, Policy
 from tutelage.types.timestep import Goals, Sensed, TimeStep
 from tutelage.types.training import Behaviour, Frozen, Method, Metrics, Rollout, Stage, TrainState, acting
@@ -36,4 +45,5 @@ __all__ = [
     "TrainState",
     "VectorEnv",
     "acting",
+    "wrong_names",
 ]

@@ -24,12 +24,21 @@ class Block(NamedTuple):
         name: begins with the group it belongs to: `enemy 3`, `own velocity`. The group `own` is the agent itself.
         place: first of the two columns with the relative position, where the block describes an entity; else None.
             An entity that is not seen is all zeros.
+        columns: one text per column, what it holds and in square brackets the unit: `relative x [share of own sight
+            range]`, `[0 or 1]` of indicators. Empty: unnamed.
     """
 
     name: str
     start: int
     stop: int
     place: int | None = None
+    columns: tuple[str, ...] = ()
+
+
+def wrong_names(block: Block) -> str:
+    """What is wrong with the number of a block's names; empty where every column has one, or none has."""
+    width, names = block.stop - block.start, len(block.columns)
+    return "" if names in (0, width) else f"block {block.name!r} has {width} columns and {names} names"
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,8 @@ class Spec:
         time_limit: whether that end is `terminal` (discount 0) or a `truncation` (discount 1).
         agent_types: one name per agent (unit type, role).
         action_counts, obs_widths: per agent, before padding.
-        layout: meaning of the observation columns.
+        layout: meaning of the observation columns; narrower agents have the first of them.
+        own_layouts: per agent, where some observe other columns than these; () for one that does not.
         version: changes whenever the dynamics do; stored with every result.
         links: whether timesteps have `links`.
         reward_scale: factor on rewards for learners that do not normalise returns.
@@ -66,6 +76,14 @@ class Spec:
     reward_scale: float = 1.0
     links: bool = False
     measure: Measure = "success"
+    own_layouts: tuple[tuple[Block, ...], ...] = ()
+
+    def column_names(self, agent: int) -> tuple[str, ...]:
+        """What each column of an agent's row is, `BLOCK: NAME [UNIT]`; empty where nothing says so."""
+        layout = (self.own_layouts[agent] if self.own_layouts else ()) or self.layout
+        names = {block.start + i: f"{block.name}: {text}" for block in layout for i, text in enumerate(block.columns)}
+        seen = self.obs_widths[agent]  # what is beyond pads the row
+        return tuple(names.get(i, "") if i < seen else "padding [always 0]" for i in range(self.obs_width))
 
 
 class Places(NamedTuple):

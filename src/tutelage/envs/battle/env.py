@@ -16,13 +16,13 @@ from tutelage.envs.battle.goals import goals
 from tutelage.envs.battle.picture import View, picture, view_radius
 from tutelage.envs.battle.rules import Battle, Rules
 from tutelage.envs.battle.script import enemy_actions
-from tutelage.envs.battle.senses import OWN, PLACE, UNIT, n_actions, n_unit_columns, sense
+from tutelage.envs.battle.senses import OWN, n_actions, n_unit_columns, named_columns, sense
 from tutelage.envs.battle.starts import init_battle, start_noise_size
 from tutelage.envs.battle.ticks import advance, step_outcome
 from tutelage.envs.battle.units import MAP_SIZE, MAPS, Map
 from tutelage.envs.canvas import places
 from tutelage.envs.from_batched import Batched, FromBatched, Outcome, uniform_noise
-from tutelage.envs.parts import blocks, entity_columns, pick_controller
+from tutelage.envs.parts import blocks, pick_controller
 from tutelage.types import EnvState, Places, Policy, Sensed, Spec
 
 VERSION = "battle/1"
@@ -51,7 +51,7 @@ class Smax(FromBatched):
         self.name, self.options = name, options
         self.rules = rules = Rules(map, options.walls_cause_death)
         self.limit = options.max_steps or map.max_steps
-        self.spec = make_spec(rules, self.limit)
+        self.spec = make_spec(rules, self.limit, options.see_enemy_actions)
 
     @property
     def batched(self) -> Batched:
@@ -99,17 +99,15 @@ def step_noise_size(rules: Rules) -> int:
     return rules.enemies + rules.shots * len(rules.units)
 
 
-def make_spec(rules: Rules, limit: int) -> Spec:
+def make_spec(rules: Rules, limit: int, see_enemy_actions: bool) -> Spec:
     """The spec of a map."""
-    n, m, columns = rules.allies, rules.enemies, n_unit_columns(rules)
-    unit, own, actions = UNIT + columns, OWN + columns, n_actions(rules)
-    layout = blocks(*entity_columns("ally", n - 1, unit, PLACE), *entity_columns("enemy", m, unit, PLACE), ("own", own))
+    n, actions, layout = rules.allies, n_actions(rules), blocks(*named_columns(rules, see_enemy_actions))
     width = layout[-1].stop
     return Spec(
         n_agents=n,
         n_actions=actions,
         obs_width=width,
-        state_width=own * (n + m) + 1,
+        state_width=(OWN + n_unit_columns(rules)) * len(rules.units) + 1,
         max_steps=limit,
         time_limit="terminal",
         agent_types=("random",) * n if rules.map.draws_units else rules.map.roster[:n],

@@ -13,6 +13,7 @@ from tutelage.envs.battle.healing import ENERGY
 from tutelage.envs.battle.rules import MOVES, Battle, Rules, Traits
 from tutelage.envs.battle.space import distances
 from tutelage.envs.battle.units import MAP_SIZE
+from tutelage.envs.parts import NOTHING, Segment, entity_columns, xy
 from tutelage.types import Sensed
 
 UNIT, OWN = 7, 4
@@ -25,6 +26,30 @@ PLACE = 1
 def n_unit_columns(rules: Rules) -> int:
     """Number of columns for the type of a unit, and for its shield where units have one."""
     return len(rules.map.types) + rules.shielded
+
+
+def named_columns(rules: Rules, see_enemy_actions: bool) -> tuple[Segment, ...]:
+    """The columns of an agent's observation with their names: other allies, enemies, the own unit."""
+    healers = rules.healer.any()
+    health = "health [share of maximum]"
+    waits = "weapon cooldown left [share of the time between attacks]"
+    if healers:
+        waits = "weapon cooldown left, or a healer's energy [share of the time between attacks, or of full energy]"
+    kinds = tuple(f"type is {name} [0 or 1]" for name in rules.map.types)
+    if rules.shielded:
+        kinds = (*kinds, "shield [share of maximum]")
+    attack = f"last attack{' or healing' if healers else ''}, 0 for none [action number / highest action number]"
+
+    def another(*last: str) -> tuple[str, ...]:
+        return health, *xy("relative", "share of own sight range"), *last, waits, *kinds
+
+    did, n = (*xy("last move", "-1, 0 or 1"), attack), n_unit_columns(rules)
+    of_ally, of_enemy = another(*did), another(*(did if see_enemy_actions else (NOTHING,) * len(did)))
+    return (
+        *entity_columns("ally", rules.allies - 1, UNIT + n, PLACE, of_ally),
+        *entity_columns("enemy", rules.enemies, UNIT + n, PLACE, of_enemy),
+        Segment("own", OWN + n, columns=(health, *xy("position", "map widths"), waits, *kinds)),
+    )
 
 
 def n_actions(rules: Rules) -> int:

@@ -17,9 +17,17 @@ from tutelage.envs.fire_commander.levels import LEVELS
 from tutelage.envs.fire_commander.picture import picture
 from tutelage.envs.fire_commander.rules import DOUSE, Blaze, Rules, advance, in_range, init_blaze, start_noise_sizes
 from tutelage.envs.fire_commander.script import assigned_fires, nearest_known_fire, sweep_and_douse
-from tutelage.envs.fire_commander.senses import REGION, observations, sight_widths, world, world_width
+from tutelage.envs.fire_commander.senses import (
+    MAPS,
+    REGION,
+    REGION_COLUMNS,
+    observations,
+    sight_widths,
+    world,
+    world_width,
+)
 from tutelage.envs.from_batched import Batched, FromBatched, Noise, Outcome
-from tutelage.envs.parts import blocks, pick_controller
+from tutelage.envs.parts import Segment, blocks, map_columns, pick_controller, xy
 from tutelage.errors import BadInput
 from tutelage.types import EnvState, Goals, Places, Policy, Sensed, Spec
 
@@ -49,10 +57,13 @@ class FireCommander(FromBatched):
             action_counts=(5,) * p + (6,) * a,
             obs_widths=(wide,) * p + (narrow,) * a,
             layout=blocks(
-                ("own position", 2),
+                Segment("own position", 2, columns=xy("position", "-1 to 1 across the map")),
                 # No entities with a place that sight could restrict: what is known of a region was heard by radio.
-                *((f"region {i}", REGION) for i in range(self.rules.regions if self.radio else 0)),
-                ("window", wide - narrow),
+                *(
+                    Segment(f"region {i}", REGION, columns=REGION_COLUMNS)
+                    for i in range(self.rules.regions if self.radio else 0)
+                ),
+                Segment("window", wide - narrow, columns=map_columns(MAPS, self.rules.vision)),
             ),
             version="1",
             links=True,

@@ -14,6 +14,13 @@ REGION = 4
 """Columns per region in an observation: burning cells, freshness, and offset to the nearest of them (two)."""
 WINDOW = 4
 """Maps in a perception agent's window: perception agents, action agents, fire, outside."""
+REGION_COLUMNS = (
+    "cells known to burn [number / 4]",
+    "freshness of its cells, mean, 0 for one never seen [1 - age / step limit]",
+    "x to the nearest known fire, 0 if none [map widths]",
+    "y to the nearest known fire, 0 if none [map widths]",
+)
+MAPS = "perception agent", "action agent", "fire", "outside of the map"
 FAR = 10_000
 """More steps than between any two cells."""
 

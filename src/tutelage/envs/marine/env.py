@@ -19,17 +19,8 @@ from tutelage.envs.marine.picture import picture
 from tutelage.envs.marine.rules import Voyage, advance, init_voyage, start_noise_size
 from tutelage.envs.marine.script import meet_when_short
 from tutelage.envs.marine.sea import load_heights, recorded, synthetic
-from tutelage.envs.marine.senses import (
-    NEIGHBOURS,
-    SHIP,
-    in_range,
-    observations,
-    sight_width,
-    window_width,
-    world,
-    world_width,
-)
-from tutelage.envs.parts import blocks, entity_columns, pick_controller
+from tutelage.envs.marine.senses import in_range, named_columns, observations, sight_width, world, world_width
+from tutelage.envs.parts import blocks, pick_controller
 from tutelage.types import EnvState, Places, Policy, Sensed, Spec
 
 
@@ -53,8 +44,7 @@ class Marine(FromBatched):
             else synthetic(self.rules.size)
         )
         r, n = self.rules.routing, self.rules.ships
-        width, window = sight_width(self.rules, self.ais), window_width(self.rules)
-        ais_width = NEIGHBOURS * SHIP if self.ais else 0
+        width = sight_width(self.rules, self.ais)
         self.spec = Spec(
             n_agents=n,
             n_actions=5,
@@ -65,11 +55,7 @@ class Marine(FromBatched):
             agent_types=("routing",) * r + ("logistics",) * (n - r),
             action_counts=(5,) * n,
             obs_widths=(width,) * n,
-            layout=blocks(
-                ("own", width - window - ais_width),
-                *(entity_columns("ship", NEIGHBOURS, SHIP, 1) if self.ais else ()),
-                ("window", window),
-            ),
+            layout=blocks(*named_columns(self.rules, self.ais)),
             version="1",
             links=True,
         )

@@ -10,9 +10,21 @@ from jaxtyping import Array, Bool, Float, Int
 
 from tutelage.envs.marine.rules import Rules, Voyage
 from tutelage.envs.marine.sea import Sea, at_cells, levels
+from tutelage.envs.parts import Segment, entity_columns, map_columns, xy
 
 NEIGHBOURS, SHIP = 4, 6
 """Ships reported by AIS, and columns for each: whether there is one, offset (two), class, fuel, destination row."""
+PLACE = 1
+"""Column of a reported ship at which the offset to it begins."""
+
+
+SHIP_COLUMNS = (
+    "reported [0 or 1]",
+    *xy("relative", "map widths"),
+    "class [1 routing, 0 logistics, -1 raider]",
+    "fuel a step ago, 0 unless routing [share of a full tank]",
+    "row of its destination, from the bottom, 0 unless routing [map widths]",
+)
 
 
 def to_bits(value: Int[Array, "..."], count: int, axis: int) -> Bool[Array, "..."]:
@@ -33,6 +45,26 @@ def window_width(rules: Rules) -> int:
 def sight_width(rules: Rules, ais: bool) -> int:
     cell, fuel = bit_counts(rules)
     return 2 * cell + fuel + window_width(rules) + (NEIGHBOURS * SHIP if ais else 0)
+
+
+def named_columns(rules: Rules, ais: bool) -> tuple[Segment, ...]:
+    """The columns of an observation with their names: the own ship, ships reported by AIS, the window."""
+    cell, fuel = bit_counts(rules)
+    bits = lambda count, of: tuple(f"{of}, bit {i} [0 or 1]" for i in range(count))
+    number = f"y * {rules.size} + x"
+    own = (
+        *bits(cell, f"cell {number}"),
+        *bits(cell, f"destination cell {number}, 0 unless routing"),
+        *bits(fuel, "fuel a step ago, 0 unless routing"),
+    )
+    ships = [f"{'routing' if i < rules.routing else 'logistics'} ship {i}" for i in range(rules.ships)]
+    others = ["outside of the map", "destination", "sea level bit 0", "sea level bit 1"]
+    maps = [*ships, *others, *(["raider"] if rules.raiders else [])]
+    return (
+        Segment("own", 2 * cell + fuel, columns=own),
+        *(entity_columns("ship", NEIGHBOURS, SHIP, PLACE, SHIP_COLUMNS) if ais else ()),
+        Segment("window", window_width(rules), columns=map_columns(maps, rules.vision)),
+    )
 
 
 def own_columns(rules: Rules, state: Voyage) -> Bool[Array, "N D B"]:

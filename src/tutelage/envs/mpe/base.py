@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.envs.canvas import BLUE, GREEN, RED, Canvas, extent, places
 from tutelage.envs.mpe.physics import Bodies, World, advance
-from tutelage.envs.parts import first_timestep, next_timestep, pick_controller
+from tutelage.envs.parts import first_timestep, next_timestep, pick_controller, xy
 from tutelage.types import Block, Environment, Goals, Places, Policy, Sensed, Spec, TimeStep
 
 NEAR = 0.1
@@ -22,6 +22,9 @@ NEAR = 0.1
 MOVES = 5
 SIGNS = (RED, GREEN, BLUE)
 """Colours of landmarks that agents talk about."""
+LENGTH, SPEED = "half map widths", "half map widths in 10 steps"
+"""Units of columns: everything begins within [-1, 1], and a step lasts 0.1."""
+VELOCITY, POSITION, RELATIVE = xy("velocity", SPEED), xy("position", LENGTH), xy("relative", LENGTH)
 
 
 class Mpe(Environment):
@@ -44,9 +47,11 @@ class Mpe(Environment):
         types: tuple[str, ...] = (),
         counts: tuple[int, ...] = (),
         widths: tuple[int, ...] = (),
+        own_layouts: tuple[tuple[Block, ...], ...] = (),
     ) -> None:
         """`layout`: the widest agent's columns. `types`: of the agents that learn, the first ones; () for all alike.
-        `counts`, `widths`: actions and columns of each; () for the five moves, and for the whole layout."""
+        `counts`, `widths`: actions and columns of each; () for the five moves, and for the whole layout.
+        `own_layouts`: see `Spec`."""
         self.bodies, self.n_bodies = bodies, len(bodies.thrust)
         n = len(types) or self.n_bodies
         widths, counts = widths or (layout[-1].stop,) * n, counts or (MOVES,) * n
@@ -63,6 +68,7 @@ class Mpe(Environment):
             layout=layout,
             version="jaxmarl-0.2.0",  # whose dynamics these are: results that were made through it stay current
             measure="return",
+            own_layouts=own_layouts,
         )
 
     def reset(self, key: PRNGKeyArray) -> tuple[World, TimeStep]:
@@ -146,6 +152,11 @@ class Mpe(Environment):
         """Agents, and the places to go to."""
         half, here = self._half(state), np.asarray(state.place)[: self.spec.n_agents]
         return places(here[:, 0], here[:, 1], self.goals(state).features[..., :2], -half, half)
+
+
+def words(count: int) -> tuple[str, ...]:
+    """Names of the columns with what was heard; all are 0 at first."""
+    return tuple(f"word {i} was said last [0 or 1]" for i in range(count))
 
 
 def signposts(canvas: Canvas, landmarks: np.ndarray) -> None:

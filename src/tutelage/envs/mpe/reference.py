@@ -11,9 +11,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.configs.envs import MpeOptions
 from tutelage.envs.canvas import INK
-from tutelage.envs.mpe.base import MOVES, NEAR, SIGNS, Mpe, signposts
+from tutelage.envs.mpe.base import MOVES, NEAR, RELATIVE, SIGNS, VELOCITY, Mpe, signposts, words
 from tutelage.envs.mpe.physics import Bodies, World, advance, length, relative, scatter
-from tutelage.envs.parts import blocks, controller, entity_columns, steer
+from tutelage.envs.parts import Segment, blocks, controller, entity_columns, steer
 from tutelage.types import Carry, TimeStep
 
 WORDS = 10
@@ -29,7 +29,12 @@ class Reference(Mpe):
 
     def __init__(self, options: MpeOptions) -> None:
         layout = blocks(
-            ("own velocity", 2), *entity_columns("landmark", 3, 2), ("goal of the other", 3), ("heard", WORDS)
+            Segment("own velocity", 2, columns=VELOCITY),
+            *entity_columns("landmark", 3, 2, columns=RELATIVE),
+            Segment(
+                "goal of the other", 3, columns=tuple(f"is landmark {i} [0.75 if so, else 0.25]" for i in range(3))
+            ),
+            Segment("heard", WORDS, columns=words(WORDS)),
         )
         bodies = Bodies((0.15,) * 2 + (0.2,) * 3, (5.0,) * 2)
         super().__init__(bodies, layout, options.max_steps, counts=(MOVES * WORDS,) * 2)

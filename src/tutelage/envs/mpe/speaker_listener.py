@@ -11,9 +11,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.configs.envs import MpeOptions
 from tutelage.envs.canvas import GREY, INK
-from tutelage.envs.mpe.base import MOVES, NEAR, SIGNS, Mpe, signposts
+from tutelage.envs.mpe.base import MOVES, NEAR, RELATIVE, SIGNS, VELOCITY, Mpe, signposts, words
 from tutelage.envs.mpe.physics import Bodies, World, advance, length, relative, scatter
-from tutelage.envs.parts import blocks, controller, entity_columns, steer
+from tutelage.envs.parts import Segment, blocks, controller, entity_columns, steer
 from tutelage.types import Carry, TimeStep
 
 WORDS = 3
@@ -29,10 +29,16 @@ class SpeakerListener(Mpe):
     stay = ("speaker",)
 
     def __init__(self, options: MpeOptions) -> None:
-        layout = blocks(("own velocity", 2), *entity_columns("landmark", 3, 2), ("heard", WORDS))  # the listener's
+        layout = blocks(  # the listener's
+            Segment("own velocity", 2, columns=VELOCITY),
+            *entity_columns("landmark", 3, 2, columns=RELATIVE),
+            Segment("heard", WORDS, columns=words(WORDS)),
+        )
+        goal = tuple(f"is landmark {i} [0.65 if so, else 0.15]" for i in range(3))
+        speakers = blocks(Segment("goal of the listener", 3, columns=goal))
         bodies = Bodies((0.075,) * 2 + (0.04,) * 3, thrust=(0.0, 5.0))
         types, counts, widths = ("speaker", "listener"), (WORDS, MOVES), (3, layout[-1].stop)
-        super().__init__(bodies, layout, options.max_steps, types, counts, widths)
+        super().__init__(bodies, layout, options.max_steps, types, counts, widths, (speakers, ()))
 
     def _open(self, key: PRNGKeyArray) -> World:
         key_agents, key_landmarks, key_goal = jax.random.split(key, 3)

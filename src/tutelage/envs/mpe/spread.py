@@ -11,9 +11,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.configs.envs import SpreadOptions
 from tutelage.envs.canvas import BLUE, GREEN, INK
-from tutelage.envs.mpe.base import NEAR, Mpe
+from tutelage.envs.mpe.base import NEAR, POSITION, RELATIVE, VELOCITY, Mpe
 from tutelage.envs.mpe.physics import Bodies, World, length, relative, scatter, touching
-from tutelage.envs.parts import blocks, controller, entity_columns, greedy_matching, steer
+from tutelage.envs.parts import NOTHING, Segment, blocks, controller, entity_columns, greedy_matching, steer
 from tutelage.types import Carry, TimeStep
 
 RADIUS = 0.15
@@ -26,8 +26,10 @@ class Spread(Mpe):
 
     def __init__(self, options: SpreadOptions) -> None:
         n, self.local_ratio = options.n_agents, options.local_ratio
-        entities = *entity_columns("landmark", n, 2), *entity_columns("agent", n - 1, 2)
-        layout = blocks(("own velocity", 2), ("own position", 2), *entities, ("said", 2 * (n - 1)))
+        own = Segment("own velocity", 2, columns=VELOCITY), Segment("own position", 2, columns=POSITION)
+        others = [entity_columns(*what, 2, columns=RELATIVE) for what in (("landmark", n), ("agent", n - 1))]
+        unused = Segment("said", 2 * (n - 1), columns=(NOTHING,) * 2 * (n - 1))
+        layout = blocks(*own, *others[0], *others[1], unused)
         super().__init__(Bodies((RADIUS,) * n + (0.05,) * n, (5.0,) * n, solid=n), layout, options.max_steps)
 
     def _open(self, key: PRNGKeyArray) -> World:

@@ -11,9 +11,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.configs.envs import TagOptions
 from tutelage.envs.canvas import GREEN, GREY, INK, RED
-from tutelage.envs.mpe.base import Mpe
+from tutelage.envs.mpe.base import POSITION, RELATIVE, VELOCITY, Mpe
 from tutelage.envs.mpe.physics import DOWN_UP, LEFT_RIGHT, Bodies, World, advance, relative, scatter, touching
-from tutelage.envs.parts import blocks, controller, entity_columns, steer
+from tutelage.envs.parts import Segment, blocks, controller, entity_columns, steer
 from tutelage.types import Carry, TimeStep
 
 PREDATOR, PREY, OBSTACLE = 0.075, 0.05, 0.2
@@ -38,13 +38,16 @@ class Tag(Mpe):
     near = PREDATOR + PREY  # they touch: a catch
 
     def __init__(self, options: TagOptions) -> None:
-        # A predator's: two others, then the prey's place and velocity.
-        entities = *entity_columns("obstacle", 2, 2), *entity_columns("agent", 2, 2), ("prey", 4, 0)
-        layout = blocks(("own velocity", 2), ("own position", 2), *entities)
+        own = Segment("own velocity", 2, columns=VELOCITY), Segment("own position", 2, columns=POSITION)
+        obstacles = entity_columns("obstacle", 2, 2, columns=RELATIVE)
+        agents = lambda n: entity_columns("agent", n, 2, columns=RELATIVE)
+        prey = Segment("prey", 4, 0, (*RELATIVE, *VELOCITY))
+        layout = blocks(*own, *obstacles, *agents(2), prey)  # a predator's; the prey sees three predators
         width, self.flees = layout[-1].stop, options.prey == "scripted"
         types = ("predator",) * 3 + (() if self.flees else ("prey",))
         widths = (width,) * 3 + (() if self.flees else (width - 2,))  # the prey has its velocity in front already
-        super().__init__(BODIES, layout, options.max_steps, types, widths=widths)
+        others = () if self.flees else ((), (), (), blocks(*own, *obstacles, *agents(3)))
+        super().__init__(BODIES, layout, options.max_steps, types, widths=widths, own_layouts=others)
 
     def _open(self, key: PRNGKeyArray) -> World:
         return scatter(BODIES, *jax.random.split(key))._replace(caught=jnp.zeros((), bool))

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from tutelage.configs.envs import PredatorPreyOptions
 from tutelage.envs.canvas import BLUE, GREY, INK, RED, Canvas, board_bounds, places
 from tutelage.envs.from_batched import Batched, FromBatched, Outcome, uniform_noise
-from tutelage.envs.parts import blocks, controller, pick_controller
+from tutelage.envs.parts import Segment, blocks, controller, map_columns, pick_controller
 from tutelage.envs.predator_prey.rules import (
     CATCH,
     DX,
@@ -55,7 +55,12 @@ class PredatorPrey(FromBatched):
             agent_types=("hunter",) * n,
             action_counts=(6,) * n,
             obs_widths=(3 * window,) * n,
-            layout=blocks(("hunter map", window), ("stag map", window), ("hare map", window)),
+            layout=blocks(
+                *(
+                    Segment(f"{thing} map", window, columns=map_columns((thing,), options.vision))
+                    for thing in ("hunter", "stag", "hare")
+                )
+            ),
             version="1",
             measure="return",
         )
