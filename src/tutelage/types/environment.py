@@ -38,7 +38,7 @@ class Block(NamedTuple):
 def wrong_names(block: Block) -> str:
     """What is wrong with the number of a block's names; empty where every column has one, or none has."""
     width, names = block.stop - block.start, len(block.columns)
-    return "" if names in (0, width) else f"block {block.name!r} has {width} columns and {names} names"
+    return "" if names in (0, width) else f"block {block.name!r} has {width} columns, names of {names}"
 
 
 @dataclass(frozen=True)
