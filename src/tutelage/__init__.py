@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tutelage.configs.experiment import FitConfig
+    from tutelage.deploy.export import export
     from tutelage.envs.battle.env import smax
     from tutelage.envs.battle.units import Map, Unit
     from tutelage.envs.build import make
@@ -30,6 +31,7 @@ _HOMES = {
     "Fault": "errors",
     "Evaluation": "experiment.evaluate",
     "evaluate": "experiment.evaluate",
+    "export": "deploy.export",
     "LoadedRun": "experiment.run_directory",
     "load": "experiment.run_directory",
     "recover": "experiment.commands",
@@ -78,6 +80,7 @@ __all__ = [
     "TimeStep",
     "Unit",
     "evaluate",
+    "export",
     "load",
     "make",
     "recover",

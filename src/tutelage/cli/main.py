@@ -23,6 +23,7 @@ VERBS = {
     "recover": "make a finished run of the best parameters so far of one that was stopped",
     "eval": "play episodes with a trained, scripted or random team",
     "cost": "FLOPs, parameters and latency of teacher and students",
+    "export": "a trained team as a folder that runs without this package, checked",
     "verify": "check that a run's files are as they were written",
     "migrate": "rewrite runs of an earlier version so that this one opens them",
     "fork": "from states that students reach, let students and teacher play on",

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from tutelage.deploy.layers import numpy_network
 from tutelage.errors import BadInput, Fault
 from tutelage.policies.blueprint import needs_code
 
@@ -119,18 +120,17 @@ def compiled_call(agent: Any, params: Any) -> Call:
 
 
 def numpy_call(agent: Any, params: Any) -> Call | None:
-    """One decision of the NumPy step; None for a network that has none."""
-    from tutelage.deploy.numpy_step import NUMPY_KINDS, numpy_carry, numpy_step
+    """One decision of the exported NumPy step; None for a network of a user's own."""
+    from tutelage.deploy.standalone import choose
 
-    if agent.kind not in NUMPY_KINDS:
+    if agent.network is None:
         return None
-    step, carry = numpy_step(agent.kind, params), numpy_carry(agent.kind, params)
-    x, avail = example(agent)
+    (step, memory), (x, available) = numpy_network(agent.network, params), example(agent)
 
     def call() -> int:
-        nonlocal carry
-        carry, action, _ = step(carry, x, avail)
-        return action
+        nonlocal memory
+        scores, memory, _ = step(x, memory)
+        return choose(scores, available)
 
     return call
 

@@ -1,0 +1,274 @@
+"""The folder c/ of an exported team: C99 without malloc, a header and a source per network, and the team's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from tutelage.deploy.c_runner import runner_header, runner_source
+from tutelage.deploy.c_text import array, comment
+from tutelage.deploy.contract import Contract
+from tutelage.deploy.layers import Weights
+
+TABLE_STEP, TABLE_END = 1 / 16, 9
+"""Distance of the values of tanh in the table, and where it ends; beyond it tanh is 1 to 8 digits."""
+
+
+def c_files(contract: Contract, weights: Sequence[Weights]) -> dict[str, bytes]:
+    """Contents of the files by name."""
+    name = contract["name"]
+    texts = {f"{name}.h": runner_header(contract), f"{name}.c": runner_source(contract)}
+    for i, network in enumerate(contract["networks"]):
+        texts[f"{name}_{i}.h"] = network_header(f"{name}_{i}", network)
+        texts[f"{name}_{i}.c"] = network_source(f"{name}_{i}", name, network, weights[i])
+    return encoded("c", {**texts, **shared_files(contract)})
+
+
+def shared_files(contract: Contract) -> dict[str, str]:
+    """What networks in floats and in integers have alike: exp, sigmoid and tanh of floats, the example, a Makefile."""
+    name = contract["name"]
+    make = makefile(name, len(contract["networks"]))
+    return {f"{name}_math.h": math_header(name), "main.c": example(contract), "Makefile": make}
+
+
+def encoded(folder: str, texts: dict[str, str]) -> dict[str, bytes]:
+    """Texts as the contents of files in a folder."""
+    return {f"{folder}/{file}": text.encode() for file, text in texts.items()}
+
+
+def network_header(prefix: str, network: Contract) -> str:
+    """The header of a network: its sizes and its step."""
+    upper, sends = prefix.upper(), network["sends"]
+    sent = "".join(f", float {name}[{width}]" for name, width in sends)
+    return f"""{comment(f"A network of {network['width']} units: scores of actions from a row of inputs.")}
+#ifndef {upper}_H
+#define {upper}_H
+
+#define {upper}_INPUTS {network["inputs"]}
+#define {upper}_MEMORY {network["memory"]}
+#define {upper}_OUTPUTS {network["outputs"]}
+
+/* One step. `row` has {upper}_INPUTS numbers, `memory` {upper}_MEMORY (may be NULL where that is 0): zeros when an
+   episode begins, changed by every step. `scores` are not masked. Returns 0, or -2 where a number in `row` is not
+   finite; then nothing is changed. */
+int {prefix}_step(const float *row, float *memory, float *scores{sent});
+
+#endif
+"""
+
+
+def network_source(prefix: str, name: str, network: Contract, weights: Weights) -> str:
+    """The source of a network: its weights as constants, and its layers as loops."""
+    arrays = "\n".join(array(key.replace(".", "_"), value) for key, value in weights.items())
+    widths: dict[str, int] = {"row": network["inputs"]}
+    body: list[str] = []
+    for layer in network["layers"]:
+        body += layer_lines(layer, widths, name)
+    sent = "".join(f", float {label}[{width}]" for label, width in network["sends"])
+    given = {"row", "scores", *(label for label, _ in network["sends"])}
+    values = "".join(f"    float {c_name(label)}[{width}];\n" for label, width in widths.items() if label not in given)
+    memory = "" if network["memory"] else "    (void)memory;\n"
+    recurrent = any(layer["kind"] == "gru" for layer in network["layers"])
+    include = f'#include "{name}_math.h"\n' if recurrent else ""
+    return f"""#include "{prefix}.h"
+{include}
+{arrays}
+int {prefix}_step(const float *row, float *memory, float *scores{sent}) {{
+{values}    float sum = 0.0f;
+    int i, j;
+{memory}
+    for (i = 0; i < {network["inputs"]}; i++) sum += row[i] * 0.0f;
+    if (!(sum == 0.0f)) return -2; /* infinity and NaN times 0 are NaN; not with -ffast-math */
+{"".join(f"    {line}" + chr(10) if line else chr(10) for line in body)}    return 0;
+}}
+"""
+
+
+def c_name(value: str) -> str:
+    """A value's name as one of C's."""
+    return value.replace(".", "_")
+
+
+def layer_lines(layer: Contract, widths: dict[str, int], name: str) -> Iterator[str]:
+    """The statements of a layer; the width of what it writes is put into `widths`."""
+    match layer["kind"]:
+        case "dense":
+            widths[layer["target"]] = layer["outputs"]
+            yield from dense_lines(layer)
+        case "gru":
+            widths[layer["target"]] = layer["width"]
+            for side in "xh":
+                widths[f"{layer['name']}_{side}"] = 3 * layer["width"]
+            yield from gru_lines(layer, name)
+        case "join":
+            widths[layer["target"]] = sum(widths[source] for source in layer["sources"])
+            start = 0
+            for source in layer["sources"]:
+                target = f"{c_name(layer['target'])}[{start} + i]"
+                yield f"for (i = 0; i < {widths[source]}; i++) {target} = {c_name(source)}[i];"
+                start += widths[source]
+
+
+def product_lines(source: str, target: str, kernel: str, inputs: int, outputs: int) -> Iterator[str]:
+    """`target += source @ kernel`, four rows at a time: the inner loop is over outputs, which compilers vectorise."""
+    fours = inputs - inputs % 4
+    if fours:
+        yield f"for (i = 0; i < {fours}; i += 4) {{"
+        yield f"    const float a = {source}[i], b = {source}[i + 1], c = {source}[i + 2], d = {source}[i + 3];"
+        yield f"    const float *k = {kernel} + i * {outputs};"
+        terms = " + ".join(f"{x} * k[{f'{n * outputs} + ' if n else ''}j]" for n, x in enumerate("abcd"))
+        yield f"    for (j = 0; j < {outputs}; j++) {target}[j] += {terms};"
+        yield "}"
+    for i in range(fours, inputs):
+        yield f"for (j = 0; j < {outputs}; j++) {target}[j] += {source}[{i}] * {kernel}[{i * outputs} + j];"
+
+
+def dense_lines(layer: Contract) -> Iterator[str]:
+    source, target, kernel = c_name(layer["source"]), c_name(layer["target"]), c_name(layer["name"])
+    outputs = layer["outputs"]
+    yield ""
+    yield f"for (j = 0; j < {outputs}; j++) {target}[j] = {kernel}_bias[j];"
+    yield from product_lines(source, target, f"{kernel}_kernel", layer["inputs"], outputs)
+    if layer["relu"]:
+        yield f"for (j = 0; j < {outputs}; j++) {target}[j] = {target}[j] > 0.0f ? {target}[j] : 0.0f;"
+
+
+def gru_lines(layer: Contract, name: str) -> Iterator[str]:
+    """r, z = sigmoid(x + h), n = tanh(x + r (h + b)), h' = n + z (h - n)."""
+    source, target, own, width = c_name(layer["source"]), c_name(layer["target"]), c_name(layer["name"]), layer["width"]
+    memory = "memory" if not layer["start"] else f"(memory + {layer['start']})"
+    yield ""
+    yield f"for (j = 0; j < {3 * width}; j++) {own}_x[j] = {own}_bias_x[j];"
+    yield from product_lines(source, f"{own}_x", f"{own}_kernel_x", layer["inputs"], 3 * width)
+    yield f"for (j = 0; j < {2 * width}; j++) {own}_h[j] = 0.0f;"
+    yield f"for (j = 0; j < {width}; j++) {own}_h[{2 * width} + j] = {own}_bias_n[j];"
+    yield from product_lines(memory, f"{own}_h", f"{own}_kernel_h", width, 3 * width)
+    yield f"for (j = 0; j < {width}; j++) {{"
+    yield f"    const float r = {name}_sigmoid({own}_x[j] + {own}_h[j]);"
+    yield f"    const float z = {name}_sigmoid({own}_x[{width} + j] + {own}_h[{width} + j]);"
+    yield f"    const float n = {name}_tanh({own}_x[{2 * width} + j] + r * {own}_h[{2 * width} + j]);"
+    yield f"    {target}[j] = {memory}[j] = n + z * ({memory}[j] - n);"
+    yield "}"
+
+
+def math_header(name: str) -> str:
+    """sigmoid, tanh and exp: of math.h, or with NAME_TABLE defined from a table, without math.h."""
+    upper, steps = name.upper(), round(TABLE_END / TABLE_STEP)
+    table = np.tanh(np.arange(steps + 2) * TABLE_STEP).astype(np.float32)
+    return f"""{comment("sigmoid, tanh and exp: of math.h, or from a table where " + upper + "_TABLE is defined.")}
+#ifndef {upper}_MATH_H
+#define {upper}_MATH_H
+
+#ifdef {upper}_TABLE
+
+{array(f"{name}_tanh_table", table)}
+/* Between two values of the table a cubic that has tanh's slope, 1 - tanh^2, at both: exact to 2e-7. */
+static inline float {name}_tanh(float x) {{
+    const float a = x < 0.0f ? -x : x, place = a * {1 / TABLE_STEP:.1f}f;
+    int i;
+    float low, high, rise, fall, t, y;
+    if (!(a < {TABLE_END}.0f)) return x != x ? x : x < 0.0f ? -1.0f : 1.0f;
+    i = (int)place;
+    t = place - (float)i;
+    low = {name}_tanh_table[i];
+    high = {name}_tanh_table[i + 1];
+    rise = (1.0f - low * low) * {TABLE_STEP}f - (high - low);
+    fall = (high - low) - (1.0f - high * high) * {TABLE_STEP}f;
+    y = low + t * (high - low) + t * (1.0f - t) * (rise * (1.0f - t) + fall * t);
+    return x < 0.0f ? -y : y;
+}}
+
+/* Of x up to 0: (1 + t) / (1 - t) with t = tanh(x / 32) is exp(x / 16). */
+static inline float {name}_exp(float x) {{
+    float t = {name}_tanh(x > -24.0f ? x * 0.03125f : -0.75f), y = (1.0f + t) / (1.0f - t);
+    y *= y;
+    y *= y;
+    y *= y;
+    return y * y;
+}}
+
+#else
+
+#include <math.h>
+
+static inline float {name}_tanh(float x) {{ return tanhf(x); }}
+static inline float {name}_exp(float x) {{ return expf(x); }}
+
+#endif
+
+static inline float {name}_sigmoid(float x) {{ return 0.5f * ({name}_tanh(0.5f * x) + 1.0f); }}
+
+#endif
+"""
+
+
+def example(contract: Contract) -> str:
+    """main.c: reads observations and masks of all agents, step by step, and prints the actions."""
+    name, upper = contract["name"], contract["name"].upper()
+    talks = contract["messages"] is not None
+    hears = f"""        for (i = 0; i < {upper}_AGENTS; i++) {{
+            const float *messages[{upper}_AGENTS];
+            int count = 0, linked;
+            for (j = 0; j < {upper}_AGENTS; j++) {{
+                if (scanf("%d", &linked) != 1) return 1;
+                if (linked) messages[count++] = team[j].message;
+            }}
+            {name}_hear(&team[i], messages, count);
+        }}
+""" if talks else ""  # fmt: skip
+    links = ", then for every agent a 0 or 1 for each agent (whether it hears that one)" if talks else ""
+    return f"""/* Every step: reads for each agent {contract["observation"]["width"]} numbers (its observation), \
+{contract["actions"]["count"]} of 0 or 1 (which actions it may take){links}.
+   Prints the actions in a line. An episode begins with the program. */
+#include <stdio.h>
+
+#include "{name}.h"
+
+static {name}_agent team[{upper}_AGENTS];
+
+int main(void) {{
+    float observation[{upper}_OBSERVATION];
+    unsigned char available[{upper}_ACTIONS];
+    int i, j, may, action;
+
+    for (i = 0; i < {upper}_AGENTS; i++) {name}_reset(&team[i], i);
+    for (;;) {{
+        for (i = 0; i < {upper}_AGENTS; i++) {{
+            for (j = 0; j < {upper}_OBSERVATION; j++)
+                if (scanf("%f", &observation[j]) != 1) return i || j;
+            for (j = 0; j < {upper}_ACTIONS; j++) {{
+                if (scanf("%d", &may) != 1) return 1;
+                available[j] = may != 0;
+            }}
+            /* The last number decides draws; a team that takes the best action does not read it. */
+            action = {name}_act(&team[i], observation, {upper}_OBSERVATION, available, 0.5f);
+            if (action < 0) return -action;
+            printf(i ? " %d" : "%d", action);
+        }}
+        printf("\\n");
+{hears}    }}
+}}
+"""
+
+
+def makefile(name: str, networks: int) -> str:
+    """Builds the example."""
+    objects = " ".join([f"{name}.o", *(f"{name}_{i}.o" for i in range(networks))])
+    return f"""# `make` builds the example; `make CPPFLAGS=-D{name.upper()}_TABLE LDLIBS=` needs no math.h.
+CC ?= cc
+CFLAGS ?= -std=c99 -O3 -Wall -Wextra -Wpedantic -Werror
+LDLIBS ?= -lm
+OBJECTS = {objects}
+
+example: main.o $(OBJECTS)
+\t$(CC) $(CFLAGS) $(LDFLAGS) -o $@ main.o $(OBJECTS) $(LDLIBS)
+
+%.o: %.c
+\t$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+
+clean:
+\trm -f example main.o $(OBJECTS)
+
+.PHONY: clean
+"""
