@@ -21,6 +21,19 @@ def number(value: Any) -> str:
     return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
 
 
+BITS = """static uint32_t bits(float x) {
+    union {
+        float number;
+        uint32_t bits;
+    } both;
+    both.number = x;
+    return both.bits & 0x7FFFFFFFu;
+}
+
+"""
+"""The bits of a magnitude: comparing these costs little where floats are computed by software."""
+NOT_FINITE = "0x7F800000u"
+
 TYPES = {"float32": "float", "int8": "int8_t", "int16": "int16_t", "int32": "int32_t", "uint8": "uint8_t"}
 
 

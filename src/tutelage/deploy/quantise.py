@@ -48,7 +48,7 @@ def quantise(program: Program, weights: Weights, rows: np.ndarray, memory: np.nd
     finals = {"scores", *(name for name, _ in program.sends)}
     steps: dict[str, np.ndarray] = {"row": steps_of(largest["row"], 1.0)}
     entries: list[dict[str, Any]] = []
-    ints: Weights = {"row.inverse": (1 / steps["row"]).astype(np.float32)}
+    ints: Weights = {"row.inverse": (256 / steps["row"]).astype(np.float32)}
     scales = {}
     for layer in program.layers:
         if isinstance(layer, Join):

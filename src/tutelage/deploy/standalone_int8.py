@@ -13,7 +13,7 @@ import numpy as np
 
 ONE, HALF, POINT = 32767, 1 << 14, 12
 """The largest number of 16 bits; a half of 1/32768, to round; bits behind the point at a gate's input."""
-WIDE = 2**18 - 1
+WIDE, LARGE = 2**18 - 1, 2**22
 STEP_BITS, STEPS = 7, 256
 """A step of tanh's table is 2^-5, that is 2^7 at POINT bits; it ends at 8."""
 TABLE = np.rint(np.tanh(np.arange(STEPS + 2) / 32) * ONE).astype(np.int64)
@@ -112,8 +112,8 @@ def compile_network(network, weights):
     inverse, scales = weights["row.inverse"], network["int8"]["scales"]
 
     def run(row, memory):
-        x = row * inverse
-        values = {"row": np.clip(np.trunc(x + np.copysign(np.float32(0.5), x)), -127, 127).astype(np.int64)}
+        place = np.clip(row * inverse, -LARGE, LARGE).astype(np.int64)  # 8 bits behind the point
+        values = {"row": np.clip((place + 128) >> 8, -127, 127)}
         following = np.empty_like(memory)
         for step in steps:
             step(values, memory, following)

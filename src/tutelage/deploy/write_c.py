@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from tutelage.deploy.c_runner import runner_header, runner_source
-from tutelage.deploy.c_text import array, comment
+from tutelage.deploy.c_text import BITS, NOT_FINITE, array, comment
 from tutelage.deploy.contract import Contract
 from tutelage.deploy.layers import Weights
 
@@ -71,15 +71,16 @@ def network_source(prefix: str, name: str, network: Contract, weights: Weights) 
     memory = "" if network["memory"] else "    (void)memory;\n"
     recurrent = any(layer["kind"] == "gru" for layer in network["layers"])
     include = f'#include "{name}_math.h"\n' if recurrent else ""
-    return f"""#include "{prefix}.h"
+    return f"""#include <stdint.h>
+
+#include "{prefix}.h"
 {include}
 {arrays}
-int {prefix}_step(const float *row, float *memory, float *scores{sent}) {{
-{values}    float sum = 0.0f;
-    int i, j;
+{BITS}int {prefix}_step(const float *row, float *memory, float *scores{sent}) {{
+{values}    int i, j;
 {memory}
-    for (i = 0; i < {network["inputs"]}; i++) sum += row[i] * 0.0f;
-    if (!(sum == 0.0f)) return -2; /* infinity and NaN times 0 are NaN; not with -ffast-math */
+    for (i = 0; i < {network["inputs"]}; i++)
+        if (bits(row[i]) >= {NOT_FINITE}) return -2;
 {"".join(f"    {line}" + chr(10) if line else chr(10) for line in body)}    return 0;
 }}
 """

@@ -11,11 +11,14 @@ import numpy as np
 
 from tutelage.deploy import standalone_int8
 from tutelage.deploy.c_runner import INTEGERS, runner_header, runner_source
-from tutelage.deploy.c_text import array, comment, number
+from tutelage.deploy.c_text import BITS, NOT_FINITE, array, comment, number
 from tutelage.deploy.contract import Contract
 from tutelage.deploy.quantise import IntNetwork
 from tutelage.deploy.standalone_int8 import HALF, ONE, POINT, STEP_BITS, STEPS, TABLE, WIDE
 from tutelage.deploy.write_c import c_name, encoded, shared_files
+
+LARGE = "0x4B000000u"
+"""The bits of 2^23: floats from there on are beyond 8 bits, and are not made whole numbers."""
 
 
 def int8_files(contract: Contract, networks: Sequence[IntNetwork]) -> dict[str, bytes]:
@@ -94,17 +97,21 @@ def network_source(prefix: str, name: str, network: Contract, ints: IntNetwork) 
 #include "{name}_whole.h"
 
 {arrays}
-int {prefix}_step(const float *row, int16_t *memory, int32_t *scores{sent}) {{
+{BITS}int {prefix}_step(const float *row, int16_t *memory, int32_t *scores{sent}) {{
 {values}{gates}    const int8_t *k;
-    float zero = 0.0f;
     int i, j;
 {memory}
-    for (i = 0; i < {network["inputs"]}; i++) zero += row[i] * 0.0f;
-    if (!(zero == 0.0f)) return -2; /* infinity and NaN times 0 are NaN; not with -ffast-math */
+    for (i = 0; i < {network["inputs"]}; i++)
+        if (bits(row[i]) >= {NOT_FINITE}) return -2;
     for (i = 0; i < {network["inputs"]}; i++) {{
-        float q = row[i] * row_inverse[i];
-        q = q < 0.0f ? q - 0.5f : q + 0.5f;
-        input[i] = (int8_t)(q > 127.0f ? 127 : q < -127.0f ? -127 : (int)q);
+        const float place = row[i] * row_inverse[i]; /* 8 bits behind the point */
+        int32_t q;
+        if (bits(place) == 0) {{
+            input[i] = 0;
+            continue;
+        }}
+        q = bits(place) >= {LARGE} ? (row[i] < 0.0f ? -127 : 127) : ((int32_t)place + 128) >> 8;
+        input[i] = (int8_t)(q > 127 ? 127 : q < -127 ? -127 : q);
     }}
 {"".join(f"    {line}" + chr(10) if line else chr(10) for line in body)}    return 0;
 }}
