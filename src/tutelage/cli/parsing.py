@@ -8,13 +8,15 @@ import io
 import os
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from tutelage.configs.checks import parse_whole
-from tutelage.errors import BadInput
+from tutelage.configs.checks import build, parse_whole
+from tutelage.configs.disturb import DISTURBANCES, Disturbance
+from tutelage.errors import BadInput, Fault
 from tutelage.registry import ALL_ENVIRONMENTS, environment_options, names_environment
 
 T = TypeVar("T")
@@ -66,17 +68,16 @@ def without_line_breaks(argv: Sequence[str]) -> Iterator[None]:
 
 
 def with_environment_options(cls: type[T], argv: Sequence[str]) -> type[T]:
-    """The class of arguments, with a field `env` for the options of the environment that the arguments name.
+    """The class of arguments, with a field `env` for the options of the environment, or of the run, that they name.
 
-    The environment is the first word or, after options, the first word that is an environment of the package.
+    It is the first word or, after options, the first word that is an environment of the package or a directory. Of a
+    run's environment the disturbances can be given; they are those of its training unless given.
     """
     words = [word for word in argv[:1] if not word.startswith("-")] + [
-        word for word in argv if word in ALL_ENVIRONMENTS
+        word for word in argv if word in ALL_ENVIRONMENTS or os.path.isdir(word)
     ]
-    if not words or not names_environment(words[0]):
-        return cls
-    options = environment_options(words[0])
-    if not dataclasses.fields(options):
+    options = options_of(words[0]) if words else None
+    if options is None:
         return cls
     fields_added = [("env", type(options), dataclasses.field(default=options))]
     return dataclasses.make_dataclass(cls.__name__, fields_added, bases=(cls,), frozen=True)
@@ -89,7 +90,20 @@ def changed(value: Any, default: Any) -> dict[str, Any]:
 
 def options_given(args: Any) -> dict[str, Any]:
     """The options of the environment that differ from their defaults; none for arguments without a field `env`."""
-    return changed(args.env, environment_options(args.target)) if hasattr(args, "env") else {}
+    return changed(args.env, options_of(args.target)) if hasattr(args, "env") else {}
+
+
+def options_of(target: str) -> Any:
+    """The options of an environment with their defaults, or a run's disturbances; None for neither."""
+    if names_environment(target):
+        return environment_options(target)
+    from tutelage.experiment.run_record import read_record, seed_runs
+
+    try:
+        options = read_record(seed_runs(Path(target))[0])["env_options"]
+        return build(Disturbance, {name: options[name] for name in DISTURBANCES if name in options}, "option")
+    except (BadInput, Fault):  # no run, or a damaged one, which is told when it is opened
+        return None
 
 
 def one_line(box: str, help_command: str) -> str:

@@ -1,4 +1,4 @@
-"""Options of the environments (`--env.KEY`)."""
+"""Options of the environments (`--env.KEY`); each has the disturbances as well."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.configs.checks import check_fields, check_not_negative, check_positive, check_unit
+from tutelage.configs.checks import check_not_negative, check_positive, check_unit
+from tutelage.configs.disturb import Disturbance
 from tutelage.errors import BadInput
 
 
 @dataclass(frozen=True)
-class SmaxOptions:
+class SmaxOptions(Disturbance):
     """Options of SMAX battles."""
 
     max_steps: int | None = None
@@ -22,12 +23,13 @@ class SmaxOptions:
     """Whether units that touch the border die."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.max_steps is not None:
             check_positive(self, "max_steps")
 
 
 @dataclass(frozen=True)
-class SpreadOptions:
+class SpreadOptions(Disturbance):
     """Options of mpe/simple_spread."""
 
     n_agents: int = 3
@@ -38,23 +40,25 @@ class SpreadOptions:
     """Steps after which an episode is cut off."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive(self, "n_agents", "max_steps")
         check_unit(self, "local_ratio")
 
 
 @dataclass(frozen=True)
-class MpeOptions:
+class MpeOptions(Disturbance):
     """Options of mpe/simple_reference and mpe/simple_speaker_listener."""
 
     max_steps: int = 25
     """Steps after which an episode is cut off."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive(self, "max_steps")
 
 
 @dataclass(frozen=True)
-class TagOptions:
+class TagOptions(Disturbance):
     """Options of mpe/simple_tag."""
 
     prey: Literal["scripted", "learns"] = "scripted"
@@ -63,12 +67,12 @@ class TagOptions:
     """Steps after which an episode is cut off."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
         check_positive(self, "max_steps")
 
 
 @dataclass(frozen=True)
-class PredatorPreyOptions:
+class PredatorPreyOptions(Disturbance):
     """Options of predator_prey."""
 
     size: int = 10
@@ -85,6 +89,7 @@ class PredatorPreyOptions:
     """Steps after which an episode is cut off."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive(self, "size", "n_agents", "n_stags", "vision", "max_steps")
         check_not_negative(self, "n_hares")
         if self.n_agents + self.n_stags + self.n_hares > self.size**2:
@@ -97,7 +102,7 @@ class PredatorPreyOptions:
 
 
 @dataclass(frozen=True)
-class FireCommanderOptions:
+class FireCommanderOptions(Disturbance):
     """Options of fire_commander."""
 
     radio: bool | None = None
@@ -108,14 +113,14 @@ class FireCommanderOptions:
     """Steps after which an episode is cut off; 126 at most."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
         check_positive(self, "max_steps")
         if self.max_steps > 126:
             raise BadInput(f"max_steps = {self.max_steps}: must not be greater than 126")
 
 
 @dataclass(frozen=True)
-class MarineOptions:
+class MarineOptions(Disturbance):
     """Options of marine."""
 
     ais: bool | None = None
@@ -131,17 +136,17 @@ class MarineOptions:
     """Steps in which all must arrive."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
         check_positive(self, "max_steps")
         if self.waves is not None:  # a run must find its file from wherever it is loaded
             object.__setattr__(self, "waves", os.path.abspath(self.waves))
 
 
 @dataclass(frozen=True)
-class ProbeOptions:
-    """The probe environments have no options."""
+class ProbeOptions(Disturbance):
+    """The probe environments have no options of their own."""
 
 
 @dataclass(frozen=True)
-class AnyOptions:
-    """A user's `module:factory` takes its options in its own code."""
+class AnyOptions(Disturbance):
+    """A user's `module:factory` takes its own options in its own code."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from tutelage.dotted import check_signature, import_user_code, resolve
+from tutelage.envs.disturb import disturb
 from tutelage.envs.user_env import UserEnv, check_user_env
 from tutelage.errors import BadInput, reports_user_error
 from tutelage.machine import check_machine
-from tutelage.registry import ENVIRONMENTS, environment_options, environment_row
+from tutelage.registry import ENVIRONMENTS, environment_options, environment_row, split_options
 from tutelage.types import Environment
 
 
@@ -34,7 +35,7 @@ def make(env_id: str, **options: Any) -> Environment:
     Args:
         env_id: e.g. `"smax/3s_vs_5z"`, or `"module:factory"` of your own (a function of no arguments, or of the
             options given here).
-        **options: the environment's options, e.g. `max_steps=60`.
+        **options: the environment's options, e.g. `max_steps=60`, and disturbances, e.g. `noise=0.1`.
 
     Raises:
         BadInput: unknown id or option, a missing package, settings of jax that cannot work, or an environment of
@@ -45,5 +46,8 @@ def make(env_id: str, **options: Any) -> Environment:
         raise BadInput(f"{env_id} needs the package {row.extra}: pip install 'tutelage[{row.extra}]'")
     check_machine()
     if row.factory == env_id:
-        return make_user_env(env_id, import_user_code(env_id), options)
-    return resolve(row.factory)(env_id.partition("/")[2], environment_options(env_id, **options))
+        own, disturbances = split_options(env_id, options)
+        undisturbed = make_user_env(env_id, import_user_code(env_id), own)
+        return disturb(env_id, undisturbed, environment_options(env_id, **disturbances))
+    checked = environment_options(env_id, **options)
+    return disturb(env_id, resolve(row.factory)(env_id.partition("/")[2], checked), checked)

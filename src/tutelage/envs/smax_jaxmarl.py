@@ -61,6 +61,8 @@ def make(name: str, options: SmaxOptions) -> SmaxJaxmarl:
 class SmaxJaxmarl(Environment):
     """One battle: allies are the agents, enemies follow jaxmarl's heuristic (attack the closest)."""
 
+    idle = MOVES - 1
+
     def __init__(self, name: str, options: SmaxOptions) -> None:
         self.name = name
         limit = options.max_steps or MAPS[name].max_steps

@@ -59,6 +59,7 @@ class UserEnv(Environment):
         self.goals = self._goals if "goals" in offered else None
         self.places = partial(self.call, "places") if "places" in offered else None
         self.vector = self._side_by_side if "vector" in offered else None
+        self.idle = check_idle(name, self.spec, getattr(inner, "idle", 0))
 
     def call(self, part: str, *args: Any) -> Any:
         """Call a function of the environment; an exception names the function."""
@@ -181,6 +182,13 @@ def check_layout(label: str, layout: Iterable[Any], width: int) -> tuple[Block, 
         if wrong := wrong_names(block):
             raise BadInput(f"{label}: {wrong}")
     return tuple(block._replace(columns=tuple(block.columns)) for block in layout)
+
+
+def check_idle(name: str, spec: Spec, idle: Any) -> int:
+    """The idle action of an environment; raises BadInput where it has no such action."""
+    if not isinstance(idle, Integral) or not 0 <= int(idle) < spec.n_actions:
+        raise BadInput(f"{name}: idle = {idle!r}, must be a whole number from 0 to {spec.n_actions - 1}")
+    return int(idle)
 
 
 def check_user_env(env: UserEnv) -> None:

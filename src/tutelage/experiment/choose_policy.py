@@ -52,17 +52,15 @@ def open_run_or_environment(name: str | Path, trust: bool = False, **options: An
     Args:
         name: a run directory or the name of an environment.
         trust: import code that a run names and that is not built in.
-        **options: of the environment; not for a run, which has its own.
+        **options: of the environment; for a run, which has its own, disturbances alone.
 
     Raises:
-        BadInput: neither, or options for a run. Fault: a damaged run.
+        BadInput: neither, or other options for a run. Fault: a damaged run.
     """
     if names_environment(str(name)):
         return RunOrEnvironment(str(name), str(name), make(str(name), **options), None)
-    if options:
-        raise BadInput(f"{', '.join(options)}: {name} is a run, whose environment has the options it was trained with")
     run = load(name, trust)
-    return RunOrEnvironment(str(name), run.record["env"], run.env, run)
+    return RunOrEnvironment(str(name), run.record["env"], run.env_with(**options) if options else run.env, run)
 
 
 def choose_policy(opened: RunOrEnvironment, name: str | None = None, act: str | None = None) -> ChosenPolicy:

@@ -13,6 +13,7 @@ from tutelage.experiment.run_record import check_version, seed_runs
 from tutelage.experiment.teachers import callable_teacher, scripted_teacher
 from tutelage.experiment.trust import Trust
 from tutelage.policies.acting import RULES
+from tutelage.registry import split_options
 from tutelage.types import Environment, Frozen
 
 TeacherAndRecord = tuple[Frozen, Record]
@@ -22,9 +23,12 @@ TEST_EPISODES = 128
 
 
 def check_same_environment(run: LoadedRun, env_id: str, options: dict[str, Any]) -> None:
-    """Raise BadInput where a teacher was trained on another environment or with other options of it."""
+    """Raise BadInput where a teacher was trained on another environment or with other options of it.
+
+    Disturbances may differ: a teacher that learned without them can teach students that learn with them.
+    """
     trained_on, wanted_on = (run.record["env"], run.record["env_options"]), (env_id, options)
-    if trained_on != wanted_on:
+    if trained_on[0] != env_id or split_options(*trained_on)[0] != split_options(*wanted_on)[0]:
         names = [f"{name} {settings}" if settings else name for name, settings in (trained_on, wanted_on)]
         raise BadInput(f"teacher {run.path} was trained on {names[0]}, not on {names[1]}")
 
@@ -54,7 +58,7 @@ def teacher_from_run(
         "kind": "run",
         "name": f"{run.path}@{role}" if role else str(run.path),
         "env": env_id,
-        "env_options": options,
+        "env_options": run.record["env_options"],
         "record": run.record,
         "role": role,
         "test": test,

@@ -14,6 +14,7 @@ from tutelage.configs.checks import (
     check_seeds,
     check_unit,
 )
+from tutelage.configs.disturb import undisturbed
 from tutelage.errors import BadInput, short
 
 FORMAT = 2
@@ -161,7 +162,8 @@ class RunRecord:
         check_fields(self)
         check_seeds(self.seed)
         teacher = self.teacher
-        if teacher is not None and (teacher.env, teacher.env_options) != (self.env, self.env_options):
+        trained_on = lambda record: (record.env, undisturbed(record.env_options))
+        if teacher is not None and trained_on(teacher) != trained_on(self):
             mine, theirs = (short(f"{record.env!r} {record.env_options}", str) for record in (self, teacher))
             raise BadInput(f"teacher.env = {theirs}: must be that of the run, {mine}")
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from jaxtyping import Array, PRNGKeyArray
 
+from tutelage.configs.disturb import UNDISTURBED
 from tutelage.errors import BadInput
 from tutelage.experiment.prepare import make_env
 from tutelage.experiment.read_roles import read_finished
@@ -37,6 +38,7 @@ from tutelage.policies.blueprint import Controller, DeterministicTeam, Role, nee
 from tutelage.policies.combinators import as_deterministic
 from tutelage.policies.critic import make_critic
 from tutelage.policies.open import policy_of
+from tutelage.registry import split_options
 from tutelage.types import Carry, Critic, Environment, Frozen, Params, Policy, Spec, TimeStep, acting
 
 
@@ -89,13 +91,25 @@ class LoadedRun:
 
     @cached_property
     def env(self) -> Environment:
-        """Its environment, made when somebody plays.
+        """Its environment, made when somebody plays; raises as `env_with`."""
+        return self.env_with()
+
+    def env_with(self, **disturbances: Any) -> Environment:
+        """Its environment with other disturbances than it was trained with, e.g. `noise=0.1`.
 
         Raises:
-            BadInput: it is code that is not trusted, or has another version now.
+            BadInput: something else than a disturbance is given, or one that does not fit; the environment is code that
+                is not trusted, or has another version now.
         """
-        check_trust(self.path / "config.json", user_code([self.record["env"]]), self.trust)
-        env = make_env(self.record["env"], self.record["env_options"])
+        name = self.record["env"]
+        check_trust(self.path / "config.json", user_code([name]), self.trust)
+        if others := split_options(name, disturbances)[0]:
+            allowed = ", ".join(split_options(name, UNDISTURBED)[1])
+            raise BadInput(
+                f"{', '.join(others)}: {self.path} is a run, whose environment has the options it was trained with; "
+                f"only disturbances may differ: {allowed}"
+            )
+        env = make_env(name, self.record["env_options"] | disturbances)
         check_version(self.record, env)
         return env
 

@@ -14,6 +14,7 @@ from tutelage.registry.loading import (
     method_config,
     method_row,
     names_environment,
+    split_options,
     stored_options,
 )
 from tutelage.registry.methods import METHODS, MethodRow
@@ -32,5 +33,6 @@ __all__ = [
     "method_row",
     "names_environment",
     "resolve",
+    "split_options",
     "stored_options",
 ]

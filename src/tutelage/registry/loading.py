@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from tutelage.configs.checks import build
+from tutelage.configs.disturb import DISTURBANCES
 from tutelage.dotted import import_user_code, resolve
 from tutelage.errors import BadInput, unknown
 from tutelage.registry.environments import ALL_ENVIRONMENTS, ENVIRONMENTS, EnvironmentRow
@@ -81,7 +84,21 @@ def environment_options(env_id: str, **changes: Any) -> Any:
 
 def stored_options(env_id: str, given: dict[str, Any]) -> dict[str, Any]:
     """Options as config.json keeps them: converted to their types, and files with absolute paths."""
-    if environment_row(env_id).factory == env_id:
-        return dict(given)  # a user's own environment takes them as they are
+    own, disturbances = split_options(env_id, given)
+    if environment_row(env_id).factory == env_id:  # a user's own environment takes its own as they are
+        options = environment_options(env_id, **disturbances)
+        return {name: own[name] if name in own else getattr(options, name) for name in given}
     options = environment_options(env_id, **given)
     return {name: getattr(options, name) for name in given}
+
+
+def split_options(env_id: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """An environment's own options, and its disturbances.
+
+    A user's factory that has a parameter of the name of a disturbance keeps it for itself. It is imported.
+    """
+    taken: set[str] = set()
+    if environment_row(env_id).factory == env_id and not options.keys().isdisjoint(DISTURBANCES):
+        taken = set(inspect.signature(import_user_code(env_id)).parameters)
+    disturbances = {name: value for name, value in options.items() if name in DISTURBANCES and name not in taken}
+    return {name: value for name, value in options.items() if name not in disturbances}, disturbances

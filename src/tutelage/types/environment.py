@@ -103,6 +103,8 @@ class Environment(Protocol):
         places: state -> `Places`: where agents and goals are in its picture. Called on the host.
         vector: B -> VectorEnv, where it plays many instances faster than `vmap`.
         watched: the name under which faults in its values are reported, where it is a user's (`data/watch.py`).
+        idle: the action with which an agent does as little as it can; what the body of a lost agent is made to do
+            (`envs/disturb.py`).
     """
 
     spec: Spec
@@ -110,6 +112,7 @@ class Environment(Protocol):
     places: Callable[[EnvState], Places] | None = None
     vector: Callable[[int], VectorEnv] | None = None
     watched: str | None = None
+    idle: int = 0
 
     def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]: ...
 

@@ -14,16 +14,17 @@ from tutelage.configs.envs import SmaxOptions
 from tutelage.envs.battle.controllers import attack_closest
 from tutelage.envs.battle.goals import goals
 from tutelage.envs.battle.picture import View, picture, view_radius
-from tutelage.envs.battle.rules import Battle, Rules
+from tutelage.envs.battle.rules import MOVES, Battle, Rules
 from tutelage.envs.battle.script import enemy_actions
 from tutelage.envs.battle.senses import OWN, n_actions, n_unit_columns, named_columns, sense
 from tutelage.envs.battle.starts import init_battle, start_noise_size
 from tutelage.envs.battle.ticks import advance, step_outcome
 from tutelage.envs.battle.units import MAP_SIZE, MAPS, Map
 from tutelage.envs.canvas import places
+from tutelage.envs.disturb import disturb
 from tutelage.envs.from_batched import Batched, FromBatched, Outcome, uniform_noise
 from tutelage.envs.parts import blocks, pick_controller
-from tutelage.types import EnvState, Places, Policy, Sensed, Spec
+from tutelage.types import Environment, EnvState, Places, Policy, Sensed, Spec
 
 VERSION = "battle/1"
 
@@ -33,7 +34,7 @@ def make(name: str, options: SmaxOptions) -> Smax:
     return Smax(MAPS[name], options, f"smax/{name}")
 
 
-def smax(map: Map, name: str = "smax", **options: Any) -> Smax:
+def smax(map: Map, name: str = "smax", **options: Any) -> Environment:
     """The environment of a user's own map.
 
     Args:
@@ -41,11 +42,14 @@ def smax(map: Map, name: str = "smax", **options: Any) -> Smax:
         name: for pictures.
         **options: as of `smax/...`, e.g. `see_enemy_actions=False`.
     """
-    return Smax(map, SmaxOptions(**options), name)
+    checked = SmaxOptions(**options)
+    return disturb(name, Smax(map, checked, name), checked)
 
 
 class Smax(FromBatched):
     """Battles: allies are the agents, enemies follow the script."""
+
+    idle = MOVES - 1
 
     def __init__(self, map: Map, options: SmaxOptions, name: str) -> None:
         self.name, self.options = name, options

@@ -15,7 +15,16 @@ from tutelage.envs.canvas import board_bounds, places
 from tutelage.envs.fire_commander.goals import goals
 from tutelage.envs.fire_commander.levels import LEVELS
 from tutelage.envs.fire_commander.picture import picture
-from tutelage.envs.fire_commander.rules import DOUSE, Blaze, Rules, advance, in_range, init_blaze, start_noise_sizes
+from tutelage.envs.fire_commander.rules import (
+    DOUSE,
+    STAY,
+    Blaze,
+    Rules,
+    advance,
+    in_range,
+    init_blaze,
+    start_noise_sizes,
+)
 from tutelage.envs.fire_commander.script import assigned_fires, nearest_known_fire, sweep_and_douse
 from tutelage.envs.fire_commander.senses import (
     MAPS,
@@ -39,6 +48,8 @@ def make(name: str, options: FireCommanderOptions) -> FireCommander:
 
 class FireCommander(FromBatched):
     """The FireCommander environment. Success: no cell burns any more."""
+
+    idle = STAY
 
     def __init__(self, name: str, options: FireCommanderOptions) -> None:
         self.name, self.options = name, options

@@ -16,7 +16,7 @@ from tutelage.envs.from_batched import Batched, FromBatched, Outcome, uniform_no
 from tutelage.envs.marine.goals import goals
 from tutelage.envs.marine.levels import LEVELS
 from tutelage.envs.marine.picture import picture
-from tutelage.envs.marine.rules import Voyage, advance, init_voyage, start_noise_size
+from tutelage.envs.marine.rules import STAY, Voyage, advance, init_voyage, start_noise_size
 from tutelage.envs.marine.script import meet_when_short
 from tutelage.envs.marine.sea import load_heights, recorded, synthetic
 from tutelage.envs.marine.senses import in_range, named_columns, observations, sight_width, world, world_width
@@ -31,6 +31,8 @@ def make(name: str, options: MarineOptions) -> Marine:
 
 class Marine(FromBatched):
     """The MARINE environment. Success: all routing ships arrive within the limit, and none runs out of fuel."""
+
+    idle = STAY
 
     def __init__(self, name: str, options: MarineOptions) -> None:
         self.name, self.options = name, options

@@ -41,6 +41,8 @@ def make(name: str, options: PredatorPreyOptions) -> PredatorPrey:
 class PredatorPrey(FromBatched):
     """The stag hunt. Success: as many stags caught as pairs of hunters can."""
 
+    idle = STAY
+
     def __init__(self, name: str, options: PredatorPreyOptions) -> None:
         self.name, self.options = name, options
         self.rules = Rules(options.size, options.n_agents, options.n_stags, options.n_hares, PUNISHMENTS[name])
