@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tutelage.experiment.stats import difference_of_means, iqm, mean_interval, ratio_of_means, wilson
+from tutelage.experiment.stats import difference_of_means, iqm, mean_interval, paired_shares, ratio_of_means, wilson
 
 
 @pytest.mark.parametrize(
@@ -120,3 +120,21 @@ def test_the_interval_of_a_retention_covers_95_percent(n):
 def test_without_an_effect_five_percent_of_differences_are_shown(n):
     one = lambda rng, n: (0.0, difference_of_means(rng.normal(0.9, 0.05, n), rng.normal(0.9, 0.1, n))[1])
     assert 0.03 <= 1 - covered(n, one) <= 0.07
+
+
+@pytest.mark.parametrize(
+    ("only_a", "only_b", "n", "difference", "low", "high"),
+    [  # Agresti and Min 2005: half a pair more in each of the four outcomes, then Wald's interval
+        (86, 150, 1600, -0.04, -0.05868, -0.02122),
+        (0, 0, 320, 0.0, -0.00609, 0.00609),
+        (0, 4, 320, -0.0125, -0.02598, 0.00114),
+        (0, 6, 320, -0.01875, -0.03461, -0.00266),
+        (32, 0, 32, 1.0, 0.84331, 1.0),
+    ],
+)
+def test_the_interval_of_paired_shares_has_a_width_where_few_pairs_differ(only_a, only_b, n, difference, low, high):
+    pairs = np.repeat([[True, False], [False, True], [True, True]], [only_a, only_b, n - only_a - only_b], 0)
+    found, interval = paired_shares(*pairs.T)
+    assert found == pytest.approx(difference)
+    np.testing.assert_allclose(interval, (low, high), atol=2e-5)
+    assert paired_shares(*pairs.T[::-1])[1] == pytest.approx((-interval[1], -interval[0]))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tutelage.experiment.commands import recover, resume, train
     from tutelage.experiment.evaluate import Evaluation, evaluate
     from tutelage.experiment.run_directory import LoadedRun, load
+    from tutelage.experiment.stress import stress
     from tutelage.registry import ENVIRONMENTS, METHODS
     from tutelage.types import Critic, Environment, Frozen, Goals, Out, Places, Policy, Rollout, Sensed, Spec, TimeStep
 
@@ -36,6 +37,7 @@ _HOMES = {
     "load": "experiment.run_directory",
     "recover": "experiment.commands",
     "resume": "experiment.commands",
+    "stress": "experiment.stress",
     "train": "experiment.commands",
     "ENVIRONMENTS": "registry",
     "METHODS": "registry",
@@ -86,6 +88,7 @@ __all__ = [
     "recover",
     "resume",
     "smax",
+    "stress",
     "train",
 ]
 

@@ -27,6 +27,7 @@ VERBS = {
     "verify": "check that a run's files are as they were written",
     "migrate": "rewrite runs of an earlier version so that this one opens them",
     "fork": "from states that students reach, let students and teacher play on",
+    "stress": "how a team fails: lost members, noise, delay, lost messages, other team-mates",
     "render": "a picture of an episode",
     "sweep": "run the rows of a plan that are missing",
     "report": "tables, curves and the marl-eval file from results",

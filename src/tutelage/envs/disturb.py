@@ -45,8 +45,8 @@ class Kept(NamedTuple):
     Attributes:
         key: data of the random key of this step.
         age: steps of the episode so far.
-        recent: (K, N, D) what was to be observed in the last K steps, the present one first; on an episode's first steps, what
-            was to be observed on its first.
+        recent: (K, N, D) what was to be observed in the last K steps, the present one first. Before an episode's
+            first step it is that step's.
     """
 
     key: Any

@@ -24,6 +24,9 @@ from tutelage.experiment.stats import mean_interval, wilson
 from tutelage.policies.acting import greedy
 from tutelage.types import ActRule, Environment, Measure, Params, Policy
 
+BATCH = 32
+"""Episodes of a test that are played side by side."""
+
 
 def ranking(measure: Measure, success_rate: float, return_mean: float) -> tuple[float, float]:
     """Sort key of an evaluation, greater is better: first the measure of the environment, then the other score."""
@@ -37,13 +40,19 @@ def make_player(env: Environment, policy: Policy, n: int, act: ActRule = greedy,
     Args:
         together: for several seeds at once; every leaf of params and key then has the seeds as its first axis.
     """
+    play = play_whole(env, policy, n, act)
+    return jit_unoptimised(jax.vmap(play) if together else play)
+
+
+def play_whole(env: Environment, policy: Policy, n: int, act: ActRule) -> Callable[[Params, PRNGKeyArray], Episodes]:
+    """The function that `make_player` compiles."""
     vector = make_vector_env(env, n, policy.goals)
 
     def play(params: Params, key: PRNGKeyArray) -> Episodes:
         key_begin, key = jax.random.split(key)
         return play_on(vector, policy, params, act, init_collector(vector, policy, key_begin), jnp.zeros(n, bool), key)
 
-    return jit_unoptimised(jax.vmap(play) if together else play)
+    return play
 
 
 def play_episodes(
@@ -98,17 +107,22 @@ def evaluate(
         BadInput: fewer than one episode, or an invalid seed. NonFinite: your own environment or policy returned a
             value that is not finite or out of range.
     """
-    if not 1 <= episodes < MAX_COUNT:
-        raise BadInput(f"episodes = {episodes}: must be at least 1 and less than {MAX_COUNT}")
+    check_episodes(episodes)
     check_seeds(seed)
     return evaluate_together(env, policy, [params], episodes, [seed], act)[0]
+
+
+def check_episodes(episodes: int, least: int = 1) -> None:
+    """Raise BadInput for fewer episodes than `least`, or too many to count."""
+    if not least <= episodes < MAX_COUNT:
+        raise BadInput(f"episodes = {episodes}: must be at least {least} and less than {MAX_COUNT}")
 
 
 def evaluate_together(
     env: Environment, policy: Policy, params: Sequence[Params], episodes: int, seeds: Sequence[int], act: ActRule
 ) -> list[Evaluation]:
     """`evaluate` for one policy with several parameters, each with a seed of its own."""
-    n, axis = min(episodes, 32), SeedAxis(len(seeds))
+    n, axis = min(episodes, BATCH), SeedAxis(len(seeds))
     play, keys = make_player(env, policy, n, act, axis.n > 1), axis.join([test_key(seed) for seed in seeds])
     return [summarise(played, episodes) for played in play_episodes(play, axis.join(params), keys, episodes, n, axis)]
 

@@ -1,7 +1,7 @@
 """Intervals and aggregates of evaluations.
 
 Reference: Wilson 1927 (interval of a share); Student 1908, Welch 1947 (means and their differences); Fieller 1954
-(ratio of means); Agarwal et al. 2021 (interquartile mean).
+(ratio of means); Agresti and Min 2005 (paired shares); Agarwal et al. 2021 (interquartile mean).
 """
 
 from __future__ import annotations
@@ -44,6 +44,18 @@ def mean_interval(x: np.ndarray) -> Interval:
     x = np.asarray(x, float)
     half = t_quantile(len(x) - 1) * float(np.std(x, ddof=1)) / math.sqrt(len(x)) if len(x) > 1 else 0.0
     return float(np.mean(x)) - half, float(np.mean(x)) + half
+
+
+def paired_shares(a: np.ndarray, b: np.ndarray) -> tuple[float, Interval]:
+    """Share of True in a minus that in b, of pairs, with a 95 % interval (Agresti and Min's).
+
+    Half a pair is added to each of the four outcomes: where few pairs differ, Student's t of the differences is too
+    narrow, and has no width at all where none does.
+    """
+    n, only_a, only_b = len(a), int((a & ~b).sum()), int((b & ~a).sum())
+    centre = (only_a - only_b) / (n + 2)
+    half = Z * math.sqrt((only_a + only_b + 1) / (n + 2) - centre**2) / math.sqrt(n + 2)
+    return (only_a - only_b) / n, (max(-1.0, centre - half), min(1.0, centre + half))
 
 
 def difference_of_means(a: np.ndarray, b: np.ndarray) -> tuple[float, Interval]:

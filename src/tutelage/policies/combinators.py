@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import jax
-from jaxtyping import PRNGKeyArray
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, PRNGKeyArray
 
 from tutelage.networks.cores import mask_logits
 from tutelage.policies.blueprint import DeterministicTeam
@@ -47,3 +48,29 @@ def with_shadow(policy: Policy, shadow: Policy) -> Policy:
     init = lambda key: (policy.init(key), shadow.init(key))
     carry = lambda n: (policy.carry(n), shadow.carry(n))
     return Policy(init, carry, step, goals=policy.goals or shadow.goals)
+
+
+def with_teammates(policy: Policy, mates: Policy) -> Policy:
+    """A team some of whose agents are played by another team; both teams are made of agents.
+
+    Both run on the same timesteps and remember, and an agent's scores are those of the team that plays it. Neither team
+    hears messages of agents that the other one plays. Parameters are (which agents `mates` play (N,), the policy's,
+    the mates'), memories are pairs.
+    """
+
+    def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
+        other, ours, theirs = params
+        own, out = policy.step(ours, carry[0], heard_from(~other, timestep), key)
+        mate, played = mates.step(theirs, carry[1], heard_from(other, timestep), key)
+        assert out.scores is not None and played.scores is not None
+        return (own, mate), Out(jnp.where(other[:, None], played.scores, out.scores), watch=out.watch)
+
+    n = sum(len(group.agents) for group in policy.groups)
+    init = lambda key: (jnp.zeros(n, bool), policy.init(key), mates.init(key))
+    carry = lambda b: (policy.carry(b), mates.carry(b))
+    return Policy(init, carry, step, goals=policy.goals or mates.goals, watched=policy.watched)
+
+
+def heard_from(speakers: Bool[Array, " N"], timestep: TimeStep) -> TimeStep:
+    """A timestep in which only these agents are heard."""
+    return timestep if isinstance(timestep.links, tuple) else timestep._replace(links=timestep.links & speakers)
