@@ -62,7 +62,13 @@ METHOD_CASES: list[tuple[str, dict[str, Any]]] = [
 ]
 """Methods with settings that lead through all functions. Rows that differ in numbers are not repeated."""
 assert {METHODS[name].factory for name, _ in METHOD_CASES} == {row.factory for row in METHODS.values()}
-ENVIRONMENTS = ["smax/2s3z", "predator_prey/punish2", "marine/easy"]
+DISTURBED = dict(noise=0.1, dropout=0.1, delay=2, lost=1, lost_from=3)
+ENVIRONMENTS: list[tuple[str, dict[str, Any]]] = [
+    ("smax/2s3z", {}),
+    ("predator_prey/punish2", {}),
+    ("marine/easy", dict(**DISTURBED, lost_messages=0.1)),
+    ("mpe/simple_spread", DISTURBED),
+]
 KEY = jax.random.key(0)
 
 
@@ -116,8 +122,8 @@ def method_case(name: str, settings: dict[str, Any]) -> None:
     trained(build(name, env, frozen, **settings), env)
 
 
-def environment_case(name: str) -> None:
-    env = make(name)
+def environment_case(name: str, options: dict[str, Any]) -> None:
+    env = make(name, **options)
     jax.eval_shape(make_player(env, env.scripted(), 5), (), KEY)
     state = jax.eval_shape(env.reset, KEY)[0]
     if env.goals:
@@ -127,7 +133,7 @@ def environment_case(name: str) -> None:
 def main() -> str:
     """What is wrong; nothing where all is well."""
     cases: list[Any] = [(method_case, case) for case in METHOD_CASES]
-    cases += [(environment_case, (name,)) for name in ENVIRONMENTS]
+    cases += [(environment_case, case) for case in ENVIRONMENTS]
     wrong = []
     for run, what in cases:
         try:

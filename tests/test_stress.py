@@ -77,10 +77,13 @@ def test_the_scores_are_those_of_evaluations_and_what_decides_is_told(action_run
     assert [(level.kind, level.value) for level in found.levels] == [
         ("noise", 0.1), ("lost", {"agent": 1, "from": 0}), ("lost", {"agent": 1, "from": 1})]  # fmt: skip
     noise, early, late = found.levels
-    assert noise.evaluation.success_rate == late.evaluation.success_rate == 1 and not (noise.decides or late.decides)
+    assert noise.evaluation.success_rate == late.evaluation.success_rate == 1 and found.measure == "success"
+    assert not (noise.differences["success"].decides or late.differences["success"].decides)
     assert early.evaluation.success_rate == 0 and early.evaluation.return_mean == 0.5
-    assert early.difference == -1 and early.decides and early.difference_ci95[1] < -0.9
-    assert late.difference == 0 and late.difference_ci95 == pytest.approx((-0.0297, 0.0297), abs=1e-4)
+    lost = early.differences
+    assert lost["success"].mean == -1 and lost["success"].decides and lost["success"].ci95[1] < -0.9
+    assert lost["return"].mean == -0.5 and lost["return"].decides and lost["return"].ci95 == (-0.5, -0.5)
+    assert late.differences["success"] == (0, pytest.approx((-0.0297, 0.0297), abs=1e-4))
     assert found.left_out == {
         "delay": "an episode has one step",
         "lost_messages": "these agents do not talk",
@@ -99,7 +102,16 @@ def test_a_level_is_an_evaluation_of_the_environment_with_that_disturbance(memor
     found = tutelage.stress(memory_run, episodes=64, kinds=("dropout", "delay"), dropout=(0.5,), delay=(2,))
     envs, team = [memory_run.env_with(**{x.kind: x.value}) for x in found.levels], memory_run.policy()
     played = [tutelage.evaluate(env, team, memory_run.params(), 64) for env in envs]
-    assert [level.evaluation for level in found.levels] == played and found.levels[0].decides
+    assert [level.evaluation for level in found.levels] == played and found.levels[0].differences["success"].decides
+
+
+def test_a_team_that_never_succeeds_is_judged_by_its_return(action_run):
+    """Trained to press 1 in a game that pays for 0."""
+    env, options = "probe/coordination", {}
+    run = replace(action_run, record=action_run.record | {"env": env, "env_options": options})
+    found = stress(run, episodes=4, kinds=("lost",), lost=(0,), lost_from=(0,))
+    assert found.undisturbed.success_rate == 0 and found.measure == "return"
+    assert found.levels[0].differences["return"].mean == pytest.approx(-0.6)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +147,9 @@ def test_the_command_prints_json_and_draws(capsys, tmp_path):
     assert [(x["kind"], x["level"]) for x in found["levels"]] == [("lost", {"agent": 0, "from": 0}), ("teammates", [1])]
     lost, mates = found["levels"]
     assert found["undisturbed"]["success_rate"] > 0.7 and lost["success_rate"] < 0.2
-    assert lost["decides"] and lost["difference"] == lost["success_rate"] - found["undisturbed"]["success_rate"]
+    assert lost["success_decides"] and lost["return_decides"]
+    for name, key in (("success", "success_rate"), ("return", "return_mean")):
+        assert lost[f"{name}_difference"] == pytest.approx(lost[key] - found["undisturbed"][key], abs=1e-6)
     assert mates["episodes"] == 32 and mates["success_rate"] > 0.6
     assert picture.read_bytes().startswith(b"\x89PNG")
 

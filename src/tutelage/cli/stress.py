@@ -16,6 +16,7 @@ from tutelage.configs.stress import StressLevels
 if TYPE_CHECKING:
     from tutelage.experiment.records import Evaluation
     from tutelage.experiment.stress import Stress, StressedLevel
+    from tutelage.types import Measure
 
 Kind = Literal["noise", "dropout", "delay", "lost", "lost_messages", "teammates"]
 
@@ -85,10 +86,11 @@ def print_stress(name: str, found: Stress) -> None:
         print_note(f"No {kind.replace('_', ' ')}: {reason}.")
 
 
-def cells(level: StressedLevel, measure: str) -> list[str]:
+def cells(level: StressedLevel, measure: Measure) -> list[str]:
     """The cells of one level."""
-    difference = with_interval(level.difference, level.difference_ci95, "+.3f" if measure == "success" else "+.2f")
-    return [*(cell(level.evaluation) for _, cell in COLUMNS[measure]), difference, "yes" if level.decides else "no"]
+    found = level.differences[measure]
+    difference = with_interval(found.mean, found.ci95, "+.3f" if measure == "success" else "+.2f")
+    return [*(cell(level.evaluation) for _, cell in COLUMNS[measure]), difference, "yes" if found.decides else "no"]
 
 
 def with_interval(value: float, interval: Sequence[float], form: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -42,38 +42,41 @@ from tutelage.types import ActRule, Environment, Measure, Params, Policy
 Team = tuple[Policy, Params]
 
 
+class Difference(NamedTuple):
+    """A score minus that of the same episodes undisturbed, with a 95 % interval."""
+
+    mean: float
+    ci95: Interval
+
+    @property
+    def decides(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return not self.ci95[0] <= 0 <= self.ci95[1]
+
+
 @dataclass(frozen=True)
 class StressedLevel:
-    """The score of a team at one level.
+    """The scores of a team at one level.
 
     Attributes:
         kind, label, value: which level.
         evaluation: of the episodes played at it.
-        difference, difference_ci95: its score (success or return, see `Stress.measure`) minus that of the same episodes
-            undisturbed, with a 95 % interval.
+        differences: of success and return to the same episodes undisturbed.
     """
 
     kind: str
     label: str
     value: Any
     evaluation: Evaluation
-    difference: float
-    difference_ci95: Interval
-
-    @property
-    def decides(self) -> bool:
-        """Whether the interval leaves out no difference."""
-        return not self.difference_ci95[0] <= 0 <= self.difference_ci95[1]
+    differences: dict[Measure, Difference]
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind,
-            "level": self.value,
-            **self.evaluation.as_dict(),
-            "difference": self.difference,
-            "difference_ci95": list(self.difference_ci95),
-            "decides": self.decides,
-        }
+        told: dict[str, Any] = {"kind": self.kind, "level": self.value, **self.evaluation.as_dict()}
+        for measure, difference in self.differences.items():
+            told[f"{measure}_difference"] = difference.mean
+            told[f"{measure}_difference_ci95"] = list(difference.ci95)
+            told[f"{measure}_decides"] = difference.decides
+        return told
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,8 @@ class Stress:
 
     Attributes:
         env, env_options: the environment, without the disturbances of its training. method, role: who was played.
-        measure: `success` or `return`: what differences are of.
+        measure: what table and picture show: `success`; `return` where the environment is judged by it, and for a team
+            that never succeeds undisturbed either.
         act: how actions follow from scores. episodes, seed: what was played at every level.
         undisturbed: the evaluation without disturbances.
         levels: in order of their kinds.
@@ -161,7 +165,7 @@ def stress(
     plain = play(Level("undisturbed", None))
     undisturbed = summarise(plain, episodes)
     found = [
-        compare(kind, level, play(level), plain, episodes, env.spec.measure)
+        compare(kind, level, play(level), plain, episodes)
         for kind in kinds
         for level in LADDERS[kind](checked, env.spec, int(undisturbed.length_mean))
     ]
@@ -170,7 +174,7 @@ def stress(
         env_options=split_options(env_id, options)[0],
         method=run.record["method"],
         role=role,
-        measure=env.spec.measure,
+        measure="return" if not undisturbed.success_rate else env.spec.measure,
         act=rule,
         episodes=episodes,
         seed=seed,
@@ -218,14 +222,13 @@ def make_players(
     return play
 
 
-def compare(
-    kind: str, level: Level, played: list[Episodes], plain: list[Episodes], episodes: int, measure: Measure
-) -> StressedLevel:
-    """The score at a level against that of the same episodes undisturbed."""
-    name = "success" if measure == "success" else "returns"
-    after, before = (np.concatenate([getattr(x, name) for x in batches])[:episodes] for batches in (played, plain))
-    if measure == "success":
-        difference, interval = paired_shares(after, before)
-    else:
-        difference, interval = float((after - before).mean()), mean_interval(after - before)
-    return StressedLevel(kind, level.label, level.value, summarise(played, episodes), difference, interval)
+def compare(kind: str, level: Level, played: list[Episodes], plain: list[Episodes], episodes: int) -> StressedLevel:
+    """The scores at a level, against those of the same episodes undisturbed."""
+    each = lambda name: (np.concatenate([getattr(x, name) for x in batches])[:episodes] for batches in (played, plain))
+    success, (returns, returns_before) = paired_shares(*each("success")), each("returns")
+    gained = returns - returns_before
+    differences: dict[Measure, Difference] = {
+        "success": Difference(*success),
+        "return": Difference(float(gained.mean()), mean_interval(gained)),
+    }
+    return StressedLevel(kind, level.label, level.value, summarise(played, episodes), differences)
