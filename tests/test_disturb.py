@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +19,7 @@ from tutelage.data.replay import codec
 from tutelage.data.vector import make_vector_env, vmap_env
 from tutelage.envs.battle.env import Smax, smax
 from tutelage.envs.battle.units import Map
-from tutelage.envs.disturb import Amounts, Disturbed
+from tutelage.envs.disturb import Amounts, Disturbed, columns_that_show
 from tutelage.envs.parts import controller, first_timestep, next_timestep
 from tutelage.experiment.find_teacher import check_same_environment
 from tutelage.policies.acting import greedy, random_policy
@@ -99,6 +100,12 @@ def test_noise_has_its_deviation_and_touches_nothing_but_what_is_observed(world)
     drawn = noise[shows]
     assert drawn.size > 20_000 and len(np.unique(drawn)) > 0.9 * drawn.size
     np.testing.assert_allclose([drawn.mean(), drawn.std()], [0, 0.1], atol=0.002)
+
+
+def test_what_shows_follows_each_agents_own_layout():
+    spec = replace(Clock.spec, own_layouts=((), (), (Block("own", 0, 2),)))
+    shows = columns_that_show(spec, jnp.array([[0, 0, 0, 1, 0], [0, 2, 0, 0, 0], [0, 0, 0, 0, 0]], jnp.float32))
+    assert shows.astype(int).tolist() == [[0, 0, 1, 1, 1], [1, 1, 1, 1, 1], [1, 1, 0, 0, 0]]
 
 
 @WORLDS

@@ -6,8 +6,7 @@ The environment itself gets the keys that it gets without the wrapper, so its ow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import groupby
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -232,20 +231,19 @@ def columns_that_show(spec: Spec, obs: Float[Array, "N D"]) -> Bool[Array, "N D"
 
     An entity that is not seen is all zeros; with noise it would look like one that stands beside the agent.
     """
+    layouts = [spec.layout_of(agent) for agent in range(spec.n_agents)]
     show = jnp.arange(spec.obs_width) < jnp.array(spec.obs_widths)[:, None]
-    for start, entities, width in runs_of_entities(spec.layout):
-        stop = start + entities * width
-        seen = (obs[:, start:stop].reshape(-1, entities, width) != 0).any(-1)
-        show = show.at[:, start:stop].set(show[:, start:stop] & jnp.repeat(seen, width, -1))
+    for layout in dict.fromkeys(layouts):
+        its_own = np.array([own == layout for own in layouts])[:, None]
+        show &= ~its_own | ~unseen_entities(layout, obs)
     return show
 
 
-def runs_of_entities(layout: tuple[Block, ...]) -> Iterator[tuple[int, int, int]]:
-    """First column, number and width of entities of one width that stand side by side in an observation."""
-    placed = sorted((block for block in layout if block.place is not None), key=lambda block: block.start)
-    width = lambda block: block.stop - block.start
-    # Neighbours of one width have the same start but for the widths of those before them.
-    numbered = groupby(enumerate(placed), lambda pair: (width(pair[1]), pair[1].start - pair[0] * width(pair[1])))
-    for (each, _), run in numbered:
-        blocks = [block for _, block in run]
-        yield blocks[0].start, len(blocks), each
+def unseen_entities(layout: tuple[Block, ...], obs: Float[Array, "N D"]) -> Bool[Array, "N D"]:
+    """The columns of entities of which every column is zero."""
+    columns = np.arange(obs.shape[1])
+    entities = [(block.start <= columns) & (columns < block.stop) for block in layout if block.place is not None]
+    belongs = np.array(entities, np.float32).reshape(len(entities), len(columns))
+    # Products instead of sums over reshaped columns: what is drawn is fused with those, and takes three times as long.
+    unseen = (obs != 0).astype(jnp.float32) @ belongs.T == 0
+    return unseen.astype(jnp.float32) @ belongs > 0

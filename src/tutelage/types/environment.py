@@ -78,9 +78,13 @@ class Spec:
     measure: Measure = "success"
     own_layouts: tuple[tuple[Block, ...], ...] = ()
 
+    def layout_of(self, agent: int) -> tuple[Block, ...]:
+        """The meaning of an agent's columns."""
+        return (self.own_layouts[agent] if self.own_layouts else ()) or self.layout
+
     def column_names(self, agent: int) -> tuple[str, ...]:
         """What each column of an agent's row is, `BLOCK: NAME [UNIT]`; empty where nothing says so."""
-        layout = (self.own_layouts[agent] if self.own_layouts else ()) or self.layout
+        layout = self.layout_of(agent)
         names = {block.start + i: f"{block.name}: {text}" for block in layout for i, text in enumerate(block.columns)}
         seen = self.obs_widths[agent]  # what is beyond pads the row
         return tuple(names.get(i, "") if i < seen else "padding [always 0]" for i in range(self.obs_width))
