@@ -6,18 +6,22 @@ import ctypes
 import json
 import shutil
 import subprocess
+from dataclasses import asdict
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
-from exported import KINDS, TEST, exported
+from exported import KINDS, TEST, exported, make_kind
 from helpers import rows
 from tutelage import Fault
-from tutelage.deploy import standalone
+from tutelage.deploy import standalone, standalone_int8
 from tutelage.deploy.backends import BACKENDS, INT8_BACKENDS, c_library, c_network
 from tutelage.deploy.check import compare_rows, replay_all
-from tutelage.deploy.recorded import listen
+from tutelage.deploy.layers import program_of
+from tutelage.deploy.quantise import largest_values, quantise, steps_of
+from tutelage.deploy.recorded import listen, recorded_rows
+from tutelage.deploy.tune import fit_to_integers, forward
 
 CC = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 ONNX = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs onnx and onnxruntime")
@@ -203,3 +207,37 @@ def test_the_contract_tells_how_the_team_did():
     contract = exported("mlp").contract
     assert {key: contract["success"][key] for key in TEST} == TEST
     assert contract["cost"]["networks"][0]["macs"] == contract["networks"][0]["inputs"] * 5 + 25 + 5 * 8
+
+
+@pytest.mark.parametrize("kind", ["mlp", "tiers of gru", "predicting", "hetgat"])
+def test_what_is_fitted_to_integers_without_rounding_is_the_network_itself(kind):
+    team = exported(kind)
+    for group, weights, (x, memory) in zip(
+        make_kind(kind)[0].blueprint.groups, team.weights, recorded_rows(team.contract, team.recorded), strict=True
+    ):
+        program = program_of(group.network)
+        largest = largest_values(program, weights, x, memory)
+        steps = {name: steps_of(size, None) for name, size in largest.items()}
+        found = forward(program, weights, x, memory, steps, lambda x, step, low=0: x)
+        run = standalone.compile_network({"layers": [asdict(layer) for layer in program.layers]}, weights)
+        for i in range(0, len(x), 7):
+            scores, following, values = run(x[i], memory[i])
+            expected = {"scores": scores, "memory": following, **{name: values[name] for name, _ in program.sends}}
+            for name, value in found.items():
+                np.testing.assert_allclose(value[i], expected[name], atol=2e-5)
+
+
+def test_fitting_to_integers_brings_them_nearer_to_the_floats():
+    team = exported("tiers of gru")
+    program = program_of(make_kind("tiers of gru")[0].blueprint.groups[1].network)
+    weights, (x, memory) = team.weights[1], recorded_rows(team.contract, team.recorded)[1]
+    exact = standalone.compile_network({"layers": [asdict(layer) for layer in program.layers]}, weights)
+
+    def error(fitted):
+        ints = quantise(program, fitted, x, memory)
+        network = {"int8": {"layers": ints.layers, "scales": ints.scales}}
+        run = standalone_int8.compile_network(network, ints.weights)
+        pairs = ((exact(row, h)[0], run(row, np.rint(h * 32768))[0]) for row, h in zip(x, memory, strict=True))
+        return np.mean([(a - b) ** 2 for a, b in pairs])
+
+    assert error(fit_to_integers(program, weights, x, memory)) < 0.8 * error(weights)

@@ -76,6 +76,7 @@ assert not {"jax", "tutelage", "flax", "safetensors"} & set(sys.modules)
     (["--format", ","], "format: none is named; allowed: numpy, onnx, c"),
     (["--role", "captain"], "unknown role 'captain'; allowed: student, teacher"),
     (["--name", "2fast"], "name = '2fast': must be up to 41 small letters"),
+    (["--tune"], "tune = True: is of integers; needs int8"),
     (["--episodes", "0"], "episodes = 0: must be at least 1"),
 ])  # fmt: skip
 def test_wrong_words_are_refused_and_nothing_is_written(tmp_path, words, message):

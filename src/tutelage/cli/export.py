@@ -28,6 +28,8 @@ class ExportArgs:
     """Of numpy,onnx,c; all that can be written here."""
     int8: bool = False
     """Write it in 8-bit integers as well; the card says what they cost and save."""
+    tune: bool = False
+    """Fit the weights to these integers first, on recorded decisions (some seconds)."""
     episodes: int = 320
     """How many episodes the exported team plays when it is checked."""
     check: bool = True
@@ -46,7 +48,7 @@ def main(argv: Sequence[str]) -> None:
     from tutelage.deploy.export import export
 
     formats = None if args.format is None else [part for part in args.format.split(",") if part]
-    options = args.role, formats, args.episodes, args.int8, args.check, args.name, args.trust
+    options = args.role, formats, args.episodes, args.int8, args.tune, args.check, args.name, args.trust
     contract = export(args.run, args.out, *options)
     if args.json:
         print_json(contract)

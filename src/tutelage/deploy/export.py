@@ -17,6 +17,7 @@ from tutelage.deploy.contract import Contract, exportable_team, make_contract
 from tutelage.deploy.layers import Weights, program_of, read_weights
 from tutelage.deploy.quantise import quantise, sizes
 from tutelage.deploy.recorded import Recorded, record, recorded_rows
+from tutelage.deploy.tune import fit_to_integers
 from tutelage.deploy.write_c import c_files
 from tutelage.deploy.write_int8 import int8_files
 from tutelage.deploy.write_numpy import numpy_files
@@ -39,6 +40,7 @@ def export(
     formats: Sequence[str] | None = None,
     episodes: int = EPISODES,
     int8: bool = False,
+    tune: bool = False,
     check: bool = True,
     name: str | None = None,
     trust: Trust = False,
@@ -51,7 +53,7 @@ def export(
         role: which team of the run; the student by default, or what acts in a run without one.
         formats: of `numpy`, `onnx`, `c`; all that can be written here by default.
         episodes: how many the exported team plays when it is checked.
-        int8: write it in 8-bit integers as well.
+        int8: write it in 8-bit integers as well. tune: fit its weights to these first, on recorded decisions.
         check: whether to replay and play it at the end.
         name: prefix of the names in C; by default the environment's id and the role.
         trust: whether code that the run names may be imported for the check.
@@ -66,6 +68,8 @@ def export(
     out = Path(out)
     check_empty(out)
     asked = known_formats(formats)
+    if tune and not int8:
+        raise BadInput("tune = True: is of integers; needs int8")
     if not 1 <= episodes < MAX_COUNT:
         raise BadInput(f"episodes = {episodes}: must be at least 1 and less than {MAX_COUNT}")
     finished = read_finished(Path(run))
@@ -76,7 +80,7 @@ def export(
         raise BadInput(f"int8: needs recorded decisions, and {skipped}")
     recorded = None if skipped else record(loaded, contract)
     if int8 and recorded:
-        files |= integer_files(contract, finished, weights, recorded)
+        files |= integer_files(contract, finished, weights, recorded, tune)
     with new_folder(out) as temporary:
         write_files(temporary, contract, files)
         contract["check"] = {"skipped": skipped or "it was not asked for"}
@@ -104,16 +108,23 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 
 def integer_files(
-    contract: Contract, finished: FinishedRun, weights: Sequence[Weights], recorded: Recorded
+    contract: Contract, finished: FinishedRun, weights: Sequence[Weights], recorded: Recorded, tuned: bool
 ) -> dict[str, bytes]:
-    """The files of the team in integers; the contract is told of them and of what they save."""
+    """The files of the team in integers; the contract is told of them and of what they save.
+
+    Args:
+        tuned: fit the weights to their integers first.
+    """
     team = exportable_team(finished.roles[contract["role"]], str(finished.path))
-    networks = [
-        quantise(program_of(group.network), floats, *rows)
-        for group, floats, rows in zip(team.groups, weights, recorded_rows(contract, recorded), strict=True)
-    ]
+    programs, rows = [program_of(group.network) for group in team.groups], recorded_rows(contract, recorded)
+    fitted = (
+        [fit_to_integers(*each[:2], *each[2]) for each in zip(programs, weights, rows, strict=True)]
+        if tuned
+        else weights
+    )
+    networks = [quantise(*each[:2], *each[2]) for each in zip(programs, fitted, rows, strict=True)]
     files = int8_files(contract, networks)
-    contract["int8"] = sizes(networks, weights)
+    contract["int8"] = {"tuned": tuned, **sizes(networks, weights)}
     contract["files"] |= digests(files)
     return files
 
