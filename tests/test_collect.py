@@ -17,7 +17,7 @@ from tutelage.data.trees import choose
 from tutelage.data.vector import make_vector_env
 from tutelage.learning.losses import log_prob_of
 from tutelage.policies.acting import sample
-from tutelage.policies.combinators import as_deterministic
+from tutelage.policies.compose import as_deterministic
 from tutelage.types import Behaviour
 
 B, T = 3, 8

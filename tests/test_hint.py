@@ -31,7 +31,7 @@ from tutelage.methods.hint import state as states
 from tutelage.methods.hint import students as S
 from tutelage.methods.hint import teacher as T
 from tutelage.policies.acting import random_policy
-from tutelage.policies.combinators import with_shadow
+from tutelage.policies.compose import with_shadow
 from tutelage.policies.hierarchy import (
     all_goal_features,
     assign_sequentially,

@@ -31,7 +31,7 @@ from tutelage.experiment.find_teacher import find_teacher
 from tutelage.experiment.fit import fit
 from tutelage.methods.kd_marl.components import DEFAULTS, make_components, make_student, term_weights
 from tutelage.methods.kd_marl.data import expert_behaviour, label_rollout
-from tutelage.policies.combinators import as_deterministic
+from tutelage.policies.compose import as_deterministic
 from tutelage.policies.cost import agent_cost, team_cost
 from tutelage.policies.critic import values_of
 from tutelage.registry import method_config

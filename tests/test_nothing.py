@@ -24,7 +24,7 @@ from tutelage.methods.ppo import PpoNetworks, make_batch
 from tutelage.networks.cores import mask_logits
 from tutelage.policies.acting import epsilon_greedy, greedy, random_policy, sample, tempered
 from tutelage.policies.build import build_team
-from tutelage.policies.combinators import as_deterministic
+from tutelage.policies.compose import as_deterministic
 from tutelage.policies.critic import critic_of
 from tutelage.policies.views import view
 from tutelage.registry import method_config

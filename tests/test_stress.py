@@ -19,7 +19,7 @@ from tutelage.configs.stress import StressLevels
 from tutelage.envs.disturb import Amounts, Disturbed
 from tutelage.experiment.stress import stress
 from tutelage.experiment.stress_levels import LADDERS
-from tutelage.policies.combinators import with_teammates
+from tutelage.policies.compose import with_teammates
 from tutelage.report.stress import draw_stress
 from tutelage.types import Out, Policy
 

@@ -26,7 +26,7 @@ from tutelage.experiment.run_directory import LoadedRun
 from tutelage.experiment.run_record import check_version
 from tutelage.experiment.stats import mean_interval
 from tutelage.policies.acting import RULES
-from tutelage.policies.combinators import with_shadow
+from tutelage.policies.compose import with_shadow
 from tutelage.types import ActRule, Environment, Params, Policy
 
 

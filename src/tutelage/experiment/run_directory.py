@@ -35,7 +35,7 @@ from tutelage.experiment.user_code import find_controller
 from tutelage.machine import check_machine
 from tutelage.policies.acting import greedy
 from tutelage.policies.blueprint import Controller, DeterministicTeam, Role, needs_code, unwrapped
-from tutelage.policies.combinators import as_deterministic
+from tutelage.policies.compose import as_deterministic
 from tutelage.policies.critic import make_critic
 from tutelage.policies.open import policy_of
 from tutelage.registry import split_options

@@ -35,7 +35,7 @@ from tutelage.experiment.stress_levels import DELAYS, LADDERS, Level, check_leve
 from tutelage.policies.acting import RULES
 from tutelage.policies.blueprint import OwnCode
 from tutelage.policies.blueprint import Team as TeamBlueprint
-from tutelage.policies.combinators import with_teammates
+from tutelage.policies.compose import with_teammates
 from tutelage.registry import split_options
 from tutelage.types import ActRule, Environment, Measure, Params, Policy
 

@@ -31,7 +31,7 @@ from tutelage.methods.td_loss import QNetworks, UnrestrictedQ, scores_of, td_los
 from tutelage.networks.mixers import mixing_net, unrestricted_mixing_net
 from tutelage.policies.acting import epsilon_greedy
 from tutelage.policies.build import build_team
-from tutelage.policies.combinators import with_shadow
+from tutelage.policies.compose import with_shadow
 from tutelage.policies.views import View, view
 from tutelage.types import (
     ActRule,

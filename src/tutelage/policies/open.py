@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from tutelage.policies.agent import Agent, Group, make_agent, make_team
 from tutelage.policies.blueprint import DeterministicTeam, FusedTeam, HierarchicalTeam, Network, Team, TeamBlueprint
-from tutelage.policies.combinators import as_deterministic
+from tutelage.policies.compose import as_deterministic
 from tutelage.policies.fused import make_fused_team
 from tutelage.policies.hierarchy import make_hierarchy, teacher_policy
 from tutelage.policies.messages import make_talking_agent, make_talking_team

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, PRNGKeyArray
 from tutelage.data.collect import CollectorState, collect
 from tutelage.data.episodes import Episodes, play_on_each
 from tutelage.policies.acting import sample
-from tutelage.policies.combinators import with_shadow
+from tutelage.policies.compose import with_shadow
 from tutelage.types import Params, Policy, Rollout, VectorEnv
 
 

@@ -33,7 +33,7 @@ from tutelage.methods.hint.state import HintComponents, HintState, init_state, m
 from tutelage.methods.hint.students import expected_return, store_iteration, update_student, update_student_value
 from tutelage.methods.hint.teacher import make_teacher_batch, update_teacher
 from tutelage.policies.acting import sample
-from tutelage.policies.combinators import with_shadow
+from tutelage.policies.compose import with_shadow
 from tutelage.policies.hierarchy import teacher_policy
 from tutelage.types import Behaviour, Environment, Frozen, Method, Metrics, Policy, Rollout, Stage
 

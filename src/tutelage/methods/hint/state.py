@@ -21,7 +21,7 @@ from tutelage.methods.hint.teacher import TeacherState
 from tutelage.networks.cores import value_net
 from tutelage.policies.blueprint import HierarchicalTeam
 from tutelage.policies.build import build_team
-from tutelage.policies.combinators import with_shadow
+from tutelage.policies.compose import with_shadow
 from tutelage.policies.hierarchy import make_hierarchy, members_by_type, teacher_policy
 from tutelage.policies.views import goal_shapes, view
 from tutelage.types import Environment, Policy, TimeStep, VectorEnv

@@ -12,7 +12,7 @@ from tutelage.errors import BadInput
 from tutelage.networks.cores import projector
 from tutelage.policies.blueprint import needs_code
 from tutelage.policies.build import build_team
-from tutelage.policies.combinators import as_deterministic
+from tutelage.policies.compose import as_deterministic
 from tutelage.policies.cost import team_cost
 from tutelage.policies.traced import joint_macs
 from tutelage.policies.views import view
