@@ -127,6 +127,9 @@ def test_numpy_refuses_a_wrong_length_a_nan_and_other_weights(tmp_path):
         agent.act(obs[:3], available)
     with pytest.raises(ValueError, match=r"agent 1: observation\[4\] = nan, must be finite"):
         agent.act(np.where(np.arange(len(obs)) == 4, np.nan, obs), available)
+    for number in (3, -1):
+        with pytest.raises(ValueError, match=f"there is no agent {number}: the team has 0 to 2"):
+            standalone.Agent.load(number, team.folder / "numpy")
     with pytest.raises(ValueError, match="available has shape"):
         agent.act(obs, available[1:])
     with pytest.raises(ValueError, match="must be at least 0 and below 1"):
@@ -192,15 +195,18 @@ def test_the_example_reads_observations_and_prints_actions(tmp_path):
     steps, lines = team.recorded.steps, []
     for t in range(5):
         for i in range(len(team.contract["agents"])):
-            lines.append(" ".join(map(repr, steps.obs[t, 1, i].tolist())))
-            lines.append(" ".join(str(int(x)) for x in steps.avail[t, 1, i]))
-        lines += [" ".join(str(int(x)) for x in row) for row in steps.links[t, 1]]
-    done = subprocess.run(
-        [tmp_path / "c" / "example"], input="\n".join(lines), capture_output=True, text=True, check=True
-    )
+            masks = np.concatenate([steps.avail[t, 1, i], steps.links[t, 1, i]]).astype(int)
+            lines.append(" ".join(map(str, [*steps.obs[t, 1, i].tolist(), *masks.tolist()])))
+    run = lambda text: subprocess.run([tmp_path / "c" / "example"], input=text, capture_output=True, text=True)
+    done = run("\n".join(lines) + "\n")
+    assert done.returncode == 0
     scores = np.where(steps.avail[:5, 1], team.recorded.scores[:5, 1], -1e9)
     expected = np.where(steps.avail[:5, 1].any(-1), scores.argmax(-1), 0)
     assert [list(map(int, line.split())) for line in done.stdout.splitlines()] == expected.tolist()
+    again = run("\n".join([*lines[: 2 * len(team.contract["agents"])], "", *lines, ""]))  # an empty line: a new episode
+    assert again.stdout.splitlines()[2:] == done.stdout.splitlines()
+    short = run(lines[0].rpartition(" ")[0] + "\n")
+    assert short.returncode == 2 and "numbers in a line, must be" in short.stderr
 
 
 def test_the_contract_tells_how_the_team_did():

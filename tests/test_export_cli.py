@@ -15,6 +15,7 @@ import tutelage
 from tutelage import BadInput, Fault
 from tutelage.cli.main import run_and_flush
 from tutelage.deploy import export as export_module
+from tutelage.deploy import standalone
 
 ZOO = Path(__file__).parents[1] / "zoo"
 RUN = ZOO / "kd_marl" / "mpe-simple_spread"
@@ -42,9 +43,31 @@ def test_a_run_becomes_a_folder_whose_check_passed(folder):
     assert not list(folder.parent.glob(".*"))
 
 
+def test_the_examples_are_steps_of_the_team_itself(folder):
+    examples = json.loads((folder / "examples.json").read_text())["steps"]
+    team = standalone.Team(folder / "numpy")
+    assert len(examples) == 5
+    for step in examples:
+        assert team.act(step["observations"], step["available"]) == step["actions"]
+
+
+def test_all_files_are_in_the_list_of_hashes(folder):
+    done = subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0
+    listed = {line.split("  ")[1] for line in (folder / "SHA256SUMS").read_text().splitlines()}
+    assert listed | {"SHA256SUMS"} == {str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()}
+
+
 def test_the_card_says_how_to_use_it_and_what_was_found(folder):
     card = (folder / "README.md").read_text()
-    for words in ("from team import Team", "## Checked", "100.00%", "## In 8-bit integers", "must not be used for"):
+    for words in (
+        "from team import Agent, Team",
+        "examples.json",
+        "## Checked",
+        "100.00%",
+        "## In 8-bit integers",
+        "must not be used for",
+    ):
         assert words in card
     assert str(ZOO.parent) not in card and str(ZOO.parent) not in (folder / "team.json").read_text()
 

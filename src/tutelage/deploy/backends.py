@@ -66,7 +66,7 @@ def numpy_backend(folder: Path, contract: Contract) -> Backend:
 
 def int8_backend(folder: Path, contract: Contract) -> Backend:
     """The integers of numpy/int8.py, which is a copy of `standalone_int8.py`."""
-    read, weights = standalone.read(folder / "numpy", "weights_int8.npz")
+    read, weights = standalone.read(folder / "numpy", standalone_int8.compile_network)
     pairs = zip(read["networks"], weights, strict=True)
     return python_backend(read, [standalone_int8.compile_network(*pair) for pair in pairs])
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tutelage.deploy.contract import Contract
+from tutelage.deploy.write_c import needs_math
 
 
 def card(contract: Contract) -> str:
@@ -20,15 +21,18 @@ def head(contract: Contract) -> Iterator[str]:
     yield f"# {contract['name']}"
     yield ""
     yield (
-        f"A team of {len(agents)} agents for `{env['id']}`{options} (version {env['version']}): the "
-        f"{contract['role']} of a run of {contract['method']}. Each agent decides alone, from its own observation"
+        f"A team of {len(agents)} agents for the simulated task `{env['id']}`{options} (version {env['version']}): the "
+        f"{contract['role']} of a training by the method {contract['method']}. Each agent decides alone, from its own "
+        "observation"
         + (" and the messages that it hears." if contract["messages"] else ".")
         + " Nothing here needs the software that trained it."
     )
-    if contract["success"]:
+    if contract["notes"]:
         yield ""
-        test = contract["success"]
-        yield f"When training ended it had {outcome(test)} in {test['episodes']} episodes."
+        yield from (f"- {note}" for note in contract["notes"])
+    if test := contract["success"]:
+        yield ""
+        yield f"Tested when training ended, its best parameters had {outcome(test)} in {test['episodes']} episodes."
 
 
 def outcome(test: Any) -> str:
@@ -42,46 +46,87 @@ def outcome(test: Any) -> str:
 
 
 def use(contract: Contract) -> Iterator[str]:
-    name, draws, talks = contract["name"], contract["act"]["rule"] == "sample", contract["messages"]
-    width, actions = contract["observation"]["width"], contract["actions"]["count"]
+    agents, width, actions = len(contract["agents"]), contract["observation"]["width"], contract["actions"]["count"]
     yield "## Use"
     yield ""
     yield (
-        f"Every step each agent is given its observation ({width} numbers, as the environment gives them) and which "
-        f"of the {actions} actions it may take, and says the number of its action: {contract['act']['in_words']}. "
-        f"{contract['act']['no_action_available'].capitalize()}. " + remembers(contract)
+        f"Every step each agent is given its observation ({width} numbers, float32) and a mask of the {actions} "
+        f"actions (1: may be taken), and answers with the number of its action: {contract['act']['in_words']}. "
+        f"{contract['act']['no_action_available'].capitalize()}. {remembers(contract)}"
     )
-    if draws:
+    if contract["act"]["rule"] == "sample":
         yield "Draws are decided by a number from 0 to below 1 per agent and step (`uniform`), so they can be repeated."
-    if talks:
-        yield f"Agents talk: {talks['in_words']}."
-    links, uniform = (", links=links" if talks else ""), (", uniform=uniform" if draws else "")
-    snippets = {
-        "numpy": (
-            "`numpy/` (Python 3.9 and NumPy; run it in that folder)",
-            "python",
-            f"from team import Team\n\nteam = Team(); team.reset()\n"
-            f"actions = team.act(observations, available{links}{uniform})",
-        ),
-        "onnx": (
-            "`onnx/` (one graph per network: the row goes in, scores come out; rows, masks and choices are yours, or "
-            "those of `numpy/team.py`)",
-            "python",
-            'import onnxruntime\n\nnetwork = onnxruntime.InferenceSession("onnx/network_0.onnx")\n'
-            "scores, *next_memory = network.run(None, "
-            + ('{"row": rows, "memory": memory})' if contract["networks"][0]["memory"] else '{"row": rows})'),
-        ),
-        "c": (
-            f"`c/` (C99, no malloc; `make -C c` builds the example `main.c`; with `-D{name.upper()}_TABLE` no math.h)",
-            "c",
-            f"{name}_agent agent;\n{name}_reset(&agent, 3); /* agent number 3 */\n"
-            f"action = {name}_act(&agent, observation, {width}, available, {'uniform' if draws else '0.0f'}); "
-            "/* negative: refused */",
-        ),
-    }
+    if contract["messages"]:
+        yield f"Agents talk: {contract['messages']['in_words']}."
+    yield ""
+    yield (
+        "NumPy and C refuse an observation of another length, or with NaN or an infinity in it (ValueError; a negative "
+        "code): what is done then is for your system to decide. A graph of ONNX accepts them. Values that are finite "
+        "but out of range are acted on by all."
+    )
+    if "examples.json" in contract.get("also", ()):
+        yield (
+            "`examples.json` holds the first steps of an episode (observations, masks, scores, actions): feed them to "
+            "your deployment and compare."
+        )
     for each in contract["formats"]:
-        title, language, code = snippets[each]
+        title, language, code = SNIPPETS[each](contract)
         yield f"\n{title}:\n\n```{language}\n{code}\n```"
+    if names := contract["actions"]["names"]:
+        yield "\n| action | what it is |"
+        yield "| ---: | --- |"
+        yield from (f"| {action['number']} | {action['name']} |" for action in names)
+    yield ""
+    yield f"Agents are numbered 0 to {agents - 1}. `sha256sum -c SHA256SUMS` checks that all files are as written."
+
+
+def numpy_snippet(contract: Contract) -> tuple[str, str, str]:
+    agents, width, actions = len(contract["agents"]), contract["observation"]["width"], contract["actions"]["count"]
+    links = f", links=links)  # and {agents} x {agents}: whether i hears j" if contract["messages"] else ")"
+    one = "" if contract["messages"] else (
+        f"\n\nagent = Agent.load({agents - 1}); agent.reset()  # or one agent in a process of its own\n"
+        "action = agent.act(observation, mask)"
+    )  # fmt: skip
+    return (
+        "`numpy/` (Python 3.9 and NumPy; take `team.json` along; run it in that folder)",
+        "python",
+        "from team import Agent, Team\n\nteam = Team(); team.reset()\n"
+        f"actions = team.act(observations, masks{links}  # {agents} x {width}, {agents} x {actions}{one}",
+    )
+
+
+def onnx_snippet(contract: Contract) -> tuple[str, str, str]:
+    network = contract["networks"][0]
+    memory = network["memory"]
+    inputs = '"row": row, "memory": memory' if memory else '"row": row'
+    sends = "".join(f", {name}" for name, _ in network["sends"])
+    begin = f"memory = np.zeros((1, {memory}), np.float32)  # when an episode begins\n" if memory else ""
+    out = f"scores, {'memory' if memory else '_'}{sends}" if memory or sends else "(scores,)"
+    return (
+        "`onnx/` (one graph per network, float32, any batch; run it in this folder; rows as `team.json` says)",
+        "python",
+        f'import numpy as np, onnxruntime\n\nnetwork = onnxruntime.InferenceSession("onnx/network_0.onnx")\n{begin}'
+        f"{out} = network.run(None, {{{inputs}}})  # row: (1, {network['inputs']})\n"
+        "action = int(np.where(mask, scores[0], -np.inf).argmax())",
+    )
+
+
+def c_snippet(contract: Contract) -> tuple[str, str, str]:
+    name, width, agents = contract["name"], contract["observation"]["width"], len(contract["agents"])
+    draws = contract["act"]["rule"] == "sample"
+    table = f"; with `-D{name.upper()}_TABLE` no math.h" if needs_math(contract) else "; needs no math.h"
+    uniform = "uniform);" if draws else "0.0f); /* the last is not read by this team */"
+    return (
+        f"`c/` (C99, no malloc{table}; `make -C c` builds `main.c`, which reads lines of numbers)",
+        "c",
+        f"{name}_agent agent;\n"
+        f"if ({name}_reset(&agent, {agents - 1})) return 1; /* no such agent: 0 to {agents - 1} */\n"
+        f"action = {name}_act(&agent, observation, {width}, mask, {uniform}\n"
+        "if (action < 0) ... /* -1: another length, -2: NaN or infinity, -3: no such agent */",
+    )
+
+
+SNIPPETS = {"numpy": numpy_snippet, "onnx": onnx_snippet, "c": c_snippet}
 
 
 def remembers(contract: Contract) -> str:
@@ -117,12 +162,14 @@ def rows(contract: Contract) -> Iterator[str]:
 def costs(contract: Contract) -> Iterator[str]:
     yield "## Cost of a decision"
     yield ""
-    yield "| network | multiply-adds | numbers | bytes as floats |"
+    yield "| network | multiply-adds | stored numbers | their bytes as floats |"
     yield "| --- | ---: | ---: | ---: |"
     for i, cost in enumerate(contract["cost"]["networks"]):
         yield f"| {i} | {cost['macs']:,} | {cost['params']:,} | {cost['float_bytes']:,} |"
     team = contract["cost"]["team"]
     yield f"| all agents, each with a copy | {team['macs']:,} | {team['params']:,} | {team['float_bytes']:,} |"
+    yield ""
+    yield "Code comes on top: some kB in C. Nothing is allocated; a network's values and its row lie on the stack."
 
 
 def checked(contract: Contract) -> Iterator[str]:
@@ -132,10 +179,12 @@ def checked(contract: Contract) -> Iterator[str]:
     if "skipped" in check:
         yield f"**Not checked**: {check['skipped']}."
         return
+    low, high = check["scores"]
     yield (
-        f"{check['rows']:,} recorded decisions were replayed, and {check['episodes']} episodes (seed {check['seed']}) "
-        "were played in which every agent decided alone, with its own memory. The team where it was trained had "
-        f"{outcome(check['jax'])} on the same episodes."
+        f"The team itself, before it was exported, made {check['rows']:,} decisions, which every format went through, "
+        f"with scores from {low:.2f} to {high:.2f}. Then {check['episodes']} episodes (seed {check['seed']}) were "
+        "played in which every agent decided alone. On these the team itself had "
+        f"{outcome(check['jax'])}."
     )
     yield ""
     yield "| format | same best action | scores differ by at most | success rate | return |"
@@ -157,9 +206,13 @@ def integers(contract: Contract) -> Iterator[str]:
     yield "## In 8-bit integers"
     yield ""
     yield (
-        f"`c_int8/` and `numpy/int8.py` compute the same in integers. They take {size['bytes']:,} bytes, "
-        f"{size['share']:.2f} of those of floats; the weight matrices alone {size['matrices_share']:.2f}."
-        + (" Its weights were fitted to these integers on recorded decisions." if size["tuned"] else "")
+        "`c_int8/` (names begin with "
+        f"`{contract['name']}_int8`) and `numpy/int8.py` (`from int8 import compile_network`, then "
+        "`Team(int8=compile_network)`) compute nearly the same with weights and values of 8 bits. Observations are "
+        "still given as floats, which costs one multiplication of floats per column; all else is integers of up to 64 "
+        f"bits. The numbers take {size['bytes']:,} bytes, {size['share']:.2f} of those of floats; the weight matrices "
+        f"alone {size['matrices_share']:.2f}."
+        + (" The weights were fitted to these integers on recorded decisions." if size["tuned"] else "")
     )
     if found is None:
         yield "What that costs was not measured: the check was left out."
@@ -167,9 +220,10 @@ def integers(contract: Contract) -> Iterator[str]:
     low, high = found["success_change_ci95"]
     worst, best = found["returns_change_ci95"]
     yield (
-        f"In the same episodes the success rate changes by {found['success_change']:+.1%} [{low:+.1%}, {high:+.1%}], "
-        f"the return by {found['returns_change']:+.2f} [{worst:+.2f}, {best:+.2f}]; the best action is the same in "
-        f"{found['same_action']:.1%} of the recorded decisions."
+        f"In the same episodes the success rate changes by {points(found['success_change'])} percentage points "
+        f"[{points(low)}, {points(high)}], the return by {change(found['returns_change'])} [{change(worst)}, {change(best)}]; "
+        f"the best action is the same in {found['same_action']:.1%} of the recorded decisions, scores differ by up to "
+        f"{found['score_difference']:.2g}."
     )
     if loses(contract):
         yield ""
@@ -180,7 +234,18 @@ def integers(contract: Contract) -> Iterator[str]:
         yield "The C gives the same integers as `numpy/int8.py`."
 
 
+def points(share: float) -> str:
+    """A change of a share in percentage points."""
+    return f"{100 * share:+.1f}"
+
+
+def change(x: float) -> str:
+    """A change of a return; nothing is +0.00."""
+    return f"{round(x, 2) + 0.0:+.2f}"
+
+
 def advice(tuned: bool) -> str:
+    """What may help."""
     return "" if tuned else " `tutelage export --int8 --tune` fits the weights to their integers first."
 
 

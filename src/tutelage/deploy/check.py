@@ -20,7 +20,7 @@ from tutelage.deploy.recorded import Recorded, replay
 from tutelage.errors import BadInput, Fault
 from tutelage.experiment.records import Evaluation
 from tutelage.experiment.run_directory import LoadedRun
-from tutelage.experiment.stats import mean_interval
+from tutelage.experiment.stats import mean_interval, paired_shares
 from tutelage.policies.acting import RULES
 
 NEAR = 1e-5
@@ -62,7 +62,14 @@ def check_formats(
         played = player.play(backend, episodes, seed).test
         check_score(name, played, itself.test, run.spec.measure)
         results[name] = {**agreement, **scores_of(played)}
-    found = {"rows": decisions(recorded), "episodes": episodes, "seed": seed, "jax": scores_of(itself.test)}
+    scores = recorded.scores[recorded.steps.avail[:-1]]
+    found = {
+        "rows": decisions(recorded),
+        "scores": [float(scores.min()), float(scores.max())],
+        "episodes": episodes,
+        "seed": seed,
+        "jax": scores_of(itself.test),
+    }
     costs = {"int8": check_int8(folder, contract, recorded, player, itself, seed)} if int8 else {}
     return {**found, "formats": results, **costs}
 
@@ -140,12 +147,12 @@ def check_int8(
     """
     backend = INT8_BACKENDS["numpy"](folder, contract)
     ours, _ = replay_all(backend, contract, recorded, follow_memory=False)
-    mine, theirs, _, blocked = masked(ours, recorded)
+    mine, theirs, mask, blocked = masked(ours, recorded)
     played = player.play(backend, len(itself.success), seed)
-    changes: dict[str, Any] = {}
-    for name in ("success", "returns"):
-        change = getattr(played, name) - getattr(itself, name)
-        changes |= {f"{name}_change": float(change.mean()), f"{name}_change_ci95": list(mean_interval(change))}
+    share, interval = paired_shares(played.success, itself.success)
+    change = played.returns.astype(float) - itself.returns
+    changes = {"success_change": share, "success_change_ci95": list(interval)}
+    changes |= {"returns_change": float(change.mean()), "returns_change_ci95": list(mean_interval(change))}
     same_c: Any = why_not_run("c")
     if same_c is None:
         in_c, _ = replay_all(INT8_BACKENDS["c"](folder, contract), contract, recorded, follow_memory=False)
@@ -153,6 +160,7 @@ def check_int8(
         if not same_c:
             raise Fault("int8: the C gives other integers than numpy/int8.py; nothing was exported")
     return {
+        "score_difference": float(np.abs(np.where(mask, mine - theirs, 0)).max()),
         "same_action": float((blocked(mine).argmax(-1) == blocked(theirs).argmax(-1)).mean()),
         "probability_difference": float(np.abs(softmax(blocked(mine)) - softmax(blocked(theirs))).sum(-1).mean() / 2),
         **scores_of(played.test),

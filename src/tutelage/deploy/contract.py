@@ -22,12 +22,30 @@ FORMAT = 1
 """Of team.json."""
 
 Contract = dict[str, Any]
+EXPLAINED = {
+    "agents": "each agent's type, and which of `networks` it runs",
+    "networks.columns": "every column of a network's input in order; `from` is the column of its source",
+    "networks.row": "the same for machines: parts one after another (`living`: zeros for a dead agent)",
+    "networks.layers": "in order; dense: target = source @ kernel + bias, negatives set to 0 where relu",
+    "act.rule": "greedy or sample, see act.in_words",
+    "success": "of the best parameters on fresh episodes; seconds and steps are those of training",
+    "parameters": "SHA-256 of the parameters that were exported",
+    "files": "SHA-256 of the files; SHA256SUMS holds the same for `sha256sum -c`",
+    "check.formats": "against the team itself: differences of scores and probabilities, share of equal best actions; "
+    "nearly_tied: best actions that differ where two scores are within 1e-5",
+    "int8": "bytes of all numbers, and as shares of floats; tuned: the weights were fitted to their integers; "
+    "scales: what 1 of an integer stands for",
+}
+"""What keys of team.json mean that do not say it themselves."""
 RULES = {
     "greedy": "the available action with the highest score; of equal ones the one with the lowest number",
     "sample": "drawn from softmax over the scores of the available actions: with a uniform number u in [0, 1) the "
     "first action whose cumulated probability is above u",
 }
-NOTHING = "an agent without any available action takes action 0, which does nothing"
+NOTHING = (
+    "for an agent without any available action (a dead one, say) the answer is 0, and the environment ignores it; a "
+    "system of yours must ignore it too"
+)
 MEMORY = "zeros when an episode begins; after every step what the network gave"
 MESSAGES = (
     "after its decision every agent sends `key` and `words`. Then agent i hears those whom the environment links to it "
@@ -69,6 +87,7 @@ def make_contract(name: str, role: Role, team: Team, record: Record, test: Recor
     rule = "greedy" if deterministic else role.act
     return {
         "format": FORMAT,
+        "explained": EXPLAINED,
         "name": name,
         "made_by": f"tutelage {__version__}",
         "role": role.role,
@@ -79,9 +98,14 @@ def make_contract(name: str, role: Role, team: Team, record: Record, test: Recor
             {"number": i, "type": spec.agent_types[i], "network": network_by_agent[i]} for i in range(spec.n_agents)
         ],
         "observation": {"width": spec.obs_width, "agents": list(spec.obs_widths)},
-        "actions": {"count": spec.n_actions, "agents": list(spec.action_counts)},
+        "notes": list(getattr(spec, "notes", ())),
+        "actions": {
+            "count": spec.n_actions,
+            "agents": list(spec.action_counts),
+            "names": [{"number": i, "name": name} for i, name in enumerate(getattr(spec, "action_names", ()))],
+        },
         "act": {"rule": rule, "in_words": RULES[rule], "no_action_available": NOTHING},
-        "memory": MEMORY,
+        "memory": MEMORY if any(program.memory for program in programs) else None,
         "messages": {"in_words": MESSAGES, "widths": dict(programs[0].sends)} if team.talks else None,
         "networks": [network_entry(*pair, spec) for pair in zip(team.groups, programs, strict=True)],
         "cost": cost_entry(team),

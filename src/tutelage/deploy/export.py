@@ -16,7 +16,7 @@ from tutelage.deploy.check import check_formats, why_not_played
 from tutelage.deploy.contract import Contract, exportable_team, make_contract
 from tutelage.deploy.layers import Weights, program_of, read_weights
 from tutelage.deploy.quantise import quantise, sizes
-from tutelage.deploy.recorded import Recorded, record, recorded_rows
+from tutelage.deploy.recorded import Recorded, record, recorded_rows, worked_examples
 from tutelage.deploy.tune import fit_to_integers
 from tutelage.deploy.write_c import c_files
 from tutelage.deploy.write_int8 import int8_files
@@ -83,12 +83,23 @@ def export(
         files |= integer_files(contract, finished, weights, recorded, tune)
     with new_folder(out) as temporary:
         write_files(temporary, contract, files)
+        if recorded:
+            contract["also"] = ["examples.json"]
+            (temporary / "examples.json").write_bytes(json_bytes(worked_examples(recorded)))
         contract["check"] = {"skipped": skipped or "it was not asked for"}
         if check and recorded:
             contract["check"] = check_formats(temporary, loaded, contract, recorded, episodes, int8)
         (temporary / "team.json").write_bytes(json_bytes(contract))
         (temporary / "README.md").write_text(card(contract))
+        write_sums(temporary)
     return contract
+
+
+def write_sums(folder: Path) -> None:
+    """SHA256SUMS of all files of a folder."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.relative_to(folder)}" for file in files]
+    (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n")
 
 
 @contextmanager

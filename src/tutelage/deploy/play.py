@@ -37,7 +37,7 @@ def play(run: LoadedRun, policy: Policy, params: Any, rule: Any, episodes: int, 
     player = make_player(run.env, policy, n, rule)
     batches = play_episodes(player, params, axis.join([test_key(seed)]), episodes, n, axis)[0]
     success, returns = (np.concatenate([batch[i] for batch in batches])[:episodes] for i in (0, 1))
-    return Played(summarise(batches, episodes), success.astype(float), returns)
+    return Played(summarise(batches, episodes), success.astype(bool), returns)
 
 
 class DeployedPlayer:

@@ -126,3 +126,27 @@ def recorded_rows(contract: Contract, recorded: Recorded) -> list[tuple[np.ndarr
     for b in range(recorded.scores.shape[1]):
         replay(agents, recorded, b, follow_memory=True)
     return [(np.array(x), np.array(memory)) for x, memory in rows]
+
+
+EXAMPLE_STEPS = 5
+
+
+def worked_examples(recorded: Recorded) -> dict[str, Any]:
+    """The first steps of an episode of the team itself, as rows with which a deployment tests itself."""
+    rows = []
+    for t in range(min(EXAMPLE_STEPS, len(recorded.scores))):
+        parts: dict[str, Any] = {
+            "observations": recorded.steps.obs,
+            "available": recorded.steps.avail,
+            "actions": recorded.actions,
+        }
+        row: dict[str, Any] = {name: x[t, 0].tolist() for name, x in parts.items()}
+        if len(recorded.steps.links):
+            row["links"] = recorded.steps.links[t, 0].tolist()
+        row["scores"] = recorded.scores[t, 0].tolist()
+        rows.append(row)
+    return {
+        "about": "The first steps of an episode, from an empty memory: what each agent observed, which actions it "
+        "might take, its scores (-1e9: not available) and the action that it took.",
+        "steps": rows,
+    }

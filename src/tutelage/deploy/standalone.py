@@ -1,4 +1,5 @@
-"""A trained team in plain NumPy. This file needs Python 3.9 and NumPy, and `weights.npz` and `team.json` beside it.
+"""A trained team in plain NumPy. This file needs Python 3.9 and NumPy, `weights.npz` beside it, and `team.json` beside
+it or one folder up.
 
     from team import Team
     team = Team()                                   # once
@@ -6,7 +7,7 @@
     actions = team.act(observations, available)     # every step: one action number per agent
 
 `observations` are the agents' observations as the environment gives them, `available` says for each agent which actions
-it may take. One process per agent works as well: `agent = Agent.load(3)`, `agent.reset()`, `agent.act(observation,
+it may take. One process per agent works as well: `agent = Agent.load(0)`, `agent.reset()`, `agent.act(observation,
 available)`. Agents that talk also send: `agent.message` after `act`, and `agent.hear(messages)` with the messages of
 those whom it hears in this step. team.json says in words what each column of a network's input is.
 """
@@ -27,8 +28,7 @@ BLOCKED = np.float32(-1e9)
 def compile_network(network, weights):
     """A function (row, memory) -> (scores, memory, values by name) of a network of team.json.
 
-    Args:
-        network: `{inputs, memory, outputs, layers}`. weights: its arrays by name.
+    `weights`: its arrays by name.
     """
     steps = [LAYERS[layer["kind"]](layer, weights) for layer in network["layers"]]
 
@@ -88,7 +88,7 @@ LAYERS = {"dense": dense, "gru": gru, "join": join}
 
 
 def width_of(part):
-    """How many columns a part of a row has."""
+    """Columns of a part of a row."""
     if part["kind"] == "entities":
         n, chosen = len(part["starts"]), part["nearest"]
         return chosen * (part["columns"] + n) if part["compact"] and picks(part) else n * part["columns"]
@@ -126,7 +126,7 @@ def visible(part):
 def choose(scores, available, uniform=None):
     """The action number: the available one with the highest score, or drawn from softmax where `uniform` is given.
 
-    An agent without any available action takes action 0, which does nothing.
+    For an agent without any available action it is 0, which the environment ignores.
 
     Args:
         scores: (A,). available: (A,) of bool. uniform: a number in [0, 1) that decides the draw.
@@ -164,11 +164,13 @@ class Agent:
         self.reset()
 
     @classmethod
-    def load(cls, number, folder=HERE):
-        """The agent of a number from an exported folder."""
-        contract, weights = read(folder)
+    def load(cls, number, folder=HERE, int8=None):
+        """The agent of a number from an exported folder. `int8`: as of Team."""
+        contract, weights = read(folder, int8)
+        if not 0 <= number < len(contract["agents"]):
+            raise ValueError(f"there is no agent {number}: the team has 0 to {len(contract['agents']) - 1}")
         index = contract["agents"][number]["network"]
-        return cls(contract, compile_network(contract["networks"][index], weights[index]), number)
+        return cls(contract, (int8 or compile_network)(contract["networks"][index], weights[index]), number)
 
     def _reader(self, part):
         """A function observation -> the columns of one part of the row."""
@@ -197,8 +199,9 @@ class Agent:
         observation = np.asarray(observation, np.float32)
         if observation.shape != (self.width,):
             raise ValueError(f"agent {self.number}: observation has shape {observation.shape}, must be ({self.width},)")
-        if not math.isfinite(observation.dot(observation)):
-            wrong = int(np.argmax(~(np.abs(observation) < 1e18)))
+        finite = np.isfinite(observation)
+        if not finite.all():
+            wrong = int(finite.argmin())
             raise ValueError(f"agent {self.number}: observation[{wrong}] = {observation[wrong]}, must be finite")
         for read_part, columns in self._readers:
             columns[:] = read_part(observation)
@@ -209,14 +212,11 @@ class Agent:
         return scores
 
     def act(self, observation, available, uniform=None):
-        """The action number of this step.
+        """The action number of this step; raises ValueError for a wrong length or a number that is not finite.
 
         Args:
             observation: (D,) as the environment gives it. available: (A,), which actions it may take.
             uniform: where the team's rule is to draw, a number in [0, 1); None draws one.
-
-        Raises:
-            ValueError: a wrong length, or a number that is not finite.
         """
         available = np.asarray(available, bool)
         if available.shape != (self.actions,):
@@ -250,7 +250,7 @@ class Team:
 
     def __init__(self, folder=HERE, int8=None):
         """`int8`: the function `compile_network` of int8.py, for a team in integers."""
-        contract, weights = read(folder, "weights_int8.npz" if int8 else "weights.npz")
+        contract, weights = read(folder, int8)
         compile_with = int8 or compile_network
         runs = [compile_with(network, w) for network, w in zip(contract["networks"], weights)]
         self.agents = [Agent(contract, runs[a["network"]], i) for i, a in enumerate(contract["agents"])]
@@ -261,15 +261,12 @@ class Team:
             agent.reset()
 
     def act(self, observations, available, links=None, uniform=None):
-        """The action numbers of all agents.
+        """The action numbers of all agents; raises ValueError as `Agent.act`.
 
         Args:
             observations: one per agent. available: one mask per agent.
-            links: for a team that talks: `links[i][j]` says whether agent i hears agent j in this step.
+            links: of a team that talks: `links[i][j]`, whether agent i hears agent j in this step.
             uniform: one number in [0, 1) per agent, where the team's rule is to draw.
-
-        Raises:
-            ValueError: a wrong length, or a number that is not finite.
         """
         for name, value in (("observations", observations), ("available", available), ("uniform", uniform)):
             if value is not None and len(value) != len(self.agents):
@@ -284,13 +281,13 @@ class Team:
         return actions
 
 
-def read(folder=HERE, name="weights.npz"):
-    """The contract, and the weights of every network, of an exported folder.
+def read(folder=HERE, int8=None):
+    """The contract, and the weights of every network (of floats, or of `int8`), of an exported folder.
 
     Raises:
         ValueError: the weights are not those that the contract is about.
     """
-    folder = Path(folder)
+    folder, name = Path(folder), "weights_int8.npz" if int8 else "weights.npz"
     contract_file = next((f for f in (folder / "team.json", folder.parent / "team.json") if f.exists()), None)
     if contract_file is None:
         raise ValueError(f"{folder / 'team.json'} is missing")

@@ -1,8 +1,8 @@
 """The networks of an exported team in integers, as the C of `c_int8/` computes them. It needs NumPy and `team.py`.
 
-    from team import Team
+    from team import Agent, Team
     from int8 import compile_network
-    team = Team(int8=compile_network)
+    team = Team(int8=compile_network)               # or agent = Agent.load(0, int8=compile_network)
 
 Inputs are rounded to 8 bits, each column in steps of its own. A layer is a sum of products of 8-bit numbers; the sum is
 multiplied by an integer and shifted, which gives the next layer's 8 bits. A GRU's memory has 16 bits (steps of

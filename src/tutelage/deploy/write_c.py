@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from tutelage.deploy.c_example import example, makefile
 from tutelage.deploy.c_runner import runner_header, runner_source
 from tutelage.deploy.c_text import BITS, NOT_FINITE, array, comment
 from tutelage.deploy.contract import Contract
@@ -28,8 +29,15 @@ def c_files(contract: Contract, weights: Sequence[Weights]) -> dict[str, bytes]:
 def shared_files(contract: Contract) -> dict[str, str]:
     """What networks in floats and in integers have alike: exp, sigmoid and tanh of floats, the example, a Makefile."""
     name = contract["name"]
-    make = makefile(name, len(contract["networks"]))
-    return {f"{name}_math.h": math_header(name), "main.c": example(contract), "Makefile": make}
+    make = makefile(name, len(contract["networks"]), needs_math(contract))
+    header = {f"{name}_math.h": math_header(name)} if needs_math(contract) else {}
+    return {**header, "main.c": example(contract), "Makefile": make}
+
+
+def needs_math(contract: Contract) -> bool:
+    """Whether floats need tanh or exp: of gates, of draws, of attention."""
+    gates = any(layer["kind"] == "gru" for network in contract["networks"] for layer in network["layers"])
+    return gates or contract["act"]["rule"] == "sample" or contract["messages"] is not None
 
 
 def encoded(folder: str, texts: dict[str, str]) -> dict[str, bytes]:
@@ -201,75 +209,4 @@ static inline float {name}_exp(float x) {{ return expf(x); }}
 static inline float {name}_sigmoid(float x) {{ return 0.5f * ({name}_tanh(0.5f * x) + 1.0f); }}
 
 #endif
-"""
-
-
-def example(contract: Contract) -> str:
-    """main.c: reads observations and masks of all agents, step by step, and prints the actions."""
-    name, upper = contract["name"], contract["name"].upper()
-    talks = contract["messages"] is not None
-    hears = f"""        for (i = 0; i < {upper}_AGENTS; i++) {{
-            const float *messages[{upper}_AGENTS];
-            int count = 0, linked;
-            for (j = 0; j < {upper}_AGENTS; j++) {{
-                if (scanf("%d", &linked) != 1) return 1;
-                if (linked) messages[count++] = team[j].message;
-            }}
-            {name}_hear(&team[i], messages, count);
-        }}
-""" if talks else ""  # fmt: skip
-    links = ", then for every agent a 0 or 1 for each agent (whether it hears that one)" if talks else ""
-    return f"""/* Every step: reads for each agent {contract["observation"]["width"]} numbers (its observation), \
-{contract["actions"]["count"]} of 0 or 1 (which actions it may take){links}.
-   Prints the actions in a line. An episode begins with the program. */
-#include <stdio.h>
-
-#include "{name}.h"
-
-static {name}_agent team[{upper}_AGENTS];
-
-int main(void) {{
-    float observation[{upper}_OBSERVATION];
-    unsigned char available[{upper}_ACTIONS];
-    int i, j, may, action;
-
-    for (i = 0; i < {upper}_AGENTS; i++) {name}_reset(&team[i], i);
-    for (;;) {{
-        for (i = 0; i < {upper}_AGENTS; i++) {{
-            for (j = 0; j < {upper}_OBSERVATION; j++)
-                if (scanf("%f", &observation[j]) != 1) return i || j;
-            for (j = 0; j < {upper}_ACTIONS; j++) {{
-                if (scanf("%d", &may) != 1) return 1;
-                available[j] = may != 0;
-            }}
-            /* The last number decides draws; a team that takes the best action does not read it. */
-            action = {name}_act(&team[i], observation, {upper}_OBSERVATION, available, 0.5f);
-            if (action < 0) return -action;
-            printf(i ? " %d" : "%d", action);
-        }}
-        printf("\\n");
-{hears}    }}
-}}
-"""
-
-
-def makefile(name: str, networks: int) -> str:
-    """Builds the example."""
-    objects = " ".join([f"{name}.o", *(f"{name}_{i}.o" for i in range(networks))])
-    return f"""# `make` builds the example; `make CPPFLAGS=-D{name.upper()}_TABLE LDLIBS=` needs no math.h.
-CC ?= cc
-CFLAGS ?= -std=c99 -O3 -Wall -Wextra -Wpedantic -Werror
-LDLIBS ?= -lm
-OBJECTS = {objects}
-
-example: main.o $(OBJECTS)
-\t$(CC) $(CFLAGS) $(LDFLAGS) -o $@ main.o $(OBJECTS) $(LDLIBS)
-
-%.o: %.c
-\t$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
-
-clean:
-\trm -f example main.o $(OBJECTS)
-
-.PHONY: clean
 """
