@@ -221,7 +221,8 @@ def integers(contract: Contract) -> Iterator[str]:
     worst, best = found["returns_change_ci95"]
     yield (
         f"In the same episodes the success rate changes by {points(found['success_change'])} percentage points "
-        f"[{points(low)}, {points(high)}], the return by {change(found['returns_change'])} [{change(worst)}, {change(best)}]; "
+        f"[{points(low)}, {points(high)}], the return by {change(found['returns_change'])} "
+        f"[{change(worst)}, {change(best)}]; "
         f"the best action is the same in {found['same_action']:.1%} of the recorded decisions, scores differ by up to "
         f"{found['score_difference']:.2g}."
     )

@@ -21,15 +21,11 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-BLOCKED = np.float32(-1e9)
-"""Score of an action that is not available."""
+BLOCKED = np.float32(-1e9)  # score of an action that is not available
 
 
 def compile_network(network, weights):
-    """A function (row, memory) -> (scores, memory, values by name) of a network of team.json.
-
-    `weights`: its arrays by name.
-    """
+    """A function (row, memory) -> (scores, memory, values by name) of a network of team.json with weights by name."""
     steps = [LAYERS[layer["kind"]](layer, weights) for layer in network["layers"]]
 
     def run(row, memory):
