@@ -1,0 +1,109 @@
+"""Which sizes to try next: bisection, several widths at a time, of each core in turn. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tutelage.policies.blueprint import Core
+from tutelage.policies.cost import Cost
+from tutelage.shrinking.sizes import Size, widest
+
+TOGETHER = 4
+"""How many students are distilled together."""
+FIRST = 32
+"""The widest student that is tried first."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A student and how much of its teacher's score it keeps.
+
+    Attributes:
+        episodes: that were played until it was decided, or all.
+        score: success rate or return. share: of the teacher's; low, high: its interval.
+        keeps: whether it keeps the share that was asked for. decided: whether the interval says so, or only the share.
+    """
+
+    size: Size
+    episodes: int
+    score: float
+    share: float
+    low: float
+    high: float
+    keeps: bool
+    decided: bool
+
+
+Judge = Callable[[Core, Sequence[int]], Sequence[Judged]]
+"""Distils and evaluates students of one core and several widths."""
+
+
+def next_widths(tried: Mapping[int, bool], top: int) -> tuple[int, ...]:
+    """Widths to try next, the widest first; none where the smallest that keeps the share is known.
+
+    It is known to the unit up to a width of 16, beyond to an eighth of it.
+
+    Args:
+        tried: which widths were tried, and whether they keep the share. It is taken for monotone: what is narrower
+            than the narrowest that keeps it, and than one that does not, is not tried.
+        top: the largest width there is.
+    """
+    kept = min((width for width, keeps in tried.items() if keeps), default=None)
+    failed = max((width for width in tried if kept is None or width < kept), default=0)
+    if kept is None:
+        powers = [2**i for i in range(top.bit_length()) if failed < 2**i < top]
+        if not tried:
+            if top <= TOGETHER:
+                return tuple(range(top, 0, -1))
+            powers = [width for width in powers if width < min(top, FIRST)] + [min(top, FIRST)]
+            return tuple(powers[: -TOGETHER - 1 : -1])
+        return tuple([*powers, top][:2][::-1]) if failed < top else ()
+    if kept - failed <= max(1, kept // 8):
+        return ()
+    between = range(failed + 1, kept)
+    if len(between) > TOGETHER:
+        step = (kept - failed) / (TOGETHER + 1)
+        between = [round(failed + i * step) for i in range(1, TOGETHER + 1)]  # type: ignore[assignment]
+    return tuple(between)[::-1]
+
+
+def find_smallest(
+    judge: Judge, cores: Sequence[Core], allowed: Callable[[Size], bool], cost: Callable[[Size], Cost]
+) -> tuple[list[Judged], Judged | None]:
+    """All students that were tried, and the cheapest that keeps the share; None where none does.
+
+    Cores are tried in turn; of a later one only students with fewer matrix products than the best so far.
+    """
+    judged: list[Judged] = []
+    best: Judged | None = None
+    for core in cores:
+        cheaper = lambda size, best=best: allowed(size) and (best is None or cost(size).macs < cost(best.size).macs)
+        top, tried = widest(core, cheaper), dict[int, bool]()
+        while top and (widths := next_widths(tried, top)):
+            found = judge(core, widths)
+            judged += found
+            tried |= {each.size.width: each.keeps for each in found}
+        keeping = [each for each in judged if each.keeps]
+        best = min(keeping, key=lambda each: cost(each.size).macs, default=None)
+    return judged, best
+
+
+def find_best(
+    judge: Judge, cores: Sequence[Core], allowed: Callable[[Size], bool], cost: Callable[[Size], Cost]
+) -> tuple[list[Judged], Judged]:
+    """All students that were tried, and the one that keeps most; of equals the cheapest.
+
+    Of each core the widest that is allowed is tried, and three narrower ones. At least one must be allowed.
+    """
+    judged: list[Judged] = []
+    for core in cores:
+        top = widest(core, allowed)
+        widths = sorted({max(1, round(top * share)) for share in (1, 0.75, 0.5, 0.25)}, reverse=True)
+        judged += judge(core, widths) if top else []
+    return judged, nearest(judged, cost)
+
+
+def nearest(judged: Sequence[Judged], cost: Callable[[Size], Cost]) -> Judged:
+    """The student that keeps most; of equals the cheapest."""
+    return max(judged, key=lambda each: (each.share, -cost(each.size).macs))
