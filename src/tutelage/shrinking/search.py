@@ -11,7 +11,7 @@ from tutelage.shrinking.sizes import Size, widest
 
 TOGETHER = 4
 """How many students are distilled together."""
-FIRST = 32
+FIRST = 16
 """The widest student that is tried first."""
 
 
@@ -59,7 +59,7 @@ def next_widths(tried: Mapping[int, bool], top: int) -> tuple[int, ...]:
             powers = [width for width in powers if width < min(top, FIRST)] + [min(top, FIRST)]
             return tuple(powers[: -TOGETHER - 1 : -1])
         return tuple([*powers, top][:2][::-1]) if failed < top else ()
-    if kept - failed <= max(1, kept // 8):
+    if kept - failed <= max(1, (kept - 1) // 8):
         return ()
     between = range(failed + 1, kept)
     if len(between) > TOGETHER:
