@@ -137,6 +137,7 @@ def test_of_returns_the_share_is_that_of_the_way_from_random_play():
     student = Scores(np.zeros(4, bool), np.array([-15.0, -17.0, -13.0, -15.0]))
     share, (low, high) = share_kept(student, teacher, "return", -30.0)
     assert share == pytest.approx(0.75) and low < 0.75 < high
+    assert json.loads(json.dumps(verdict(share, (low, high), 0.7))) == [True, low >= 0.7]
 
 
 # ---- the search ------------------------------------------------------------------------------------------------------

@@ -50,7 +50,8 @@ def share_kept(
         count = lambda x: (int(x.success.sum()), len(x.success))
         return ratio_of_shares(count(student), count(teacher), z)
     paired = teacher.first(len(student.returns))
-    return ratio_of_means(student.returns - floor, paired.returns - floor, z)
+    share, (low, high) = ratio_of_means(student.returns - floor, paired.returns - floor, z)
+    return float(share), (float(low), float(high))  # not NumPy's, which JSON does not have
 
 
 class Verdict(NamedTuple):

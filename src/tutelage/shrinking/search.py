@@ -9,8 +9,8 @@ from tutelage.policies.blueprint import Core
 from tutelage.policies.cost import Cost
 from tutelage.shrinking.sizes import Size, widest
 
-TOGETHER = 4
-"""How many students are distilled together."""
+TOGETHER, LATER = 4, 2
+"""How many students are distilled together; of a later core, which often has none that is better."""
 FIRST = 16
 """The widest student that is tried first."""
 
@@ -39,7 +39,7 @@ Judge = Callable[[Core, Sequence[int]], Sequence[Judged]]
 """Distils and evaluates students of one core and several widths."""
 
 
-def next_widths(tried: Mapping[int, bool], top: int) -> tuple[int, ...]:
+def next_widths(tried: Mapping[int, bool], top: int, together: int = TOGETHER) -> tuple[int, ...]:
     """Widths to try next, the widest first; none where the smallest that keeps the share is known.
 
     It is known to the unit up to a width of 16, beyond to an eighth of it.
@@ -48,23 +48,24 @@ def next_widths(tried: Mapping[int, bool], top: int) -> tuple[int, ...]:
         tried: which widths were tried, and whether they keep the share. It is taken for monotone: what is narrower
             than the narrowest that keeps it, and than one that does not, is not tried.
         top: the largest width there is.
+        together: how many are tried at a time.
     """
     kept = min((width for width, keeps in tried.items() if keeps), default=None)
     failed = max((width for width in tried if kept is None or width < kept), default=0)
     if kept is None:
         powers = [2**i for i in range(top.bit_length()) if failed < 2**i < top]
         if not tried:
-            if top <= TOGETHER:
+            if top <= together:
                 return tuple(range(top, 0, -1))
             powers = [width for width in powers if width < min(top, FIRST)] + [min(top, FIRST)]
-            return tuple(powers[: -TOGETHER - 1 : -1])
+            return tuple(powers[: -together - 1 : -1])
         return tuple([*powers, top][:2][::-1]) if failed < top else ()
     if kept - failed <= max(1, (kept - 1) // 8):
         return ()
     between = range(failed + 1, kept)
-    if len(between) > TOGETHER:
-        step = (kept - failed) / (TOGETHER + 1)
-        between = [round(failed + i * step) for i in range(1, TOGETHER + 1)]  # type: ignore[assignment]
+    if len(between) > together:
+        step = (kept - failed) / (together + 1)
+        between = [round(failed + i * step) for i in range(1, together + 1)]  # type: ignore[assignment]
     return tuple(between)[::-1]
 
 
@@ -79,8 +80,8 @@ def find_smallest(
     best: Judged | None = None
     for core in cores:
         cheaper = lambda size, best=best: allowed(size) and (best is None or cost(size).macs < cost(best.size).macs)
-        top, tried = widest(core, cheaper), dict[int, bool]()
-        while top and (widths := next_widths(tried, top)):
+        top, tried, together = widest(core, cheaper), dict[int, bool](), LATER if best else TOGETHER
+        while top and (widths := next_widths(tried, top, together)):
             found = judge(core, widths)
             judged += found
             tried |= {each.size.width: each.keeps for each in found}

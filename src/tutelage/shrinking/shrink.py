@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -14,6 +14,7 @@ from tutelage.configs.kd_marl import KdMarlConfig
 from tutelage.deploy.latency import measure_networks
 from tutelage.errors import BadInput, unknown
 from tutelage.experiment.commands import check_unused
+from tutelage.experiment.files import write_json
 from tutelage.experiment.find_teacher import find_teacher, run_and_role
 from tutelage.experiment.memory_check import check_instances, check_training
 from tutelage.experiment.records import Record
@@ -28,11 +29,11 @@ from tutelage.policies.acting import RULES
 from tutelage.policies.blueprint import Core, Network
 from tutelage.registry import method_config
 from tutelage.shrinking.from_scratch import train_from_scratch
-from tutelage.shrinking.search import Judged, find_best, find_smallest, nearest
+from tutelage.shrinking.search import find_best, find_smallest, nearest
 from tutelage.shrinking.sizes import LARGEST, Budget, Costs, Size, parse_budget, widest
 from tutelage.shrinking.trials import Trials
-from tutelage.shrinking.write import describe, draw_or_say, test_chosen, write_run
-from tutelage.types import Environment, Frozen
+from tutelage.shrinking.write import JSON, describe, draw_or_say, test_chosen, write_run
+from tutelage.types import Environment, Frozen, Method
 
 DISTIL: dict[str, Any] = {"adv": 0.0, "rel": 0.0, "role": 0.0}
 """Settings of KD-MARL that differ from its defaults: the terms that were not shown to earn anything are left out, as a
@@ -47,6 +48,17 @@ class Task(NamedTuple):
     env: Environment
     teacher: Frozen
     record: Record
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: the share to keep, the budget if there is one, cores in turn, how to distil, and the seed."""
+
+    keep: float
+    budget: Budget | None
+    cores: tuple[Core, ...]
+    config: KdMarlConfig
+    seed: int
 
 
 class Shrunk(NamedTuple):
@@ -91,20 +103,28 @@ def shrink(
         BadInput: anything unknown or impossible, and a budget that no network meets; nothing is written.
     """
     check_machine(training=True)
-    budget, config = check_arguments(keep, within, cores, seed, against, settings)
+    question = check_arguments(keep, within, cores, seed, against, settings)
     display = Display(quiet)
     task = open_task(str(run), trust)
-    folder = Path(out) if out else Path("runs") / f"shrink-{task.run.record['env'].replace('/', '-')}-seed{seed}"
+    folder = (
+        Path(out)
+        if out
+        else Path("runs") / f"shrink-{task.run.record['env'].replace('/', '-').replace(':', '-')}-seed{seed}"
+    )
     check_unused(folder, ())
-    costs = costs_of(task, config)
-    sizes = allowed_sizes(task, costs, budget, cores)
-    check_instances(task.env, "envs", config.envs)
-    check_training(task.env, kd_marl(task.env, replace(config, size="width=1"), task.teacher), FitConfig())
+    costs = costs_of(task, question.config)
+    tops = allowed_sizes(task, costs, question)
+    check_instances(task.env, "envs", question.config.envs)
+    # In long episodes students with memory do not learn from a sequence's first steps; then no student does.
+    core: Core = "gru" if "gru" in cores else "mlp"
+    method = kd_marl(task.env, replace(question.config, core=core, size="width=1"), task.teacher)
+    check_training(task.env, method, FitConfig())
     with exclusive([folder]):
         check_unused(folder, ())
-        report = search(task, costs, budget, cores, sizes, keep, config, seed, folder, display)
+        report = search(task, question, method, costs, tops, folder, display)
         if against:
             report |= {"scratch": train_from_scratch(task.run, task.teacher, report, folder, display)}
+            write_json(folder / JSON, report)
             draw_or_say(folder, report, display)
     display.close()
     return Shrunk(load(folder, trust), report)
@@ -112,8 +132,8 @@ def shrink(
 
 def check_arguments(
     keep: float, within: str | None, cores: Sequence[str], seed: int, against: str | None, settings: dict[str, Any]
-) -> tuple[Budget | None, KdMarlConfig]:
-    """The budget and the settings of the distillation; raises BadInput for what cannot be."""
+) -> Question:
+    """What is asked; raises BadInput for what cannot be."""
     if not isinstance(keep, float | int) or not 0 < keep <= 1:
         raise BadInput(f"keep = {keep!r}: must be greater than 0 and at most 1")
     if not cores or len(set(cores)) != len(cores):
@@ -131,7 +151,8 @@ def check_arguments(
     for name, value in (("capacity", "equal"), ("messages", "none"), ("data", "offline")):
         if getattr(config, name) != value:
             raise BadInput(f"{name} = {getattr(config, name)!r}: shrink needs {value!r}")
-    return parse_budget(within) if within is not None else None, config
+    budget = parse_budget(within) if within is not None else None
+    return Question(keep, budget, tuple(cores), config, seed)  # type: ignore[arg-type]
 
 
 def open_task(name: str, trust: Trust) -> Task:
@@ -151,12 +172,13 @@ def costs_of(task: Task, config: KdMarlConfig) -> Costs:
     return Costs(tuple(inputs[i] for i in sorted(inputs)), task.env.spec.n_actions, macs)
 
 
-def allowed_sizes(task: Task, costs: Costs, budget: Budget | None, cores: Sequence[Core]) -> dict[Core, int]:
+def allowed_sizes(task: Task, costs: Costs, question: Question) -> dict[Core, int]:
     """The widest student of each core that is smaller than the teacher and within the budget; 0 where none is.
 
     Raises:
         BadInput: there is none of any core; it says what the smallest one costs.
     """
+    budget, cores = question.budget, question.cores
     latency = latencies(costs, cores) if budget and budget.kind == "latency" else {}
     if budget and budget.kind == "ratio" and costs.reference is None:
         raise budget.refusal(f"{task.name} has no network to which a ratio could refer")
@@ -186,54 +208,52 @@ def latencies(costs: Costs, cores: Sequence[Core]) -> dict[Size, float]:
     widths = [2**i for i in range(LARGEST.bit_length())]
     sizes = [size for core in cores for width in widths if costs.smaller(size := Size(core, width))]
     networks = [Network(size.core, max(costs.inputs), size.width, costs.n_actions) for size in sizes]
-    return {size: each["compiled"]["median"] for size, each in zip(sizes, measure_networks(networks), strict=True)}
+    measured = measure_networks(networks, rounds=10)
+    return {size: each["compiled"]["median"] for size, each in zip(sizes, measured, strict=True)}
 
 
 def search(
     task: Task,
+    question: Question,
+    method: Method,
     costs: Costs,
-    budget: Budget | None,
-    cores: Sequence[Core],
     tops: dict[Core, int],
-    keep: float,
-    config: KdMarlConfig,
-    seed: int,
     folder: Path,
     display: Display,
 ) -> dict[str, Any]:
-    """Gather, distil, decide, test and write the run of the student that was found; returns the report."""
+    """Gather, distil, decide, test and write the run of the student that was found; returns the report.
+
+    Args:
+        method: a distillation of the teacher, whose first stage gathers. tops: of each core the widest student allowed.
+    """
     started, cpu = time.perf_counter(), time.process_time()
-    role = task.run.roles[task.teacher.actor]
-    trials = Trials(task.env, task.teacher, RULES[role.act], config, seed, display)
+    rule, unlimited = RULES[task.run.roles[task.teacher.actor].act], question.budget is None
+    trials = Trials(task.env, task.teacher, rule, question.config, question.seed, display)
     check_teacher_scores(task, trials)
-    trials.gather("gru" if "gru" in cores else "mlp")
-    judge = lambda core, widths: trials.judge(core, widths, keep, looks=budget is None)
+    trials.gather(method)
+    judge = lambda core, widths: trials.judge(core, widths, question.keep, looks=unlimited)
     allowed = lambda size: size.width <= tops[size.core]
-    chosen: Judged | None
-    if budget is None:
-        judged, chosen = find_smallest(judge, cores, allowed, costs.team)
-    else:
-        judged, chosen = find_best(judge, cores, allowed, costs.team)
-    chosen = chosen or nearest(judged, costs.team)
-    test, fresh = test_chosen(trials, chosen.size, seed)
+    judged, found = (find_smallest if unlimited else find_best)(judge, question.cores, allowed, costs.team)
+    chosen = found or nearest(judged, costs.team)
+    test, fresh = test_chosen(trials, chosen.size, question.seed)
+    seconds = trials.seconds | {"total": time.perf_counter() - started, "cpu": time.process_time() - cpu}
     report = {
         "teacher": task.name,
         "env": task.run.record["env"],
         "env_options": task.run.record["env_options"],
         "measure": trials.measure,
         "floor": trials.floor,
-        "keep": keep,
-        "within": budget.text if budget else None,
-        "seed": seed,
+        "keep": question.keep,
+        "within": question.budget.text if question.budget else None,
+        "seed": question.seed,
         "teacher_score": trials.teacher_scores.mean(trials.measure),
         "teacher_flops": None if costs.reference is None else 2 * costs.reference / len(costs.inputs),
         "students": [describe(each, costs) for each in judged],
         "chosen": describe(chosen, costs),
         "test": fresh,
-        "settings": asdict(config),
+        "settings": asdict(question.config),
         "steps": trials.steps,
-        "seconds": {name: round(x, 2) for name, x in trials.seconds.items()}
-        | {"total": round(time.perf_counter() - started, 2), "cpu": round(time.process_time() - cpu, 2)},
+        "seconds": {name: round(each, 2) for name, each in seconds.items()},
     }
     write_run(folder, trials, chosen.size, test, task.record, report, display)
     return report
@@ -241,10 +261,8 @@ def search(
 
 def check_teacher_scores(task: Task, trials: Trials) -> None:
     """Raise BadInput where the teacher does no better than random play, so that there is no share to keep."""
-    score = trials.teacher_scores.mean(trials.measure)
+    score, episodes = trials.teacher_scores.mean(trials.measure), len(trials.teacher_scores.success)
     if score <= trials.floor:
-        nothing = "never succeeds" if trials.measure == "success" else f"has a return of {score:.2f}, random play "
-        nothing += "" if trials.measure == "success" else f"{trials.floor:.2f}"
-        raise BadInput(
-            f"{task.name}: its team {nothing} in {len(trials.teacher_scores.success)} episodes: no share to keep"
-        )
+        versus = f"{score:.2f} to {trials.floor:.2f} of random play"
+        what = "it never succeeds" if trials.measure == "success" else f"its return is no better, {versus},"
+        raise BadInput(f"{task.name}: there is no share to keep: {what} in {episodes} episodes")

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,13 +25,12 @@ from tutelage.experiment.sinks import Display
 from tutelage.experiment.stage_loop import StageLoop
 from tutelage.methods.kd_marl.data import KdState
 from tutelage.methods.kd_marl.ladder import Ladder, make_ladder
-from tutelage.methods.kd_marl.method import kd_marl
 from tutelage.policies.acting import greedy, random_policy, sample
 from tutelage.policies.blueprint import Core
 from tutelage.shrinking.retention import EPISODES, LOOKS, Z_LOOKS, Scores, share_kept, verdict
 from tutelage.shrinking.search import Judged
 from tutelage.shrinking.sizes import Size
-from tutelage.types import ActRule, Environment, Frozen, Params, Policy
+from tutelage.types import ActRule, Environment, Frozen, Method, Params, Policy, Stage
 
 SIDE_BY_SIDE = 32
 """Episodes that are played side by side, as in the evaluations of training."""
@@ -78,19 +76,14 @@ class Trials:
         name = self.teacher.actor
         return scores(play(self.env, self.teacher.roles[name], self.teacher.params[name], self.act, key, episodes))
 
-    def gather(self, core: Core) -> None:
-        """The teacher plays; its experience is labelled and kept.
-
-        Args:
-            core: of students. In long episodes those with memory do not learn from a sequence's first steps.
-        """
-        method = kd_marl(self.env, replace(self.config, core=core, size="width=1"), self.teacher)
-        stage = method.stages[0]
+    def gather(self, method: Method) -> None:
+        """The teacher plays; its experience is labelled and kept. `method`: a distillation of its by KD-MARL."""
         for note in method.notes:
             self.display.say(note)
         with self.timed("gather"):
             state = jit_unoptimised(method.init)(jax.random.fold_in(self.root, 0x1417))
-            self.experience, counts = run_stage(self.env, stage, 0, state, self.root, self.display, "gather")
+            stage, root = method.stages[0], self.root
+            self.experience, counts = run_stage(self.env, stage, 0, state, root, self.display, "gather")
         self.steps = int(counts["steps"].sum())
 
     def judge(self, core: Core, widths: Sequence[int], keep: float, looks: bool = True) -> list[Judged]:
@@ -143,7 +136,7 @@ class Trials:
 
 
 def run_stage(
-    env: Environment, stage: Any, index: int, state: KdState, root: PRNGKeyArray, display: Display, name: str
+    env: Environment, stage: Stage, index: int, state: KdState, root: PRNGKeyArray, display: Display, name: str
 ) -> tuple[KdState, dict[str, np.ndarray]]:
     """Run a stage to its end; `state` is used up. Returns the state after it and its metrics, (updates,) each."""
     runner = StageLoop(env, stage, index, 1)
