@@ -243,7 +243,9 @@ def shrunk(memory_run, tmp_path_factory):
 def test_where_memory_is_needed_the_smallest_student_has_some(shrunk, memory_run):
     report, run = json.loads((shrunk / "shrink.json").read_text()), tutelage.load(shrunk)
     assert report["chosen"]["core"] == "gru" and report["chosen"]["keeps"] and report["test"]["share"] > 0.8
-    assert not any(each["keeps"] for each in report["students"] if each["core"] == "mlp")
+    without = [each for each in report["students"] if each["core"] == "mlp"]
+    assert without and not any(each["keeps"] for each in without)
+    assert min(each["episodes"] for each in without) == 64  # far from it: decided at the first look
     (group,) = run.policy("student").groups
     assert (group.agent.kind, group.agent.width) == ("gru", report["chosen"]["width"])
     assert run.record["method"] == "kd_marl" and run.record["config"]["size"] == f"width={group.agent.width}"

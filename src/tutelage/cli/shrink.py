@@ -73,25 +73,23 @@ def main(argv: Sequence[str]) -> None:
 def print_report(report: dict[str, Any]) -> None:
     """Print all students in order of their cost, the teacher last, and what was found."""
     students = sorted(report["students"], key=lambda each: each["flops"])
-    scratch = report.get("scratch", [])
-    teacher = [f"{report['teacher_flops']:,.0f}" if report["teacher_flops"] else "", "1.0x", "", ""]
-    columns = [
-        ("FLOPs", [*(f"{each['flops']:,.0f}" for each in (*students, *scratch)), teacher[0]]),
-        ("fewer", [*(fewer(each) for each in (*students, *scratch)), teacher[1] if teacher[0] else ""]),
-        ("parameters", [*(f"{each['params']:,.0f}" for each in (*students, *scratch)), ""]),
-        (
-            report["measure"],
-            [*(f"{each['score']:.3f}" for each in (*students, *scratch)), f"{report['teacher_score']:.3f}"],
-        ),
-        ("share kept", [*(with_interval(each) for each in (*students, *scratch)), ""]),
-        ("episodes", [*(str(each["episodes"]) for each in students), *("" for _ in scratch), ""]),
-        ("", [*(answer(each) for each in students), *("" for _ in scratch), ""]),
-    ]
-    names = [name(each) for each in students] + [f"{name(each)}, from scratch" for each in scratch] + ["teacher"]
-    print_table(f"{report['env']}: students of {report['teacher']}", ("agents", names), columns)
+    rows = [row(each, name(each)) for each in students]
+    rows += [row(each, f"{name(each)}, from scratch") for each in report.get("scratch", [])]
+    cost = (f"{report['teacher_flops']:,.0f}", "1.0x") if report["teacher_flops"] else ("", "")
+    rows.append(("teacher", *cost, "", f"{report['teacher_score']:.3f}", "", "", ""))
+    heads = ("agents", "FLOPs", "fewer", "parameters", report["measure"], "share kept", "episodes", "")
+    labels, *columns = zip(heads, zip(*rows, strict=True), strict=True)
+    print_table(f"{report['env']}: students of {report['teacher']}", labels, columns)
     print()
     for line in findings(report):
         print_note(line)
+
+
+def row(each: dict[str, Any], label: str) -> tuple[str, ...]:
+    """The cells of a student, or of a team from scratch, of which nothing was decided."""
+    numbers = f"{each['flops']:,.0f}", fewer(each), f"{each['params']:,.0f}", f"{each['score']:.3f}"
+    decided = (str(each["episodes"]), answer(each)) if "keeps" in each else ("", "")
+    return label, *numbers, with_interval(each), *decided
 
 
 def findings(report: dict[str, Any]) -> list[str]:

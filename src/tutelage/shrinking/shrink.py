@@ -37,7 +37,7 @@ from tutelage.types import Environment, Frozen, Method
 
 DISTIL: dict[str, Any] = {"adv": 0.0, "rel": 0.0, "role": 0.0}
 """Settings of KD-MARL that differ from its defaults: the terms that were not shown to earn anything are left out, as a
-step then takes a third of the time."""
+step then takes less than half of the time."""
 
 
 class Task(NamedTuple):
