@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import dataclasses
 import io
@@ -81,6 +82,34 @@ def with_environment_options(cls: type[T], argv: Sequence[str]) -> type[T]:
         return cls
     fields_added = [("env", type(options), dataclasses.field(default=options))]
     return dataclasses.make_dataclass(cls.__name__, fields_added, bases=(cls,), frozen=True)
+
+
+def with_free_options(options: T, env_id: str, argv: Sequence[str]) -> T:
+    """The options of an environment that is not of this package, with a field for each `--env.KEY` that is given.
+
+    What such an environment takes is known to itself alone.
+    """
+    if ":" not in env_id:
+        return options
+    words = (word.removeprefix("--env.").partition("=")[0] for word in argv if word.startswith("--env."))
+    known = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}  # type: ignore[arg-type]
+    keys = dict.fromkeys(key for word in words if (key := word.replace("-", "_")) not in known)
+    free = [(key, str, dataclasses.field(default="", metadata={"free": True})) for key in keys]
+    return dataclasses.make_dataclass("Options", free, bases=(type(options),), frozen=True, kw_only=True)(**known)
+
+
+def given_options(value: Any, default: Any) -> dict[str, Any]:
+    """The options that were given; those that only the environment knows as Python's literals, or else as text."""
+    free = {f.name for f in dataclasses.fields(default) if "free" in f.metadata}
+    return {name: literal(x) if name in free else x for name, x in changed(value, default).items()}
+
+
+def literal(text: str) -> Any:
+    """A number, a truth value, ... as Python writes them; a text as it is."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def changed(value: Any, default: Any) -> dict[str, Any]:

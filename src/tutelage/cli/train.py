@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import OmitArgPrefixes
 
-from tutelage.cli.parsing import changed, parse
+from tutelage.cli.parsing import changed, given_options, parse, with_free_options
 from tutelage.configs.experiment import FitConfig
 from tutelage.errors import BadInput
 from tutelage.registry import environment_options, environment_row, method_config, method_row, resolve
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> None:
         ("config", OmitArgPrefixes[resolve(row.config)], field(default=method_config(method, preset))),  # type: ignore[misc]
         ("fit", OmitArgPrefixes[FitConfig], field(default_factory=FitConfig)),
     ]
-    options = environment_options(env)
+    options = with_free_options(environment_options(env), env, rest)
     if dataclasses.fields(options):
         arguments_fields.append(("env", type(options), field(default=options)))
     if row.teacher is not None:
@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> None:
     arguments = make_dataclass("TrainArgs", arguments_fields, frozen=True)
     arguments.__doc__ = f"{method}: {row.about}. {env}: {environment_row(env).about}."
     args: Any = parse(arguments, f"train {method} {env}", rest, arguments.__doc__)
-    further: dict[str, Any] = {"env_options": changed(args.env, options)} if hasattr(args, "env") else {}
+    further: dict[str, Any] = {"env_options": given_options(args.env, options)} if hasattr(args, "env") else {}
     if row.teacher is not None:
         further["teacher_config"] = changed(args.teacher_config, teacher)
     from tutelage.experiment.commands import train

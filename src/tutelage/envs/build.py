@@ -6,10 +6,11 @@ from typing import Any
 
 from tutelage.dotted import check_signature, import_user_code, resolve
 from tutelage.envs.disturb import disturb
+from tutelage.envs.host.make import make_host_env
 from tutelage.envs.user_env import UserEnv, check_user_env
 from tutelage.errors import BadInput, reports_user_error
 from tutelage.machine import check_machine
-from tutelage.registry import ENVIRONMENTS, environment_options, environment_row, split_options
+from tutelage.registry import ENVIRONMENTS, environment_options, environment_row, on_host, split_options
 from tutelage.types import Environment
 
 
@@ -34,7 +35,7 @@ def make(env_id: str, **options: Any) -> Environment:
 
     Args:
         env_id: e.g. `"smax/3s_vs_5z"`, or `"module:factory"` of your own (a function of no arguments, or of the
-            options given here).
+            options given here), `"pettingzoo:package.module"`, `"gymnasium:[module:]Id-v0"`.
         **options: the environment's options, e.g. `max_steps=60`, and disturbances, e.g. `noise=0.1`.
 
     Raises:
@@ -47,7 +48,10 @@ def make(env_id: str, **options: Any) -> Environment:
     check_machine()
     if row.factory == env_id:
         own, disturbances = split_options(env_id, options)
-        undisturbed = make_user_env(env_id, import_user_code(env_id), own)
+        if on_host(env_id):
+            undisturbed: Environment = make_host_env(env_id, own)
+        else:
+            undisturbed = make_user_env(env_id, import_user_code(env_id), own)
         return disturb(env_id, undisturbed, environment_options(env_id, **disturbances))
     checked = environment_options(env_id, **options)
     return disturb(env_id, resolve(row.factory)(env_id.partition("/")[2], checked), checked)

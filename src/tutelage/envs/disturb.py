@@ -98,6 +98,7 @@ class Disturbed(Environment):
     def __init__(self, inner: Environment, amounts: Amounts, longest: int = 0) -> None:
         self.inner, self.amounts, self.longest = inner, amounts, longest
         self.spec, self.watched, self.idle = inner.spec, inner.watched, inner.idle
+        self.on_host = inner.on_host
         self.goals = of_inner(inner.goals)
         self.places = of_inner(inner.places)
         self.vector = self._side_by_side if inner.vector else None

@@ -153,6 +153,8 @@ def check_job(job: Job, trust: Trust) -> None:
     for config in (job.config, job.teacher_config):
         if "envs" in config:
             check_instances(env, "envs", config["envs"])  # before methods are made, which count on as many
+    if job.together and env.on_host:
+        raise BadInput(f"together = True: {job.env} runs on the host, where seeds are trained in turn")
     teacher = None
     if row.teacher is not None and job.teacher is not None:
         if found := run_and_role(job.teacher):

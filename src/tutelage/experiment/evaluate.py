@@ -15,6 +15,7 @@ from tutelage.data.collect import init_collector
 from tutelage.data.episodes import Episodes, play_on
 from tutelage.data.vector import make_vector_env
 from tutelage.data.watch import raise_first_fault
+from tutelage.envs.host.pool import raise_broken
 from tutelage.errors import BadInput
 from tutelage.experiment.jit import jit_unoptimised
 from tutelage.experiment.memo import memoize
@@ -66,6 +67,7 @@ def play_episodes(
     """For every seed at least `episodes` episodes, in batches of `n`; `play` is a `make_player` of that `n`."""
     rounds, fold_in = -(-episodes // n), axis.over(jax.random.fold_in, (0, None))
     batches = [jax.device_get(play(params, fold_in(keys, i))) for i in range(rounds)]
+    raise_broken()
     return [[axis.part(played, index) for played in batches] for index in range(axis.n)]
 
 

@@ -80,8 +80,11 @@ def forks(
         seed: of the episodes; student and teacher meet the same random numbers.
 
     Raises:
-        BadInput: fewer than one episode or step, or an invalid seed. NonFinite: as in `evaluate`.
+        BadInput: fewer than one episode or step, an invalid seed, or an environment on the host. NonFinite: as in
+            `evaluate`.
     """
+    if env.on_host:
+        raise BadInput("fork: this environment runs on the host, where no state can be gone back to")
     every = max(1, env.spec.max_steps // 10) if every is None else every
     for name, value in (("episodes", episodes), ("every", every)):
         if value < 1:

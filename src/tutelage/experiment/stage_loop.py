@@ -17,6 +17,7 @@ from tutelage.data.collect import CollectorState, init_collector, play
 from tutelage.data.trees import choose
 from tutelage.data.vector import make_vector_env
 from tutelage.data.watch import first_faults
+from tutelage.envs.host.pool import raise_broken
 from tutelage.errors import BadInput, Fault
 from tutelage.experiment.jit import jit_unoptimised
 from tutelage.experiment.memo import memoize
@@ -156,6 +157,7 @@ class StageLoop:
         first_update = int(loop.update.max())
         loop, metrics = self._compiled[root.shape](loop, root, jnp.asarray(stop_at, jnp.int32))
         updates = int(loop.update.max()) - first_update
+        raise_broken()
         return loop, {name: np.asarray(values)[:updates] for name, values in metrics.items()}
 
 

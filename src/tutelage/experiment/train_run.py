@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from tutelage.configs.experiment import FitConfig
+from tutelage.data.collect import CollectorState
 from tutelage.errors import Interrupted, NonFinite
 from tutelage.experiment.checkpoint import BEST, load_status
 from tutelage.experiment.evaluate import evaluate_together
@@ -26,7 +28,7 @@ from tutelage.experiment.recorder import RunRecorder
 from tutelage.experiment.records import Record
 from tutelage.experiment.role_files import save_params, write_roles
 from tutelage.experiment.sinks import Display
-from tutelage.experiment.status import FitResult
+from tutelage.experiment.status import FitResult, Status
 from tutelage.experiment.trust import code_named_in, command_for
 from tutelage.policies.acting import RULES
 from tutelage.types import Environment, Frozen, Method, Params
@@ -94,6 +96,9 @@ def fit_into(
         resumed: go on from the checkpoint, of a single seed, instead of from the beginning.
     """
     status, offset = load_status(paths[0], env, method) if resumed else (None, None)
+    if status is not None and env.on_host:
+        status = with_ended_episodes(status)
+        display.say(f"{folder}: its episodes begin anew: what state the environment was in is not kept")
     if offset:
         read_metrics(paths[0] / "metrics.jsonl", offset)  # what is kept of it must be whole
     displays = [display, *(Display(quiet=True) for _ in paths[1:])]
@@ -105,6 +110,16 @@ def fit_into(
         extra = extra_evaluations(env, method, config, seeds, [result.params for result in results])
         for path, result, seed, tests in zip(paths, results, seeds, extra, strict=True):
             write_finished_run(path, result, seed, tests)
+
+
+def with_ended_episodes(status: Status) -> Status:
+    """A state from which collection begins new episodes: those in progress count as cut off."""
+
+    def ended(collector: CollectorState) -> CollectorState:
+        return collector._replace(timestep=collector.timestep._replace(last=jnp.ones_like(collector.timestep.last)))
+
+    collectors = {name: ended(collector) for name, collector in status.loop.collectors.items()}
+    return status._replace(loop=status.loop._replace(collectors=collectors))
 
 
 def extra_evaluations(

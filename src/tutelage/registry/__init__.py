@@ -14,6 +14,7 @@ from tutelage.registry.loading import (
     method_config,
     method_row,
     names_environment,
+    on_host,
     split_options,
     stored_options,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "method_config",
     "method_row",
     "names_environment",
+    "on_host",
     "resolve",
     "split_options",
     "stored_options",

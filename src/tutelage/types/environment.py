@@ -106,6 +106,7 @@ class Environment(Protocol):
         goals: state -> `Goals` that agents can be given. This and what follows is None where it is not offered.
         places: state -> `Places`: where agents and goals are in its picture. Called on the host.
         vector: B -> VectorEnv, where it plays many instances faster than `vmap`.
+        on_host: whether it runs in Python, so that its state cannot be kept, copied or gone back to.
         watched: the name under which faults in its values are reported, where it is a user's (`data/watch.py`).
         idle: the action with which an agent does as little as it can; what the body of a lost agent is made to do
             (`envs/disturb.py`).
@@ -117,6 +118,7 @@ class Environment(Protocol):
     vector: Callable[[int], VectorEnv] | None = None
     watched: str | None = None
     idle: int = 0
+    on_host: bool = False
 
     def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]: ...
 

@@ -1,0 +1,106 @@
+"""One instance of an environment on the host, whatever package it comes from. jax is not imported."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from tutelage.errors import BadInput
+
+UNKNOWN_LENGTH = 1000
+"""Steps after which an episode is cut off where nothing says how long it may be."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What does not change: agents, widths, lengths.
+
+    Attributes:
+        agents: their names. obs_widths, action_counts: of each. state_width: S.
+        columns: `NAME [UNIT]` of each agent's row.
+        max_steps: after which an episode is cut off at the latest.
+        version: of the package and the environment.
+        measure: `success` where success is defined, else `return`.
+    """
+
+    agents: tuple[str, ...]
+    obs_widths: tuple[int, ...]
+    action_counts: tuple[int, ...]
+    state_width: int
+    columns: tuple[tuple[str, ...], ...]
+    max_steps: int
+    version: str
+    measure: str
+
+
+class Moment(NamedTuple):
+    """One step of one instance; rows are padded to the widest agent.
+
+    Attributes:
+        obs (N, D), state (S,), avail (N, A), alive (N,): as of a TimeStep.
+        reward: of the team. terminated: the episode truly ended. truncated: it was cut off. success: see Settings.
+    """
+
+    obs: np.ndarray
+    state: np.ndarray
+    avail: np.ndarray
+    alive: np.ndarray
+    reward: float
+    terminated: bool
+    truncated: bool
+    success: bool
+
+
+class World(Protocol):
+    """One instance."""
+
+    facts: Facts
+
+    def reset(self, seed: int) -> Moment: ...
+    def step(self, actions: np.ndarray) -> Moment: ...
+    def draw(self) -> np.ndarray: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a team is judged in an environment that says nothing about teams.
+
+    Attributes:
+        reward: `mean`, `sum`, or an agent's name.
+        success: an info key, `return>=X`, or "" for none.
+        max_steps: where the environment's own limit is unknown or too long; None: its own.
+    """
+
+    reward: str = "mean"
+    success: str = ""
+    max_steps: int | None = None
+
+    def team_reward(self, rewards: Mapping[str, float]) -> float:
+        """The team's reward of the agents that got one in this step."""
+        if self.reward in ("mean", "sum"):
+            total = float(sum(rewards.values()))
+            return total / max(1, len(rewards)) if self.reward == "mean" else total
+        return float(rewards.get(self.reward, 0.0))
+
+    def judge(self) -> Callable[[float, Any], bool]:
+        """(return so far, infos of the agents) -> whether the team succeeded.
+
+        Raises:
+            BadInput: a threshold that is no number.
+        """
+        if not self.success:
+            return lambda total, infos: False
+        found = re.fullmatch(r"return\s*>=\s*(\S+)", self.success)
+        if not found:
+            key = self.success
+            return lambda total, infos: any(bool(info.get(key, False)) for info in infos)
+        try:
+            threshold = float(found[1])
+        except ValueError:
+            raise BadInput(f"success = {self.success!r}: must be an info key, or return>=X with a number X") from None
+        return lambda total, infos: total >= threshold
