@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tutelage.experiment.run_directory import LoadedRun, load
     from tutelage.experiment.stress import stress
     from tutelage.registry import ENVIRONMENTS, METHODS
+    from tutelage.shrinking.shrink import shrink
     from tutelage.types import Critic, Environment, Frozen, Goals, Out, Places, Policy, Rollout, Sensed, Spec, TimeStep
 
 _HOMES = {
@@ -39,6 +40,7 @@ _HOMES = {
     "resume": "experiment.commands",
     "stress": "experiment.stress",
     "train": "experiment.commands",
+    "shrink": "shrinking.shrink",
     "ENVIRONMENTS": "registry",
     "METHODS": "registry",
     **dict.fromkeys(
@@ -87,6 +89,7 @@ __all__ = [
     "make",
     "recover",
     "resume",
+    "shrink",
     "smax",
     "stress",
     "train",

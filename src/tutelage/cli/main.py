@@ -21,6 +21,7 @@ VERBS = {
     "train": "train a method on an environment",
     "resume": "go on with a run that was stopped or killed",
     "recover": "make a finished run of the best parameters so far of one that was stopped",
+    "shrink": "find the smallest student that keeps a share of its teacher",
     "eval": "play episodes with a trained, scripted or random team",
     "cost": "FLOPs, parameters and latency of teacher and students",
     "export": "a trained team as a folder that runs without this package, checked",
@@ -32,7 +33,7 @@ VERBS = {
     "sweep": "run the rows of a plan that are missing",
     "report": "tables, curves and the marl-eval file from results",
 }
-TRAINING = ("demo", "train", "resume", "recover", "sweep")
+TRAINING = ("demo", "train", "resume", "recover", "shrink", "sweep")
 """Commands that may take hours: they continue when their terminal is closed."""
 
 

@@ -21,7 +21,8 @@ import numpy as np
 
 from tutelage.deploy.layers import numpy_network
 from tutelage.errors import BadInput, Fault
-from tutelage.policies.blueprint import needs_code
+from tutelage.experiment.plain import from_plain, to_plain
+from tutelage.policies.blueprint import Network, needs_code
 
 ONE_THREAD = {
     "JAX_PLATFORMS": "cpu",
@@ -55,22 +56,38 @@ def measure_latency(path: str | Path, rounds: int = ROUNDS, calls: int = CALLS) 
     Raises:
         BadInput: fewer than one round or call. Fault: the child failed.
     """
+    return time_in_child(str(path), f"the latency of {path}", rounds, calls)
+
+
+def measure_networks(networks: Sequence[Network], rounds: int = ROUNDS, calls: int = CALLS) -> list[dict[str, Any]]:
+    """Time agents with these networks and new weights, as `measure_latency` times those of a run, one entry each."""
+    content = json.dumps([to_plain(network) for network in networks])
+    return time_in_child(content, "the latency of networks", rounds, calls)["networks"]
+
+
+def time_in_child(what: str, label: str, rounds: int, calls: int) -> dict[str, Any]:
+    """What `main` prints in a single-threaded child process.
+
+    Args:
+        what: a run's directory, or networks as JSON.
+        label: of the measurement, for an error.
+    """
     if min(rounds, calls) < 1:
         raise BadInput(f"rounds = {rounds}, calls = {calls}: must be at least 1")
     # The child finds the same modules as this process: -P keeps its working directory from hiding any of them.
     search_path = {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
-    command = [sys.executable, "-P", "-m", __name__, str(path), str(rounds), str(calls)]
+    command = [sys.executable, "-P", "-m", __name__, what, str(rounds), str(calls)]
     finished = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, **search_path, **ONE_THREAD}, check=False
     )
     if finished.returncode != 0:
         reason = (finished.stderr.strip().splitlines() or ["no message"])[-1]
-        raise Fault(f"measuring the latency of {path} failed (exit code {finished.returncode}): {reason}")
+        raise Fault(f"measuring {label} failed (exit code {finished.returncode}): {reason}")
     return json.loads(finished.stdout.strip().splitlines()[-1])
 
 
 def main(argv: Sequence[str]) -> None:
-    """Main function of the child process; its arguments are RUN ROUNDS CALLS."""
+    """Main function of the child process; its arguments are RUN ROUNDS CALLS, or networks as JSON in place of RUN."""
     if hasattr(os, "sched_setaffinity"):  # Linux
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     import jax
@@ -79,9 +96,9 @@ def main(argv: Sequence[str]) -> None:
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     from tutelage.experiment.run_directory import load
 
-    run = load(argv[0])
+    timed = timed_networks(json.loads(argv[0])) if argv[0].startswith("[") else timed_calls(load(argv[0]))
     rounds, calls = (int(n) for n in argv[1:3])
-    latencies = time_agents(timed_calls(run), rounds, calls)
+    latencies = time_agents(timed, rounds, calls)
     sys.stdout.write(json.dumps(latencies) + "\n")
 
 
@@ -95,6 +112,17 @@ def timed_calls(run: Any) -> dict[str, list[dict[str, Call | None]]]:
         for role in run.frozen.roles
         if not needs_code(run.roles[role].made_of) and (policy := run.policy(role)).groups
     }
+
+
+def timed_networks(networks: list[Any]) -> dict[str, list[dict[str, Call | None]]]:
+    """The functions that are timed of agents with these networks."""
+    import jax
+
+    from tutelage.policies.open import agent_of
+
+    agents = [agent_of(from_plain(Network, network)) for network in networks]
+    each = [(agent, agent.init(jax.random.key(0))) for agent in agents]
+    return {"networks": [{"compiled": compiled_call(*pair), "numpy": numpy_call(*pair)} for pair in each]}
 
 
 def compiled_call(agent: Any, params: Any) -> Call:

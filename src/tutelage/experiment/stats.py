@@ -1,7 +1,8 @@
 """Intervals and aggregates of evaluations.
 
 Reference: Wilson 1927 (interval of a share); Student 1908, Welch 1947 (means and their differences); Fieller 1954
-(ratio of means); Agresti and Min 2005 (paired shares); Agarwal et al. 2021 (interquartile mean).
+(ratio of means); Agresti and Min 2005 (paired shares); Donner and Zou 2012 (ratio of shares); Agarwal et al. 2021
+(interquartile mean).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import ndtr, stdtrit
 
 Interval = tuple[float, float]
 
@@ -19,11 +20,11 @@ MIN_SEEDS = 5
 """Least number of seeds for a statement about which method is better."""
 
 
-def wilson(successes: int, n: int) -> Interval:
-    """95 % interval of a success rate."""
-    p, z2 = successes / n, Z * Z
+def wilson(successes: int, n: int, z: float = Z) -> Interval:
+    """95 % interval of a success rate; of another confidence with another quantile `z`."""
+    p, z2 = successes / n, z * z
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    half = z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
@@ -34,9 +35,9 @@ def iqm(x: np.ndarray) -> float:
     return float(flat[cut : flat.size - cut].mean())
 
 
-def t_quantile(degrees: float) -> float:
-    """97.5 % quantile of Student's t."""
-    return float(stdtrit(degrees, 0.975))
+def t_quantile(degrees: float, z: float = Z) -> float:
+    """97.5 % quantile of Student's t, or the one that belongs to the normal quantile `z`."""
+    return float(stdtrit(degrees, ndtr(z)))
 
 
 def mean_interval(x: np.ndarray) -> Interval:
@@ -70,8 +71,8 @@ def difference_of_means(a: np.ndarray, b: np.ndarray) -> tuple[float, Interval]:
     return difference, (difference - half, difference + half)
 
 
-def ratio_of_means(a: np.ndarray, b: np.ndarray) -> tuple[float, Interval]:
-    """mean(a) / mean(b) over paired seeds with a 95 % interval (Fieller's).
+def ratio_of_means(a: np.ndarray, b: np.ndarray, z: float = Z) -> tuple[float, Interval]:
+    """mean(a) / mean(b) over paired seeds or episodes with a 95 % interval (Fieller's); `z` as in `wilson`.
 
     Infinite bounds where the interval of mean(b) contains 0.
     """
@@ -81,9 +82,29 @@ def ratio_of_means(a: np.ndarray, b: np.ndarray) -> tuple[float, Interval]:
     if n < 2:
         return ratio, (ratio, ratio)
     # All r for which 0 lies within the interval of the mean of a - r b: (ma - r mb)^2 <= t^2 var(a - r b) / n.
-    (va, cov), (_, vb) = np.cov(a, b) * t_quantile(n - 1) ** 2 / n
+    (va, cov), (_, vb) = np.cov(a, b) * t_quantile(n - 1, z) ** 2 / n
     square, middle, rest = mb**2 - vb, ma * mb - cov, ma**2 - va
     if square <= 0:
         return ratio, (-math.inf, math.inf)
     half = math.sqrt(max(0.0, middle**2 - square * rest))
     return ratio, ((middle - half) / square, (middle + half) / square)
+
+
+def ratio_of_shares(a: tuple[int, int], b: tuple[int, int], z: float = Z) -> tuple[float, Interval]:
+    """Ratio of two success rates with a 95 % interval, which has a width also where all episodes succeed.
+
+    The limits are those ratios r at which 0 is a limit of `a - r b`, whose limits are made of the two Wilson intervals.
+
+    Args:
+        a, b: successes and number of episodes; b must have a success. z: as in `wilson`.
+
+    Reference:
+        Donner and Zou 2012 (MOVER for ratios), without correlation: common seeds only make the interval too wide.
+    """
+    (p, (low_p, high_p)), (q, (low_q, high_q)) = ((k / n, wilson(k, n, z)) for k, n in (a, b))
+    middle = p * q
+    roots = lambda end_p, end_q: (end_q * (2 * q - end_q), end_p * (2 * p - end_p))
+    (square, rest), (square_high, rest_high) = roots(low_p, high_q), roots(high_p, low_q)
+    low = rest / (middle + math.sqrt(max(0.0, middle**2 - square * rest))) if middle else 0.0
+    high = (middle + math.sqrt(max(0.0, middle**2 - square_high * rest_high))) / square_high
+    return p / q, (max(0.0, low), high)

@@ -240,6 +240,14 @@ def size_advice(config: KdMarlConfig, max_steps: int, each: float) -> str:
     return "more memory_gb is needed"
 
 
+def init_student(components: KdComponents, key: PRNGKeyArray) -> Learner:
+    """New students, and projectors where a term reads features, with their optimiser's state."""
+    key_net, *keys = jax.random.split(key, 1 + len(components.projectors))
+    projectors = [p(k) for p, k in zip(components.projectors, keys, strict=True)]
+    params = {"net": components.student.init(key_net), "projectors": projectors}
+    return init_learner(clipped_adam(components.config.grad_clip), params)
+
+
 def make_init(components: KdComponents, env: Environment, frozen: Params) -> Callable[[PRNGKeyArray], KdState]:
     """`init` of the train state: new students beside the frozen teacher's parameters, and memory for all data."""
     config = components.config
@@ -247,13 +255,9 @@ def make_init(components: KdComponents, env: Environment, frozen: Params) -> Cal
     shapes = cache(lambda: memory_shapes(components, env, frozen))
 
     def init(key: PRNGKeyArray) -> KdState:
-        key_net, *keys = jax.random.split(key, 1 + len(components.projectors))
-        projectors = [p(k) for p, k in zip(components.projectors, keys, strict=True)]
-        params = {"net": components.student.init(key_net), "projectors": projectors}
         memory = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes())
         width = feature_width(components.expert)
         centres = jnp.zeros((config.prototypes, width)) if components.roles_by_prototype else ()
-        student = init_learner(clipped_adam(config.grad_clip), params)
-        return KdState(student, frozen, memory, jnp.zeros((), jnp.int32), centres)
+        return KdState(init_student(components, key), frozen, memory, jnp.zeros((), jnp.int32), centres)
 
     return init
