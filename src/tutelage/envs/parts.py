@@ -152,3 +152,18 @@ def map_columns(things: Sequence[str], reach: int) -> tuple[str, ...]:
 
 NOTHING = "nothing [always 0]"
 """A column that is there and never used."""
+
+WAYS = {(0, 1): "up (+y)", (0, -1): "down (-y)", (1, 0): "right (+x)", (-1, 0): "left (-x)", (0, 0): ""}
+"""Names of directions."""
+
+
+def move_names(verb: str, dx: Sequence[int], dy: Sequence[int]) -> tuple[str, ...]:
+    """Names of moves, from the tables of their directions."""
+    return tuple(f"{verb} {WAYS[int(x), int(y)]}" for x, y in zip(dx, dy, strict=True))
+
+
+def runs_text(names: Sequence[str]) -> str:
+    """What is equal in a row, by its numbers: `0 to 2 marine, 3 medivac`."""
+    starts = [i for i, name in enumerate(names) if i == 0 or name != names[i - 1]]
+    spans = [(a, b - 1) for a, b in zip(starts, [*starts[1:], len(names)], strict=True)]
+    return ", ".join(f"{a} {names[a]}" if a == b else f"{a} to {b} {names[a]}" for a, b in spans)

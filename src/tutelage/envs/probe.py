@@ -44,6 +44,8 @@ class Rules(NamedTuple):
         paid: the reward, from the state and the actions (N,).
         best: optimal actions, from the observation and the remembered cue.
         column: the observed number's name.
+        task: what is paid, in words.
+        names: of the actions.
     """
 
     length: int
@@ -51,6 +53,8 @@ class Rules(NamedTuple):
     paid: Callable[[ProbeState, Int[Array, " N"]], Array]
     best: Callable[[Float[Array, "B N 1"], Int[Array, "B N"]], Int[Array, "B N"]]
     column: str = NOTHING
+    task: str = "Every action is paid 1; the most is 1."
+    names: tuple[str, ...] = ("choose 0", "choose 1", "choose 2")
 
 
 def _cue_sign(state: ProbeState) -> Array:
@@ -64,22 +68,38 @@ def _always(action: int) -> Callable[[Array, Array], Array]:
 PROBES: dict[str, Rules] = {
     "value": Rules(1, lambda s: jnp.zeros(()), lambda s, a: jnp.ones(()), _always(0)),
     "delayed": Rules(
-        2, lambda s: s.t.astype(jnp.float32), lambda s, a: (s.t == 1).astype(jnp.float32), _always(0), "time [steps]"
+        2,
+        lambda s: s.t.astype(jnp.float32),
+        lambda s, a: (s.t == 1).astype(jnp.float32),
+        _always(0),
+        "time [steps]",
+        "Whatever is done, the first step is paid 0 and the second 1; the most is 1.",
     ),
-    "observation": Rules(1, _cue_sign, lambda s, a: _cue_sign(s), _always(0), "cue [-1 or 1]"),
-    "action": Rules(1, lambda s: jnp.zeros(()), lambda s, a: (a == 1).mean(), _always(1)),
+    "observation": Rules(
+        1, _cue_sign, lambda s, a: _cue_sign(s), _always(0), "cue [-1 or 1]", "Whatever is done, the cue is paid."
+    ),
+    "action": Rules(
+        1,
+        lambda s: jnp.zeros(()),
+        lambda s, a: (a == 1).mean(),
+        _always(1),
+        task="The share of agents that choose 1 is paid; the most is 1.",
+    ),
     "memory": Rules(
         3,
         lambda s: jnp.where(s.t == 0, _cue_sign(s), 0.0),
         lambda s, a: jnp.where(s.t == 2, (a == s.cue).mean(), 0.0),
         lambda shown, remembered: remembered,
         "cue, 0 after the first step [-1, 0 or 1]",
+        "The share of agents that name the cue of the first step at the third is paid then; the most is 1.",
+        ("say that the cue was -1", "say that the cue was 1", "say neither"),
     ),
     "coordination": Rules(
         1,
         lambda s: jnp.zeros(()),
         lambda s, a: jnp.where(a[0] == a[1], jnp.where(a[0] == 0, 1.0, 0.6), 0.0),
         _always(0),
+        task="Agents that choose the same are paid, 1 for 0 and 0.6 for 1 or 2; the most is 1.",
     ),
 }
 
@@ -87,6 +107,15 @@ PROBES: dict[str, Rules] = {
 def make(name: str, options: ProbeOptions) -> Probe:
     """The probe of that name."""
     return Probe(name)
+
+
+def notes(rules: Rules) -> tuple[str, ...]:
+    """What a person must know beyond the names of columns and actions."""
+    return (
+        f"A test of learners with {N} agents, which see the same. {rules.task} There are no opponents.",
+        f"The episode takes {rules.length} step{'s' * (rules.length > 1)}. Success: the last one is paid at least 1.",
+        "Every agent is alive, and every action available, at every step.",
+    )
 
 
 class Probe(Environment):
@@ -106,6 +135,8 @@ class Probe(Environment):
             obs_widths=(1,) * N,
             layout=blocks(Segment("shown", 1, columns=(self.rules.column,))),
             version="1",
+            action_names=self.rules.names,
+            notes=notes(self.rules),
         )
 
     def reset(self, key: PRNGKeyArray) -> tuple[ProbeState, TimeStep]:

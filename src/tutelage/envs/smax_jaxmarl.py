@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tutelage.configs.envs import SmaxOptions
 from tutelage.envs.battle.controllers import attack_closest
+from tutelage.envs.battle.notes import action_names, notes
 from tutelage.envs.battle.picture import View, picture
 from tutelage.envs.battle.rules import MOVES, Rules
 from tutelage.envs.battle.senses import named_columns
@@ -95,6 +96,8 @@ class SmaxJaxmarl(Environment):
             layout=layout,
             version=f"jaxmarl-{JAXMARL_VERSION}/2",
             reward_scale=10.0,
+            action_names=action_names(self.rules),
+            notes=notes(self.rules, limit, options.see_enemy_actions),
         )
 
     def reset(self, key: PRNGKeyArray) -> tuple[EnvState, TimeStep]:

@@ -26,6 +26,7 @@ from tutelage.types import (
     Spec,
     TimeStep,
     VectorEnv,
+    wrong_action_names,
     wrong_names,
 )
 
@@ -161,10 +162,17 @@ def check_spec(name: str, env: Any) -> Spec:
             raise error(field, expected)
     if len(spec.own_layouts) not in (0, spec.n_agents):
         raise error("own_layouts", f"n_agents = {spec.n_agents} layouts, or ()")
+    texts = {"action_names": f"n_actions = {spec.n_actions} texts, or ()", "notes": "texts"}
+    for field, expected in texts.items():
+        value = getattr(spec, field)
+        if not isinstance(value, tuple | list) or not all(isinstance(text, str) for text in value):
+            raise error(field, expected)
+    if wrong_action_names(spec):
+        raise error("action_names", texts["action_names"])
     return replace(
         spec,
         **{field: int(getattr(spec, field)) for field in counts},
-        **{field: tuple(getattr(spec, field)) for field in limits},
+        **{field: tuple(getattr(spec, field)) for field in (*limits, *texts)},
         layout=check_layout(f"{name}: spec.layout", spec.layout, spec.obs_width),
         own_layouts=tuple(check_layout(f"{name}: spec.own_layouts", x, spec.obs_width) for x in spec.own_layouts),
     )

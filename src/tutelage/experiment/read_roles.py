@@ -15,7 +15,7 @@ from tutelage.experiment.run_record import read_record, read_test, seed_runs
 from tutelage.experiment.trust import code_named_in, command_for
 from tutelage.experiment.weights import check_weights
 from tutelage.policies.blueprint import Role, Team, ValueNet, needs_code
-from tutelage.types import Spec, wrong_names
+from tutelage.types import Spec, wrong_action_names, wrong_names
 
 
 class FinishedRun(NamedTuple):
@@ -62,14 +62,16 @@ def read_role(path: Path, name: str) -> Role:
             raise BadInput(f"role = {role.role!r}: must be {name!r}")
         if isinstance(role.made_of, ValueNet) != (name == "critic") and not needs_code(role.made_of):
             raise BadInput(f"made_of = {role.made_of.kind!r}: is no {'critic' if name == 'critic' else 'policy'}")
-        check_column_names(role.spec)
+        check_names(role.spec)
         if isinstance(role.made_of, Team):
             check_team(role)
     return role
 
 
-def check_column_names(spec: Spec) -> None:
-    """Raise BadInput where some columns of a block have names and others none, or there are too many."""
+def check_names(spec: Spec) -> None:
+    """Raise BadInput where some columns of a block, or some actions, have names and others none, or too many."""
+    if wrong := wrong_action_names(spec):
+        raise BadInput(f"spec: {wrong}")
     for block in (block for layout in (spec.layout, *spec.own_layouts) for block in layout):
         if wrong := wrong_names(block):
             raise BadInput(f"spec.layout: {wrong}")

@@ -14,6 +14,7 @@ from tutelage.types.environment import (
     Places,
     Spec,
     VectorEnv,
+    wrong_action_names,
     wrong_names,
 )
 from tutelage.types.policy import ActRule, Carry, Critic, Out, Params, Policy
@@ -45,5 +46,6 @@ __all__ = [
     "TrainState",
     "VectorEnv",
     "acting",
+    "wrong_action_names",
     "wrong_names",
 ]

@@ -56,6 +56,10 @@ class Spec:
         action_counts, obs_widths: per agent, before padding.
         layout: meaning of the observation columns; narrower agents have the first of them.
         own_layouts: per agent, where some observe other columns than these; () for one that does not.
+        action_names: one short text per action number; where agents differ, or it is not always available, it says so.
+            (): unnamed.
+        notes: sentences for people who feed and use a team in a game of their own: the task, what the columns mean
+            beyond their names, sizes, order, signs.
         version: changes whenever the dynamics do; stored with every result.
         links: whether timesteps have `links`.
         reward_scale: factor on rewards for learners that do not normalise returns.
@@ -77,6 +81,8 @@ class Spec:
     links: bool = False
     measure: Measure = "success"
     own_layouts: tuple[tuple[Block, ...], ...] = ()
+    action_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def layout_of(self, agent: int) -> tuple[Block, ...]:
         """The meaning of an agent's columns."""
@@ -88,6 +94,12 @@ class Spec:
         names = {block.start + i: f"{block.name}: {text}" for block in layout for i, text in enumerate(block.columns)}
         seen = self.obs_widths[agent]  # what is beyond pads the row
         return tuple(names.get(i, "") if i < seen else "padding [always 0]" for i in range(self.obs_width))
+
+
+def wrong_action_names(spec: Spec) -> str:
+    """What is wrong with the number of a spec's action names; empty where every action has one, or none has."""
+    names = len(spec.action_names)
+    return "" if names in (0, spec.n_actions) else f"n_actions = {spec.n_actions}, action_names of {names}"
 
 
 class Places(NamedTuple):

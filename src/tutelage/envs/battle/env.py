@@ -13,6 +13,7 @@ from jaxtyping import Array, Int
 from tutelage.configs.envs import SmaxOptions
 from tutelage.envs.battle.controllers import attack_closest
 from tutelage.envs.battle.goals import goals
+from tutelage.envs.battle.notes import action_names, notes
 from tutelage.envs.battle.picture import View, picture, view_radius
 from tutelage.envs.battle.rules import MOVES, Battle, Rules
 from tutelage.envs.battle.script import enemy_actions
@@ -120,4 +121,6 @@ def make_spec(rules: Rules, limit: int, see_enemy_actions: bool) -> Spec:
         layout=layout,
         version=VERSION,
         reward_scale=10.0,
+        action_names=action_names(rules),
+        notes=notes(rules, limit, see_enemy_actions),
     )

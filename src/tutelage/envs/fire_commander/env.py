@@ -14,6 +14,7 @@ from tutelage.configs.envs import FireCommanderOptions
 from tutelage.envs.canvas import board_bounds, places
 from tutelage.envs.fire_commander.goals import goals
 from tutelage.envs.fire_commander.levels import LEVELS
+from tutelage.envs.fire_commander.notes import ACTION_NAMES, notes
 from tutelage.envs.fire_commander.picture import picture
 from tutelage.envs.fire_commander.rules import (
     DOUSE,
@@ -79,6 +80,8 @@ class FireCommander(FromBatched):
             version="1",
             links=True,
             reward_scale=0.1,
+            action_names=ACTION_NAMES,
+            notes=notes(self.rules, self.radio, options.max_steps),
         )
 
     @property

@@ -15,6 +15,7 @@ from tutelage.envs.canvas import board_bounds, places
 from tutelage.envs.from_batched import Batched, FromBatched, Outcome, uniform_noise
 from tutelage.envs.marine.goals import goals
 from tutelage.envs.marine.levels import LEVELS
+from tutelage.envs.marine.notes import ACTION_NAMES, notes
 from tutelage.envs.marine.picture import picture
 from tutelage.envs.marine.rules import STAY, Voyage, advance, init_voyage, start_noise_size
 from tutelage.envs.marine.script import meet_when_short
@@ -60,6 +61,8 @@ class Marine(FromBatched):
             layout=blocks(*named_columns(self.rules, self.ais)),
             version="1",
             links=True,
+            action_names=ACTION_NAMES,
+            notes=notes(self.rules, self.ais),
         )
 
     @property

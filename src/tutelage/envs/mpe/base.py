@@ -48,10 +48,12 @@ class Mpe(Environment):
         counts: tuple[int, ...] = (),
         widths: tuple[int, ...] = (),
         own_layouts: tuple[tuple[Block, ...], ...] = (),
+        action_names: tuple[str, ...] = (),
+        notes: tuple[str, ...] = (),
     ) -> None:
         """`layout`: the widest agent's columns. `types`: of the agents that learn, the first ones; () for all alike.
         `counts`, `widths`: actions and columns of each; () for the five moves, and for the whole layout.
-        `own_layouts`: see `Spec`."""
+        `own_layouts`, `action_names`, `notes`: see `Spec`."""
         self.bodies, self.n_bodies = bodies, len(bodies.thrust)
         n = len(types) or self.n_bodies
         widths, counts = widths or (layout[-1].stop,) * n, counts or (MOVES,) * n
@@ -69,6 +71,8 @@ class Mpe(Environment):
             version="jaxmarl-0.2.0",  # whose dynamics these are: results that were made through it stay current
             measure="return",
             own_layouts=own_layouts,
+            action_names=action_names,
+            notes=notes,
         )
 
     def reset(self, key: PRNGKeyArray) -> tuple[World, TimeStep]:

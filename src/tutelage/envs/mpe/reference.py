@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.configs.envs import MpeOptions
 from tutelage.envs.canvas import INK
+from tutelage.envs.mpe import notes
 from tutelage.envs.mpe.base import MOVES, NEAR, RELATIVE, SIGNS, VELOCITY, Mpe, signposts, words
 from tutelage.envs.mpe.physics import Bodies, World, advance, length, relative, scatter
 from tutelage.envs.parts import Segment, blocks, controller, entity_columns, steer
@@ -37,7 +38,10 @@ class Reference(Mpe):
             Segment("heard", WORDS, columns=words(WORDS)),
         )
         bodies = Bodies((0.15,) * 2 + (0.2,) * 3, (5.0,) * 2)
-        super().__init__(bodies, layout, options.max_steps, counts=(MOVES * WORDS,) * 2)
+        names = tuple(f"{move}, say word {word}" for word in range(WORDS) for move in notes.MOVE_NAMES)
+        told = notes.reference(bodies, options.max_steps, WORDS)
+        counts = (MOVES * WORDS,) * 2
+        super().__init__(bodies, layout, options.max_steps, counts=counts, action_names=names, notes=told)
 
     def _open(self, key: PRNGKeyArray) -> World:
         key_agents, key_landmarks, key_goal = jax.random.split(key, 3)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.configs.envs import MpeOptions
 from tutelage.envs.canvas import GREY, INK
+from tutelage.envs.mpe import notes
 from tutelage.envs.mpe.base import MOVES, NEAR, RELATIVE, SIGNS, VELOCITY, Mpe, signposts, words
 from tutelage.envs.mpe.physics import Bodies, World, advance, length, relative, scatter
 from tutelage.envs.parts import Segment, blocks, controller, entity_columns, steer
@@ -38,7 +39,10 @@ class SpeakerListener(Mpe):
         speakers = blocks(Segment("goal of the listener", 3, columns=goal))
         bodies = Bodies((0.075,) * 2 + (0.04,) * 3, thrust=(0.0, 5.0))
         types, counts, widths = ("speaker", "listener"), (WORDS, MOVES), (3, layout[-1].stop)
-        super().__init__(bodies, layout, options.max_steps, types, counts, widths, (speakers, ()))
+        says = [f"say word {word}" for word in range(WORDS)] + ["never available"] * (MOVES - WORDS)
+        names = tuple(f"listener: {move}; speaker: {say}" for move, say in zip(notes.MOVE_NAMES, says, strict=True))
+        told = notes.speaker_listener(bodies, options.max_steps, WORDS)
+        super().__init__(bodies, layout, options.max_steps, types, counts, widths, (speakers, ()), names, told)
 
     def _open(self, key: PRNGKeyArray) -> World:
         key_agents, key_landmarks, key_goal = jax.random.split(key, 3)

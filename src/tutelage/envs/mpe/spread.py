@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.configs.envs import SpreadOptions
 from tutelage.envs.canvas import BLUE, GREEN, INK
+from tutelage.envs.mpe import notes
 from tutelage.envs.mpe.base import NEAR, POSITION, RELATIVE, VELOCITY, Mpe
 from tutelage.envs.mpe.physics import Bodies, World, length, relative, scatter, touching
 from tutelage.envs.parts import NOTHING, Segment, blocks, controller, entity_columns, greedy_matching, steer
@@ -30,7 +31,9 @@ class Spread(Mpe):
         others = [entity_columns(*what, 2, columns=RELATIVE) for what in (("landmark", n), ("agent", n - 1))]
         unused = Segment("said", 2 * (n - 1), columns=(NOTHING,) * 2 * (n - 1))
         layout = blocks(*own, *others[0], *others[1], unused)
-        super().__init__(Bodies((RADIUS,) * n + (0.05,) * n, (5.0,) * n, solid=n), layout, options.max_steps)
+        bodies = Bodies((RADIUS,) * n + (0.05,) * n, (5.0,) * n, solid=n)
+        told = notes.spread(bodies, options.max_steps, self.local_ratio)
+        super().__init__(bodies, layout, options.max_steps, action_names=notes.MOVE_NAMES, notes=told)
 
     def _open(self, key: PRNGKeyArray) -> World:
         return scatter(self.bodies, *jax.random.split(key))

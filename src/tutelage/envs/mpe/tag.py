@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from tutelage.configs.envs import TagOptions
 from tutelage.envs.canvas import GREEN, GREY, INK, RED
+from tutelage.envs.mpe import notes
 from tutelage.envs.mpe.base import POSITION, RELATIVE, VELOCITY, Mpe
 from tutelage.envs.mpe.physics import DOWN_UP, LEFT_RIGHT, Bodies, World, advance, relative, scatter, touching
 from tutelage.envs.parts import Segment, blocks, controller, entity_columns, steer
@@ -47,7 +48,8 @@ class Tag(Mpe):
         types = ("predator",) * 3 + (() if self.flees else ("prey",))
         widths = (width,) * 3 + (() if self.flees else (width - 2,))  # the prey has its velocity in front already
         others = () if self.flees else ((), (), (), blocks(*own, *obstacles, *agents(3)))
-        super().__init__(BODIES, layout, options.max_steps, types, widths=widths, own_layouts=others)
+        told = notes.tag(BODIES, options.max_steps, self.flees)
+        super().__init__(BODIES, layout, options.max_steps, types, (), widths, others, notes.MOVE_NAMES, told)
 
     def _open(self, key: PRNGKeyArray) -> World:
         return scatter(BODIES, *jax.random.split(key))._replace(caught=jnp.zeros((), bool))

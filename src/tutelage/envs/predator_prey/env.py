@@ -13,6 +13,7 @@ from tutelage.configs.envs import PredatorPreyOptions
 from tutelage.envs.canvas import BLUE, GREY, INK, RED, Canvas, board_bounds, places
 from tutelage.envs.from_batched import Batched, FromBatched, Outcome, uniform_noise
 from tutelage.envs.parts import Segment, blocks, controller, map_columns, pick_controller
+from tutelage.envs.predator_prey.notes import ACTION_NAMES, notes
 from tutelage.envs.predator_prey.rules import (
     CATCH,
     DX,
@@ -65,6 +66,8 @@ class PredatorPrey(FromBatched):
             ),
             version="1",
             measure="return",
+            action_names=ACTION_NAMES,
+            notes=notes(self.rules, options.vision, options.max_steps),
         )
 
     @property

@@ -1,8 +1,8 @@
-"""New layouts for the trained teams of the zoo: those of their environments, whose columns have names.
+"""New specs for the trained teams of the zoo: those of their environments, with names and notes for people.
 
-`name_columns.py` makes the environment of every role and compares its spec with the stored one: all but the names must
-be the same. Then it writes ROLE.json with the environment's spec, and the manifest. Nothing else of a team changes; a
-team whose names are there is left alone.
+`rewrite_specs.py` makes the environment of every role and compares its spec with the stored one: all but names and
+notes must be the same. Then it writes ROLE.json with the environment's spec, and the manifest. Nothing else of a team
+changes; a team whose words are up to date is left alone.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ ZOO = Path(__file__).parents[1] / "zoo"
 
 
 def unnamed(spec: Spec) -> Spec:
-    """The spec without names of columns, as it was stored before there were any."""
-    return replace(spec, layout=tuple(block._replace(columns=()) for block in spec.layout), own_layouts=())
+    """The spec without names and notes, as it was stored before there were any."""
+    layout = tuple(block._replace(columns=()) for block in spec.layout)
+    return replace(spec, layout=layout, own_layouts=(), action_names=(), notes=())
 
 
 def named(path: Path, name: str) -> Role:
-    """A role with the spec of its environment; ends where they differ in more than names."""
+    """A role with the spec of its environment; ends where they differ in more than names and notes."""
     role = read_role(path, name)
     spec = make(role.env, **role.env_options).spec
     if unnamed(spec) != unnamed(role.spec):
