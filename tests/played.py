@@ -16,6 +16,14 @@ from tutelage.types import TimeStep
 SHORT, SHORTER, SHORTEST, B = 60, 30, 9, 16
 """Battles and voyages are cut short, so that some reach the time limit."""
 
+OTHERS = [
+    ("mpe/simple_tag", dict(prey="learns")), ("mpe/simple_spread", dict(n_agents=2)),
+    ("smax/MMM2", dict(see_enemy_actions=False)), ("fire_commander/hard", dict(radio=False)),
+    ("fire_commander/5x5", dict(radio=True)), ("marine/hard", dict(ais=False)),
+    ("predator_prey/punish2", dict(vision=1)),
+]  # fmt: skip
+"""Environments with options that change what is observed."""
+
 
 @cache
 def build(name: str) -> Any:
@@ -34,6 +42,14 @@ def compiled(name: str, **options: Any) -> Any:
         if getattr(env, function):
             setattr(env, function, jax.jit(getattr(env, function)))
     return env
+
+
+def changed(name: str, options: dict | None = None, **state: list) -> tuple[Any, Any]:
+    """The environment, and the first state of an episode with some fields changed by hand."""
+    env = compiled(name, **(options or {}))
+    opened = jax.device_get(env.reset(jax.random.key(0))[0])
+    changes = {field: np.asarray(value, np.asarray(getattr(opened, field)).dtype) for field, value in state.items()}
+    return env, opened._replace(**changes)
 
 
 class Played(NamedTuple):

@@ -1,4 +1,4 @@
-"""Every column of an observation has a name and a unit, and holds what they say."""
+"""Every column of an observation has a name and a unit, and holds what they say; names are kept and checked."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import re
 from dataclasses import replace
 from types import SimpleNamespace
 
-import jax
 import numpy as np
 import pytest
 
 from conftest import ROOT
 from helpers import make_spec
-from played import compiled
+from played import OTHERS, changed
 from tutelage import BadInput, Fault, make
 from tutelage.envs.parts import Segment, blocks
 from tutelage.envs.user_env import check_spec
@@ -22,13 +21,6 @@ from tutelage.experiment.read_roles import read_role
 from tutelage.registry import ENVIRONMENTS
 from tutelage.types import Block, Spec
 
-OTHERS = [
-    ("mpe/simple_tag", dict(prey="learns")), ("mpe/simple_spread", dict(n_agents=2)),
-    ("smax/MMM2", dict(see_enemy_actions=False)), ("fire_commander/hard", dict(radio=False)),
-    ("fire_commander/5x5", dict(radio=True)), ("marine/hard", dict(ais=False)),
-    ("predator_prey/punish2", dict(vision=1)),
-]  # fmt: skip
-"""Options that change what is observed."""
 NAME = re.compile(r"[^][:]+: [^][]+ \[[^][]+\]")
 
 
@@ -47,10 +39,8 @@ def test_every_column_has_a_name_and_a_unit(name, options):
 
 def observed(name: str, agent: int = 0, options: dict | None = None, **state: list) -> dict[str, float]:
     """What an agent sees by the columns' names, without units, in a state that is changed by hand."""
-    env = compiled(name, **(options or {}))
-    opened = jax.device_get(env.reset(jax.random.key(0))[0])
-    changes = {field: np.asarray(value, np.asarray(getattr(opened, field)).dtype) for field, value in state.items()}
-    row = np.asarray(env.sense(opened._replace(**changes)).obs)[agent]
+    env, state_by_hand = changed(name, options, **state)
+    row = np.asarray(env.sense(state_by_hand).obs)[agent]
     names = [text.split(" [")[0] for text in env.spec.column_names(agent)]
     return dict(zip(names, row.tolist(), strict=True))
 
@@ -199,6 +189,16 @@ def test_ones_own_environment_may_leave_names_away_or_give_them():
     assert check(layout=[Block("own", 0, 4, None)]).column_names(0) == ("",) * 4
     named = check(layout=[Block("own", 0, 1, None, ["x [m]"])])
     assert hash(named) and named.column_names(2) == ("own: x [m]", "", "", "")
+    told = check(action_names=list("abcde"), notes=["It is a game."])
+    assert hash(told) and (told.action_names, told.notes) == (tuple("abcde"), ("It is a game.",))
+    wrong: dict[str, tuple] = {
+        "action_names": (("up", "down"), "updow", (1, 2, 3, 4, 5)),
+        "notes": ("It is a game.", (1,)),
+    }
+    says = {"action_names": r"n_actions = 5 texts, or \(\)", "notes": "texts"}
+    for field, value in [(name, value) for name, values in wrong.items() for value in values]:
+        with pytest.raises(BadInput, match=rf"^mine:Mine: spec.{field} is .*, must be {says[field]}$"):
+            check(**{field: value})
     with pytest.raises(BadInput, match=r"spec.own_layouts is .*, must be n_agents = 3 layouts"):
         check(own_layouts=((),))
 
@@ -218,6 +218,11 @@ def test_roles_are_read_without_names_and_refused_with_too_few(tmp_path):
     role = json.loads((ROOT / "zoo" / "kd_marl" / "smax-3m" / "student.json").read_text())
     read = lambda: (tmp_path / "student.json").write_text(json.dumps(role)) and read_role(tmp_path, "student")
     assert read().spec == make("smax/3m").spec
+    role["spec"]["action_names"].pop()
+    with pytest.raises(Fault, match=r"spec: n_actions = 8, action_names of 7"):
+        read()
+    del role["spec"]["action_names"], role["spec"]["notes"]
+    assert (read().spec.action_names, read().spec.notes) == ((), ())
     role["spec"]["layout"][5][4].pop()
     with pytest.raises(Fault, match=r"spec.layout: block 'own' has 10 columns, names of 9"):
         read()

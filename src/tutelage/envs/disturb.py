@@ -7,6 +7,7 @@ The environment itself gets the keys that it gets without the wrapper, so its ow
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -75,7 +76,16 @@ def disturb(name: str, env: Environment, options: Disturbance) -> Environment:
         lost_from=options.lost_from,
         lost_messages=options.lost_messages or None,
     )
-    return env if amounts == Amounts() else Disturbed(env, amounts, options.delay)
+    if amounts == Amounts():
+        return env
+    disturbed = Disturbed(env, amounts, options.delay)
+    if options.lost is not None:  # what notes of the environment say of available actions is not so for this agent
+        lost = (
+            f"Agent {options.lost} is lost from step {options.lost_from} on: its row is all 0, it has no available "
+            f"action, and whatever it is told, its body does action {env.idle}."
+        )
+        disturbed.spec = replace(env.spec, notes=(*env.spec.notes, lost))
+    return disturbed
 
 
 def check_disturbance(name: str, spec: Spec, options: Disturbance) -> None:
