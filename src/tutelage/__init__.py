@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tutelage.envs.battle.env import smax
     from tutelage.envs.battle.units import Map, Unit
     from tutelage.envs.build import make
+    from tutelage.envs.host.ours import to_gymnasium, to_pettingzoo
     from tutelage.errors import BadInput, Fault
     from tutelage.experiment.commands import recover, resume, train
     from tutelage.experiment.evaluate import Evaluation, evaluate
@@ -29,6 +30,8 @@ _HOMES = {
     "Map": "envs.battle.units",
     "Unit": "envs.battle.units",
     "make": "envs.build",
+    "to_gymnasium": "envs.host.ours",
+    "to_pettingzoo": "envs.host.ours",
     "BadInput": "errors",
     "Fault": "errors",
     "Evaluation": "experiment.evaluate",
@@ -92,6 +95,8 @@ __all__ = [
     "shrink",
     "smax",
     "stress",
+    "to_gymnasium",
+    "to_pettingzoo",
     "train",
 ]
 
