@@ -1,4 +1,4 @@
-"""Exported teams beside the team itself: `python benchmarks/deploy.py [--teams ...] [--speed RUN]`.
+"""Exported teams beside the team itself: `python benchmarks/deploy.py [--teams ...] [--tuned ...] [--speed ...]`.
 
 Each team of the zoo is exported in every format and in integers, with the whole check; then one decision is timed in C,
 NumPy and compiled by XLA, in turn. Prints, and keeps benchmarks/deploy.json.
@@ -65,18 +65,53 @@ double time_read(int n) {{
 """
 
 
-def checked(team: str) -> dict[str, Any]:
-    """What the check of an export finds."""
+def checked(team: str, tune: bool = False) -> dict[str, Any]:
+    """What the check of an export finds; with `tune` of one whose integers are fitted first, in NumPy alone."""
     from tutelage.deploy.export import export
 
+    formats = ["numpy"] if tune else ["numpy", "onnx", "c"]
     with tempfile.TemporaryDirectory() as folder:
-        contract = export(ZOO / team, Path(folder) / "team", formats=["numpy", "onnx", "c"], int8=True)
+        contract = export(ZOO / team, Path(folder) / "team", formats=formats, int8=True, tune=tune)
     return {
         "check": contract["check"],
         "int8": contract["int8"],
         "cost": contract["cost"],
         "measure": contract["measure"],
     }
+
+
+def table(results: dict[str, Any]) -> str:
+    """The teams as rows of Markdown."""
+    heads = (
+        "team",
+        "same best action",
+        "probabilities differ by",
+        "success (or return)",
+        "integers: change",
+        "same",
+        "bytes",
+    )
+    lines = [f"| {' | '.join(heads)} |", "| --- |" + " ---: |" * (len(heads) - 1)]
+    rows = [(team, found) for team, found in results["teams"].items()]
+    rows += [(f"{team}, `--tune`", found) for team, found in results.get("tuned", {}).items()]
+    for team, found in rows:
+        check, success = found["check"], found["measure"] == "success"
+        name, change = ("success_rate", "success_change") if success else ("return_mean", "returns_change")
+        formats, itself, integers = check["formats"].values(), check["jax"], check["int8"]
+        played = sorted({round(x[name], 3) for x in (itself, *formats)})
+        scale, digits = (100, 1) if success else (1, 2)
+        low, high = (f"{scale * x:+.{digits}f}" for x in integers[f"{change}_ci95"])
+        cells = [
+            team if team.endswith("`") else f"`{team}`",
+            f"{min(x['same_action'] for x in formats):.2%}",
+            f"{max(x['probability_difference'] for x in formats):.0e}",
+            ", ".join(f"{x:.3f}" for x in played),
+            f"{scale * integers[change]:+.{digits}f}{' points' if success else ''} [{low}, {high}]",
+            f"{integers['same_action']:.1%}",
+            f"{found['int8']['share']:.2f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def timers(folder: Path, contract: dict[str, Any], native: bool) -> dict[str, Any]:
@@ -141,15 +176,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--teams", nargs="*", default=list(TEAMS))
     parser.add_argument("--speed", nargs="*", default=["kd_marl/smax-2s3z"])
+    parser.add_argument("--tuned", nargs="*", default=["ddn/smax-3s_vs_5z", "hint/fire_commander-medium"])
+    parser.add_argument("--table", action="store_true", help="print what is kept as Markdown, and measure nothing")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.part:
         print(json.dumps(speed(args.part)))
         return
-    results = json.loads(KEPT.read_text()) if KEPT.exists() else {"teams": {}, "speed": {}}
+    results = json.loads(KEPT.read_text()) if KEPT.exists() else {"teams": {}, "tuned": {}, "speed": {}}
+    if args.table:
+        print(table(results))
+        return
     results["machine"] = f"{platform.machine()}, {os.cpu_count()} cores"
     for team in args.teams:
         results["teams"][team] = checked(team)
+        KEPT.write_text(json.dumps(results, indent=1) + "\n")
+    for team in args.tuned:
+        results.setdefault("tuned", {})[team] = checked(team, tune=True)
         KEPT.write_text(json.dumps(results, indent=1) + "\n")
     from tutelage.deploy.latency import ONE_THREAD
 
