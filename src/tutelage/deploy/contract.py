@@ -43,7 +43,7 @@ RULES = {
     "first action whose cumulated probability is above u",
 }
 NOTHING = (
-    "for an agent without any available action (a dead one, say) the answer is 0, and the environment ignores it; a "
+    "for an agent without any available action the answer is 0, and the environment ignores it; a "
     "system of yours must ignore it too"
 )
 MEMORY = "zeros when an episode begins; after every step what the network gave"
@@ -98,11 +98,11 @@ def make_contract(name: str, role: Role, team: Team, record: Record, test: Recor
             {"number": i, "type": spec.agent_types[i], "network": network_by_agent[i]} for i in range(spec.n_agents)
         ],
         "observation": {"width": spec.obs_width, "agents": list(spec.obs_widths)},
-        "notes": list(getattr(spec, "notes", ())),
+        "notes": list(spec.notes),
         "actions": {
             "count": spec.n_actions,
             "agents": list(spec.action_counts),
-            "names": [{"number": i, "name": name} for i, name in enumerate(getattr(spec, "action_names", ()))],
+            "names": [{"number": i, "name": name} for i, name in enumerate(spec.action_names)],
         },
         "act": {"rule": rule, "in_words": RULES[rule], "no_action_available": NOTHING},
         "memory": MEMORY if any(program.memory for program in programs) else None,
