@@ -18,9 +18,9 @@ from tutelage.data.vector import make_vector_env
 from tutelage.data.watch import fault_codes, raise_first_fault, watch_timestep
 from tutelage.envs.user_env import UserEnv
 from tutelage.errors import NonFinite
+from tutelage.experiment.check_start import start_warnings
 from tutelage.experiment.find_teacher import find_teacher
 from tutelage.experiment.fork import forks
-from tutelage.experiment.input_scale import scale_warnings
 from tutelage.experiment.job import Job
 from tutelage.experiment.nonfinite import first_bad_metric
 from tutelage.experiment.sinks import Display
@@ -182,7 +182,7 @@ ABOUT = "networks learn from numbers of about 1: divide each by its usual size"
     ],
 )
 def test_what_is_far_from_unit_size_is_told(world, says):
-    assert scale_warnings(UserEnv("me", world)) == says
+    assert start_warnings(UserEnv("me", world)) == says
 
 
 def test_a_training_begins_with_it(tmp_path, capsys):
@@ -192,7 +192,7 @@ def test_a_training_begins_with_it(tmp_path, capsys):
 
 
 def test_environments_of_the_package_are_not_measured():
-    assert scale_warnings(make("probe/action")) == ()
+    assert start_warnings(make("probe/action")) == ()
 
 
 # ---- teachers ------------------------------------------------------------------------------------------------------

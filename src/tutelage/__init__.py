@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tutelage.envs.build import make
     from tutelage.envs.host.ours import to_gymnasium, to_pettingzoo
     from tutelage.errors import BadInput, Fault
+    from tutelage.experiment.check_env import check
     from tutelage.experiment.commands import recover, resume, train
     from tutelage.experiment.evaluate import Evaluation, evaluate
     from tutelage.experiment.run_directory import LoadedRun, load
@@ -34,6 +35,7 @@ _HOMES = {
     "to_pettingzoo": "envs.host.ours",
     "BadInput": "errors",
     "Fault": "errors",
+    "check": "experiment.check_env",
     "Evaluation": "experiment.evaluate",
     "evaluate": "experiment.evaluate",
     "export": "deploy.export",
@@ -86,6 +88,7 @@ __all__ = [
     "Spec",
     "TimeStep",
     "Unit",
+    "check",
     "evaluate",
     "export",
     "load",

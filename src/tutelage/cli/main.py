@@ -18,6 +18,7 @@ from tutelage.experiment.streams import StandardError, StandardOutput, flush_or_
 VERBS = {
     "demo": "an expert is trained and distilled on SMAX 2s3z, in about a minute",
     "list": "methods, environments and presets",
+    "check": "play an environment and tell what is wrong with it before it is trained on",
     "train": "train a method on an environment",
     "resume": "go on with a run that was stopped or killed",
     "recover": "make a finished run of the best parameters so far of one that was stopped",

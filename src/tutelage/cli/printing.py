@@ -29,9 +29,9 @@ def print_table(title: str, labels: Column, columns: Sequence[Column]) -> None:
             print(line.rstrip())
 
 
-def print_note(text: str) -> None:
-    """Print a paragraph."""
-    print(textwrap.fill(text, line_width(sys.stdout) or 80))
+def print_note(text: str, indent: int = 0) -> None:
+    """Print a paragraph, whose lines but the first are indented."""
+    print(textwrap.fill(text, line_width(sys.stdout) or 80, subsequent_indent=" " * indent))
 
 
 def width(column: Column) -> int:

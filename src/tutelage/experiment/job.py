@@ -9,8 +9,8 @@ from typing import Any
 from tutelage.configs.checks import check_positive, check_seeds
 from tutelage.configs.experiment import FitConfig
 from tutelage.errors import BadInput, Fault, short
+from tutelage.experiment.check_start import start_warnings
 from tutelage.experiment.find_teacher import run_and_role, user_factory
-from tutelage.experiment.input_scale import scale_warnings
 from tutelage.experiment.prepare import make_env_and_method
 from tutelage.experiment.read_records import MethodSettings, check_settings, read_checked
 from tutelage.experiment.sinks import Display
@@ -76,7 +76,7 @@ class Job:
         """The environment and method to train, and the FitConfig; notes for the user are shown."""
         env, method = make_env_and_method(self.method, self.env, self.env_options, self.config, teacher)
         check_step_counts(method.stages)
-        for note in (*method.notes, *scale_warnings(env)):
+        for note in (*method.notes, *start_warnings(env)):
             display.say(note)
         return env, method, FitConfig(**self.fit)
 
