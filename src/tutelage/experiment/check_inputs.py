@@ -40,7 +40,7 @@ def input_findings(field: str, seen: Seen) -> Iterator[Found]:
         own = np.arange(spec.obs_width) < np.array(spec.obs_widths)[:, None]
         if (columns.largest * ~own).any():
             yield "fault", f"obs: {agents_text((columns.largest * ~own).any(1))} beyond spec.obs_widths; must be zeros"
-        used = used & own
+        used = used & own & ~named_zeros(spec)
         yield from row_findings(seen.plays)
     size = columns.largest * used
     if (large := size > LARGEST_USUAL).any():
@@ -59,6 +59,11 @@ def input_findings(field: str, seen: Seen) -> Iterator[Found]:
     low, high = columns.low[used].min(initial=0.0), columns.high[used].max(initial=0.0)
     std = float(np.sqrt(np.median(columns.var[used]))) if used.any() else 0.0
     yield "fine", f"{columns.low.shape[-1]} columns from {low:.3g} to {high:.3g}, usual spread {std:.3g}"
+
+
+def named_zeros(spec: Spec) -> np.ndarray:
+    """Columns whose name says that they are always 0, (N, D)."""
+    return np.array([["[always 0]" in name for name in spec.column_names(agent)] for agent in range(spec.n_agents)])
 
 
 def row_findings(plays: Sequence[Play]) -> Iterator[Found]:
