@@ -132,12 +132,12 @@ ONE_WRONG = {
     "unlike": (changed(counted), "fault", "reward: other values when the same seed is played again; must be the same"),
     "still": (Still(), "advice", "every episode begins the same, whatever the seed"),
     "raw": (World(scale=1e4), "warning", "columns 0, 1, 2: up to 1e+04"),
-    "blind": (World(scale=0.0), "warning", "all agents observe nothing but zeros"),
+    "blind": (World(scale=0.0), "warning", "nothing but zeros was observed by all agents"),
     "idle": (changed(blurred=without(1, slice(None))), "warning", "agent 1 never had an available action"),
     "masked": (changed(blurred=without(0, 2)), "advice", "never available: action 2 of agent 0"),
     "unpaid": (changed(lambda t, s, k: t._replace(reward=t.reward * 0)), "warning", "reward was 0 in all"),
     "large": (changed(lambda t, s, k: t._replace(reward=t.reward * 1e4)), "advice", "spec.reward_scale is 1; 0.0003"),
-    "lost": (changed(lambda t, s, k: t._replace(success=t.success & False)), "advice", "random play never succeeds in"),
+    "lost": (changed(lambda t, s, k: t._replace(success=t.success & False)), "advice", "random play never succeeded"),
 }  # fmt: skip
 
 

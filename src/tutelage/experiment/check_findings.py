@@ -96,7 +96,7 @@ def success(seen: Seen) -> Iterator[Found]:
     won, n = sum(int(x.success.sum()) for x in outcomes), sum(len(x.success) for x in outcomes)
     if n and not won:
         level = "warning" if seen.scripted else "advice"
-        yield level, f"{' and '.join(names)} play never succeeds in {n} episodes ({percent(wilson(0, n)[1])} at most)"
+        yield level, f"{' and '.join(names)} play never succeeded in {n} episodes ({percent(wilson(0, n)[1])} at most)"
     elif n and outcomes[0].success.mean() > 0.9:
         yield "advice", f"random play succeeds in {percent(outcomes[0].success.mean())}: too easy to tell teams apart"
     yield "fine", "success is reached" if won else "no episode ended"

@@ -73,9 +73,9 @@ def row_findings(plays: Sequence[Play]) -> Iterator[Found]:
     lived = summed(play.flow.alive.sum((0, 1)) for play in plays)
     blind = summed((play.flow.alive & play.flow.blind).sum((0, 1)) for play in plays)
     if (always := (blind == lived) & (lived > 0)).any():
-        yield "warning", f"obs: {agents_text(always)} observe nothing but zeros"
+        yield "warning", f"obs: nothing but zeros was observed by {agents_text(always)}"
     elif (often := blind > 0.5 * np.maximum(lived, 1)).any():
-        yield "advice", f"obs: {agents_text(often)} observe nothing but zeros in more than half of the steps"
+        yield "advice", f"obs: nothing but zeros in more than half of the steps of {agents_text(often)}"
 
 
 def gone(play: Play) -> np.ndarray:
