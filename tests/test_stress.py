@@ -154,7 +154,8 @@ def test_the_command_prints_json_and_draws(capsys, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_table_has_a_line_for_each_level_and_tells_what_decides(action_run, capsys, tmp_path):
+def test_the_table_has_a_line_for_each_level_and_tells_what_decides(action_run, capsys, tmp_path, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)  # one block, however wide the terminal is
     found = stress(action_run, episodes=32, kinds=("lost",), lost=(0,), lost_from=(0,))
     print_stress("runs/x", found)
     lines = capsys.readouterr().out.splitlines()

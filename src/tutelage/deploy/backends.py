@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from tutelage.deploy.contract import Contract
 from tutelage.errors import Fault
 
 
+@runtime_checkable
 class DeployedAgent(Protocol):
     """An exported agent.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -55,6 +55,7 @@ class Moment(NamedTuple):
     success: bool
 
 
+@runtime_checkable
 class World(Protocol):
     """One instance."""
 
