@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -57,19 +58,11 @@ def python_backend(contract: Contract, networks: Sequence[Step]) -> Backend:
     return Backend(networks, lambda i: standalone.Agent(contract, networks[network_of[i]], i))
 
 
-def numpy_backend(folder: Path, contract: Contract) -> Backend:
-    """The networks of numpy/, whose team.py is a copy of `standalone.py`."""
-    read, weights = standalone.read(folder / "numpy")
-    return python_backend(
-        read, [standalone.compile_network(*pair) for pair in zip(read["networks"], weights, strict=True)]
-    )
-
-
-def int8_backend(folder: Path, contract: Contract) -> Backend:
-    """The integers of numpy/int8.py, which is a copy of `standalone_int8.py`."""
-    read, weights = standalone.read(folder / "numpy", standalone_int8.compile_network)
-    pairs = zip(read["networks"], weights, strict=True)
-    return python_backend(read, [standalone_int8.compile_network(*pair) for pair in pairs])
+def numpy_backend(folder: Path, contract: Contract, int8: bool = False) -> Backend:
+    """The networks of numpy/, whose team.py and int8.py are copies of `standalone.py` and `standalone_int8.py`."""
+    compile_network = standalone_int8.compile_network if int8 else standalone.compile_network
+    read, weights = standalone.read(folder / "numpy", compile_network if int8 else None)
+    return python_backend(read, [compile_network(*pair) for pair in zip(read["networks"], weights, strict=True)])
 
 
 def onnx_backend(folder: Path, contract: Contract) -> Backend:
@@ -147,23 +140,6 @@ class CAgent:
         self._hear(ctypes.byref(self._state), array, len(messages))
 
 
-def c_network(library: Any, contract: Contract, index: int) -> Step:
-    """A network of the C library."""
-    network = contract["networks"][index]
-    function, sizes = getattr(library, f"{contract['name']}_{index}_step"), dict(network["sends"])
-    pointer = lambda x: x.ctypes.data_as(ctypes.c_void_p)
-
-    def step(row: np.ndarray, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray, Any]:
-        row, memory = np.ascontiguousarray(row), memory.copy()
-        values = {name: np.empty(n, np.float32) for name, n in (("scores", network["outputs"]), *sizes.items())}
-        code = function(pointer(row), pointer(memory), *map(pointer, values.values()))
-        if code:
-            raise ValueError(f"network {index}: code {code}")
-        return values["scores"], memory, values
-
-    return step
-
-
 def c_library(folder: Path, *flags: str) -> Any:
     """The C files of a folder, compiled into a shared library."""
     with tempfile.TemporaryDirectory() as build:
@@ -172,40 +148,38 @@ def c_library(folder: Path, *flags: str) -> Any:
         return ctypes.CDLL(str(file))  # stays loaded when the file is gone
 
 
-def c_int8_network(library: Any, contract: Contract, index: int) -> Step:
-    """A network of the C library of integers; its memory is given and returned as whole numbers in floats."""
-    network = contract["networks"][index]
-    function, sizes = getattr(library, f"{contract['name']}_int8_{index}_step"), dict(network["sends"])
-    scale = np.float32(network["int8"]["scales"]["scores"])
+def c_network(library: Any, contract: Contract, index: int, int8: bool = False) -> Step:
+    """A network of the C library; the memory of integers is given and returned as whole numbers in floats."""
+    network, name = contract["networks"][index], contract["name"] + "_int8" * int8
+    function, sizes = getattr(library, f"{name}_{index}_step"), dict(network["sends"])
+    kept_type, score_type = (np.int16, np.int32) if int8 else (np.float32, np.float32)
+    scale = np.float32(network["int8"]["scales"]["scores"] if int8 else 1)
     pointer = lambda x: x.ctypes.data_as(ctypes.c_void_p)
 
     def step(row: np.ndarray, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray, Any]:
-        row, kept, scores = np.ascontiguousarray(row), memory.astype(np.int16), np.empty(network["outputs"], np.int32)
-        sent = {name: np.empty(n, np.float32) for name, n in sizes.items()}
+        row, kept, scores = (
+            np.ascontiguousarray(row),
+            memory.astype(kept_type),
+            np.empty(network["outputs"], score_type),
+        )
+        sent = {label: np.empty(n, np.float32) for label, n in sizes.items()}
         code = function(pointer(row), pointer(kept), pointer(scores), *map(pointer, sent.values()))
         if code:
             raise ValueError(f"network {index}: code {code}")
-        return scores.astype(np.float32) * scale, kept.astype(np.float32), {**sent, "integers": scores}
+        return scores.astype(np.float32) * scale, kept.astype(np.float32), sent
 
     return step
 
 
-def c_int8_backend(folder: Path, contract: Contract) -> Backend:
-    """The C files of integers, compiled into a shared library."""
-    library = c_library(folder / "c_int8")
-    networks = [c_int8_network(library, contract, i) for i in range(len(contract["networks"]))]
-    return Backend(networks, lambda i: CAgent(library, contract, i, int8=True))
-
-
-def c_backend(folder: Path, contract: Contract) -> Backend:
-    """The C files, compiled into a shared library."""
-    library = c_library(folder / "c")
-    networks = [c_network(library, contract, i) for i in range(len(contract["networks"]))]
-    return Backend(networks, lambda i: CAgent(library, contract, i))
+def c_backend(folder: Path, contract: Contract, int8: bool = False) -> Backend:
+    """The C files of floats, or of integers, compiled into a shared library."""
+    library = c_library(folder / ("c_int8" if int8 else "c"))
+    networks = [c_network(library, contract, i, int8) for i in range(len(contract["networks"]))]
+    return Backend(networks, lambda i: CAgent(library, contract, i, int8))
 
 
 BACKENDS = {"numpy": numpy_backend, "onnx": onnx_backend, "c": c_backend}
-INT8_BACKENDS = {"numpy": int8_backend, "c": c_int8_backend}
+INT8_BACKENDS = {"numpy": partial(numpy_backend, int8=True), "c": partial(c_backend, int8=True)}
 
 
 def why_not_run(name: str) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tutelage.deploy import standalone
-from tutelage.deploy.backends import BACKENDS, INT8_BACKENDS, Backend, why_not_run
+from tutelage.deploy.backends import BACKENDS, INT8_BACKENDS, Backend, python_backend, why_not_run
 from tutelage.deploy.contract import Contract
 from tutelage.deploy.play import DeployedPlayer, Played, play
 from tutelage.deploy.recorded import Recorded, replay
@@ -119,8 +119,8 @@ def replay_all(
     backend: Backend, contract: Contract, recorded: Recorded, follow_memory: bool
 ) -> tuple[np.ndarray, float]:
     """Scores (T, B, N, A) of a format on the recorded steps, and how far its memories are off, see `replay`."""
-    network_of = [agent["network"] for agent in contract["agents"]]
-    agents = [standalone.Agent(contract, backend.networks[network_of[i]], i) for i in range(len(network_of))]
+    rows_of = python_backend(contract, backend.networks)
+    agents = [rows_of.agent(i) for i in range(len(contract["agents"]))]
     replayed = [replay(agents, recorded, b, follow_memory) for b in range(recorded.scores.shape[1])]
     return np.stack([scores for scores, _ in replayed], 1), max(memory for _, memory in replayed)
 

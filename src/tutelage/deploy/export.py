@@ -24,6 +24,7 @@ from tutelage.deploy.write_numpy import numpy_files
 from tutelage.deploy.write_onnx import onnx_files, onnx_package
 from tutelage.errors import BadInput, Fault, unknown
 from tutelage.experiment.files import check_no_file_above, json_bytes
+from tutelage.experiment.manifest import digest
 from tutelage.experiment.read_roles import FinishedRun, read_finished
 from tutelage.experiment.run_directory import LoadedRun
 from tutelage.experiment.trust import Trust
@@ -98,7 +99,7 @@ def export(
 def write_sums(folder: Path) -> None:
     """SHA256SUMS of all files of a folder."""
     files = sorted(file for file in folder.rglob("*") if file.is_file())
-    lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.relative_to(folder)}" for file in files]
+    lines = [f"{digest(file)}  {file.relative_to(folder)}" for file in files]
     (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n")
 
 
@@ -194,7 +195,7 @@ def exported_files(
     for each in formats:
         files |= WRITERS[each](contract, weights)
     contract["formats"] = list(formats)
-    contract["parameters"] = hashlib.sha256(parameters.read_bytes()).hexdigest()
+    contract["parameters"] = digest(parameters)
     contract["files"] = digests(files)
     return contract, weights, files
 

@@ -13,14 +13,11 @@ from jaxtyping import Array
 from tutelage.deploy.backends import Backend
 from tutelage.deploy.recorded import listen
 from tutelage.errors import Fault
-from tutelage.experiment.evaluate import make_player, play_episodes, summarise, test_key
+from tutelage.experiment.evaluate import BATCH, make_player, play_episodes, summarise, test_key
 from tutelage.experiment.records import Evaluation
 from tutelage.experiment.run_directory import LoadedRun
 from tutelage.experiment.seed_axis import SeedAxis
 from tutelage.types import Out, Policy, TimeStep
-
-BATCH = 32
-"""Episodes side by side, as in every test."""
 
 
 class Played(NamedTuple):

@@ -11,8 +11,7 @@ from jaxtyping import Array
 
 from tutelage.data.collect import collect, init_collector
 from tutelage.data.vector import make_vector_env
-from tutelage.deploy import standalone
-from tutelage.deploy.backends import DeployedAgent
+from tutelage.deploy.backends import DeployedAgent, python_backend
 from tutelage.deploy.contract import Contract
 from tutelage.experiment.run_directory import LoadedRun
 from tutelage.policies.acting import RULES
@@ -120,9 +119,8 @@ def recorded_rows(contract: Contract, recorded: Recorded) -> list[tuple[np.ndarr
 
         return run
 
-    runs = [keeps(i, network) for i, network in enumerate(contract["networks"])]
-    network_of = [agent["network"] for agent in contract["agents"]]
-    agents = [standalone.Agent(contract, runs[network_of[i]], i) for i in range(len(network_of))]
+    keeping = python_backend(contract, [keeps(i, network) for i, network in enumerate(contract["networks"])])
+    agents = [keeping.agent(i) for i in range(len(contract["agents"]))]
     for b in range(recorded.scores.shape[1]):
         replay(agents, recorded, b, follow_memory=True)
     return [(np.array(x), np.array(memory)) for x, memory in rows]

@@ -118,6 +118,6 @@ def compile_network(network, weights):
         for step in steps:
             step(values, memory, following)
         floats = {name: values[name].astype(np.float32) * np.float32(scale) for name, scale in scales.items()}
-        return floats["scores"], following, {**floats, "integers": values["scores"]}
+        return floats["scores"], following, floats
 
     return run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -111,12 +111,16 @@ def layer_lines(layer: Contract, widths: dict[str, int], name: str) -> Iterator[
                 widths[f"{layer['name']}_{side}"] = 3 * layer["width"]
             yield from gru_lines(layer, name)
         case "join":
-            widths[layer["target"]] = sum(widths[source] for source in layer["sources"])
-            start = 0
-            for source in layer["sources"]:
-                target = f"{c_name(layer['target'])}[{start} + i]"
-                yield f"for (i = 0; i < {widths[source]}; i++) {target} = {c_name(source)}[i];"
-                start += widths[source]
+            yield from join_lines(layer, widths, c_name)
+
+
+def join_lines(layer: Contract, widths: dict[str, int], label: Callable[[str], str]) -> Iterator[str]:
+    """The sources one after another; `label`: what a value is called in C."""
+    widths[layer["target"]], start = sum(widths[source] for source in layer["sources"]), 0
+    for source in layer["sources"]:
+        target = f"{c_name(layer['target'])}[{start} + i]"
+        yield f"for (i = 0; i < {widths[source]}; i++) {target} = {label(source)}[i];"
+        start += widths[source]
 
 
 def product_lines(source: str, target: str, kernel: str, inputs: int, outputs: int) -> Iterator[str]:

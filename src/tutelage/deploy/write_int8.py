@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,7 +14,8 @@ from tutelage.deploy.c_text import BITS, NOT_FINITE, array, comment, number
 from tutelage.deploy.contract import Contract
 from tutelage.deploy.quantise import IntNetwork
 from tutelage.deploy.standalone_int8 import HALF, ONE, POINT, STEP_BITS, STEPS, TABLE, WIDE
-from tutelage.deploy.write_c import c_name, encoded, shared_files
+from tutelage.deploy.write_c import c_name, encoded, join_lines, shared_files
+from tutelage.deploy.write_numpy import packed
 
 LARGE = "0x4B000000u"
 """The bits of 2^23: floats from there on are beyond 8 bits, and are not made whole numbers."""
@@ -25,11 +25,8 @@ def int8_files(contract: Contract, networks: Sequence[IntNetwork]) -> dict[str, 
     """Contents of the files by name; the contract's networks are given their integers' layers."""
     for entry, ints in zip(contract["networks"], networks, strict=True):
         entry["int8"] = {"layers": ints.layers, "scales": ints.scales}
-    packed = io.BytesIO()
-    arrays = {f"{i}.{name}": x for i, ints in enumerate(networks) for name, x in ints.weights.items()}
-    np.savez(packed, **arrays)  # type: ignore[arg-type]
-    source = Path(standalone_int8.__file__).read_bytes()
-    return {"numpy/int8.py": source, "numpy/weights_int8.npz": packed.getvalue(), **c_files(contract, networks)}
+    source, numbers = Path(standalone_int8.__file__).read_bytes(), packed([ints.weights for ints in networks])
+    return {"numpy/int8.py": source, "numpy/weights_int8.npz": numbers, **c_files(contract, networks)}
 
 
 def named_int8(contract: Contract) -> Contract:
@@ -129,11 +126,7 @@ def layer_lines(layer: Contract, widths: dict[str, int], name: str, ints: IntNet
             widths[layer["target"]] = layer["width"]
             yield from gru_lines(layer, label(layer["source"]), c_name(layer["target"]), name)
         case "join":
-            widths[layer["target"]], start = sum(widths[source] for source in layer["sources"]), 0
-            for source in layer["sources"]:
-                target = f"{c_name(layer['target'])}[{start} + i]"
-                yield f"for (i = 0; i < {widths[source]}; i++) {target} = {label(source)}[i];"
-                start += widths[source]
+            yield from join_lines(layer, widths, label)
 
 
 def sum_lines(source: str, kernel: str, inputs: int) -> Iterator[str]:

@@ -15,7 +15,12 @@ from tutelage.deploy.layers import Weights
 
 def numpy_files(contract: Contract, weights: Sequence[Weights]) -> dict[str, bytes]:
     """Contents of the files by name."""
+    return {"numpy/team.py": Path(standalone.__file__).read_bytes(), "numpy/weights.npz": packed(weights)}
+
+
+def packed(weights: Sequence[Weights]) -> bytes:
+    """The weights of all networks as an .npz, under the names `NETWORK.NAME`."""
     arrays = {f"{i}.{name}": array for i, group in enumerate(weights) for name, array in group.items()}
-    packed = io.BytesIO()
-    np.savez(packed, **arrays)  # type: ignore[arg-type]
-    return {"numpy/team.py": Path(standalone.__file__).read_bytes(), "numpy/weights.npz": packed.getvalue()}
+    content = io.BytesIO()
+    np.savez(content, **arrays)  # type: ignore[arg-type]
+    return content.getvalue()

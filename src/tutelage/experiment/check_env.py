@@ -16,9 +16,8 @@ from tutelage.errors import BadInput
 from tutelage.experiment.check_findings import Finding, findings_of
 from tutelage.experiment.check_inputs import columns_as_dict
 from tutelage.experiment.check_play import Play, Seen, play_env
-from tutelage.experiment.evaluate import check_episodes
+from tutelage.experiment.evaluate import check_episodes, evaluation_of
 from tutelage.experiment.records import Evaluation
-from tutelage.experiment.stats import mean_interval, wilson
 from tutelage.experiment.user_code import find_controller
 from tutelage.policies.acting import greedy, random_policy, sample
 from tutelage.types import Environment
@@ -114,9 +113,7 @@ def outcome(play: Play) -> Evaluation | None:
     length, returns, success, _ = play.episodes
     if not len(length) or not np.isfinite(returns).all():
         return None
-    mean, interval = float(returns.mean()), mean_interval(returns)
-    rate, ci95 = float(success.mean()), wilson(int(success.sum()), len(success))
-    return Evaluation(len(length), rate, ci95, mean, interval, float(length.mean()))
+    return evaluation_of(success, returns, length)
 
 
 def unlike_programs(env: Environment) -> tuple[str, ...]:

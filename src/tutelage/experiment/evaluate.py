@@ -78,10 +78,15 @@ def summarise(batches: Sequence[Episodes], episodes: int) -> Evaluation:
     success, returns, length = (
         np.concatenate(arrays)[:episodes] for arrays in zip(*(played[:3] for played in batches), strict=True)
     )
+    return evaluation_of(success, returns, length)
+
+
+def evaluation_of(success: np.ndarray, returns: np.ndarray, length: np.ndarray) -> Evaluation:
+    """The evaluation of episodes from their outcomes (episodes,)."""
     return Evaluation(
-        episodes=episodes,
+        episodes=len(success),
         success_rate=float(success.mean()),
-        ci95=wilson(int(success.sum()), episodes),
+        ci95=wilson(int(success.sum()), len(success)),
         return_mean=float(returns.mean()),
         return_ci95=mean_interval(returns),
         length_mean=float(length.mean()),
