@@ -98,8 +98,9 @@ def read_plan(path: Path) -> Rows:
                 row = build(Row, table, "key", also=["each"])
                 settings_of(row)
                 fit_config(row)
-                options = asdict(environment_options(row.env, **row.env_options))
-                row = replace(row, env_options={k: as_option(v, options[k]) for k, v in row.env_options.items()})
+                if ":" not in row.env:  # the options of others are known to them alone
+                    options = asdict(environment_options(row.env, **row.env_options))
+                    row = replace(row, env_options={k: as_option(v, options[k]) for k, v in row.env_options.items()})
                 if row.name in rows:
                     raise BadInput(f"{row.name!r} is named twice")
             except BadInput as error:
