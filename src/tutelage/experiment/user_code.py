@@ -63,6 +63,8 @@ def call_factory(name: str, env: Environment, config: Any, teacher: Frozen | Non
         stages=tuple(map(name_stage, built.stages)),
         roles={role: name_policy(role, policy) for role, policy in built.roles.items()},
         params=named("params", built.params),
+        with_params=built.with_params and named("with_params", built.with_params),
+        copy_targets=named("copy_targets", built.copy_targets),
     )
 
 

@@ -82,4 +82,11 @@ def coma(env: Environment, config: ComaConfig, teacher: Frozen | None = None) ->
         metrics |= jax.tree.map(jnp.mean, critic_metrics)
         return ComaState(actor_learner, learner, copied, state.rollouts + 1), metrics
 
-    return single_stage(init, on_policy_stage(config, config.steps, actor, actor_params, update), actor, actor_params)
+    return single_stage(
+        init,
+        on_policy_stage(config, config.steps, actor, actor_params, update),
+        actor,
+        actor_params,
+        put=lambda state, params: state._replace(actor=state.actor._replace(params=params)),
+        copy_targets=lambda state: state._replace(target=state.critic.params),
+    )

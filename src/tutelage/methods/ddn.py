@@ -9,6 +9,7 @@ is said in docs/methods.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -91,6 +92,20 @@ def student_params(networks: DdnNetworks, learning: DdnTrainState) -> Params:
     if not networks.config.copied:
         return student
     return ({**learning.teacher.params["agent"]["team"][0], "encode": student[0]["encode"]},)
+
+
+def with_params(networks: DdnNetworks, learning: DdnTrainState, given: Mapping[str, Params]) -> DdnTrainState:
+    """The same with given parameters of roles. With the setting `copied` students share layers with the teacher."""
+    agent, student = learning.teacher.params["agent"], given.get("student", learning.student.params)
+    agent = given.get("teacher", agent)
+    if networks.config.copied and "student" in given:
+        copied = {name: layer for name, layer in student[0].items() if name != "encode"}
+        agent = {**agent, "team": ({**agent["team"][0], **copied},)}
+        student = ({**learning.student.params[0], "encode": student[0]["encode"]},)
+    teacher = {**learning.teacher.params, "agent": agent}
+    return learning._replace(
+        teacher=learning.teacher._replace(params=teacher), student=learning.student._replace(params=student)
+    )
 
 
 def student_loss(
@@ -251,4 +266,8 @@ def ddn(env: Environment, config: DdnConfig, teacher: Frozen | None = None) -> M
             "teacher": state.learning.teacher.params["agent"],
         },
         also_tested=("teacher",),
+        with_params=lambda state, given: state._replace(learning=with_params(networks, state.learning, given)),
+        copy_targets=lambda state: state._replace(
+            learning=state.learning._replace(target=state.learning.teacher.params)
+        ),
     )

@@ -7,6 +7,7 @@ Reference: Kuba et al. 2022 (trust region policy optimisation in multi-agent rei
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -179,14 +180,30 @@ def happo(env: Environment, config: HappoConfig, teacher: Frozen | None = None) 
         actors = stack_agents([init_learner(tx, params) for params in ppo.actor.init(key_actor)])
         return HappoState(actors, init_learner(tx, critic["net"]), critic["returns"])
 
-    params = lambda state: unstack_agents(networks, state.actors.params)
+    params = lambda state: {
+        "student": unstack_agents(networks, state.actors.params),
+        "critic": {"net": state.critic.params, "returns": state.returns},
+    }
+
+    def with_params(state: HappoState, given: Mapping[str, Params]) -> HappoState:
+        new = {**params(state), **given}
+        actors, critic = stack_agents(new["student"]), new["critic"]
+        return HappoState(
+            state.actors._replace(params=actors), state.critic._replace(params=critic["net"]), critic["returns"]
+        )
+
+    stage = on_policy_stage(
+        config,
+        config.steps,
+        ppo.actor,
+        lambda state: unstack_agents(networks, state.actors.params),
+        partial(update_networks, networks),
+    )
     return Method(
         init=init,
-        stages=(on_policy_stage(config, config.steps, ppo.actor, params, partial(update_networks, networks)),),
+        stages=(stage,),
         roles={"student": ppo.actor},
-        params=lambda state: {
-            "student": params(state),
-            "critic": {"net": state.critic.params, "returns": state.returns},
-        },
+        params=params,
         critic=ppo.critic,
+        with_params=with_params,
     )

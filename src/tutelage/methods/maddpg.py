@@ -22,6 +22,7 @@ from tutelage.learning.losses import masked_mean
 from tutelage.learning.optim import Learner, clipped_adam, descend, init_learner
 from tutelage.methods.off_policy import (
     OffPolicyComponents,
+    OffPolicyState,
     Sequences,
     make_reader,
     replay_training,
@@ -169,4 +170,13 @@ def maddpg(env: Environment, config: MaddpgConfig, teacher: Frozen | None = None
     init_state, stage = replay_training(
         networks, env, {"actor": behaviour}, init, partial(maddpg_step, networks), keys=2
     )
-    return single_stage(init_state, stage, networks.actor, lambda state: state.learning.actor.params)
+
+    def put(state: OffPolicyState, params: Params) -> OffPolicyState:
+        learning = state.learning
+        return state._replace(learning=learning._replace(actor=learning.actor._replace(params=params)))
+
+    def copy_targets(state: OffPolicyState) -> OffPolicyState:
+        online = {"actor": state.learning.actor.params, "critic": state.learning.critic.params}
+        return state._replace(learning=state.learning._replace(target=online))
+
+    return single_stage(init_state, stage, networks.actor, lambda state: state.learning.actor.params, put, copy_targets)

@@ -7,6 +7,7 @@ Reference: Schulman et al. 2017 (PPO), de Witt et al. 2020 (IPPO), Yu et al. 202
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -47,6 +48,18 @@ class PpoState(NamedTuple):
     actor: Learner
     critic: Learner
     returns: Normaliser
+
+    def params(self, role: str) -> dict[str, Params]:
+        """Parameters of the actor, under its role, and of the critic."""
+        return {role: self.actor.params, "critic": {"net": self.critic.params, "returns": self.returns}}
+
+    def with_params(self, role: str, given: Mapping[str, Params]) -> PpoState:
+        """The same with the parameters that are given, by the same names."""
+        new = {**self.params(role), **given}
+        actor, critic = new[role], new["critic"]
+        return PpoState(
+            self.actor._replace(params=actor), self.critic._replace(params=critic["net"]), critic["returns"]
+        )
 
 
 class Batch(NamedTuple):
@@ -201,9 +214,7 @@ def ppo(env: Environment, config: PpoConfig, critic_view: View) -> Method:
         init=lambda key: init_state(networks, key),
         stages=(stage,),
         roles={role: networks.actor},
-        params=lambda state: {
-            role: state.actor.params,
-            **({"critic": {"net": state.critic.params, "returns": state.returns}} if has_critic else {}),
-        },
+        params=lambda state: state.params(role) if has_critic else {role: state.actor.params},
         critic=networks.critic if has_critic else None,
+        with_params=lambda state, given: state.with_params(role, given),
     )

@@ -8,6 +8,7 @@ Reference: Chen et al. 2022 (PTDE), as reported second-hand; see docs/methods.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -155,6 +156,21 @@ def student_params(predictor: Params, teacher: Params) -> Params:
     return ({"guess": predictor[0], "act": teacher["team"][0]},)
 
 
+def with_params(learning: PtdeTrainState, given: Mapping[str, Params]) -> PtdeTrainState:
+    """The same with given parameters of roles. The students' second part is a part of the teacher."""
+    agent, predictor = learning.q.online.params["agent"], learning.guess.params
+    agent = given.get("teacher", agent)
+    if "student" in given:
+        agent, predictor = split_student(given["student"], agent)
+    return PtdeTrainState(learning.q.with_team(agent), learning.guess._replace(params=predictor))
+
+
+def split_student(student: Params, teacher: Params) -> tuple[Params, Params]:
+    """The inverse of `student_params`: the teacher's parameters with the students' network, and the predictor's."""
+    (own,) = student
+    return {**teacher, "team": (own["act"],)}, (own["guess"],)
+
+
 def ptde(env: Environment, config: PtdeConfig, teacher: Frozen | None = None) -> Method:
     """Q-learning on a personalised state, then learning to predict it.
 
@@ -202,4 +218,8 @@ def ptde(env: Environment, config: PtdeConfig, teacher: Frozen | None = None) ->
             "teacher": state.learning.q.online.params["agent"],
         },
         also_tested=("teacher",),
+        with_params=lambda state, given: state._replace(learning=with_params(state.learning, given)),
+        copy_targets=lambda state: state._replace(
+            learning=state.learning._replace(q=state.learning.q.with_copied_target())
+        ),
     )

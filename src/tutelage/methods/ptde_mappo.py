@@ -7,6 +7,7 @@ Reference: Chen et al. 2022 (PTDE), as reported second-hand; see docs/methods.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -23,6 +24,7 @@ from tutelage.methods.ptde import (
     make_teacher_and_predictor,
     prediction_loss,
     single_width,
+    split_student,
     student_params,
 )
 from tutelage.policies.build import build_team
@@ -34,6 +36,7 @@ from tutelage.types import (
     Frozen,
     Method,
     Metrics,
+    Params,
     Rollout,
     TimeStep,
 )
@@ -76,6 +79,16 @@ def update_predictor(
     return state._replace(guess=predictor), metrics
 
 
+def with_params(state: PtdeState, given: Mapping[str, Params]) -> PtdeState:
+    """The same with given parameters of roles and critic. The students' second part is a part of the teacher."""
+    of_ppo = {name: params for name, params in given.items() if name != "student"}
+    predictor = state.guess.params
+    if "student" in given:
+        teacher = of_ppo.get("teacher", state.ppo.actor.params)
+        of_ppo["teacher"], predictor = split_student(given["student"], teacher)
+    return PtdeState(state.ppo.with_params("teacher", of_ppo), state.guess._replace(params=predictor))
+
+
 def ptde_mappo(env: Environment, config: PtdeMappoConfig, teacher: Frozen | None = None) -> Method:
     """MAPPO on a personalised state, then learning to predict it.
 
@@ -98,8 +111,7 @@ def ptde_mappo(env: Environment, config: PtdeMappoConfig, teacher: Frozen | None
 
     params = lambda state: {
         "student": student_params(state.guess.params, state.ppo.actor.params),
-        "teacher": state.ppo.actor.params,
-        "critic": {"net": state.ppo.critic.params, "returns": state.ppo.returns},
+        **state.ppo.params("teacher"),
     }
 
     train = on_policy_stage(
@@ -123,4 +135,5 @@ def ptde_mappo(env: Environment, config: PtdeMappoConfig, teacher: Frozen | None
         params=params,
         also_tested=("teacher",),
         critic=networks.critic,
+        with_params=with_params,
     )

@@ -52,6 +52,14 @@ class QTrainState(NamedTuple):
     target: Params
     steps: Array
 
+    def with_team(self, params: Params) -> QTrainState:
+        """The same with other parameters of the online network's team."""
+        return self._replace(online=self.online._replace(params={**self.online.params, "agent": params}))
+
+    def with_copied_target(self) -> QTrainState:
+        """The same with the online network's parameters as the target network's."""
+        return self._replace(target=self.online.params)
+
 
 def q_step(networks: QNetworks, before: QTrainState, data: Sequences, lr: Any) -> tuple[QTrainState, Metrics]:
     """A gradient step on a batch, and on time the copy to the target network."""
@@ -140,4 +148,11 @@ def qlearning(env: Environment, config: QConfig, teacher: Frozen | None = None) 
 
     learn = lambda learning, data, keys, lr: q_step(networks, learning, data, lr)
     init_state, stage = replay_training(networks, env, {"actor": make_behaviour(networks)}, init, learn)
-    return single_stage(init_state, stage, networks.agent, lambda state: state.learning.online.params["agent"])
+    return single_stage(
+        init_state,
+        stage,
+        networks.agent,
+        lambda state: state.learning.online.params["agent"],
+        put=lambda state, params: state._replace(learning=state.learning.with_team(params)),
+        copy_targets=lambda state: state._replace(learning=state.learning.with_copied_target()),
+    )

@@ -107,9 +107,11 @@ def curious(method: Method, env: Environment, config: Any) -> Method:
         usual = {**stage.usual, "curiosity_share": USUAL_SHARE}
         return stage._replace(behaviours=behaviours, update=update, usual=usual, fixed=())
 
-    critic_less = without_critic(method)
+    critic_less, inner = without_critic(method), method.with_params
     return critic_less._replace(
         init=init,
         stages=tuple(map(enrich, method.stages)),
         params=lambda state: critic_less.params(state.method),
+        with_params=inner and (lambda state, given: state._replace(method=inner(state.method, given))),
+        copy_targets=lambda state: state._replace(method=method.copy_targets(state.method)),
     )

@@ -107,6 +107,10 @@ class Method(NamedTuple):
         notes: messages for the user about how the method was set up.
         also_tested: other roles that learn, and whose final test is reported as well.
         critic: values of the role that collects; saved with the run where a student can learn from it.
+        with_params: the inverse of `params`: (train state, parameters by some of its names) -> the train state that has
+            these. All else stays: optimisers, and target networks, which follow at their next copy. Weights that two
+            roles share are the student's where both are given. None: training cannot start from a run.
+        copy_targets: train state -> the same with every target network equal to the network that it follows.
     """
 
     init: Callable[[PRNGKeyArray], TrainState]
@@ -116,6 +120,8 @@ class Method(NamedTuple):
     notes: tuple[str, ...] = ()
     also_tested: tuple[str, ...] = ()
     critic: Critic | None = None
+    with_params: Callable[[TrainState, Mapping[str, Params]], TrainState] | None = None
+    copy_targets: Callable[[TrainState], TrainState] = lambda state: state
 
     @property
     def actor(self) -> str:

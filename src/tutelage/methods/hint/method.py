@@ -35,7 +35,7 @@ from tutelage.methods.hint.teacher import make_teacher_batch, update_teacher
 from tutelage.policies.acting import sample
 from tutelage.policies.compose import with_shadow
 from tutelage.policies.hierarchy import teacher_policy
-from tutelage.types import Behaviour, Environment, Frozen, Method, Metrics, Policy, Rollout, Stage
+from tutelage.types import Behaviour, Environment, Frozen, Method, Metrics, Params, Policy, Rollout, Stage
 
 
 def update_iteration(
@@ -121,6 +121,14 @@ def make_stages(components: HintComponents) -> tuple[Stage, ...]:
     )
 
 
+def with_params(state: HintState, given: Mapping[str, Params]) -> HintState:
+    """The same with given parameters of students and teacher."""
+    learner, teacher = state.student, state.teacher
+    new = {"student": learner.params, "teacher": teacher.params, **given}
+    networks = {name: getattr(teacher, name)._replace(params=params) for name, params in new["teacher"].items()}
+    return state._replace(student=learner._replace(params=new["student"]), teacher=teacher._replace(**networks))
+
+
 def hint(env: Environment, config: HintConfig, teacher: Frozen | None = None) -> Method:
     """A hierarchical teacher and its students, which learn together.
 
@@ -134,4 +142,5 @@ def hint(env: Environment, config: HintConfig, teacher: Frozen | None = None) ->
         roles={"student": components.student, "teacher": teacher_policy(components.networks.hierarchy, explore=False)},
         params=lambda state: {"student": state.student.params, "teacher": state.teacher.params},
         also_tested=("teacher",),
+        with_params=with_params,
     )

@@ -33,7 +33,7 @@ from tutelage.methods.kd_marl.data import (
     store_rollout,
 )
 from tutelage.methods.kd_marl.losses import student_loss
-from tutelage.types import Environment, Frozen, Method, Metrics, Rollout, Stage
+from tutelage.types import Environment, Frozen, Method, Metrics, Params, Rollout, Stage
 
 Rollouts = Mapping[str, Rollout]
 
@@ -102,6 +102,13 @@ def make_stages(components: KdComponents) -> tuple[Stage, ...]:
     return first, Stage("distil", {}, distil, passes, unit="updates", fixed=fixed)
 
 
+def with_params(state: KdState, given: Mapping[str, Params]) -> KdState:
+    """The same with given parameters of students, teacher and critic."""
+    student = {**state.student.params, "net": given.get("student", state.student.params["net"])}
+    teacher = {name: given.get(name, params) for name, params in state.teacher.items()}
+    return state._replace(student=state.student._replace(params=student), teacher=teacher)
+
+
 def kd_marl(env: Environment, config: KdMarlConfig, teacher: Frozen | None = None) -> Method:
     """Distil `teacher` into students.
 
@@ -124,4 +131,5 @@ def kd_marl(env: Environment, config: KdMarlConfig, teacher: Frozen | None = Non
         params=lambda state: {"student": state.student.params["net"], **state.teacher},
         notes=notes,
         critic=teacher.critic,
+        with_params=with_params,
     )
