@@ -180,7 +180,7 @@ class Silent:
     def metrics(self, record: dict[str, Any]) -> None:
         self.records.append(record)
 
-    def evaluation(self, record: dict[str, Any]) -> None:
+    def evaluation(self, record: dict[str, Any], measure: str) -> None:
         self.evaluations.append(record)
 
     def begin_stage(self, *_: Any) -> None: ...

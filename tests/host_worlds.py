@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, Tuple
 
 
 class Crew:
@@ -59,3 +59,97 @@ class Crew:
 
 
 parallel_env = Crew
+
+
+class Foragers:
+    """Two walkers and a carrier, which senses and does more, gather berries on a line; `wrong`: what is wrong."""
+
+    possible_agents = ("walker_0", "walker_1", "carrier")
+
+    def __init__(self, wrong: str = "", cells: int = 9) -> None:
+        self.wrong, self.cells, self.agents, self.max_cycles = wrong, cells, [], 6
+        if wrong == "nobody":
+            self.possible_agents = ()
+        if wrong == "twins":
+            self.possible_agents = ("walker", "walker")
+
+    def observation_space(self, agent: str) -> Any:
+        if self.wrong == "number":
+            return Discrete(4)
+        return Box(-1, 1, (3 if agent == "carrier" else 2,), np.float32)
+
+    def action_space(self, agent: str) -> Any:
+        return Box(-1, 1, (2,)) if self.wrong == "continuous" else Discrete(4 if agent == "carrier" else 3)
+
+    def reset(self, seed: int | None = None) -> Any:
+        rng = np.random.default_rng(seed)
+        self.agents, self.t, self.berries = list(self.possible_agents), 0, 0
+        self.at, self.berry = rng.integers(self.cells, size=3), int(rng.integers(self.cells))
+        seen = self._seen()
+        return seen if self.wrong == "old reset" else (seen, {agent: {} for agent in self.agents})
+
+    def step(self, actions: dict[str, int]) -> Any:
+        moved = [{1: -1, 2: 1}.get(int(actions[agent]), 0) for agent in self.agents]
+        self.at, self.t = np.clip(self.at + moved, 0, self.cells - 1), self.t + 1
+        gathered = bool(self.at[2] == self.berry and actions["carrier"] == 3)
+        self.berry = (self.berry + 3 * gathered) % self.cells
+        self.berries += gathered
+        acted, over = list(self.agents), self.t >= 6
+        rewards: dict[str, Any] = {a: gathered + 0.1 * (self.at[i] == self.berry) for i, a in enumerate(acted)}
+        if self.wrong == "no number":
+            rewards["carrier"] = [1.0, 2.0]
+        seen, infos = self._seen(), {agent: {"berries": gathered} for agent in acted}
+        if self.wrong == "mask":
+            infos["carrier"]["action_mask"] = [1, 1, 1]
+        if over:
+            self.agents = []
+        never, at_limit = dict.fromkeys(acted, False), dict.fromkeys(acted, over)
+        return (seen, rewards, at_limit, infos) if self.wrong == "old step" else (seen, rewards, never, at_limit, infos)
+
+    def _seen(self) -> dict[str, Any]:
+        rows = {}
+        for i, agent in enumerate(self.agents):
+            row = [(self.berry - self.at[i]) / self.cells, self.t / 6, self.berries / 6]
+            rows[agent] = np.array(row[: 3 if agent == "carrier" else 2], np.float32)
+        if self.wrong == "shape":
+            rows["carrier"] = rows["carrier"][:1]
+        if self.wrong == "number":
+            rows = dict.fromkeys(rows, 7)
+        if self.wrong == "stranger":
+            rows["carier"] = rows.pop("carrier")
+        if self.wrong == "blind":
+            del rows["walker_1"]
+        if self.wrong == "not finite" and self.t == 2:
+            rows["carrier"][0] = np.nan
+        return rows
+
+
+def foragers(wrong: str = "", cells: int = 9) -> Foragers:
+    return Foragers(wrong, cells)
+
+
+class Pair:
+    """Two agents of Gymnasium's form with tuples; they draw a picture."""
+
+    observation_space = Tuple([Discrete(3), Discrete(3)])
+    action_space = Tuple([Discrete(2), Discrete(2)])
+
+    def __init__(self, wrong: str = "", render_mode: str | None = None) -> None:
+        self.wrong, self.render_mode, self.max_steps = wrong, render_mode, 3
+
+    def reset(self, seed: int | None = None) -> Any:
+        self.t = 0
+        return (0, 0), {}
+
+    def step(self, actions: tuple[int, ...]) -> Any:
+        self.t += 1
+        rewards = [1.0] if self.wrong == "rewards" else [1.0, 2.0]
+        seen = (1, 1, 1) if self.wrong == "rows" else (1, 1)
+        return seen, rewards, False, self.t >= 3, {"age": self.t}
+
+    def render(self) -> Any:
+        return np.full((4, 5, 3), 40 * self.t, np.uint8) if self.render_mode == "rgb_array" else None
+
+
+def Nothing() -> dict[str, int]:
+    return {}

@@ -59,7 +59,7 @@ def test_there_and_back_it_is_a_world_again():
     inner = make("mpe/simple_spread", max_steps=3)
     for world in (
         ParallelWorld(tutelage.to_pettingzoo(inner), "x", "1", Settings()),
-        ParallelWorld(TupleEnv(tutelage.to_gymnasium(inner)), "x", "1", Settings(max_steps=3)),
+        ParallelWorld(TupleEnv(tutelage.to_gymnasium(inner), "x"), "x", "1", Settings(max_steps=3)),
     ):
         assert world.facts.obs_widths == inner.spec.obs_widths and world.facts.action_counts == inner.spec.action_counts
         moment = world.reset(3)

@@ -38,6 +38,7 @@ def main(argv: Sequence[str]) -> None:
     """Evaluate and print."""
     arguments = with_environment_options(EvalArgs, argv)
     args = parse(arguments, "eval", argv, "Play episodes with a trained, scripted or random team.")
+    from tutelage.experiment.records import scores_text
     from tutelage.experiment.run_record import seed_runs
 
     names = [args.target] if names_environment(args.target) else [str(run) for run in seed_runs(Path(args.target))]
@@ -46,12 +47,10 @@ def main(argv: Sequence[str]) -> None:
         print_json(results[0] if len(results) == 1 else {"runs": results})
         return
     for name, result in zip(names, results, strict=True):
-        low, high = result["ci95"]
         rule = f" ({result['act']})" if result["act"] else ""
-        print(
-            f"{name} {result['policy']}{rule}: success {result['success_rate']:.3f} [{low:.3f}, {high:.3f}], return "
-            f"{result['return_mean']:.2f}, length {result['length_mean']:.1f}, {result['episodes']} episodes"
-        )
+        scores = scores_text(result, result["measure"])
+        length = f"length {result['length_mean']:.1f}, {result['episodes']} episodes"
+        print(f"{name} {result['policy']}{rule}: {scores}, {length}")
 
 
 def evaluate_one(name: str, args: EvalArgs) -> dict[str, Any]:
@@ -66,9 +65,10 @@ def evaluate_one(name: str, args: EvalArgs) -> dict[str, Any]:
     return {
         "env": opened.env_id,
         "env_version": opened.env.spec.version,
+        "measure": opened.env.spec.measure,
         "method": opened.run.record["method"] if opened.run else None,
         "policy": chosen.name,
         "act": chosen.rule,
         "seed": args.seed,
-        **{k: scores[k] for k in ("episodes", "success_rate", "ci95", "return_mean", "return_ci95", "length_mean")},
+        **scores,
     }

@@ -80,6 +80,8 @@ def with_environment_options(cls: type[T], argv: Sequence[str]) -> type[T]:
     options = options_of(words[0]) if words else None
     if options is None:
         return cls
+    if names_environment(words[0]):
+        options = with_free_options(options, words[0], argv)
     fields_added = [("env", type(options), dataclasses.field(default=options))]
     return dataclasses.make_dataclass(cls.__name__, fields_added, bases=(cls,), frozen=True)
 
@@ -100,7 +102,7 @@ def with_free_options(options: T, env_id: str, argv: Sequence[str]) -> T:
 
 def given_options(value: Any, default: Any) -> dict[str, Any]:
     """The options that were given; those that only the environment knows as Python's literals, or else as text."""
-    free = {f.name for f in dataclasses.fields(default) if "free" in f.metadata}
+    free = {f.name for f in dataclasses.fields(value) if "free" in f.metadata}
     return {name: literal(x) if name in free else x for name, x in changed(value, default).items()}
 
 
@@ -114,12 +116,12 @@ def literal(text: str) -> Any:
 
 def changed(value: Any, default: Any) -> dict[str, Any]:
     """The fields that differ from their default."""
-    return {k: v for k, v in dataclasses.asdict(value).items() if v != getattr(default, k)}
+    return {k: v for k, v in dataclasses.asdict(value).items() if v != getattr(default, k, "")}
 
 
 def options_given(args: Any) -> dict[str, Any]:
     """The options of the environment that differ from their defaults; none for arguments without a field `env`."""
-    return changed(args.env, options_of(args.target)) if hasattr(args, "env") else {}
+    return given_options(args.env, options_of(args.target)) if hasattr(args, "env") else {}
 
 
 def options_of(target: str) -> Any:

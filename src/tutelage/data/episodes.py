@@ -21,12 +21,14 @@ class Episodes(NamedTuple):
         success, returns, length: whether it succeeded, its undiscounted return, its number of steps.
         wrong: by name, the code of the first fault in the values of a user's environment or policy
             (`data/watch.py`), 0 without one; empty for those of the package.
+        info: sums of the environment's own quantities over the episode, by name.
     """
 
     success: Any
     returns: Any
     length: Any
     wrong: Any = ()
+    info: Any = ()
 
 
 def play_on(
@@ -46,7 +48,9 @@ def play_on(
         ended: episodes that have ended already; nothing of them counts.
     """
     no_faults = {name: jnp.zeros(vector.n) for name in policy.watched} | fault_codes(collector.timestep.watch)
-    start = Episodes(jnp.zeros(vector.n, bool), jnp.zeros(vector.n), jnp.zeros(vector.n, jnp.int32), no_faults)
+    none = jnp.zeros(vector.n)
+    no_info = jax.tree.map(lambda _: none, collector.timestep.info)
+    start = Episodes(jnp.zeros(vector.n, bool), none, jnp.zeros(vector.n, jnp.int32), no_faults, no_info)
 
     def unfinished(loop: tuple[Any, Episodes, Array, Array]) -> Array:
         return ~loop[2].all()
@@ -65,6 +69,7 @@ def play_on(
             episodes.returns + jnp.where(ended, 0.0, ts.reward),
             episodes.length + ~ended,
             {name: jnp.where(ended | (fault > 0), fault, faults[name]) for name, fault in episodes.wrong.items()},
+            jax.tree.map(lambda total, x: total + jnp.where(ended, 0.0, x), episodes.info, ts.info),
         )
         ended = ended | ts.last
         for fault in episodes.wrong.values():

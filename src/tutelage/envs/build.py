@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from tutelage.dotted import check_signature, import_user_code, resolve
 from tutelage.envs.disturb import disturb
-from tutelage.envs.host.make import make_host_env
+from tutelage.envs.host.build import kind_of
+from tutelage.envs.host.make import SETTINGS, make_host_env, make_own_host_env
 from tutelage.envs.user_env import UserEnv, check_user_env
 from tutelage.errors import BadInput, reports_user_error
 from tutelage.machine import check_machine
 from tutelage.registry import ENVIRONMENTS, environment_options, environment_row, on_host, split_options
-from tutelage.types import Environment
+from tutelage.types import Environment, Spec
 
 
 def make_user_env(env_id: str, factory: Any, options: dict[str, Any]) -> Environment:
-    """Make a user's own environment, checked and wrapped in `UserEnv`.
+    """Make a user's own environment: of this package's form, checked and wrapped in `UserEnv`, or one in Python.
 
     Raises:
         BadInput: the factory does not accept the options or raises, or the environment contradicts its `spec`.
     """
-    check_signature(env_id, factory, **options)
+    own, settings = split_settings(factory, options)
+    check_signature(env_id, factory, **own)
     if isinstance(factory, type) and not any(hasattr(factory, name) for name in ("reset", "__getattr__")):
         raise BadInput(f"{env_id}: {factory.__name__} has no reset, so it is no environment")
     with reports_user_error(f"{env_id}: making it"):
-        instance = factory(**options)
+        instance = factory(**own)
+        in_python = not isinstance(getattr(instance, "spec", None), Spec) and kind_of(instance)
+    if in_python:
+        return make_own_host_env(env_id, own, settings)
+    check_signature(env_id, factory, **options)
     env = UserEnv(env_id, instance)
     check_user_env(env)
     return env
+
+
+def split_settings(factory: Any, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of a user's factory, and those of environments in Python that it has no parameter for."""
+    try:
+        taken = set(inspect.signature(factory).parameters)
+    except (TypeError, ValueError):  # told by check_signature
+        taken = set()
+    settings = {name: value for name, value in options.items() if name in SETTINGS and name not in taken}
+    return {name: value for name, value in options.items() if name not in settings}, settings
 
 
 def make(env_id: str, **options: Any) -> Environment:

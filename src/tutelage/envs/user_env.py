@@ -129,6 +129,8 @@ def cast_fields(values: Any, kinds: dict[str, str]) -> Any:
 def clean_timestep(sensed: Sensing) -> Sensing:
     """A timestep with converted types, in which dead agents observe zeros."""
     sensed = cast_fields(sensed, TIMESTEP)
+    if isinstance(sensed, TimeStep) and sensed.info != ():
+        sensed = sensed._replace(info={name: jnp.asarray(x, jnp.float32) for name, x in sensed.info.items()})
     return sensed._replace(obs=jnp.where(sensed.alive[..., None], sensed.obs, 0.0))
 
 
@@ -162,7 +164,7 @@ def check_spec(name: str, env: Any) -> Spec:
             raise error(field, expected)
     if len(spec.own_layouts) not in (0, spec.n_agents):
         raise error("own_layouts", f"n_agents = {spec.n_agents} layouts, or ()")
-    texts = {"action_names": f"n_actions = {spec.n_actions} texts, or ()", "notes": "texts"}
+    texts = {"action_names": f"n_actions = {spec.n_actions} texts, or ()", "notes": "texts", "info": "texts"}
     for field, expected in texts.items():
         value = getattr(spec, field)
         if not isinstance(value, tuple | list) or not all(isinstance(text, str) for text in value):
@@ -213,6 +215,7 @@ def check_user_env(env: UserEnv) -> None:
     for part, timestep in (("reset", first), ("step", second)):
         for field, (shape, kind) in timestep_fields(spec).items():
             check_array(f"{name}: {field} of {part}", getattr(timestep, field), shape, kind)
+        check_info(f"{name}: info of {part}", spec, timestep.info)
     if describe_leaves(state) != describe_leaves(next_state):
         raise BadInput(
             f"{name}: step gives a state of {describe_leaves(next_state)}, reset one of {describe_leaves(state)}"
@@ -256,6 +259,15 @@ def timestep_fields(spec: Spec) -> dict[str, tuple[Shape, str]]:
         **({"links": (n, n)} if spec.links else {}),
     }
     return {name: (shapes.get(name, ()), kind) for name, kind in TIMESTEP.items() if name != "links" or spec.links}
+
+
+def check_info(label: str, spec: Spec, info: Any) -> None:
+    """Raise BadInput where the environment's own quantities are not those that its spec names."""
+    if (tuple(sorted(info)) if isinstance(info, dict) else info) != tuple(sorted(spec.info)):
+        found = short(", ".join(info), str) if isinstance(info, dict) else short(info)
+        raise BadInput(f"{label} is {found or '()'}, must be a dict of spec.info = {spec.info}; () without any")
+    for name in spec.info:
+        check_array(f"{label}[{name!r}]", info[name], (), "f")
 
 
 def check_goals(label: str, spec: Spec, goals: Any) -> None:

@@ -108,7 +108,7 @@ def make_player(env: Environment, name: str, policy: Policy, act: ActRule, n: in
 
     def go(collector: CollectorState, key: PRNGKeyArray) -> tuple[CollectorState, tuple[TimeStep, Array, Any]]:
         end, rollout = collect(vector, policy, (), rule, collector, key, length)
-        steps = rollout.steps._replace(watch=(), goals=())
+        steps = rollout.steps._replace(watch=(), goals=(), info=())
         return end, (steps, rollout.log_prob, first_faults([rollout.steps.watch, rollout.watch]))
 
     verify_cache()

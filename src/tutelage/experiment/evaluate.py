@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -78,11 +79,15 @@ def summarise(batches: Sequence[Episodes], episodes: int) -> Evaluation:
     success, returns, length = (
         np.concatenate(arrays)[:episodes] for arrays in zip(*(played[:3] for played in batches), strict=True)
     )
-    return evaluation_of(success, returns, length)
+    own = [dict(played.info) for played in batches]
+    info = {name: float(np.concatenate([each[name] for each in own])[:episodes].mean()) for name in own[0]}
+    return evaluation_of(success, returns, length, info)
 
 
-def evaluation_of(success: np.ndarray, returns: np.ndarray, length: np.ndarray) -> Evaluation:
-    """The evaluation of episodes from their outcomes (episodes,)."""
+def evaluation_of(
+    success: np.ndarray, returns: np.ndarray, length: np.ndarray, info: Mapping[str, float] = MappingProxyType({})
+) -> Evaluation:
+    """The evaluation of episodes from their outcomes (episodes,), and the means of the environment's own quantities."""
     return Evaluation(
         episodes=len(success),
         success_rate=float(success.mean()),
@@ -90,6 +95,7 @@ def evaluation_of(success: np.ndarray, returns: np.ndarray, length: np.ndarray) 
         return_mean=float(returns.mean()),
         return_ci95=mean_interval(returns),
         length_mean=float(length.mean()),
+        info=dict(info),
     )
 
 

@@ -44,7 +44,8 @@ def record_evaluation(
             "total_steps": status.steps + int(status.loop.steps),
             "seconds": round(status.seconds, 3),
             **result.as_dict(),
-        }
+        },
+        measure,
     )
     scores = result.success_rate, result.return_mean
     if status.best and ranking(measure, *scores) < ranking(measure, *status.best[:2]):

@@ -8,9 +8,10 @@ from typing import Any
 
 from tutelage.configs.experiment import FitConfig
 from tutelage.experiment.checkpoint import identity_of, save_best, save_status
+from tutelage.experiment.records import scores_text
 from tutelage.experiment.sinks import Display, JsonLines, Sink, TensorBoard
 from tutelage.experiment.status import Best, Status
-from tutelage.types import Stage
+from tutelage.types import Measure, Stage
 
 WINDOW = 20
 """Lines of metrics (a stage has about 200) over which a metric is averaged before the user is warned that it is
@@ -65,11 +66,10 @@ class RunRecorder:
                 del self.usual_metrics[name]
                 self.display.say(f"warning: {name} is {mean:.3g} on average; usual are {low:g} to {high:g}")
 
-    def evaluation(self, record: dict[str, Any]) -> None:
+    def evaluation(self, record: dict[str, Any], measure: Measure) -> None:
         for sink in self.sinks:
             sink.write("evaluation", record)
-        scores = f"success {record['success_rate']:.2f}, return {record['return_mean']:.2f}"
-        self.display.say(f"  {record['stage']}, {record['total_steps']:,} steps: {scores}")
+        self.display.say(f"  {record['stage']}, {record['total_steps']:,} steps: {scores_text(record, measure)}")
 
     def compiled(self, stage: Stage, seconds: float) -> None:
         self.display.cancel_announcement()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from tutelage.configs.checks import (
 )
 from tutelage.configs.disturb import undisturbed
 from tutelage.errors import BadInput, short
+from tutelage.types import Measure
 
 FORMAT = 2
 Record = dict[str, Any]
@@ -31,6 +33,7 @@ class Evaluation:
         success_rate, ci95: share of successes with its Wilson interval.
         return_mean, return_ci95: undiscounted team return.
         length_mean: steps per episode.
+        info: the environment's own quantities (`Spec.info`), summed over an episode, means over episodes.
     """
 
     episodes: int
@@ -39,9 +42,21 @@ class Evaluation:
     return_mean: float
     return_ci95: tuple[float, float]
     length_mean: float
+    info: dict[str, float] = field(default_factory=dict, kw_only=True)
 
     def as_dict(self) -> dict[str, Any]:
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        """For JSON; without `info` where the environment has none."""
+        fields = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return {k: v for k, v in fields.items() if k != "info" or v}
+
+
+def scores_text(scores: Mapping[str, Any], measure: Measure) -> str:
+    """An evaluation's scores as text: success where the environment tells of any, return, its own quantities."""
+    low, high = scores["ci95"]
+    told = measure == "success" or scores["success_rate"] > 0
+    success = f"success {scores['success_rate']:.3f} [{low:.3f}, {high:.3f}], " if told else ""
+    own = "".join(f", {name} {value:.4g}" for name, value in scores.get("info", {}).items())
+    return f"{success}return {scores['return_mean']:.2f}{own}"
 
 
 @dataclass(frozen=True)

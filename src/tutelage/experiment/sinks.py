@@ -86,7 +86,8 @@ class TensorBoard:
         return not self.writer.file_writer.event_writer._worker.is_alive()
 
     def write(self, kind: str, record: dict[str, Any]) -> None:
-        for name, value in record.items():
+        own = {f"info/{name}": value for name, value in record.get("info", {}).items()}
+        for name, value in {**record, **own}.items():
             if self.writer_died():
                 raise NotWritten(f"cannot write {self.folder}")
             if isinstance(value, int | float):

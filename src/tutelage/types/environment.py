@@ -64,6 +64,7 @@ class Spec:
         links: whether timesteps have `links`.
         reward_scale: factor on rewards for learners that do not normalise returns.
         measure: the score of a team, in tables and for choosing the best parameters.
+        info: names of the numbers in the `info` of its timesteps, which evaluations sum over an episode.
     """
 
     n_agents: int
@@ -83,6 +84,7 @@ class Spec:
     own_layouts: tuple[tuple[Block, ...], ...] = ()
     action_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    info: tuple[str, ...] = ()
 
     def layout_of(self, agent: int) -> tuple[Block, ...]:
         """The meaning of an agent's columns."""

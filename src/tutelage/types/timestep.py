@@ -26,6 +26,7 @@ class TimeStep(NamedTuple):
         links: (N, N) whether agent i hears agent j now, where the environment says so; else ().
         goals: the `Goals` that agents can be given now, for policies that read them; else ().
         watch: what is wrong with these values, where the environment is a user's (`data/watch.py`); else ().
+        info: the environment's own quantities of this step by name, for people alone (`Spec.info`); else ().
     """
 
     obs: Float[Array, "*batch N D"]
@@ -41,6 +42,7 @@ class TimeStep(NamedTuple):
     links: Any = ()
     goals: Any = ()
     watch: Any = ()
+    info: Any = ()
 
     @property
     def acts(self) -> Bool[Array, "*batch N"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -13,9 +13,10 @@ import numpy as np
 from jax.experimental import io_callback
 from jaxtyping import Array, PRNGKeyArray
 
+from tutelage.envs.host.build import Maker
 from tutelage.envs.host.pool import Pool
-from tutelage.envs.host.world import Facts, World
-from tutelage.errors import BadInput, unknown
+from tutelage.envs.host.world import Facts
+from tutelage.errors import unknown
 from tutelage.types import Block, Environment, Policy, Sensed, Spec, TimeStep, VectorEnv
 
 
@@ -42,6 +43,7 @@ def spec_of(facts: Facts) -> Spec:
         layout=layouts[0] if alike else (),
         version=facts.version,
         measure=facts.measure,  # type: ignore[arg-type]
+        info=facts.info,
         own_layouts=() if alike else layouts,
     )
 
@@ -62,7 +64,7 @@ class HostEnv(Environment):
     It plays in batches; one instance is a batch of one. `step` after an episode's end begins a new one.
     """
 
-    def __init__(self, label: str, make: Callable[[], World], facts: Facts, workers: int | None = None) -> None:
+    def __init__(self, label: str, make: Maker, facts: Facts, workers: int | None = None) -> None:
         self.label, self._make, self._facts = label, make, facts
         self.spec = spec_of(facts)
         self._workers = workers or os.cpu_count() or 1
@@ -71,7 +73,7 @@ class HostEnv(Environment):
 
     @cached_property
     def _single(self) -> tuple[VectorEnv, Pool]:
-        pool = Pool(self.label, self._make, self._facts, 1, 1)
+        pool = Pool(self.label, replace(self._make, pictures=True), self._facts, 1, 1)
         return vector_of(pool, self._facts, 1), pool
 
     def _vector(self, n: int) -> VectorEnv:
@@ -89,7 +91,8 @@ class HostEnv(Environment):
         return state.sensed
 
     def draw(self, state: HostState) -> np.ndarray:
-        raise BadInput(f"{self.label}: pictures of environments on the host are not drawn yet")
+        """A picture of what the one instance of `reset` and `step` came to last."""
+        return self._single[1].draw()
 
     def scripted(self, name: str = "local") -> Policy:
         raise unknown(f"scripted controller of {self.label}", name, ())
@@ -102,6 +105,7 @@ def vector_of(pool: Pool, facts: Facts, n: int) -> VectorEnv:
     shapes = {
         "obs": ((n, agents, width), f32), "state": ((n, facts.state_width), f32),
         "avail": ((n, agents, actions), boolean), "alive": ((n, agents), boolean), "reward": ((n,), f32),
+        "info": ((n, len(facts.info)), f32),
         **dict.fromkeys(("first", "terminated", "truncated", "success"), ((n,), boolean)),
     }  # fmt: skip
     results = {name: jax.ShapeDtypeStruct(*each) for name, each in shapes.items()}
@@ -126,6 +130,7 @@ def vector_of(pool: Pool, facts: Facts, n: int) -> VectorEnv:
             first=first,
             last=last,
             success=found["success"],
+            info={name: found["info"][:, i] for i, name in enumerate(facts.info)} or (),
         )
         return HostState(sensed), step
 

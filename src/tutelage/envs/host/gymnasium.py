@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from tutelage.envs.host.pettingzoo import ParallelWorld
+from tutelage.envs.host.returned import RESET_PARTS, check_count
 from tutelage.envs.host.world import Settings
-from tutelage.errors import BadInput
+from tutelage.errors import BadInput, short
 
 
 class TupleEnv:
@@ -17,13 +19,14 @@ class TupleEnv:
     A single agent's environment is a team of one.
     """
 
-    def __init__(self, env: Any) -> None:
-        self._env, self.unwrapped = env, env.unwrapped
+    def __init__(self, env: Any, label: str) -> None:
+        self._env, self._label, self.unwrapped = env, label, getattr(env, "unwrapped", env)
         self._several = type(env.action_space).__name__ == "Tuple"
         spaces = tuple(env.action_space) if self._several else (env.action_space,)
         seen = tuple(env.observation_space) if self._several else (env.observation_space,)
         if len(spaces) != len(seen):
-            raise BadInput(f"{len(seen)} observation spaces, {len(spaces)} action spaces: must be one for each agent")
+            found = f"{len(seen)} observation spaces, {len(spaces)} action spaces"
+            raise BadInput(f"{label}: {found}: must be one for each agent")
         self.possible_agents = [f"agent_{i}" for i in range(len(spaces))]
         self._actions, self._observations = (dict(zip(self.possible_agents, x, strict=True)) for x in (spaces, seen))
         self.agents: list[str] = []
@@ -36,14 +39,16 @@ class TupleEnv:
         return self._actions[agent]
 
     def reset(self, seed: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        observations, info = self._env.reset(seed=seed)
+        observations, info = check_count(f"{self._label}: reset", self._env.reset(seed=seed), RESET_PARTS)
         self.agents = list(self.possible_agents)
         return self._named(observations), self._infos(info)
 
     def step(self, actions: dict[str, Any]) -> tuple[dict[str, Any], ...]:
         chosen = tuple(actions[agent] for agent in self.possible_agents)
-        observations, reward, ended, cut, info = self._env.step(chosen if self._several else chosen[0])
-        rewards = np.broadcast_to(np.asarray(reward, float), len(self.possible_agents))
+        returned = self._env.step(chosen if self._several else chosen[0])
+        names = "observations", "rewards", "terminated", "truncated", "info"
+        observations, reward, ended, cut, info = check_count(f"{self._label}: step", returned, names)
+        rewards = self._rewards(reward)
         terminated, truncated = bool(np.all(ended)), bool(np.all(cut))
         if terminated or truncated:
             self.agents = []
@@ -51,8 +56,20 @@ class TupleEnv:
         by_name = dict(zip(self.possible_agents, rewards.tolist(), strict=True))
         return self._named(observations), by_name, each(terminated), each(truncated), self._infos(info)
 
+    def _rewards(self, reward: Any) -> np.ndarray:
+        """One for each agent; a single number is everybody's."""
+        found = np.asarray(reward)
+        if found.dtype.kind not in "bif" or found.shape not in ((), (len(self.possible_agents),)):
+            expected = f"a number, or {len(self.possible_agents)} of them"
+            raise BadInput(f"{self._label}: step gives rewards {short(reward)}, must be {expected}")
+        return np.broadcast_to(found.astype(float), len(self.possible_agents))
+
     def _named(self, observations: Any) -> dict[str, Any]:
-        return dict(zip(self.possible_agents, observations if self._several else (observations,), strict=True))
+        rows = observations if self._several else (observations,)
+        if len(rows) != len(self.possible_agents):
+            expected = f"one for each of {len(self.possible_agents)} agents"
+            raise BadInput(f"{self._label}: gives {len(rows)} observations, must give {expected}")
+        return dict(zip(self.possible_agents, rows, strict=True))
 
     def _infos(self, info: Any) -> dict[str, Any]:
         """The info of every agent; a mask is a list of one for each."""
@@ -68,13 +85,14 @@ class TupleEnv:
         return self._env.render()
 
     def close(self) -> None:
-        self._env.close()
+        if hasattr(self._env, "close"):
+            self._env.close()
 
 
 class TupleWorld(ParallelWorld):
     """A World of an environment with tuples of spaces."""
 
     def __init__(self, env: Any, label: str, version: str, settings: Settings) -> None:
-        wrapped = TupleEnv(env)
+        wrapped = TupleEnv(env, label)
         limit = settings.max_steps or wrapped.max_cycles
-        super().__init__(wrapped, label, version, Settings(settings.reward, settings.success, limit))
+        super().__init__(wrapped, label, version, replace(settings, max_steps=limit))

@@ -15,23 +15,27 @@ from typing import Any
 
 import numpy as np
 
-from tutelage.envs.host.worker import READY, serve, shared_arrays, shared_size
+from tutelage.envs.host.worker import BROKEN, REFUSED, serve, shared_arrays, shared_size
 from tutelage.envs.host.world import Facts, World
-from tutelage.errors import Fault
+from tutelage.errors import BadInput, Fault
 
 TIMEOUT = 60.0
 """Seconds in which a process must answer."""
 
-BROKEN_POOLS: list[str] = []
+BROKEN_POOLS: list[Fault | BadInput] = []
 """What went wrong in a pool since it was last asked, see `raise_broken`."""
 
 
 def raise_broken() -> None:
-    """Raise Fault where a process failed; called where a compiled loop has ended, which cannot raise itself."""
+    """Raise where a process failed; called where a compiled loop has ended, which cannot raise itself.
+
+    Raises:
+        BadInput: the environment returned something wrong. Fault: it raised, or its process died or hangs.
+    """
     if BROKEN_POOLS:
-        message = BROKEN_POOLS[0]
+        error = BROKEN_POOLS[0]
         BROKEN_POOLS.clear()
-        raise Fault(message)
+        raise error
 
 
 class Pool:
@@ -60,6 +64,22 @@ class Pool:
         if not self._broken:
             self.arrays["action"][:] = actions
         return self._ask(("step",))
+
+    def draw(self) -> np.ndarray:
+        """A picture of the first instance.
+
+        Raises:
+            BadInput: it draws none. Fault: its process failed.
+        """
+        if not self._pipes or self._broken:
+            raise_broken()
+            raise BadInput(f"{self._label}: there is no picture before its first reset")
+        self._pipes[0].send(("draw",))
+        answer = self._answer(0)
+        if answer is None:
+            raise_broken()
+        assert answer is not None
+        return answer[1]
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
@@ -91,21 +111,29 @@ class Pool:
         return self.arrays
 
     def _wait(self) -> None:
-        for i, pipe in enumerate(self._pipes):
-            try:
-                if not pipe.poll(TIMEOUT):
-                    return self._fail(f"it did not answer within {TIMEOUT:g} seconds")
-                answer = pipe.recv()
-            except (EOFError, OSError):
-                return self._fail(f"process {i} that plays it died")
-            if answer != READY:
-                return self._fail(raised(answer[1]))
-        return None
+        for i in range(len(self._pipes)):
+            if self._answer(i) is None:
+                return
+
+    def _answer(self, i: int) -> Any:
+        """What process i answers; None where it failed."""
+        try:
+            if not self._pipes[i].poll(TIMEOUT):
+                return self._fail(f"it did not answer within {TIMEOUT:g} seconds")
+            answer = self._pipes[i].recv()
+        except (EOFError, OSError):
+            return self._fail(f"process {i} that plays it died")
+        if answer[0] == REFUSED:
+            return self._fail_with(BadInput(answer[1]))
+        return self._fail(raised(answer[1])) if answer[0] == BROKEN else answer
 
     def _fail(self, what: str) -> None:
+        self._fail_with(Fault(f"{self._label}: {what}"))
+
+    def _fail_with(self, error: Fault | BadInput) -> None:
         self._broken = True
         self._end()
-        BROKEN_POOLS.append(f"{self._label}: {what}")
+        BROKEN_POOLS.append(error)
 
     def close(self) -> None:
         """End the processes."""

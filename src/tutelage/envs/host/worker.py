@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from tutelage.envs.host.world import Facts, Moment, World
+from tutelage.errors import BadInput
 
 FIELDS: tuple[tuple[str, str, Callable[[int, Facts], tuple[int, ...]]], ...] = (
     ("obs", "f4", lambda b, f: (b, len(f.agents), max(f.obs_widths))),
     ("state", "f4", lambda b, f: (b, f.state_width)),
+    ("info", "f4", lambda b, f: (b, len(f.info))),
     ("reward", "f4", lambda b, f: (b,)),
     ("action", "i4", lambda b, f: (b, len(f.agents))),
     ("avail", "?", lambda b, f: (b, len(f.agents), max(f.action_counts))),
@@ -29,7 +31,8 @@ FIELDS: tuple[tuple[str, str, Callable[[int, Facts], tuple[int, ...]]], ...] = (
 )
 """What is shared: name, type, shape; the widest types first, so that all are aligned."""
 
-READY, BROKEN = "ready", "broken"
+READY, BROKEN, REFUSED, PICTURE = "ready", "broken", "refused", "picture"
+"""What a process answers: done; the user's code raised; what it returned is wrong; a picture."""
 
 
 def shared_size(n: int, facts: Facts) -> int:
@@ -84,6 +87,10 @@ class Instances:
             else:
                 self._write(i, world.step(arrays["action"][i]), first=False)
 
+    def draw(self) -> np.ndarray:
+        """A picture of the first."""
+        return self._worlds[0].draw()
+
     def _begin(self, i: int) -> None:
         seed = episode_seed(self._base, self._low + i, self._episodes[i])
         self._episodes[i] += 1
@@ -96,7 +103,9 @@ class Instances:
 
 
 def serve(make: Callable[[], World], low: int, high: int, n: int, facts: Facts, memory: Any, pipe: Any) -> None:
-    """The process: waits for `("reset", base)` or `("step",)`, answers READY or (BROKEN, instance error as text).
+    """The process: waits for `("reset", base)`, `("step",)` or `("draw",)`, and answers READY or (PICTURE, array).
+
+    Where something fails it answers (REFUSED, one line) or (BROKEN, traceback), and ends.
 
     Args:
         make: makes one instance. low, high: which of the n instances are this process's.
@@ -107,6 +116,9 @@ def serve(make: Callable[[], World], low: int, high: int, n: int, facts: Facts, 
         pipe.send(READY)
         while True:
             command = pipe.recv()
+            if command[0] == "draw":
+                pipe.send((PICTURE, instances.draw()))
+                continue
             if command[0] == "reset":
                 instances.reset(command[1])
             else:
@@ -114,6 +126,9 @@ def serve(make: Callable[[], World], low: int, high: int, n: int, facts: Facts, 
             pipe.send(READY)
     except (EOFError, BrokenPipeError):  # the parent is gone
         os._exit(0)
+    except BadInput as error:
+        with contextlib.suppress(OSError):
+            pipe.send((REFUSED, str(error)))
     except BaseException:
         with contextlib.suppress(OSError):
             pipe.send((BROKEN, traceback.format_exc()))

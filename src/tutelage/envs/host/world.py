@@ -25,6 +25,7 @@ class Facts:
         max_steps: after which an episode is cut off at the latest.
         version: of the package and the environment.
         measure: `success` where success is defined, else `return`.
+        info: names of the environment's own quantities, numbers that its infos hold in every step.
     """
 
     agents: tuple[str, ...]
@@ -35,6 +36,7 @@ class Facts:
     max_steps: int
     version: str
     measure: str
+    info: tuple[str, ...] = ()
 
 
 class Moment(NamedTuple):
@@ -43,6 +45,7 @@ class Moment(NamedTuple):
     Attributes:
         obs (N, D), state (S,), avail (N, A), alive (N,): as of a TimeStep.
         reward: of the team. terminated: the episode truly ended. truncated: it was cut off. success: see Settings.
+        info: the environment's own quantities, in the order of `Facts.info`.
     """
 
     obs: np.ndarray
@@ -53,13 +56,19 @@ class Moment(NamedTuple):
     terminated: bool
     truncated: bool
     success: bool
+    info: np.ndarray
 
 
 @runtime_checkable
 class World(Protocol):
-    """One instance."""
+    """One instance.
+
+    Attributes:
+        shown: the numbers in the infos of its last step, by key.
+    """
 
     facts: Facts
+    shown: dict[str, float]
 
     def reset(self, seed: int) -> Moment: ...
     def step(self, actions: np.ndarray) -> Moment: ...
@@ -75,11 +84,22 @@ class Settings:
         reward: `mean`, `sum`, or an agent's name.
         success: an info key, `return>=X`, or "" for none.
         max_steps: where the environment's own limit is unknown or too long; None: its own.
+        info: `KEY,KEY`: numbers of its infos that are logged beside those that its first step shows.
     """
 
     reward: str = "mean"
     success: str = ""
     max_steps: int | None = None
+    info: str = ""
+
+    def __post_init__(self) -> None:
+        if self.max_steps is not None and self.max_steps < 1:
+            raise BadInput(f"max_steps = {self.max_steps}: must be at least 1")
+
+    @property
+    def info_keys(self) -> tuple[str, ...]:
+        """The keys of `info`."""
+        return tuple(key for part in self.info.split(",") if (key := part.strip()))
 
     def team_reward(self, rewards: Mapping[str, float]) -> float:
         """The team's reward of the agents that got one in this step."""
