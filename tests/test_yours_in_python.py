@@ -104,9 +104,7 @@ def test_a_plan_gives_its_options(tmp_path):
 
 
 def test_a_registered_id_of_pettingzoo_is_looked_up():
-    with pytest.raises(
-        BadInput, match="unknown environment of PettingZoo 'sisl/pursui-v5'; did you mean"
-    ):
+    with pytest.raises(BadInput, match="unknown environment of PettingZoo 'sisl/pursui-v5'; did you mean"):
         make("pettingzoo:sisl/pursui-v5")
 
 
