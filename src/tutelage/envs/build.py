@@ -9,11 +9,25 @@ from tutelage.dotted import check_signature, import_user_code, resolve
 from tutelage.envs.disturb import disturb
 from tutelage.envs.host.build import kind_of
 from tutelage.envs.host.make import SETTINGS, make_host_env, make_own_host_env
+from tutelage.envs.jaxmarl_env import JaxmarlEnv, JaxmarlSettings, make_jaxmarl, of_game
 from tutelage.envs.user_env import UserEnv, check_user_env
 from tutelage.errors import BadInput, reports_user_error
 from tutelage.machine import check_machine
-from tutelage.registry import ENVIRONMENTS, environment_options, environment_row, on_host, split_options
+from tutelage.registry import ENVIRONMENTS, environment_options, environment_row, of_others, split_options
 from tutelage.types import Environment, Spec
+
+
+def make_env_of_others(env_id: str, options: dict[str, Any]) -> Environment:
+    """Make `SCHEME:NAME`, an environment of another package."""
+    scheme, _, name = env_id.partition(":")
+    return checked(make_jaxmarl(name, options)) if scheme == "jaxmarl" else make_host_env(env_id, options)
+
+
+def checked(env: JaxmarlEnv) -> Environment:
+    """An environment of jaxmarl's, whose values are watched as those of a user's own are."""
+    wrapped = UserEnv(env.label, env)
+    check_user_env(wrapped)
+    return wrapped
 
 
 def make_user_env(env_id: str, factory: Any, options: dict[str, Any]) -> Environment:
@@ -28,8 +42,10 @@ def make_user_env(env_id: str, factory: Any, options: dict[str, Any]) -> Environ
         raise BadInput(f"{env_id}: {factory.__name__} has no reset, so it is no environment")
     with reports_user_error(f"{env_id}: making it"):
         instance = factory(**own)
-        in_python = not isinstance(getattr(instance, "spec", None), Spec) and kind_of(instance)
-    if in_python:
+        of_this_form = isinstance(getattr(instance, "spec", None), Spec)
+    if not of_this_form and hasattr(instance, "step_env"):
+        return checked(of_game(env_id, instance, str(getattr(instance, "version", "1")), settings))
+    if not of_this_form and kind_of(instance):
         return make_own_host_env(env_id, own, settings)
     check_signature(env_id, factory, **options)
     env = UserEnv(env_id, instance)
@@ -43,7 +59,8 @@ def split_settings(factory: Any, options: dict[str, Any]) -> tuple[dict[str, Any
         taken = set(inspect.signature(factory).parameters)
     except (TypeError, ValueError):  # told by check_signature
         taken = set()
-    settings = {name: value for name, value in options.items() if name in SETTINGS and name not in taken}
+    known = (*SETTINGS, *JaxmarlSettings.__dataclass_fields__)
+    settings = {name: value for name, value in options.items() if name in known and name not in taken}
     return {name: value for name, value in options.items() if name not in settings}, settings
 
 
@@ -65,8 +82,8 @@ def make(env_id: str, **options: Any) -> Environment:
     check_machine()
     if row.factory == env_id:
         own, disturbances = split_options(env_id, options)
-        if on_host(env_id):
-            undisturbed: Environment = make_host_env(env_id, own)
+        if of_others(env_id):
+            undisturbed = make_env_of_others(env_id, own)
         else:
             undisturbed = make_user_env(env_id, import_user_code(env_id), own)
         return disturb(env_id, undisturbed, environment_options(env_id, **disturbances))

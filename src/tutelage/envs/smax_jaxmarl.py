@@ -7,9 +7,6 @@ none): every enemy dead and any ally alive. Running out of time counts as a term
 
 from __future__ import annotations
 
-import builtins
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -24,23 +21,12 @@ from tutelage.envs.battle.picture import View, picture
 from tutelage.envs.battle.rules import MOVES, Rules
 from tutelage.envs.battle.senses import named_columns
 from tutelage.envs.battle.units import MAP_SIZE, MAPS
+from tutelage.envs.jaxmarl_env import quiet
 from tutelage.envs.parts import blocks, first_timestep, next_timestep, pick_controller
 from tutelage.errors import BadInput
 from tutelage.types import Environment, EnvState, Policy, Sensed, Spec, TimeStep
 
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Drop `print` while jaxmarl is imported. Redirecting sys.stdout does not help: jaxmarl restores it."""
-    before = builtins.print
-    builtins.print = lambda *args, **kwargs: None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        builtins.print = before
-
-
-with _quiet():
+with quiet():
     import jaxmarl
     from jaxmarl.environments.smax import HeuristicEnemySMAX, map_name_to_scenario
 

@@ -14,7 +14,7 @@ from tutelage.registry.loading import (
     method_config,
     method_row,
     names_environment,
-    on_host,
+    of_others,
     split_options,
     stored_options,
 )
@@ -33,7 +33,7 @@ __all__ = [
     "method_config",
     "method_row",
     "names_environment",
-    "on_host",
+    "of_others",
     "resolve",
     "split_options",
     "stored_options",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-HOST_SCHEMES = ("pettingzoo", "gymnasium")
-"""What stands before the colon in the name of another package's environment, which runs in Python on the host."""
+OTHERS = ("pettingzoo", "gymnasium", "jaxmarl")
+"""What stands before the colon in the name of another package's environment."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from tutelage.configs.checks import build
 from tutelage.configs.disturb import DISTURBANCES
 from tutelage.dotted import import_user_code, resolve
 from tutelage.errors import BadInput, unknown
-from tutelage.registry.environments import ALL_ENVIRONMENTS, ENVIRONMENTS, HOST_SCHEMES, EnvironmentRow
+from tutelage.registry.environments import ALL_ENVIRONMENTS, ENVIRONMENTS, OTHERS, EnvironmentRow
 from tutelage.registry.methods import METHODS, MethodRow
 
 
@@ -71,10 +71,10 @@ def environment_row(env_id: str) -> EnvironmentRow:
     raise unknown("environment", env_id, ENVIRONMENTS)
 
 
-def on_host(env_id: str) -> bool:
+def of_others(env_id: str) -> bool:
     """Whether a name is that of another package's environment, as `pettingzoo:MODULE` or `gymnasium:ID`."""
     scheme, colon, _ = env_id.partition(":")
-    return bool(colon) and scheme in HOST_SCHEMES
+    return bool(colon) and scheme in OTHERS
 
 
 def names_environment(name: str) -> bool:
@@ -104,7 +104,7 @@ def split_options(env_id: str, options: Mapping[str, Any]) -> tuple[dict[str, An
     A user's factory that has a parameter of the name of a disturbance keeps it for itself. It is imported.
     """
     taken: set[str] = set()
-    if on_host(env_id):
+    if of_others(env_id):
         pass  # constructors of other packages take no part in this
     elif environment_row(env_id).factory == env_id and not options.keys().isdisjoint(DISTURBANCES):
         taken = set(inspect.signature(import_user_code(env_id)).parameters)
