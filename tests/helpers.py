@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tutelage.configs.experiment import FitConfig
+from tutelage.configs.kd_marl import KdMarlConfig
 from tutelage.configs.ppo import MappoConfig, PpoConfig
 from tutelage.data.collect import init_collector, play
 from tutelage.data.vector import make_vector_env
@@ -275,6 +276,13 @@ def taught(env: Any, config: PpoConfig, teacher: Any = None) -> Method:
     roles = {**method.roles, "teacher": other}
     return method._replace(roles=roles, params=lambda s: {**method.params(s), "teacher": {"m": jnp.zeros(2)}})
 
+
+def pupil(env: Any, config: KdMarlConfig, teacher: Any = None) -> Method:
+    """A user's method that is taught: behaviour cloning."""
+    return resolve(method_row("bc").factory)(env, config, teacher)
+
+
+pupil.teacher = "mappo"  # type: ignore[attr-defined]
 
 BREAKS = {"on": True}
 """Whether `breaking` breaks."""

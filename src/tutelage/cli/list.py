@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tutelage.cli.parsing import parse
 from tutelage.cli.printing import print_json
-from tutelage.registry import ENVIRONMENTS, METHODS
+from tutelage.registry import ENVIRONMENTS, METHODS, installed
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,9 @@ def main(argv: Sequence[str]) -> None:
         for name, row in METHODS.items()
     }
     environments = {name: row.about for name, row in ENVIRONMENTS.items()}
+    added = {name: f"of {what.package}" for name, what in installed("methods").items()}
+    methods |= {name: {"about": about, "teacher": None, "presets": []} for name, about in added.items()}
+    environments |= {name: f"of {what.package}" for name, what in installed("environments").items()}
     if args.json:
         print_json({"methods": methods, "environments": environments})
         return
@@ -36,4 +39,4 @@ def main(argv: Sequence[str]) -> None:
     print("\nenvironments")
     for name, about in environments.items():
         print(f"  {name:24} {about}")
-    print("\nor your own: module:factory")
+    print("\nor your own: module:factory; environments of others: pettingzoo:MODULE, gymnasium:ID, jaxmarl:NAME")

@@ -18,7 +18,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from tutelage.configs.checks import build, parse_whole
 from tutelage.configs.disturb import DISTURBANCES, Disturbance
 from tutelage.errors import BadInput, Fault
-from tutelage.registry import ALL_ENVIRONMENTS, environment_options, names_environment
+from tutelage.registry import ALL_ENVIRONMENTS, environment_options, environment_row, names_environment
 
 T = TypeVar("T")
 RULES = ConstructorRegistry()
@@ -91,7 +91,7 @@ def with_free_options(options: T, env_id: str, argv: Sequence[str]) -> T:
 
     What such an environment takes is known to itself alone.
     """
-    if ":" not in env_id:
+    if environment_row(env_id).ours:
         return options
     words = (word.removeprefix("--env.").partition("=")[0] for word in argv if word.startswith("--env."))
     known = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}  # type: ignore[arg-type]

@@ -30,12 +30,16 @@ def checked(env: JaxmarlEnv) -> Environment:
     return wrapped
 
 
-def make_user_env(env_id: str, factory: Any, options: dict[str, Any]) -> Environment:
+def make_user_env(env_id: str, name: str, options: dict[str, Any]) -> Environment:
     """Make a user's own environment: of this package's form, checked and wrapped in `UserEnv`, or one in Python.
+
+    Args:
+        name: `module:factory`.
 
     Raises:
         BadInput: the factory does not accept the options or raises, or the environment contradicts its `spec`.
     """
+    factory = import_user_code(name)
     own, settings = split_settings(factory, options)
     check_signature(env_id, factory, **own)
     if isinstance(factory, type) and not any(hasattr(factory, name) for name in ("reset", "__getattr__")):
@@ -46,7 +50,7 @@ def make_user_env(env_id: str, factory: Any, options: dict[str, Any]) -> Environ
     if not of_this_form and hasattr(instance, "step_env"):
         return checked(of_game(env_id, instance, str(getattr(instance, "version", "1")), settings))
     if not of_this_form and kind_of(instance):
-        return make_own_host_env(env_id, own, settings)
+        return make_own_host_env(env_id, name, own, settings)
     check_signature(env_id, factory, **options)
     env = UserEnv(env_id, instance)
     check_user_env(env)
@@ -80,12 +84,12 @@ def make(env_id: str, **options: Any) -> Environment:
     if env_id not in ENVIRONMENTS and row.extra:
         raise BadInput(f"{env_id} needs the package {row.extra}: pip install 'tutelage[{row.extra}]'")
     check_machine()
-    if row.factory == env_id:
+    if not row.ours:
         own, disturbances = split_options(env_id, options)
         if of_others(env_id):
             undisturbed = make_env_of_others(env_id, own)
         else:
-            undisturbed = make_user_env(env_id, import_user_code(env_id), own)
+            undisturbed = make_user_env(env_id, row.factory, own)
         return disturb(env_id, undisturbed, environment_options(env_id, **disturbances))
     checked = environment_options(env_id, **options)
     return disturb(env_id, resolve(row.factory)(env_id.partition("/")[2], checked), checked)

@@ -33,7 +33,7 @@ from tutelage.configs.experiment import FitConfig
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, unknown
 from tutelage.policies import size
-from tutelage.registry import check_teacher, environment_options, method_config, method_row
+from tutelage.registry import check_teacher, environment_options, environment_row, method_config, method_row
 
 FLOORS = ("random", "scripted")
 """Methods that learn nothing: they are only evaluated, as a lower bound."""
@@ -98,7 +98,7 @@ def read_plan(path: Path) -> Rows:
                 row = build(Row, table, "key", also=["each"])
                 settings_of(row)
                 fit_config(row)
-                if ":" not in row.env:  # the options of others are known to them alone
+                if environment_row(row.env).ours:  # the options of others are known to them alone
                     options = asdict(environment_options(row.env, **row.env_options))
                     row = replace(row, env_options={k: as_option(v, options[k]) for k, v in row.env_options.items()})
                 if row.name in rows:

@@ -12,7 +12,7 @@ from tutelage.configs.experiment import FitConfig
 from tutelage.errors import BadInput, Fault, short, unknown
 from tutelage.experiment.files import read_json, read_lines
 from tutelage.experiment.records import EvaluationLine, Record, as_object
-from tutelage.registry import environment_options, method_config, method_row
+from tutelage.registry import environment_options, environment_row, installed, method_config, method_row
 
 
 @contextmanager
@@ -116,11 +116,11 @@ def check_settings(path: Path, settings: Iterable[MethodSettings]) -> None:
         Fault: the file is damaged. BadInput: a user's own method cannot be imported.
     """
     for prefix, method, config, env, env_options, fit in settings:
-        if ":" in method:
+        if ":" in method or method in installed("methods"):
             method_row(method)
         with as_damage(path):
             try:
-                if ":" not in env:
+                if ":" not in env and environment_row(env).ours:
                     environment_options(env, **env_options)
                 method_config(method, **config)
                 checked("fit.tensorboard", fit.get("tensorboard", False), bool)

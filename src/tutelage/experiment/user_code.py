@@ -37,7 +37,7 @@ def call_factory(name: str, env: Environment, config: Any, teacher: Frozen | Non
     row = method_row(name)
     check_teacher(name, teacher)
     factory = resolve(row.factory)
-    if row.factory != name:
+    if row.ours:
         return factory(env, config, teacher)
     with reports_user_error(f"method {name}: making it"):
         built = factory(env, config, teacher)

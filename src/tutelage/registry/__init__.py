@@ -6,6 +6,7 @@ a name is.
 
 from tutelage.dotted import resolve
 from tutelage.registry.environments import ALL_ENVIRONMENTS, ENVIRONMENTS, EnvironmentRow
+from tutelage.registry.installed import installed
 from tutelage.registry.loading import (
     annotations_of,
     check_teacher,
@@ -30,6 +31,7 @@ __all__ = [
     "check_teacher",
     "environment_options",
     "environment_row",
+    "installed",
     "method_config",
     "method_row",
     "names_environment",

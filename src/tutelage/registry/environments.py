@@ -18,12 +18,14 @@ class EnvironmentRow:
         options: `module:Class`, a frozen dataclass.
         about: one line for `tutelage list`.
         extra: a package that it needs, which the extra of the same name installs.
+        ours: whether it is of this package, which then knows its options; otherwise they are known to it alone.
     """
 
     factory: str
     options: str
     about: str
     extra: str = ""
+    ours: bool = True
 
 
 _NATIVE_MAPS = {

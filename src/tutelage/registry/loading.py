@@ -13,19 +13,30 @@ from tutelage.configs.disturb import DISTURBANCES
 from tutelage.dotted import import_user_code, resolve
 from tutelage.errors import BadInput, unknown
 from tutelage.registry.environments import ALL_ENVIRONMENTS, ENVIRONMENTS, OTHERS, EnvironmentRow
+from tutelage.registry.installed import installed
 from tutelage.registry.methods import METHODS, MethodRow
 
 
 def method_row(name: str) -> MethodRow:
-    """The entry of a method, or of a user's `module:factory`; raises BadInput naming the nearest ones."""
+    """The entry of a method, of one that another package adds, or of a user's `module:factory`.
+
+    Raises:
+        BadInput: there is none of this name, naming the nearest ones; or its factory cannot be imported, or is of
+            another form.
+    """
     if name in METHODS:
         return METHODS[name]
-    if ":" not in name:
-        raise unknown("method", name, METHODS)
-    config: Any = annotations_of(name).get("config")
+    added = installed("methods")
+    factory, about = (added[name].factory, f"of {added[name].package}") if name in added else (name, "yours")
+    if ":" not in factory:
+        raise unknown("method", name, [*METHODS, *added])
+    config: Any = annotations_of(factory).get("config")
     if not isinstance(config, type) or not is_dataclass(config):
         raise BadInput(f"method {name!r}: its parameter `config` must be annotated with a dataclass")
-    return MethodRow(name, f"{config.__module__}:{config.__qualname__}", "yours")
+    teacher = getattr(import_user_code(factory), "teacher", None)
+    if teacher is not None and teacher not in METHODS:
+        raise BadInput(f"method {name!r}: teacher = {teacher!r}, must be the name of the method that trains one")
+    return MethodRow(factory, f"{config.__module__}:{config.__qualname__}", about, teacher, ours=False)
 
 
 def annotations_of(name: str) -> dict[str, Any]:
@@ -60,15 +71,19 @@ def method_config(name: str, preset: str | None = None, **changes: Any) -> Any:
 
 
 def environment_row(env_id: str) -> EnvironmentRow:
-    """The entry of an environment, or of a user's `module:factory`; raises BadInput naming the nearest ones.
+    """The entry of an environment, of one that another package adds, or of a user's `module:factory`.
+
+    Raises BadInput naming the nearest ones.
 
     An environment whose package is missing has an entry too: its runs can be read, and only `make` refuses it.
     """
     if env_id in ALL_ENVIRONMENTS:
         return ALL_ENVIRONMENTS[env_id]
-    if ":" in env_id:
-        return EnvironmentRow(env_id, "tutelage.configs.envs:AnyOptions", "yours")
-    raise unknown("environment", env_id, ENVIRONMENTS)
+    added = installed("environments")
+    factory, about = (added[env_id].factory, f"of {added[env_id].package}") if env_id in added else (env_id, "yours")
+    if ":" not in factory:
+        raise unknown("environment", env_id, [*ENVIRONMENTS, *added])
+    return EnvironmentRow(factory, "tutelage.configs.envs:AnyOptions", about, ours=False)
 
 
 def of_others(env_id: str) -> bool:
@@ -80,7 +95,8 @@ def of_others(env_id: str) -> bool:
 def names_environment(name: str) -> bool:
     """Whether a name means an environment and not a run: no directory, but of a known family or a `module:factory`."""
     families = {env_id.partition("/")[0] for env_id in ALL_ENVIRONMENTS}
-    return not Path(name).is_dir() and (name.partition("/")[0] in families or ":" in name)
+    known = name.partition("/")[0] in families or name in installed("environments")
+    return not Path(name).is_dir() and (known or ":" in name)
 
 
 def environment_options(env_id: str, **changes: Any) -> Any:
@@ -91,7 +107,7 @@ def environment_options(env_id: str, **changes: Any) -> Any:
 def stored_options(env_id: str, given: dict[str, Any]) -> dict[str, Any]:
     """Options as config.json keeps them: converted to their types, and files with absolute paths."""
     own, disturbances = split_options(env_id, given)
-    if environment_row(env_id).factory == env_id:  # a user's own environment takes its own as they are
+    if not environment_row(env_id).ours:  # a user's own environment takes its own as they are
         options = environment_options(env_id, **disturbances)
         return {name: own[name] if name in own else getattr(options, name) for name in given}
     options = environment_options(env_id, **given)
@@ -106,7 +122,7 @@ def split_options(env_id: str, options: Mapping[str, Any]) -> tuple[dict[str, An
     taken: set[str] = set()
     if of_others(env_id):
         pass  # constructors of other packages take no part in this
-    elif environment_row(env_id).factory == env_id and not options.keys().isdisjoint(DISTURBANCES):
-        taken = set(inspect.signature(import_user_code(env_id)).parameters)
+    elif not (row := environment_row(env_id)).ours and not options.keys().isdisjoint(DISTURBANCES):
+        taken = set(inspect.signature(import_user_code(row.factory)).parameters)
     disturbances = {name: value for name, value in options.items() if name in DISTURBANCES and name not in taken}
     return {name: value for name, value in options.items() if name not in disturbances}, disturbances

@@ -19,6 +19,7 @@ class MethodRow:
         provides: what its policies provide to a distillation. Action values do not count as logits.
         version: to be raised whenever the method learns differently with the same settings; a sweep then measures it
             again.
+        ours: whether it is of this package; a user's own is checked wherever it is called.
     """
 
     factory: str
@@ -28,6 +29,7 @@ class MethodRow:
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
     provides: frozenset[str] = frozenset({"logits", "features"})
     version: int = 1
+    ours: bool = True
 
 
 _PPO_PUBLISHED = dict(size="width=128", critic_width=128, rollout=128, entropy=0.0, grad_clip=0.25, steps=10_000_000)

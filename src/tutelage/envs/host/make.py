@@ -33,9 +33,9 @@ def make_host_env(env_id: str, options: Mapping[str, Any]) -> HostEnv:
     return host_env(env_id, scheme, name, own, given)
 
 
-def make_own_host_env(env_id: str, own: Mapping[str, Any], given: Mapping[str, Any]) -> HostEnv:
-    """The same of a user's `module:factory`, with its own options and those of SETTINGS apart."""
-    return host_env(env_id, CODE, env_id, own, given)
+def make_own_host_env(env_id: str, name: str, own: Mapping[str, Any], given: Mapping[str, Any]) -> HostEnv:
+    """The same of a user's `module:factory` of that name, with its own options and those of SETTINGS apart."""
+    return host_env(env_id, CODE, name, own, given)
 
 
 def host_env(env_id: str, scheme: str, name: str, own: Mapping[str, Any], given: Mapping[str, Any]) -> HostEnv:
