@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tutelage.experiment.evaluate import Evaluation, evaluate
     from tutelage.experiment.run_directory import LoadedRun, load
     from tutelage.experiment.stress import stress
+    from tutelage.methods.terms import TermInput
     from tutelage.registry import ENVIRONMENTS, METHODS
     from tutelage.shrinking.shrink import shrink
     from tutelage.types import Critic, Environment, Frozen, Goals, Out, Places, Policy, Rollout, Sensed, Spec, TimeStep
@@ -48,6 +49,7 @@ _HOMES = {
     "shrink": "shrinking.shrink",
     "ENVIRONMENTS": "registry",
     "METHODS": "registry",
+    "TermInput": "methods.terms",
     **dict.fromkeys(
         (
             "Critic",
@@ -86,6 +88,7 @@ __all__ = [
     "Rollout",
     "Sensed",
     "Spec",
+    "TermInput",
     "TimeStep",
     "Unit",
     "check",

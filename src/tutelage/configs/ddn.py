@@ -10,11 +10,12 @@ from tutelage.configs.ppo import PpoSettings
 from tutelage.configs.qlearning import QSettings
 from tutelage.configs.rewards import RewardSettings, ShapingSettings
 from tutelage.configs.team import TeamSettings, UniformTeamSettings
+from tutelage.configs.term import TermSettings
 from tutelage.errors import BadInput
 
 
 @dataclass(frozen=True)
-class DdnConfig(QSettings, TeamSettings, ShapingSettings):
+class DdnConfig(QSettings, TeamSettings, ShapingSettings, TermSettings):
     """Settings of Q-learning with a central teacher and local students that learn together.
 
     `size` and `sight` are the students'; the teacher has their width.

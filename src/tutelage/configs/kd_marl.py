@@ -7,11 +7,12 @@ from typing import Literal
 
 from tutelage.configs.checks import check_fields, check_positive, check_unit, later
 from tutelage.configs.team import TalkingTeamSettings
+from tutelage.configs.term import TermSettings
 from tutelage.errors import BadInput
 
 
 @dataclass(frozen=True)
-class KdMarlConfig(TalkingTeamSettings):
+class KdMarlConfig(TalkingTeamSettings, TermSettings):
     """Settings of the distillation of a frozen teacher into small students.
 
     A weight of None means its default where the teacher provides what the term needs, else 0.

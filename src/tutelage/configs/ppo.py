@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from tutelage.configs.checks import check_not_negative, check_unit, later
 from tutelage.configs.on_policy import OnPolicySettings
 from tutelage.configs.team import TalkingTeamSettings, UniformTeamSettings
+from tutelage.configs.term import TermSettings
 from tutelage.errors import BadInput
 
 
@@ -43,7 +44,7 @@ class PpoSettings(OnPolicySettings):
 
 
 @dataclass(frozen=True)
-class PpoConfig(PpoSettings, TalkingTeamSettings):
+class PpoConfig(PpoSettings, TalkingTeamSettings, TermSettings):
     """Settings of IPPO: PPO for a team."""
 
     share: Literal["team", "type", "agent"] = "team"

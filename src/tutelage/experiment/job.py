@@ -8,6 +8,7 @@ from typing import Any
 
 from tutelage.configs.checks import check_positive, check_seeds
 from tutelage.configs.experiment import FitConfig
+from tutelage.configs.term import named_code
 from tutelage.errors import BadInput, Fault, short
 from tutelage.experiment.check_start import start_warnings
 from tutelage.experiment.find_teacher import run_and_role, user_factory
@@ -45,7 +46,8 @@ class Job:
 
     def user_code(self) -> frozenset[str]:
         """The `module:name`s that the job names."""
-        return user_code((self.method, self.env, user_factory(self.teacher)))
+        own = *named_code(self.config), *named_code(self.teacher_config)
+        return user_code((self.method, self.env, user_factory(self.teacher), *own))
 
     def method_config(self) -> Any:
         return method_config(self.method, **self.config)

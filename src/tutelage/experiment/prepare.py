@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tutelage.configs.term import named_code
 from tutelage.envs.build import make
 from tutelage.experiment.memo import memoize
 from tutelage.experiment.trust import user_code
@@ -26,7 +27,7 @@ def make_env_and_method(
     (which may have changed), new objects are made.
     """
     check_machine()
-    if teacher is not None or names_files(options) or user_code((method, env_id)):
+    if teacher is not None or names_files(options) or user_code((method, env_id, *named_code(config))):
         return _make(method, env_id, options, config, teacher)
     return _make_memoized(method, env_id, json.dumps(dict(options)), json.dumps(dict(config)))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.configs.experiment import FitConfig
+from tutelage.configs.term import named_code
 from tutelage.envs.build import make
 from tutelage.errors import Fault, NotWritten
 from tutelage.experiment.commands import run_job
@@ -85,7 +86,9 @@ def train_row(row: Row, seed: int, rows: Rows, paths: SweepPaths, display: Displ
         write_json(folder / "row.json", {"fingerprint": row_fingerprint, **asdict(job)})
     check_field_types(folder / "row.json", RowJob)
     allowed_code = user_code(
-        name for plan_row in rows.values() for name in (plan_row.method, plan_row.env, user_factory(plan_row.teacher))
+        name
+        for plan_row in rows.values()
+        for name in (plan_row.method, plan_row.env, user_factory(plan_row.teacher), *named_code(plan_row.config))
     )
     return run_job(job, folder, display, allowed_code)[0]
 

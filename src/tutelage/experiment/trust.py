@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tutelage.configs.term import named_code
 from tutelage.errors import BadInput
 
 Trust = bool | Collection[str]
@@ -26,7 +27,7 @@ def code_named_in(record: dict[str, Any]) -> frozenset[str]:
 
 
 def _names(record: dict[str, Any]) -> Iterator[str]:
-    yield from (record["env"], record["method"])
+    yield from (record["env"], record["method"], *named_code(record["config"]))
     teacher = record["teacher"]
     if teacher and teacher["kind"] == "callable":
         yield teacher["name"]

@@ -34,6 +34,7 @@ from tutelage.methods.off_policy import (
 )
 from tutelage.methods.qlearning import exploration_rule, make_networks
 from tutelage.methods.td_loss import QNetworks, scores_of, td_loss
+from tutelage.methods.terms import Term, TermInput, own_term, with_term
 from tutelage.networks.cores import Net
 from tutelage.networks.curiosity import curiosity_net
 from tutelage.types import (
@@ -78,12 +79,14 @@ class DdnNetworks:
         td: networks of Q-learning, as in `qlearning`; their team is the teacher.
         student: the students' team.
         curiosity: the network whose output is predicted.
+        term: a user's own term of the students' loss.
     """
 
     config: DdnConfig
     td: QNetworks
     student: Policy
     curiosity: Net
+    term: Term | None = None
 
 
 def student_params(networks: DdnNetworks, learning: DdnTrainState) -> Params:
@@ -133,7 +136,12 @@ def student_loss(
     if config.imitate:
         terms["imitate"] = cross_entropy(output.scores[:-1], teacher_output.scores[:-1].argmax(-1), where)
     loss = sum((getattr(config, name) * x for name, x in terms.items()), jnp.zeros(()))
-    return loss, {f"student_{name}": x for name, x in terms.items()}
+    metrics = {f"student_{name}": x for name, x in terms.items()}
+    cut = lambda tree: jax.tree.map(lambda x: x[:-1], tree)  # the last step of a sequence has no action yet
+    own = lambda: TermInput(
+        cut(steps), steps.action[1:], where, cut(output), teacher_output.scores[:-1], teacher_output.features[0][:-1]
+    )
+    return with_term(networks.term, loss, metrics, own)
 
 
 def curiosity_bonus(
@@ -236,7 +244,7 @@ def ddn(env: Environment, config: DdnConfig, teacher: Frozen | None = None) -> M
         raise BadInput(f"size = {config.size!r}, sight = {config.sight!r}: ddn needs one network for all students")
     teacher_team, read = make_teacher(env.spec, config, students.agent.groups[0].agent.width)
     td = students.with_team(teacher_team, read)
-    networks = DdnNetworks(config, td, students.agent, curiosity_net(env.spec.state_width))
+    networks = DdnNetworks(config, td, students.agent, curiosity_net(env.spec.state_width), own_term(config))
 
     def init(key: PRNGKeyArray) -> DdnTrainState:
         keys = jax.random.split(key, 5)

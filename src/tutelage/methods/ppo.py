@@ -26,6 +26,7 @@ from tutelage.learning.normaliser import Normaliser, update_normaliser
 from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, init_learner
 from tutelage.learning.returns import expand_like, gae
 from tutelage.methods.on_policy import on_policy_stage
+from tutelage.methods.terms import Term, TermInput, own_term, with_term
 from tutelage.policies.build import build_team
 from tutelage.policies.critic import critic_of, values_of
 from tutelage.policies.views import View, state_and_goals, view
@@ -99,11 +100,12 @@ def ippo(env: Environment, config: PpoConfig, teacher: Frozen | None = None) -> 
 
 @dataclass(frozen=True)
 class PpoNetworks:
-    """PPO's settings, the team of actors, and the critic."""
+    """PPO's settings, the team of actors, the critic, and a user's own term of the actor's loss."""
 
     config: PpoSettings
     actor: Policy
     critic: Critic
+    term: Term | None = None
 
 
 def critic_values(networks: PpoNetworks, net: Params, returns: Normaliser, steps: TimeStep) -> Array:
@@ -136,17 +138,17 @@ def make_batch(networks: PpoNetworks, state: PpoState, rollout: Rollout) -> tupl
 def actor_loss(networks: PpoNetworks, params: Params, batch: Batch) -> tuple[Array, Metrics]:
     """The actor's loss: clipped surrogate less the entropy bonus, over living agents."""
     carry = jax.tree.map(lambda x: x[0], batch.carry)
-    logits = unroll(networks.actor, params, carry, batch.inputs, batch.inputs.first).scores
+    out = unroll(networks.actor, params, carry, batch.inputs, batch.inputs.first)
+    logits = out.scores
     assert logits is not None
     log_prob = log_prob_of(logits, batch.action)
     surrogate = clipped_surrogate(log_prob, batch.log_prob, batch.advantage, batch.alive, networks.config.clip)
     policy_entropy = entropy(logits, batch.alive)
     approx_kl = masked_mean(batch.log_prob - log_prob, batch.alive)
-    return surrogate - networks.config.entropy * policy_entropy, {
-        "policy": surrogate,
-        "entropy": policy_entropy,
-        "approx_kl": approx_kl,
-    }
+    loss = surrogate - networks.config.entropy * policy_entropy
+    metrics = {"policy": surrogate, "entropy": policy_entropy, "approx_kl": approx_kl}
+    own = lambda: TermInput(batch.inputs, batch.action, batch.alive, out)
+    return with_term(networks.term, loss, metrics, own)
 
 
 def critic_loss(networks: PpoNetworks, params: Params, returns: Normaliser, batch: Batch) -> tuple[Array, Metrics]:
@@ -198,7 +200,8 @@ def ppo(env: Environment, config: PpoConfig, critic_view: View) -> Method:
     """PPO with a critic of the given view. The critic is saved with the run where it reads no goals."""
     spec = env.spec
     seen = view(config.actor_view, spec)
-    networks = PpoNetworks(config, build_team(spec, config, seen), critic_of(critic_view, config.critic_width))
+    critic = critic_of(critic_view, config.critic_width)
+    networks = PpoNetworks(config, build_team(spec, config, seen), critic, own_term(config))
 
     stage = on_policy_stage(
         config,

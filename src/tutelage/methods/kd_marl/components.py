@@ -9,6 +9,7 @@ from jaxtyping import PRNGKeyArray
 
 from tutelage.configs.kd_marl import KdMarlConfig
 from tutelage.errors import BadInput
+from tutelage.methods.terms import Term, own_term
 from tutelage.networks.cores import projector
 from tutelage.policies.blueprint import needs_code
 from tutelage.policies.build import build_team
@@ -42,7 +43,7 @@ def term_weights(config: KdMarlConfig, provides: frozenset[str]) -> tuple[dict[s
             notes.append("data = dagger: adv set to 0, as the critic is the teacher's own (lam = 1 allows it)")
             default = 0.0
         chosen[name] = default if asked is None and not missing else (asked or 0.0)
-    if not any(chosen.values()):
+    if not any(chosen.values()) and not config.term:
         raise BadInput("all terms have weight 0: set at least one of adv, kl, ce, rel, role")
     if dropped:
         lacks = " or ".join(sorted({"logits", "features", "critic"} - provides))
@@ -77,6 +78,7 @@ class KdComponents:
             none where no term reads features. They are not part of the student.
         steps, rollouts: length of a gathered sequence, and number of rollouts of `config.envs` sequences.
         whole_episodes: whether each sequence is one episode; else rollouts continue each other.
+        term: a user's own term of the loss, see `terms`.
     """
 
     config: KdMarlConfig
@@ -88,6 +90,12 @@ class KdComponents:
     steps: int
     rollouts: int
     whole_episodes: bool
+    term: Term | None = None
+
+    @property
+    def keeps_features(self) -> bool:
+        """Whether a term reads the expert's features."""
+        return bool(self.projectors) or (self.term is not None and bool(self.expert.groups))
 
     @property
     def sequences(self) -> int:
@@ -146,6 +154,7 @@ def make_components(env: Environment, config: KdMarlConfig, teacher: Frozen, wei
         steps=steps,
         rollouts=rollouts,
         whole_episodes=env.spec.max_steps <= LONGEST_WHOLE_EPISODE,
+        term=own_term(config),
     )
 
 

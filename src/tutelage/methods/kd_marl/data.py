@@ -79,7 +79,7 @@ def teacher_labels(components: KdComponents, logits: Any, features: tuple[Array,
 
     The features are () where no term reads them.
     """
-    if not components.projectors:
+    if not components.keeps_features:
         return logits, ()
     width = feature_width(components.expert)
     padded = [jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, width - x.shape[-1])]) for x in features]
@@ -160,7 +160,7 @@ def label_rollout(components: KdComponents, teacher: Params, rollout: Rollout) -
         log_prob=rollout.log_prob,
         logits=logits,
         relations=cosines(features) if components.weight["rel"] else (),
-        features=unit(features) if components.weight["role"] else (),
+        features=unit(features) if components.weight["role"] or (components.term and components.keeps_features) else (),
         advantage=advantage,
         alive=alive,
         carry=() if components.whole_episodes or config.data == "offline" else rollout.carry[1],

@@ -22,15 +22,26 @@ from tutelage.learning.losses import (
 )
 from tutelage.methods.kd_marl.components import KdComponents
 from tutelage.methods.kd_marl.data import LabelledExperience
+from tutelage.methods.terms import TermInput, with_term
 from tutelage.policies.agent import in_agent_order
-from tutelage.types import Metrics, Params
+from tutelage.types import Metrics, Out, Params
 
 
-def loss_terms(components: KdComponents, params: Params, data: LabelledExperience, prototypes: Any) -> dict[str, Array]:
-    """The terms of the students' loss that have a weight, by name, before weighting; and the entropy."""
-    student, weight, config = components.student, components.weight, components.config
-    carry = data.carry or student.carry(data.action.shape[1])
-    out = unroll(student, params["net"], carry, data.inputs, data.inputs.first)
+def output_of(components: KdComponents, params: Params, data: LabelledExperience) -> Out:
+    """What the students give on sequences."""
+    carry = data.carry or components.student.carry(data.action.shape[1])
+    return unroll(components.student, params["net"], carry, data.inputs, data.inputs.first)
+
+
+def loss_terms(
+    components: KdComponents, params: Params, data: LabelledExperience, prototypes: Any, out: Out
+) -> dict[str, Array]:
+    """The terms of the students' loss that have a weight, by name, before weighting; and the entropy.
+
+    Args:
+        out: what the students give.
+    """
+    weight, config = components.weight, components.config
     logits, alive = out.scores, data.alive
     assert logits is not None
     terms = {"entropy": entropy(logits, alive)}
@@ -77,6 +88,9 @@ def student_loss(
     components: KdComponents, params: Params, data: LabelledExperience, prototypes: Any
 ) -> tuple[Array, Metrics]:
     """The students' loss: weighted sum of the terms, less the entropy bonus."""
-    metrics = loss_terms(components, params, data, prototypes)
+    out, config = output_of(components, params, data), components.config
+    metrics = loss_terms(components, params, data, prototypes, out)
     total = sum((w * metrics[name] for name, w in components.weight.items() if w), jnp.zeros(()))
-    return total - components.config.entropy * metrics["entropy"], metrics
+    loss = total - config.entropy * metrics["entropy"]
+    own = lambda: TermInput(data.inputs, data.action, data.alive, out, data.logits, data.features)
+    return with_term(components.term, loss, metrics, own)
