@@ -17,7 +17,8 @@ from tutelage.envs.host.world import Settings
 
 with warnings.catch_warnings():  # PettingZoo's tests import its own games in a way that it warns of
     warnings.simplefilter("ignore")
-    from pettingzoo.test import parallel_api_test, parallel_seed_test
+    from pettingzoo.test import max_cycles_test, parallel_api_test, parallel_seed_test
+    from pettingzoo.utils import parallel_to_aec
 
 FAMILIES = rows(
     ["mpe/simple_spread", "predator_prey/punish2"],
@@ -30,6 +31,13 @@ FAMILIES = rows(
 def test_every_family_passes_pettingzoos_own_tests(env_id):
     parallel_api_test(tutelage.to_pettingzoo(make(env_id)), num_cycles=60)
     parallel_seed_test(lambda: tutelage.to_pettingzoo(make(env_id)), num_cycles=10)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("env_id", [name for name in FAMILIES if "probe" not in str(name)])
+def test_a_limit_of_steps_is_kept_to(env_id):
+    made = lambda max_cycles: tutelage.to_pettingzoo(make(env_id, max_steps=max_cycles))
+    max_cycles_test(SimpleNamespace(parallel_env=made, env=lambda max_cycles: parallel_to_aec(made(max_cycles))))
 
 
 def play(env, steps, seed):
