@@ -153,3 +153,32 @@ class Pair:
 
 def Nothing() -> dict[str, int]:
     return {}
+
+
+class Guests:
+    """`n` agents; agent i is away in every third step, from its number on, and agent 0 never has an action."""
+
+    def __init__(self, n: int = 2) -> None:
+        self.possible_agents, self.agents, self.max_cycles = [f"guest_{i}" for i in range(n)], [], 6
+
+    def observation_space(self, agent: str) -> Box:
+        return Box(0, 9, (1,), np.float32)
+
+    def action_space(self, agent: str) -> Discrete:
+        return Discrete(2)
+
+    def reset(self, seed: int | None = None) -> Any:
+        self.t = 0
+        return self._seen()
+
+    def step(self, actions: dict[str, int]) -> Any:
+        self.t += 1
+        seen, infos = self._seen()
+        never, at_limit = dict.fromkeys(actions, False), dict.fromkeys(actions, self.t >= 6)
+        return seen, {agent: float(action) for agent, action in actions.items()}, never, at_limit, infos
+
+    def _seen(self) -> Any:
+        present = [a for i, a in enumerate(self.possible_agents) if len(self.possible_agents) == 1 or (self.t + i) % 3]
+        self.agents = present
+        masks = {agent: {"action_mask": [0, 0] if agent == "guest_0" else [1, 1]} for agent in present}
+        return {agent: np.array([self.t], np.float32) for agent in present}, masks

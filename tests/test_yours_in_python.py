@@ -11,6 +11,8 @@ import tutelage
 from helpers import QUICK
 from tutelage import BadInput, Fault, make
 from tutelage.envs.host import pool as pools
+from tutelage.envs.host.build import Maker
+from tutelage.envs.host.world import Settings
 from tutelage.experiment.evaluate import evaluate
 from tutelage.experiment.plan import read_plan
 from tutelage.policies.acting import random_policy, sample
@@ -112,3 +114,20 @@ def test_what_is_no_environment_is_told():
     with pytest.raises(BadInput, match="gives a dict, must be an environment with a `spec`"):
         make("host_worlds:Nothing")
     assert np.isfinite(make("host_worlds:Foragers").spec.reward_scale)
+
+
+def test_agents_come_back_and_one_without_an_action_does_nothing():
+    world = Maker("code", "host_worlds:Guests", (("n", 3),), Settings(reward="sum"))()
+    moment, alive = world.reset(0), []
+    for _ in range(4):
+        alive.append(moment.alive.tolist())
+        assert not moment.avail[0].any() and (moment.avail[1:] == moment.alive[1:, None]).all()
+        moment = world.step(np.ones(3, int))
+    assert alive == [[False, True, True], [True, True, False], [True, False, True], [False, True, True]]
+
+
+@pytest.mark.parametrize("n", [1, 50])
+def test_teams_of_one_and_of_fifty_play(n):
+    env = make("host_worlds:Guests", n=n, reward="sum")
+    result = evaluate(env, random_policy(), episodes=4, act=sample)
+    assert env.spec.n_agents == n and result.length_mean == 6 and (n == 1) == (result.return_mean == 0)
