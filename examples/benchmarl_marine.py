@@ -9,12 +9,13 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-import tutelage
 from benchmarl.algorithms import MappoConfig
 from benchmarl.environments.pettingzoo.common import PettingZooClass
 from benchmarl.experiment import Experiment, ExperimentConfig
 from benchmarl.models.mlp import MlpConfig
 from torchrl.envs import PettingZooWrapper
+
+import tutelage
 
 
 class TutelageTask(PettingZooClass):
