@@ -14,6 +14,7 @@ from tutelage.errors import BadInput, Fault, Interrupted
 from tutelage.experiment.files import check_no_file_above, write_json
 from tutelage.experiment.find_teacher import find_teacher, run_and_role, seed_run
 from tutelage.experiment.job import Job, new_job, read_job
+from tutelage.experiment.listeners import Listener, Listeners
 from tutelage.experiment.manifest import is_finished
 from tutelage.experiment.memory_check import check_instances, check_training
 from tutelage.experiment.prepare import make_env_and_method
@@ -185,6 +186,8 @@ def train(
     env_options: dict[str, Any] | None = None,
     fit: FitConfig | None = None,
     quiet: bool = False,
+    on_metrics: Listener | None = None,
+    on_evaluation: Listener | None = None,
     **settings: Any,
 ) -> list[LoadedRun]:
     """Train a method on an environment.
@@ -202,6 +205,8 @@ def train(
         env_options: options of the environment.
         fit: evaluation and checkpointing.
         quiet: no progress on standard error.
+        on_metrics, on_evaluation: functions that are called with every record of metrics.jsonl (a dict) of that kind as
+            it is written, with the run's directory as `run`.
         **settings: fields of the method's config.
 
     Returns:
@@ -222,7 +227,7 @@ def train(
     with exclusive([folder]):
         check_unused(folder, job.user_code())  # still, now that nobody else can begin in it
         write_json(folder / "plan.json", asdict(job))
-        return continue_job(job, folder, Display(quiet), trusted)
+        return continue_job(job, folder, Display(quiet, Listeners(on_metrics, on_evaluation)), trusted)
 
 
 def check_unused(folder: Path, names: Iterable[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tutelage.configs.experiment import FitConfig
 from tutelage.experiment.checkpoint import identity_of, save_best, save_status
+from tutelage.experiment.listeners import Told
 from tutelage.experiment.records import scores_text
 from tutelage.experiment.sinks import Display, JsonLines, Sink, TensorBoard
 from tutelage.experiment.status import Best, Status
@@ -37,7 +38,7 @@ class RunRecorder:
         """
         self.path, self.config, self.display = path, config, display
         self.lines = JsonLines(path / "metrics.jsonl", kept_bytes)
-        self.sinks: list[Sink] = [self.lines]
+        self.sinks: list[Sink] = [self.lines, Told(display.listeners, path)]
         if config.tensorboard:
             next_step = status.steps + int(status.loop.steps) + 1 if status else None
             self.sinks.append(TensorBoard(path / "tensorboard", next_step))

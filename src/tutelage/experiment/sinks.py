@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from tutelage.errors import Fault, NotWritten
 from tutelage.experiment.files import open_no_link
+from tutelage.experiment.listeners import Listeners
 from tutelage.experiment.streams import StandardError, line_width, reserve_streams
 from tutelage.jsons import to_json
 
@@ -108,11 +109,14 @@ class Display:
     """Progress for people, on standard error: a bar with rate and remaining time, or plain lines in a pipe.
 
     Output that cannot be written is dropped, so that a closed terminal does not end a run.
+
+    Attributes:
+        listeners: functions of the user's that are told as well.
     """
 
-    def __init__(self, quiet: bool = False) -> None:
+    def __init__(self, quiet: bool = False, listeners: Listeners = Listeners()) -> None:
         reserve_streams()
-        self.quiet = quiet
+        self.quiet, self.listeners = quiet, listeners
         self.bar: Any = None
         self.task: Any = None
         self.timer: threading.Timer | None = None

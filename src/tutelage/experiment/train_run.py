@@ -101,7 +101,7 @@ def fit_into(
         display.say(f"{folder}: its episodes begin anew: what state the environment was in is not kept")
     if offset:
         read_metrics(paths[0] / "metrics.jsonl", offset)  # what is kept of it must be whole
-    displays = [display, *(Display(quiet=True) for _ in paths[1:])]
+    displays = [display, *(Display(True, display.listeners) for _ in paths[1:])]
     seed_recorders = [
         RunRecorder(path, config, shown, offset, status) for path, shown in zip(paths, displays, strict=True)
     ]
