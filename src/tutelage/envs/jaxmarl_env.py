@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,12 +18,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from tutelage.configs.checks import build, check_not_negative, check_positive
+from tutelage.envs.host.world import UNKNOWN_LENGTH, agent_type, threshold_of
 from tutelage.envs.parts import first_timestep, next_timestep
 from tutelage.errors import BadInput, reports_user_error, unknown
 from tutelage.types import Block, Environment, Policy, Sensed, Spec, TimeStep
 
-UNKNOWN_LENGTH = 1000
-"""Steps after which an episode is cut off where nothing says how long it may be."""
 SHAPED, AS_GIVEN = "shaped_reward", "reward without shaping"
 """The key of infos under which environments pay for progress, and what the team earned without that."""
 
@@ -60,15 +58,12 @@ class JaxmarlSettings:
         check_not_negative(self, "shaped")
         if self.max_steps is not None:
             check_positive(self, "max_steps")
+        threshold_of(self.success)
 
     @property
     def threshold(self) -> float | None:
-        """X of `return>=X`; None for anything else."""
-        found = re.fullmatch(r"return\s*>=\s*(\S+)", self.success)
-        try:
-            return float(found[1]) if found else None
-        except ValueError:
-            raise BadInput(f"success = {self.success!r}: must be an info key, or return>=X with a number X") from None
+        """Return from which on an episode succeeds; None where an info says so, or nothing does."""
+        return threshold_of(self.success)
 
 
 class JaxmarlState(NamedTuple):
@@ -161,7 +156,7 @@ class JaxmarlEnv(Environment):
             state_width=int(np.prod(self._world.shape)) if self._world is not None else sum(self._widths),
             max_steps=settings.max_steps or limit or UNKNOWN_LENGTH,
             time_limit="truncation",
-            agent_types=tuple(str(agent).rstrip("0123456789").rstrip("_- ") or "agent" for agent in self.agents),
+            agent_types=tuple(agent_type(str(agent)) for agent in self.agents),
             action_counts=self._counts,
             obs_widths=self._widths,
             layout=layouts[0] if len(set(layouts)) == 1 else (),

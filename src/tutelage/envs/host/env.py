@@ -15,7 +15,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.envs.host.build import Maker
 from tutelage.envs.host.pool import Pool
-from tutelage.envs.host.world import Facts
+from tutelage.envs.host.world import Facts, agent_type
 from tutelage.errors import unknown
 from tutelage.types import Block, Environment, Policy, Sensed, Spec, TimeStep, VectorEnv
 
@@ -37,7 +37,7 @@ def spec_of(facts: Facts) -> Spec:
         state_width=facts.state_width,
         max_steps=facts.max_steps,
         time_limit="truncation",
-        agent_types=types_of(facts),
+        agent_types=tuple(map(agent_type, facts.agents)),
         action_counts=facts.action_counts,
         obs_widths=facts.obs_widths,
         layout=layouts[0] if alike else (),
@@ -51,11 +51,6 @@ def spec_of(facts: Facts) -> Spec:
 def layout_of(columns: tuple[str, ...]) -> tuple[Block, ...]:
     """One block of all columns of an agent's row."""
     return (Block("own", 0, len(columns), None, columns),)
-
-
-def types_of(facts: Facts) -> tuple[str, ...]:
-    """Types of agents: those whose names differ in a number only and whose rows are alike are of one type."""
-    return tuple(name.rstrip("0123456789").rstrip("_- ") or "agent" for name in facts.agents)
 
 
 class HostEnv(Environment):

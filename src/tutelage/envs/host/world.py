@@ -116,12 +116,21 @@ class Settings:
         """
         if not self.success:
             return lambda total, infos: False
-        found = re.fullmatch(r"return\s*>=\s*(\S+)", self.success)
-        if not found:
-            key = self.success
+        threshold, key = threshold_of(self.success), self.success
+        if threshold is None:
             return lambda total, infos: any(bool(info.get(key, False)) for info in infos)
-        try:
-            threshold = float(found[1])
-        except ValueError:
-            raise BadInput(f"success = {self.success!r}: must be an info key, or return>=X with a number X") from None
         return lambda total, infos: total >= threshold
+
+
+def threshold_of(success: str) -> float | None:
+    """X of `return>=X`; None for anything else, which is an info's key; raises BadInput where X is no number."""
+    found = re.fullmatch(r"return\s*>=\s*(\S+)", success)
+    try:
+        return float(found[1]) if found else None
+    except ValueError:
+        raise BadInput(f"success = {success!r}: must be an info key, or return>=X with a number X") from None
+
+
+def agent_type(name: str) -> str:
+    """The type of an agent: agents whose names differ in a number only are of one type."""
+    return name.rstrip("0123456789").rstrip("_- ") or "agent"
