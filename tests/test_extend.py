@@ -14,7 +14,7 @@ import pytest
 
 import tutelage
 from helpers import QUICK
-from tutelage import TermInput
+from tutelage import BadInput, TermInput
 from tutelage.methods import coma
 from tutelage.types import Out
 
@@ -30,7 +30,7 @@ def own(tmp_path, monkeypatch):
     shutil.copy(coma.__file__, tmp_path / "mine.py")
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
-    for name in ("forage", "contrast", "mine"):
+    for name in ("forage", "contrast", "mine", "attention"):
         sys.modules.pop(name, None)
 
 
@@ -49,6 +49,18 @@ def test_the_foragers_are_trained_and_taught(own):
 def test_a_copied_method_is_trained_by_its_name(own):
     run = tutelage.train("mine:coma", "probe/action", out=own / "run", fit=QUICK, **PPO)[0]
     assert run.record["method"] == "mine:coma" and tutelage.load(own / "run", trust=True).actor == "student"
+
+
+def test_the_attention_is_trained_and_opened(own):
+    given = dict(PPO, size="width=16", chunk=1, core="attention:over_entities", fit=QUICK)
+    run = tutelage.train("mappo", "mpe/simple_spread", out=own / "run", **given)[0]
+    loaded = tutelage.load(own / "run", trust=True)
+    assert jax.tree.map(jnp.shape, loaded.params("student")) == jax.tree.map(jnp.shape, run.params("student"))
+    assert loaded.roles["student"].macs == 3 * (
+        5 * 4 * 16 + 5 * 16 * 16 + 4 * 16 + 2 * 5 * 16 + (4 + 16 + 7) * 16 + 16 * 5
+    )
+    with pytest.raises(BadInput, match="names 'attention:over_entities', which is not of tutelage"):
+        tutelage.load(own / "run").policy("student")
 
 
 def test_the_contrastive_term_is_low_where_features_follow_the_action(own):

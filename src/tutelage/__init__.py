@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tutelage.experiment.run_directory import LoadedRun, load
     from tutelage.experiment.stress import stress
     from tutelage.methods.terms import TermInput
+    from tutelage.policies.own_core import Core
     from tutelage.registry import ENVIRONMENTS, METHODS
     from tutelage.shrinking.shrink import shrink
     from tutelage.types import Critic, Environment, Frozen, Goals, Out, Places, Policy, Rollout, Sensed, Spec, TimeStep
@@ -49,6 +50,7 @@ _HOMES = {
     "shrink": "shrinking.shrink",
     "ENVIRONMENTS": "registry",
     "METHODS": "registry",
+    "Core": "policies.own_core",
     "TermInput": "methods.terms",
     **dict.fromkeys(
         (
@@ -73,6 +75,7 @@ __all__ = [
     "ENVIRONMENTS",
     "METHODS",
     "BadInput",
+    "Core",
     "Critic",
     "Environment",
     "Evaluation",

@@ -15,8 +15,8 @@ KEY_WIDTH, MESSAGE_WIDTH = 16, 32
 class NetworkSettings:
     """The agents' networks. All methods have these."""
 
-    core: Literal["gru", "mlp"] = "gru"
-    """Agent network: recurrent, or feed-forward."""
+    core: str = "gru"
+    """Agent network: gru (recurrent), mlp (feed-forward), or module:factory of your own, see docs/extend.md."""
     size: str = "width=64"
     """Agent size: width=W, ratio=R (R times fewer FLOPs than a 128-GRU), flops=F or params=P per agent, or
     tiers=0,1:16;2-4:32."""

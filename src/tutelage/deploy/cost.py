@@ -50,7 +50,8 @@ def cost_report(run: LoadedRun | FinishedRun, latency: bool = True) -> Report:
     """
     latencies, roles = measure_latency(run.path) if latency else {}, run.roles
     teacher, students = (tiers(roles.get(name), latencies.get(name)) for name in ("teacher", "student"))
-    teacher_team, team = team_totals(teacher) or joint_totals(run.path, roles.get("teacher")), team_totals(students)
+    teacher_team = team_totals(teacher) or joint_totals(run.path, roles.get("teacher"))
+    team = team_totals(students) or joint_totals(run.path, roles.get("student"))
     return {
         "teacher": {"tiers": teacher, "team": teacher_team} if teacher_team else None,
         "students": students,
@@ -107,7 +108,9 @@ def team_totals(rows: list[Report]) -> Report | None:
 
 
 def joint_totals(path: Path, role: Role | None) -> Report | None:
-    """Cost of a role that is one network for the whole team: matrix products of a joint decision, and parameters.
+    """Cost of a role that is one network for the whole team, or agents with a network of the user's own.
+
+    Matrix products of a joint decision are counted, and the parameters that its file holds.
 
     Other operations are not counted and it is not timed. None for a role without networks.
     """

@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
+from tutelage.configs.term import named_code
 from tutelage.data.vector import make_vector_env
 from tutelage.experiment.arrays import load_tree, save_tree
 from tutelage.experiment.files import write_json
@@ -16,7 +17,9 @@ from tutelage.experiment.plain import to_plain
 from tutelage.experiment.records import Record
 from tutelage.experiment.trust import user_code
 from tutelage.policies.blueprint import Blueprint, OwnCode, Role, TeamBlueprint, needs_code
+from tutelage.policies.cost import team_cost
 from tutelage.policies.open import policy_of
+from tutelage.policies.own_core import is_own
 from tutelage.policies.traced import joint_macs
 from tutelage.registry import method_row
 from tutelage.types import Critic, Environment, Frozen, Method, Params, Policy
@@ -58,7 +61,7 @@ def write_roles(
         record: config.json of the run.
         teacher_provides: what the role `teacher` provides, where it is a frozen teacher.
     """
-    own = bool(user_code([record["method"]]))
+    own = bool(user_code([record["method"], *named_code(record["config"])]))
 
     def write(name: str, made_of: Blueprint, provides: Iterable[str] = (), macs: int | None = None) -> None:
         where = record["env"], record["env_options"], env.spec
@@ -69,9 +72,17 @@ def write_roles(
         frozen = record["teacher"] is not None and name == "teacher"
         provides = set(teacher_provides) - {"critic"} if frozen else provided_by(record["method"], policy)
         made_of = blueprint_of(policy, env, own)
-        write(name, made_of, provides, None if needs_code(made_of) else joint_macs(policy, env))
+        write(name, made_of, provides, macs_of(policy, made_of, env))
     if method.critic is not None:
         write("critic", method.critic.blueprint or OwnCode())
+
+
+def macs_of(policy: Policy, made_of: Blueprint, env: Environment) -> int | None:
+    """Multiply-adds of a joint decision, where no formula gives them; None for a controller and a user's method's."""
+    if not needs_code(made_of):
+        return joint_macs(policy, env)
+    cost = team_cost(policy) if any(is_own(group.agent.kind) for group in policy.groups) else None
+    return cost.macs if cost else None
 
 
 def roles_and_critic(team: Method | Frozen) -> dict[str, Policy | Critic]:

@@ -10,6 +10,7 @@ from tutelage.data.collect import unroll
 from tutelage.methods.off_policy import Reader, Sequences
 from tutelage.networks.fusion import fusion_net
 from tutelage.policies.blueprint import Core, FusedTeam, Fusion, Network
+from tutelage.policies.build import known_core
 from tutelage.policies.columns import View
 from tutelage.policies.fused import make_fused_team
 from tutelage.policies.views import read_view, view
@@ -21,9 +22,9 @@ def make_teacher(spec: Spec, config: DdnConfig, width: int) -> tuple[Policy, Rea
     form, history = config.fusion, view("local+action", spec)
     if form == "local+state" or form == "local":
         seen = view("local+action+state", spec) if form == "local+state" else history
-        return make_central_team(spec, config.core, width, seen, None)
+        return make_central_team(spec, known_core(config), width, seen, None)
     fusion = Fusion(form, history.width, spec.state_width, spec.n_agents, config.fusion_width, config.generator)
-    return make_central_team(spec, config.core, width, history, fusion)
+    return make_central_team(spec, known_core(config), width, history, fusion)
 
 
 def make_central_team(

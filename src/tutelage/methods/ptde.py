@@ -28,6 +28,7 @@ from tutelage.methods.td_loss import QNetworks
 from tutelage.networks.cores import Net
 from tutelage.policies.agent import Agent, Group, make_team
 from tutelage.policies.blueprint import Fusion, Members, Network, Team
+from tutelage.policies.build import known_core
 from tutelage.policies.columns import View
 from tutelage.policies.fused import make_fusion
 from tutelage.policies.open import policy_of
@@ -87,8 +88,8 @@ def make_teacher_and_predictor(
     """
     inputs, agents = own_view.width, tuple(range(spec.n_agents))
     fusion = Fusion("full", inputs, spec.state_width, spec.n_agents, config.fusion_width, config.generator)
-    teacher, read = make_central_team(spec, config.core, width, own_view, fusion, keeps_own=True, gain=gain)
-    network = Network(config.core, inputs, width, spec.n_actions, gain=1.0, predicts=config.fusion_width)
+    teacher, read = make_central_team(spec, known_core(config), width, own_view, fusion, keeps_own=True, gain=gain)
+    network = Network(known_core(config), inputs, width, spec.n_actions, gain=1.0, predicts=config.fusion_width)
     student = policy_of(Team((Members(agents, network, own_view),)))
     predictor = make_predicting_team(spec, network, own_view)
     return teacher, read, StatePredictor(own_view, make_fusion(fusion), predictor, student)

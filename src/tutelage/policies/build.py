@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, Protocol, get_args, runtime_checkable
 
-from tutelage.errors import BadInput
+from tutelage.errors import BadInput, unknown
+from tutelage.policies.agent import Group, make_team
 from tutelage.policies.blueprint import Core, Members, Network, Team
 from tutelage.policies.columns import View
 from tutelage.policies.messages import with_messages
 from tutelage.policies.open import policy_of
+from tutelage.policies.own_core import is_own, own_agent
 from tutelage.policies.sight import FULL, restrict, sights
-from tutelage.policies.size import Shape, reference_macs, shares, solve, split
+from tutelage.policies.size import Shape, Tiers, reference_macs, shares, solve, split
 from tutelage.types import Policy, Spec
+
+CORES: tuple[Core, ...] = get_args(Core)
+"""The agents' networks that are data."""
 
 
 @runtime_checkable
@@ -19,7 +25,7 @@ class TeamConfig(Protocol):
     """The settings of a team, as the methods' configs hold them."""
 
     @property
-    def core(self) -> Core: ...
+    def core(self) -> str: ...
     @property
     def size(self) -> str: ...
     @property
@@ -69,12 +75,38 @@ def build_team(
     types = {"team": ("",) * spec.n_agents, "type": spec.agent_types, "agent": tuple(map(str, numbers))}[config.share]
     tiers = split(solve(config.size, shape, reference), list(zip(agent_sights, types, strict=True)))
 
+    if is_own(config.core):
+        return team_of_own(config.core, tiers, [views[sight] for sight in agent_sights], spec.n_actions, gain)
+
     def members(agents: tuple[int, ...], width: int) -> Members:
         first = agents[0]
-        network = Network(config.core, shape.inputs[first], width, spec.n_actions, gain)
+        network = Network(known_core(config), shape.inputs[first], width, spec.n_actions, gain)
         return Members(agents, network, views[agent_sights[first]])
 
     return policy_of(Team(tuple(members(*tier) for tier in tiers)))
+
+
+def known_core(config: Any) -> Core:
+    """The core of a config, of those that are data.
+
+    Raises:
+        BadInput: an unknown one, or a user's own where the agents' networks have further parts.
+    """
+    if is_own(config.core):
+        raise BadInput(f"core = {config.core!r}: here agents must be gru or mlp: a teacher or messages are built on it")
+    if config.core not in CORES:
+        raise unknown("core", config.core, [*CORES, "module:factory"])
+    return config.core
+
+
+def team_of_own(core: str, tiers: Tiers, views: Sequence[View], n_actions: int, gain: float) -> Policy:
+    """A team whose agents have a network of the user's own; `views`: of each agent."""
+
+    def group(agents: tuple[int, ...], width: int) -> Group:
+        seen = views[agents[0]]
+        return Group(agents, own_agent(core, seen.width, width, n_actions, gain), seen)
+
+    return make_team(tuple(group(*tier) for tier in tiers))
 
 
 def build_talking_team(spec: Spec, config: TeamConfig, messages: str, full_view: View, gain: float) -> Policy:
@@ -85,9 +117,10 @@ def build_talking_team(spec: Spec, config: TeamConfig, messages: str, full_view:
     if config.sight != "full" or config.capacity != "equal" or not config.size.startswith("width="):
         settings = f"sight = {config.sight}, capacity = {config.capacity}, size = {config.size}"
         raise BadInput(f"{setting}: needs sight = full, capacity = equal and a size width=W, not {settings}")
-    width = solve(config.size, Shape(config.core, (1,), spec.n_actions, (1.0,)), 1)[0][1]
+    core = known_core(config)
+    width = solve(config.size, Shape(core, (1,), spec.n_actions, (1.0,)), 1)[0][1]
     heard = with_messages(full_view, spec)
-    network = Network(config.core, heard.width, width, spec.n_actions, gain, hears=max(1, spec.n_agents - 1))
+    network = Network(core, heard.width, width, spec.n_actions, gain, hears=max(1, spec.n_agents - 1))
     kinds = spec.agent_types if messages == "hetgat" else ("",) * spec.n_agents
     members = [tuple(i for i, kind in enumerate(kinds) if kind == name) for name in dict.fromkeys(kinds)]
     return policy_of(Team(tuple(Members(agents, network, heard) for agents in members)))

@@ -48,8 +48,10 @@ class Cost(NamedTuple):
 
 
 def layer_cost(kind: str, inputs: int, width: int, n_actions: int) -> Cost:
-    """Cost of a `gru` or `mlp` agent of the given widths, of one `linear` layer (inputs to width), or of `attention`
-    over so many inputs, keys and values together `width` wide."""
+    """Cost of a `gru` or `mlp` agent of the given widths, of one `linear` layer (inputs to width), of `attention`
+    over so many inputs, keys and values together `width` wide, or of a network of `counted` multiply-adds."""
+    if kind == "counted":  # a network of a user's own: so many multiply-adds and parameters
+        return Cost(inputs, 0, width)
     if kind == "attention":
         # Per input: scaled, less the largest, exponential, summed, divided.
         return Cost(inputs * width, 5 * inputs, 0)

@@ -23,7 +23,7 @@ class Shape:
     """The team that a size is solved for.
 
     Attributes:
-        kind: of network, `gru` or `mlp`.
+        kind: of network, `gru`, `mlp` or `module:factory`.
         inputs: columns that each agent reads.
         n_actions: A.
         shares: relative widths of the agents.
@@ -75,6 +75,8 @@ def solve(size: str, shape: Shape, reference: int) -> Tiers:
     }
     if kind != "width" and kind not in limits:
         raise BadInput(f"size = {size!r}: allowed are width=W, ratio=R, flops=F, params=P, tiers=0,1:16;2-4:32")
+    if kind in limits and ":" in shape.kind:
+        raise BadInput(f"size = {size!r}: core = {shape.kind!r} has no formula of its cost; allowed are width=W, tiers")
     number = _number(size, value)
     if kind == "width":
         if number != int(number) or not 1 <= number <= WIDEST:
