@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tutelage.configs.checks import check_fields, check_not_negative, check_positive, check_unit, counts
+from tutelage.configs.checks import check_fields, check_not_negative, check_positive, check_unit, counts, later
 from tutelage.configs.rewards import RewardSettings
 from tutelage.configs.team import NetworkSettings
+from tutelage.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,15 @@ class OnPolicySettings(NetworkSettings, RewardSettings):
     """Weight of the entropy bonus."""
     grad_clip: float = 0.5
     """Global-norm gradient clip, actor and critic each."""
+    critic_warm_up: int = later(0)
+    """Environment steps at the beginning in which the critic alone learns, so that a new one does not mislead a trained
+    actor. With --init a twentieth of the steps, unless given."""
 
     def __post_init__(self) -> None:
         check_fields(self)
-        check_positive(self, *counts(self), "lr", "grad_clip")
-        check_not_negative(self, "curiosity", "shaping", "entropy")
+        check_positive(self, *(name for name in counts(self) if name != "critic_warm_up"), "lr", "grad_clip")
+        check_not_negative(self, "curiosity", "shaping", "entropy", "critic_warm_up")
+        if self.critic_warm_up >= self.steps:
+            message = f"critic_warm_up = {self.critic_warm_up}: must be less than steps = {self.steps}"
+            raise BadInput(f"{message}, or the actor learns nothing")
         check_unit(self, "gamma", "lam")

@@ -11,8 +11,8 @@ from jaxtyping import Array, Bool
 Tree = TypeVar("Tree")
 
 
-def choose(which: Bool[Array, " B"], a: Tree, b: Tree) -> Tree:
-    """Select between two trees along the first axis: `a` where `which`, else `b`; leaves (B, ...)."""
+def choose(which: Bool[Array, "*B"], a: Tree, b: Tree) -> Tree:
+    """Select between two trees along their first axes: `a` where `which`, else `b`; leaves (*B, ...)."""
 
     def leaf(x: Any, y: Any) -> Any:
         return jnp.where(which.reshape(which.shape + (1,) * (x.ndim - which.ndim)), x, y)

@@ -20,7 +20,7 @@ from tutelage.data.transitions import transitions
 from tutelage.learning.losses import entropy, log_prob_of, masked_mean
 from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, init_learner
 from tutelage.learning.returns import td_lambda
-from tutelage.methods.on_policy import on_policy_stage
+from tutelage.methods.on_policy import on_policy_stage, warmed_up
 from tutelage.methods.single_stage import single_stage
 from tutelage.methods.td_loss import scores_of
 from tutelage.networks.critics import action_values, joint_action_critic_net
@@ -80,6 +80,7 @@ def coma(env: Environment, config: ComaConfig, teacher: Frozen | None = None) ->
         actor_learner, metrics = descend(tx, state.actor, actor_loss, lr)
         copied = optax.periodic_update(learner.params, state.target, state.rollouts + 1, config.target_every)
         metrics |= jax.tree.map(jnp.mean, critic_metrics)
+        actor_learner = warmed_up(config, progress, state.actor, actor_learner)
         return ComaState(actor_learner, learner, copied, state.rollouts + 1), metrics
 
     return single_stage(

@@ -22,7 +22,7 @@ from tutelage.errors import BadInput
 from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of
 from tutelage.learning.normaliser import Normaliser
 from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, init_learner
-from tutelage.methods.on_policy import on_policy_stage
+from tutelage.methods.on_policy import on_policy_stage, warmed_up
 from tutelage.methods.ppo import Batch, PpoNetworks, PpoState, critic_loss, make_batch
 from tutelage.policies.agent import Group, make_team
 from tutelage.policies.build import build_team
@@ -162,7 +162,7 @@ def update_networks(
 
     critic, critic_metrics = epochs(step, state.critic, batch, keys[1], config.epochs, config.minibatches)
     actor_metrics |= critic_metrics | {"factor": factor.mean()}
-    return HappoState(actors, critic, returns), actor_metrics
+    return HappoState(warmed_up(config, progress, state.actors, actors), critic, returns), actor_metrics
 
 
 def happo(env: Environment, config: HappoConfig, teacher: Frozen | None = None) -> Method:

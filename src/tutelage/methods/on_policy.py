@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from tutelage.configs.on_policy import OnPolicySettings
+from tutelage.data.trees import Tree, choose
 from tutelage.policies.acting import sample
 from tutelage.types import Behaviour, Carry, Metrics, Out, Params, Policy, Rollout, Stage, TimeStep, TrainState
 
@@ -15,6 +17,13 @@ from tutelage.types import Behaviour, Carry, Metrics, Out, Params, Policy, Rollo
 def entering_memory(timestep: TimeStep, carry: Carry, out: Out) -> Carry:
     """What is kept of every step: the memory entering it, so that sequences can begin anywhere."""
     return carry
+
+
+def warmed_up(config: OnPolicySettings, progress: Any, before: Tree, after: Tree) -> Tree:
+    """The actor after an update: as it was `before` while the critic warms up (setting `critic_warm_up`)."""
+    if not config.critic_warm_up:
+        return after
+    return choose(jnp.asarray(progress) * config.steps < config.critic_warm_up, before, after)
 
 
 def on_policy_stage(

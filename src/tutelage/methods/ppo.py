@@ -25,7 +25,7 @@ from tutelage.learning.losses import clipped_surrogate, entropy, log_prob_of, ma
 from tutelage.learning.normaliser import Normaliser, update_normaliser
 from tutelage.learning.optim import Learner, annealed, clipped_adam, descend, init_learner
 from tutelage.learning.returns import expand_like, gae
-from tutelage.methods.on_policy import on_policy_stage
+from tutelage.methods.on_policy import on_policy_stage, warmed_up
 from tutelage.methods.terms import Term, TermInput, own_term, with_term
 from tutelage.policies.build import build_team
 from tutelage.policies.critic import critic_of, values_of
@@ -182,6 +182,7 @@ def update_networks(
     def step(state: PpoState, minibatch: Batch) -> tuple[PpoState, Metrics]:
         actor, actor_metrics = descend(tx, state.actor, lambda p: actor_loss(networks, p, minibatch), lr)
         critic, critic_metrics = descend(tx, state.critic, lambda p: critic_loss(networks, p, returns, minibatch), lr)
+        actor = warmed_up(config, progress, state.actor, actor)
         return PpoState(actor, critic, returns), actor_metrics | critic_metrics
 
     return epochs(step, state._replace(returns=returns), batch, key, config.epochs, config.minibatches)
