@@ -18,6 +18,8 @@ class ResumeArgs:
 
     run: Positional[Path]
     """Run directory, or a parent of several seeds."""
+    steps: int | None = None
+    """Train to so many environment steps in total, also a run that is finished."""
     trust: bool = False
     """Import what the run names beyond the built-in names, and so run that code."""
     quiet: bool = False
@@ -29,4 +31,4 @@ def main(argv: Sequence[str]) -> None:
     args = parse(ResumeArgs, "resume", argv, "Go on with a run that was stopped or killed.")
     from tutelage.experiment.commands import resume
 
-    report(resume(args.run, args.quiet, args.trust))
+    report(resume(args.run, args.quiet, args.trust, steps=args.steps))

@@ -37,8 +37,10 @@ class RunArgs:
     teacher: str | None = None
     """Of a method that is taught, who teaches: RUN (a run directory), RUN@ROLE (another role of it, e.g. RUN@teacher),
     scripted:NAME, or module:factory. None: its usual teacher is trained first, as the run OUT/teacher."""
+    init: str | None = None
+    """RUN or RUN@ROLE: a run whose weights training starts from. Its network is taken: leave out --core and --size."""
     trust: bool = False
-    """Import what the teacher's run names beyond the built-in names and those given here, and so run that code."""
+    """Import what the run of --teacher or --init names beyond the built-in names and those given here (it is run)."""
     quiet: bool = False
     """No progress on standard error."""
 
@@ -47,11 +49,11 @@ def main(argv: Sequence[str]) -> None:
     """Train and report where the runs are."""
     method, env, rest = split_positionals(list(argv))
     preset = option_value(rest, "--preset")
-    row = method_row(method)
+    row, default = method_row(method), method_config(method, preset)
     # The types of the arguments depend on the method and the environment, so the class is made here.
     arguments_fields: list[Any] = [
         ("run", OmitArgPrefixes[RunArgs], field(default_factory=RunArgs)),
-        ("config", OmitArgPrefixes[resolve(row.config)], field(default=method_config(method, preset))),  # type: ignore[misc]
+        ("config", OmitArgPrefixes[resolve(row.config)], field(default=default)),  # type: ignore[misc]
         ("fit", OmitArgPrefixes[FitConfig], field(default_factory=FitConfig)),
     ]
     options = with_free_options(environment_options(env), env, rest)
@@ -76,13 +78,22 @@ def main(argv: Sequence[str]) -> None:
         seeds=args.run.seeds,
         together=args.run.together,
         teacher=args.run.teacher,
+        init=args.run.init,
+        preset=args.run.preset,
         trust=args.run.trust,
         fit=args.fit,
         quiet=args.run.quiet,
         **further,
-        **asdict(args.config),
+        **(changed(args.config, default) | given_settings(args.config, rest)),
     )
     report(runs)
+
+
+def given_settings(config: Any, argv: Sequence[str]) -> dict[str, Any]:
+    """The settings that stand on the command line, also with the value that they would have had anyway."""
+    words = {word.partition("=")[0].replace("_", "-") for word in argv}
+    spelled = lambda name: {f"--{name.replace('_', '-')}", f"--no-{name.replace('_', '-')}"}
+    return {name: value for name, value in asdict(config).items() if words & spelled(name)}
 
 
 def report(runs: Sequence[LoadedRun]) -> None:

@@ -36,7 +36,7 @@ class OnPolicySettings(NetworkSettings, RewardSettings):
     """Global-norm gradient clip, actor and critic each."""
     critic_warm_up: int = later(0)
     """Environment steps at the beginning in which the critic alone learns, so that a new one does not mislead a trained
-    actor. With --init a twentieth of the steps, unless given."""
+    actor. With --init 100,000, at most a fifth of the steps, unless given."""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from tutelage.data.experience import experience
 from tutelage.errors import BadInput
 from tutelage.types import Carry, Rollout, Sensed, TimeStep, VectorEnv
 
@@ -33,6 +34,7 @@ class Stored(NamedTuple):
     last: Bool[Array, "T1 C"]
 
 
+@experience
 class Replay(NamedTuple):
     """A ring buffer of C sequences.
 

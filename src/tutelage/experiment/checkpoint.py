@@ -13,33 +13,40 @@ import jax.numpy as jnp
 import numpy as np
 
 from tutelage.configs.checks import build
+from tutelage.data.experience import with_experience, without_experience
 from tutelage.errors import BadInput
 from tutelage.experiment.arrays import load_tree, read_meta, save_tree
 from tutelage.experiment.files import read_json
 from tutelage.experiment.read_records import as_damage
-from tutelage.experiment.records import BestMeta, CheckpointMeta
+from tutelage.experiment.records import BestMeta, CheckpointMeta, LastMeta, Record
 from tutelage.experiment.stage_loop import LoopState, stage_loop
 from tutelage.experiment.status import Best, Status, Unlogged
-from tutelage.types import Environment, Method
+from tutelage.types import Environment, Method, TrainState
 
 CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"
 """File of the best parameters of a training that ended with a non-finite value."""
 
+LAST = "last.safetensors"
+"""File of the last train state of a finished run, from which it can be extended."""
+
 Identity = dict[str, Any]
 
 
 def identity_of(path: Path) -> Identity:
-    """The settings that a run's results depend on, from its config.json; a checkpoint is resumed only under these."""
-    if not (path / "config.json").exists():
-        return {}
-    record = read_json(path / "config.json")
+    """`identity` of a run, from its config.json."""
+    return identity(read_json(path / "config.json")) if (path / "config.json").exists() else {}
+
+
+def identity(record: Record) -> Identity:
+    """The settings of a config.json that a run's results depend on; a checkpoint is resumed only under these."""
     fit_settings = {k: v for k, v in record["fit"].items() if k not in ("checkpoint_seconds", "tensorboard")}
-    teacher = hashlib.sha256(json.dumps(record["teacher"], sort_keys=True).encode()).hexdigest()[:16]
+    hashed = lambda entry: hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()[:16]
     names = ("method", "env", "env_version", "seed")
     return {
         **{name: record[name] for name in names},
-        "teacher": teacher,
+        "teacher": hashed(record["teacher"]),
+        **({"init": hashed(record["init"])} if record.get("init") else {}),
         **{f"env_options.{k}": v for k, v in record["env_options"].items()},
         **{f"config.{k}": v for k, v in record["config"].items()},
         **{f"fit.{k}": v for k, v in fit_settings.items()},
@@ -136,6 +143,34 @@ def load_status(path: Path, env: Environment, method: Method) -> tuple[Status, i
         metrics = {name: np.asarray(values, np.float32) for name, values in saved.since["rows"].items()}
         unlogged = Unlogged(metrics, saved.since["seconds"], saved.since["due"])
     return Status(saved.stage, loop, saved.steps, best, saved.seconds, unlogged), saved.offset
+
+
+def save_last(path: Path, status: Status, identity: Identity) -> None:
+    """Write the last train state of a training that has come to its end, without the experience that was gathered."""
+    loop, best = status.loop, status.best
+    meta = {
+        "stage": status.stage,
+        "earlier": status.steps,
+        "update": int(loop.update),
+        "steps": int(loop.steps),
+        "best": [best.success_rate, best.return_mean] if best else None,
+        "run": identity,
+    }
+    save_tree(path / LAST, without_experience(loop.train_state), meta)
+
+
+def read_last_meta(file: Path) -> LastMeta:
+    """The metadata of a last train state; raises as `read_checkpoint_meta`."""
+    meta = read_meta(file)
+    with as_damage(file):
+        last = build(LastMeta, meta, "field of its meta")
+    check_identity(file, last.run)
+    return last
+
+
+def load_last(file: Path, fresh: TrainState) -> TrainState:
+    """The last train state; what had been gathered is that of `fresh`, a new one."""
+    return with_experience(load_tree(file, without_experience(fresh), is_weight)[0], fresh)
 
 
 WEIGHT_FIELDS = {"params", "mu", "nu", "target", "frozen", "teacher", "returns", "errors"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,11 +12,14 @@ from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, Interrupted
 from tutelage.experiment.files import check_no_file_above, write_json
 from tutelage.experiment.find_teacher import find_teacher, run_and_role, seed_run
-from tutelage.experiment.job import Job, new_job, read_job
+from tutelage.experiment.init_source import Source, find_init, take, with_settings_of
+from tutelage.experiment.job import Job, new_job, read_job, run_paths
 from tutelage.experiment.listeners import Listener, Listeners
 from tutelage.experiment.manifest import is_finished
 from tutelage.experiment.memory_check import check_instances, check_training
+from tutelage.experiment.more_steps import EXTENSION, extend_runs
 from tutelage.experiment.prepare import make_env_and_method
+from tutelage.experiment.records import Record
 from tutelage.experiment.resume_run import recover_run, resume_run
 from tutelage.experiment.run_directory import LoadedRun, load
 from tutelage.experiment.run_lock import LOCK, exclusive, remove_stale_locks
@@ -25,9 +27,9 @@ from tutelage.experiment.run_record import read_settings, seed_runs
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.teachers import teaching_team
 from tutelage.experiment.train_run import leftover_files, start_run, start_runs_together
-from tutelage.experiment.trust import Trust, code_named_in, command_for
+from tutelage.experiment.trust import Trust, code_named_in, command_for, user_code
 from tutelage.machine import check_machine
-from tutelage.registry import method_row
+from tutelage.registry import method_config, method_row
 
 
 def continue_job(job: Job, folder: Path, display: Display, trust: Trust) -> list[LoadedRun]:
@@ -51,7 +53,8 @@ def run_job(job: Job, folder: Path, display: Display, trust: Trust) -> list[Load
     seeds = range(job.seed, job.seed + job.seeds)
     if job.together and not any((job.path(folder, seed) / "config.json").exists() for seed in seeds):
         with exclusive([folder, *(job.path(folder, seed) for seed in seeds)]):
-            start_runs_together(job, folder, display)
+            inits = [found for seed in seeds if (found := find_init_of(job, seed, folder, trust))]
+            start_runs_together(job, folder, inits, display)
     for seed in seeds:
         path = job.path(folder, seed)
         if is_cleared(path):
@@ -64,8 +67,8 @@ def run_job(job: Job, folder: Path, display: Display, trust: Trust) -> list[Load
 
 
 def is_cleared(path: Path) -> bool:
-    """Whether a run is finished and its checkpoints are removed."""
-    return is_finished(path) and not leftover_files(path)
+    """Whether a run is finished, is not being extended, and its checkpoints are removed."""
+    return is_finished(path) and not leftover_files(path) and not (path / EXTENSION).exists()
 
 
 def check_no_link(folder: Path, path: Path) -> None:
@@ -88,20 +91,29 @@ def run_seed(job: Job, seed: int, folder: Path, display: Display, trust: Trust) 
             run_job(job.teacher_job(seed), path / "teacher", display, trust)
             name = str(path / "teacher")
         teacher = find_teacher(name, job.env, make(job.env, **job.env_options), job.env_options, seed, trust)
-    start_run(job, seed, path, teacher, display)
+    start_run(job, seed, path, teacher, find_init_of(job, seed, folder, trust), display)
 
 
-def resume(path: str | Path, quiet: bool = False, trust: bool = False) -> list[LoadedRun]:
+def find_init_of(job: Job, seed: int, folder: Path, trust: Trust) -> tuple[Source, Record] | None:
+    """What a seed of a job starts from, where that is a run."""
+    name = job.init_name(folder)
+    return find_init(name, seed, trust) if name is not None else None
+
+
+def resume(path: str | Path, quiet: bool = False, trust: bool = False, *, steps: int | None = None) -> list[LoadedRun]:
     """Continue what was stopped or killed: one run, or all seeds of a parent directory.
 
     Args:
         trust: import code that the run names and that is not built in.
+        steps: train to so many steps in total, also what is finished. It stays as it is until that has come to its end.
 
     Raises:
-        BadInput: not a run, or its settings were changed. Fault: damaged files.
+        BadInput: not a run, or its settings were changed, or it has done so many steps. Fault: damaged files.
     """
     check_machine(training=True)
     path, display = Path(path), Display(quiet)
+    if steps is not None:
+        extend(path, steps, display, trust)
     if (path / "plan.json").exists():
         job = read_job(path / "plan.json", trust)
         if all(is_cleared(job.path(path, seed)) for seed in range(job.seed, job.seed + job.seeds)):
@@ -120,6 +132,22 @@ def resume(path: str | Path, quiet: bool = False, trust: bool = False) -> list[L
         except Interrupted:
             raise Interrupted(f"stopped and saved; go on with `{command_for(path, code_names)}`") from None
     return [load(run, trust) for run in seed_runs(path)]
+
+
+def extend(path: Path, steps: int, display: Display, trust: Trust) -> None:
+    """Begin to extend the runs of a directory to so many steps in total, see `extend_runs`."""
+    job = read_job(path / "plan.json", trust) if (path / "plan.json").exists() else None
+    runs = seed_runs(path)
+    for run in runs if job is None else []:
+        read_settings(run, trust)
+    if job is not None:
+        runs = [job.path(path, seed) for seed in range(job.seed, job.seed + job.seeds)]
+    begun = [run for run in runs if (run / "config.json").exists()]
+    with exclusive([path, *begun]):
+        extend_runs(begun, steps, display, trust)
+        if job is not None:  # seeds that have not begun
+            config = asdict(method_config(job.method, **{**job.config, "steps": steps}))
+            write_json(path / "plan.json", asdict(replace(job, config=config)))
 
 
 def recover(path: str | Path, quiet: bool = False, trust: bool = False) -> list[LoadedRun]:
@@ -168,6 +196,9 @@ def check_job(job: Job, trust: Trust) -> None:
         check_training(env, teacher_method, fit)
         teacher = teaching_team(teacher_job.method, teacher_method)
     _, method = make_env_and_method(job.method, job.env, job.env_options, job.config, teacher)
+    if job.init is not None:
+        for seed in range(job.seed, job.seed + job.seeds):
+            take(find_init(job.init, seed, trust)[0], job.method, method, env.spec)
     check_training(env, method, fit, job.seeds if job.together else 1)
 
 
@@ -181,6 +212,7 @@ def train(
     preset: str | None = None,
     teacher: str | Path | None = None,
     teacher_config: dict[str, Any] | None = None,
+    init: str | Path | None = None,
     together: bool = False,
     trust: bool = False,
     env_options: dict[str, Any] | None = None,
@@ -200,8 +232,10 @@ def train(
         teacher: run directory, `RUN@ROLE`, `scripted:NAME` or `module:factory`. A method that needs one and is
             given none trains its default teacher first, as the run OUT/teacher.
         teacher_config: settings of that teacher's training.
+        init: run directory or `RUN@ROLE` whose weights training starts from. Its network is taken where `settings` say
+            nothing else.
         together: train all seeds in one program, for an accelerator. What is stopped is resumed seed by seed.
-        trust: import code that the teacher's run names and that is neither built in nor named in this call.
+        trust: import code that the run of teacher or init names and that is neither built in nor named in this call.
         env_options: options of the environment.
         fit: evaluation and checkpointing.
         quiet: no progress on standard error.
@@ -216,11 +250,13 @@ def train(
         BadInput: anything unknown or impossible; nothing is written. Fault: the run broke.
     """
     check_machine(training=True)
+    if init is not None:
+        source, _ = find_init(str(init), seed, trust or user_code((method, env)))
+        settings = with_settings_of(source, method, settings, preset)
     job = new_job(method, env, seed, seeds, preset, teacher, teacher_config, together, env_options, fit, settings)
     folder = Path(out) if out else Path("runs") / f"{method}-{env.replace('/', '-').replace(':', '-')}-seed{seed}"
-    if teacher is not None and (found := run_and_role(str(teacher))):
-        teacher_paths = os.path.abspath(found[0]), os.path.relpath(found[0], folder)
-        job = replace(job, teacher_paths=teacher_paths)
+    job = replace(job, teacher_paths=run_paths(teacher, folder), init_paths=run_paths(init, folder))
+    job = replace(job, init=str(init) if init is not None else None)
     trusted = trust or job.user_code()
     check_unused(folder, job.user_code())
     check_job(job, trusted)

@@ -68,14 +68,18 @@ def teacher_from_run(
 
 def role_test(run: LoadedRun, role: str) -> Record:
     """The test of a role: of the run, of the teacher that the run keeps, or made now."""
-    if role == run.actor:
-        return run.test
-    teacher = run.record["teacher"]
-    known = run.test.get("beside", {}).get(role) or (teacher["test"] if teacher and role == "teacher" else None)
-    if known is not None:
+    if (known := known_test(run, role)) is not None:
         return known
     policy = run.policy(role)
     return evaluate(run.env, policy, run.params(role), TEST_EPISODES, act=RULES[run.roles[role].act]).as_dict()
+
+
+def known_test(run: LoadedRun, role: str) -> Record | None:
+    """The test of a role that the run holds: of its own, or of the teacher that it keeps."""
+    if role == run.actor:
+        return run.test
+    teacher = run.record["teacher"]
+    return run.test.get("beside", {}).get(role) or (teacher["test"] if teacher and role == "teacher" else None)
 
 
 def run_and_role(name: str) -> tuple[Path, str | None] | None:
@@ -86,16 +90,18 @@ def run_and_role(name: str) -> tuple[Path, str | None] | None:
     return (Path(path), role) if at and Path(path).is_dir() else None
 
 
-def seed_run(path: Path, seed: int | None) -> Path:
-    """The run of a seed below a parent directory, or the single run itself; raises BadInput where there is none."""
+def seed_run(path: Path, seed: int | None, what: str = "teacher") -> Path:
+    """The run of a seed below a parent directory, or the single run itself; raises BadInput where there is none.
+
+    Args:
+        what: it is for, for the message.
+    """
     runs = seed_runs(path)
     if seed is None or runs == [path]:
         return runs[0]
     by_name = {run.name: run for run in runs}
     if f"seed-{seed}" not in by_name:
-        raise BadInput(
-            f"teacher {path} has no seed-{seed}; it has {', '.join(by_name)}: name one of them for all seeds"
-        )
+        raise BadInput(f"{what} {path} has no seed-{seed}; it has {', '.join(by_name)}: name one of them for all seeds")
     return by_name[f"seed-{seed}"]
 
 

@@ -9,12 +9,13 @@ draws the same random numbers together with others as alone, so the results diff
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
 from tutelage.configs.experiment import FitConfig
 from tutelage.errors import Interrupted, NonFinite
@@ -23,9 +24,9 @@ from tutelage.experiment.evaluator import Evaluator, evaluation_key, record_eval
 from tutelage.experiment.jit import jit_unoptimised
 from tutelage.experiment.pieces import Pace, cadence, count_due_evaluations, evaluation_due, record_piece
 from tutelage.experiment.seed_axis import SeedAxis
-from tutelage.experiment.stage_loop import StageLoop, copy_tree, stage_loop
+from tutelage.experiment.stage_loop import StageLoop, copy_tree, stage_loop, unshared
 from tutelage.experiment.status import FitResult, Recorder, Status, counters
-from tutelage.types import Environment, Method
+from tutelage.types import Environment, Method, Params, Stage, TrainState
 
 
 def fit(
@@ -35,6 +36,7 @@ def fit(
     seed: int,
     recorder: Recorder,
     status: Status | None = None,
+    given: Mapping[str, Params] | None = None,
 ) -> FitResult:
     """Train a method.
 
@@ -45,6 +47,7 @@ def fit(
         seed: of all random numbers.
         recorder: receives metrics, evaluations and checkpoints.
         status: state from which training continues; None: it starts from the beginning.
+        given: parameters by role with which it starts there, in place of new ones.
 
     Returns:
         The parameters, by role, with which the deployable role had its best evaluation, and their final test.
@@ -53,7 +56,7 @@ def fit(
         NonFinite: a metric is not finite, or user code returned a bad value.
         Interrupted: the recorder asked to stop.
     """
-    return fit_together(env, method, config, [seed], [recorder], status)[0]
+    return fit_together(env, method, config, [seed], [recorder], status, None if given is None else [given])[0]
 
 
 def fit_together(
@@ -63,15 +66,19 @@ def fit_together(
     seeds: Sequence[int],
     recorders: Sequence[Recorder],
     status: Status | None = None,
+    given: Sequence[Mapping[str, Params]] | None = None,
 ) -> list[FitResult]:
     """`fit` for several seeds at once, each with a recorder of its own; only one seed can continue from a `status`.
+
+    `given` holds the parameters that each seed starts with.
 
     When it stops, on request or because a metric of some seed is not finite, every other seed is saved and can be
     resumed alone.
     """
-    training = Training(env, method, config, seeds, recorders, status)
+    training = Training(env, method, config, seeds, recorders, status, given)
     for index in range(training.statuses[0].stage, len(method.stages)):
         training.run_stage(index)
+    training.keep_last()
     best = [own.best.params for own in training.statuses if own.best]
     tests = training.evaluator.test(best)
     return [
@@ -97,7 +104,9 @@ class Training:
         seeds: Sequence[int],
         recorders: Sequence[Recorder],
         status: Status | None,
+        given: Sequence[Mapping[str, Params]] | None,
     ) -> None:
+        self.given = given
         self.env, self.method, self.config, self.recorders = env, method, config, recorders
         self.axis = SeedAxis(len(seeds))
         self.loop: Any = status.loop if status else None
@@ -124,6 +133,7 @@ class Training:
             recorder.compiled(stage, seconds)
         due_by_now = partial(count_due_evaluations, stage, every=every, evaluations=self.config.evaluations)
         pace = Pace()
+        self.evaluate_beginning(stage)
         while not runner.finished(self.loop):
             before = self.statuses
             due_before = [own.unlogged.due_before if own.unlogged else due_by_now(own.loop) for own in before]
@@ -145,7 +155,7 @@ class Training:
         """Make the state at the beginning of a stage, unless the training continues within it."""
         if self.loop is None:
             seed_keys = self.axis.over(jax.random.fold_in, (0, None))(self.roots, 0x1417)
-            train_state = jit_unoptimised(self.axis.over(self.method.init))(seed_keys)
+            train_state = self.init_state(seed_keys)
         elif self.statuses[0].stage < runner.index:
             train_state = self.loop.train_state
         else:
@@ -159,6 +169,22 @@ class Training:
         ]
         if follows:
             self.save(False)
+
+    def init_state(self, seed_keys: PRNGKeyArray) -> TrainState:
+        """The train state in which training begins, with the given parameters where there are any."""
+        method = self.method
+        if self.given is None:
+            return jit_unoptimised(self.axis.over(method.init))(seed_keys)
+        assert method.with_params is not None
+        put = method.with_params
+        start = lambda key, given: method.copy_targets(put(method.init(key), given))
+        return unshared(jit_unoptimised(self.axis.over(start))(seed_keys, self.axis.join(self.given)))
+
+    def evaluate_beginning(self, stage: Stage) -> None:
+        """Evaluate the parameters with which training was given to start: it may end no better, so they can be kept."""
+        begins = self.given is not None and self.statuses[0].stage == 0 and not np.any(self.loop.update)
+        if begins and stage.evaluated and (failed := self.evaluate([True] * self.axis.n)):
+            self.fail(self.statuses, failed)
 
     def run_piece(self, runner: StageLoop, length: int, pace: Pace, due_before: Sequence[int]) -> dict[int, NonFinite]:
         """Run one piece of updates of every seed; returns the errors of the seeds that failed, by index."""
@@ -209,6 +235,11 @@ class Training:
             # The part of one of several seeds is a copy: made only where it is written.
             if i not in failed and (self.axis.n == 1 or force or recorder.save_due()):
                 recorder.checkpoint(own._replace(loop=self.axis.part(self.loop, i)), force)
+
+    def keep_last(self) -> None:
+        """Let every recorder keep the state in which training has ended."""
+        for i, (own, recorder) in enumerate(zip(self.statuses, self.recorders, strict=True)):
+            recorder.keep_last(own._replace(loop=self.axis.part(self.loop, i)))
 
     def fail(self, before: Sequence[Status], failed: dict[int, NonFinite]) -> None:
         """Let the best parameters of seeds that failed be kept, and raise their errors. `before`: the piece."""

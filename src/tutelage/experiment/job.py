@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,12 +38,17 @@ class Job:
     together: bool = False
     teacher_paths: tuple[str, ...] = ()
     """Where the teacher is a directory: its absolute path, and its path relative to the output directory."""
+    init: str | None = None
+    """The run that training starts from: RUN or RUN@ROLE."""
+    init_paths: tuple[str, ...] = ()
+    """Its absolute path, and its path relative to the output directory."""
 
     def __post_init__(self) -> None:
         check_positive(self, "seeds")
         check_seeds(self.seed, self.seeds)
-        if len(self.teacher_paths) not in (0, 2):
-            raise BadInput(f"teacher_paths = {short(self.teacher_paths)}: must be two, the absolute one first")
+        for name in ("teacher_paths", "init_paths"):
+            if len(getattr(self, name)) not in (0, 2):
+                raise BadInput(f"{name} = {short(getattr(self, name))}: must be two, the absolute one first")
 
     def user_code(self) -> frozenset[str]:
         """The `module:name`s that the job names."""
@@ -57,22 +63,12 @@ class Job:
         return folder if self.seeds == 1 else folder / f"seed-{seed}"
 
     def teacher_name(self, folder: Path) -> str | None:
-        """The name under which the teacher is found now: at its absolute path, or at its path relative to `folder`.
+        """The name under which the teacher is found now, see `found_run`."""
+        return found_run(self.teacher, self.teacher_paths, folder, "teacher")
 
-        Raises:
-            Fault: it is at neither place.
-        """
-        if not self.teacher_paths or self.teacher is None:
-            return self.teacher
-        absolute, relative = (Path(p) for p in self.teacher_paths)
-        for place in (absolute, folder / relative):
-            if place.is_dir():
-                given = run_and_role(self.teacher)
-                if given and given[0].samefile(place):
-                    return self.teacher
-                _, at, role = Path(self.teacher).name.rpartition("@")
-                return f"{place}@{role}" if at and not place.name.endswith(f"@{role}") else str(place)
-        raise Fault(f"{folder}: its teacher is neither at {absolute} nor at {folder / relative}; put it back there")
+    def init_name(self, folder: Path) -> str | None:
+        """The name under which the run is found now that training starts from, see `found_run`."""
+        return found_run(self.init, self.init_paths, folder, "init")
 
     def make(self, teacher: Frozen | None, display: Display) -> tuple[Environment, Method, FitConfig]:
         """The environment and method to train, and the FitConfig; notes for the user are shown."""
@@ -86,7 +82,38 @@ class Job:
         """The job that trains the teacher of a seed, where the user named none."""
         name = method_row(self.method).teacher
         assert name is not None
-        return replace(self, method=name, config=self.teacher_config, seed=seed, seeds=1, teacher=None)
+        return replace(
+            self, method=name, config=self.teacher_config, seed=seed, seeds=1, teacher=None, init=None, init_paths=()
+        )
+
+
+def found_run(name: str | None, paths: tuple[str, ...], folder: Path, what: str) -> str | None:
+    """The name under which a run is found now: at its absolute path, or at its path relative to `folder`.
+
+    Args:
+        paths: these two; () for what is no directory.
+        what: it is of the job in `folder`, for the message.
+
+    Raises:
+        Fault: it is at neither place.
+    """
+    if not paths or name is None:
+        return name
+    absolute, relative = (Path(p) for p in paths)
+    for place in (absolute, folder / relative):
+        if place.is_dir():
+            given = run_and_role(name)
+            if given and given[0].samefile(place):
+                return name
+            _, at, role = Path(name).name.rpartition("@")
+            return f"{place}@{role}" if at and not place.name.endswith(f"@{role}") else str(place)
+    raise Fault(f"{folder}: its {what} is neither at {absolute} nor at {folder / relative}; put it back there")
+
+
+def run_paths(name: str | Path | None, folder: Path) -> tuple[str, ...]:
+    """The absolute path of the run that a name means, and its path relative to `folder`; () where it means none."""
+    found = run_and_role(str(name)) if name is not None else None
+    return (os.path.abspath(found[0]), os.path.relpath(found[0], folder)) if found else ()
 
 
 def read_job(file: Path, trust: Trust = False, cls: type[Job] = Job) -> Job:

@@ -24,6 +24,7 @@ def make_record(
     fit: Any,
     seed: int,
     teacher: Record | None,
+    init: Record | None = None,
 ) -> Record:
     """The content of config.json: how it was trained."""
     return {
@@ -38,6 +39,7 @@ def make_record(
         "teacher": teacher,
         "versions": versions(),
         "device": device(),
+        "init": init,
     }
 
 

@@ -2,12 +2,13 @@
 
 name = "kd_marl/3s_vs_5z"      # METHOD/MAP[/WHAT]: results/kd_marl/3s_vs_5z/seed-0.json, ...
 method = "kd_marl"             # of the registry; or random or scripted: a floor, which is only evaluated
-env = "smax/3s_vs_5z"          # or a list: the row is repeated, {task} in name and teacher stands for 3s_vs_5z
+env = "smax/3s_vs_5z"          # or a list: the row is repeated, {task} in name, teacher and init stands for 3s_vs_5z
 variant = "mlp, 28.6x"         # how tables call it
 seeds = 10                     # so many, from `first_seed` on, which is 0 unless settings were chosen on that
 priority = 1                   # lower first; within one priority seed by seed
 minutes = 2                    # expected, per seed
 teacher = "mappo/3s_vs_5z"     # a row of the same plan, run first with the same seed; or scripted:NAME
+init = "kl/3s_vs_5z@student"   # a row of the same plan, or ROW@ROLE: training starts from its weights, as with --init
 zoo = true                     # keep the first seed's run under zoo/
 forks = true                   # let its teacher play on from states that students reach, and keep what came of it; or
                                # the directory of a run, beside the plan's folder, whose students' states are taken
@@ -52,6 +53,7 @@ class Row:
     minutes: float
     first_seed: int = 0
     teacher: str | None = None
+    init: str | None = None
     zoo: bool = False
     forks: bool | str = False
     preset: str | None = None
@@ -109,8 +111,10 @@ def read_plan(path: Path) -> Rows:
     for row in rows.values():
         if row.teacher and ":" not in row.teacher and row.teacher not in rows:
             raise unknown(f"teacher of row {row.name!r}", row.teacher, rows.keys() - {row.name})
+        if row.init:
+            row_and_role(row, rows)
     for row in rows.values():
-        check_teachers(row, rows)
+        check_sources(row, rows)
     return rows
 
 
@@ -119,16 +123,34 @@ def as_option(given: Any, value: Any) -> Any:
     return value if isinstance(given, float) and isinstance(value, int) else given
 
 
-def check_teachers(row: Row, rows: Rows) -> None:
-    """Raise BadInput where the teacher of a row is a row that learns nothing, or where rows teach in a circle."""
-    seen = [row.name]
-    while row.teacher in rows:
-        row = rows[row.teacher]
-        if row.method in FLOORS:
-            raise BadInput(f"row {seen[-1]!r}: its teacher {row.name!r} is only evaluated; name it as scripted:NAME")
-        if row.name in seen:
-            raise BadInput(f"row {seen[0]!r} is taught by itself: {' <- '.join([*seen, row.name])}")
-        seen.append(row.name)
+def row_and_role(row: Row, rows: Rows) -> tuple[Row, str | None]:
+    """The row that a row's training starts from, and the role that it names; raises BadInput where there is none."""
+    assert row.init is not None
+    name, at, role = row.init.rpartition("@")
+    if row.init in rows:
+        return rows[row.init], None
+    if not at or name not in rows:
+        raise unknown(f"init of row {row.name!r}", row.init, rows.keys() - {row.name})
+    return rows[name], role
+
+
+def sources(row: Row, rows: Rows) -> list[Row]:
+    """The rows that must be trained before a row: its teacher's, and the one that its training starts from."""
+    taught_by = [rows[row.teacher]] if row.teacher in rows else []
+    return taught_by + ([row_and_role(row, rows)[0]] if row.init else [])
+
+
+def check_sources(row: Row, rows: Rows, seen: tuple[str, ...] = ()) -> None:
+    """Raise BadInput where a source of a row learns nothing, or where rows need each other in a circle."""
+    seen = (*seen, row.name)
+    for source in sources(row, rows):
+        if source.method in FLOORS and source.name == row.teacher:
+            raise BadInput(f"row {row.name!r}: its teacher {source.name!r} is only evaluated; name it as scripted:NAME")
+        if source.method in FLOORS:
+            raise BadInput(f"row {row.name!r}: its init {source.name!r} is only evaluated; it has no weights")
+        if source.name in seen:
+            raise BadInput(f"row {seen[0]!r} is taught by itself: {' <- '.join([*seen, source.name])}")
+        check_sources(source, rows, seen)
 
 
 def is_list_of_tables(entries: Any) -> bool:
@@ -150,7 +172,9 @@ def each_row(entry: dict[str, Any], label: str) -> Iterator[dict[str, Any]]:
         envs = table.get("env")
         for env in envs if isinstance(envs, list) else [envs]:
             task = str(env).partition("/")[2]
-            named = {key: str(table[key]).replace("{task}", task) for key in ("name", "teacher") if key in table}
+            named = {
+                key: str(table[key]).replace("{task}", task) for key in ("name", "teacher", "init") if key in table
+            }
             yield table | named | ({"env": env} if "env" in table else {})
 
 
@@ -159,8 +183,8 @@ def settings_of(row: Row) -> Any:
     if row.method not in FLOORS:
         check_teacher(row.method, row.teacher)
         return method_config(row.method, row.preset, **row.config)
-    if row.config or row.preset or row.teacher or row.zoo:
-        raise BadInput(f"method = {row.method!r} is only evaluated: it has no config, preset, teacher or zoo")
+    if row.config or row.preset or row.teacher or row.init or row.zoo:
+        raise BadInput(f"method = {row.method!r} is only evaluated: it has no config, preset, teacher, init or zoo")
     return None
 
 
@@ -178,6 +202,12 @@ def default_teacher(row: Row) -> Any:
     """Settings and version of the teacher that is trained first where a row names none; None where there is none."""
     name = None if row.method in FLOORS else method_row(row.method).teacher
     return [name, fingerprinted(method_config(name)), method_row(name).version] if name else None
+
+
+def initial(row: Row, rows: Rows) -> list[str | None]:
+    """What a row's training starts from, for its fingerprint."""
+    source, role = row_and_role(row, rows)
+    return [fingerprint(source, rows), role]
 
 
 def code_constants(settings: Any) -> dict[str, Any]:
@@ -210,6 +240,7 @@ def fingerprint(row: Row, rows: Rows, version: int | None = None) -> str:
         **(
             {"method_version": version} if version > 1 else {}
         ),  # version 1 is left out, so that older fingerprints stay valid
+        **({"init": initial(row, rows)} if row.init else {}),
         **chosen_by,
         **code_constants(settings),
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.configs.experiment import FitConfig
-from tutelage.experiment.checkpoint import identity_of, save_best, save_status
+from tutelage.experiment.checkpoint import identity_of, save_best, save_last, save_status
 from tutelage.experiment.listeners import Told
 from tutelage.experiment.records import scores_text
 from tutelage.experiment.sinks import Display, JsonLines, Sink, TensorBoard
@@ -47,11 +47,12 @@ class RunRecorder:
         self.stopped = False
         self.stage_written = -1
         self.fixed: tuple[str, ...] = ()
+        self.extensible = False
         self.usual_metrics: dict[str, tuple[tuple[float, float], list[float]]] = {}
 
     def begin_stage(self, stage: Stage) -> None:
         self.display.announce_later(f"{stage.name}: compiling, which is kept for the next start ...")
-        self.fixed = stage.fixed
+        self.fixed, self.extensible = stage.fixed, stage.unit == "steps"
         self.usual_metrics = {name: (span, []) for name, span in stage.usual.items()}
 
     def metrics(self, record: dict[str, Any]) -> None:
@@ -88,6 +89,11 @@ class RunRecorder:
             save_status(self.path, status, *fixed, self.lines.synced_size(), self.identity)
             self.stage_written = status.stage
             self.saved = time.monotonic()
+
+    def keep_last(self, status: Status) -> None:
+        """Write the last train state, where more steps could follow it."""
+        if self.extensible:
+            save_last(self.path, status, self.identity)
 
     def training_failed(self, best: Best | None, steps: int, seconds: float, error: Exception) -> None:
         """Write the best parameters so far, if there are any, and the error that ended the training."""

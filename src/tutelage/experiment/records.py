@@ -157,7 +157,11 @@ class Versions:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """config.json: method, environment and settings of a run."""
+    """config.json: method, environment and settings of a run.
+
+    Attributes:
+        extended: the totals of steps for which it was trained before it was extended.
+    """
 
     format: int
     method: str
@@ -170,6 +174,8 @@ class RunRecord:
     teacher: TeacherRecord | None
     versions: Versions
     device: Device
+    init: InitRecord | None = None
+    extended: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:
@@ -199,6 +205,22 @@ class TeacherRecord:
         check_fields(self)
         if (self.record is not None) != (self.kind == "run"):
             raise BadInput(f"kind = {self.kind!r}: must be 'run' with a record, and something else without one")
+
+
+@dataclass(frozen=True)
+class InitRecord:
+    """The run that a training started from.
+
+    Attributes:
+        role: whose parameters the acting role took. taken: the roles that took any, and the critic.
+        test: of that role, as far as the run knew. record: its config.json.
+    """
+
+    name: str
+    role: str
+    taken: list[str]
+    test: StoredTest | None
+    record: RunRecord
 
 
 @dataclass(frozen=True)
@@ -259,6 +281,22 @@ class BestMeta:
     def __post_init__(self) -> None:
         check_fields(self)
         check_not_negative(self, "total_steps", "seconds")
+        check_best(self.best)
+
+
+@dataclass(frozen=True)
+class LastMeta:
+    """The metadata of a last train state: its stage, steps before that stage, updates and steps in it, best scores."""
+
+    stage: int
+    earlier: int
+    update: int
+    steps: int
+    best: tuple[float, float] | None
+    run: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        check_not_negative(self, "stage", "earlier", "update", "steps")
         check_best(self.best)
 
 

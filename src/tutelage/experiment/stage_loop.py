@@ -185,6 +185,18 @@ def check_step_counts(stages: Sequence[Stage]) -> None:
             )
 
 
+def unshared(tree: Any) -> Any:
+    """The tree, in which every leaf is an array of its own: one array cannot be donated twice."""
+    seen = set[int]()
+
+    def own(leaf: Any) -> Any:
+        leaf = jnp.copy(leaf) if id(leaf) in seen else leaf
+        seen.add(id(leaf))
+        return leaf
+
+    return jax.tree.map(own, tree)
+
+
 def copy_tree(tree: Any) -> Any:
     """A copy of all arrays, which stays valid when the original is donated."""
     return jax.tree.map(jnp.copy, tree)

@@ -77,6 +77,10 @@ class Recorder(Protocol):
         """Save if `save_due`, or if `force`."""
         ...
 
+    def keep_last(self, status: Status) -> None:
+        """Keep the last train state of a training that has come to its end."""
+        ...
+
     def training_failed(self, best: Best | None, steps: int, seconds: float, error: Exception) -> None:
         """Keep the best parameters of a training that failed after so many steps and seconds."""
         ...

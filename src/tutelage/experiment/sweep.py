@@ -16,7 +16,7 @@ import jax
 from tutelage.errors import BadInput, Fault, Interrupted, NotWritten, unknown
 from tutelage.experiment.files import write_json
 from tutelage.experiment.manifest import is_finished
-from tutelage.experiment.plan import Row, Rows, fingerprint, read_plan
+from tutelage.experiment.plan import Row, Rows, fingerprint, read_plan, sources
 from tutelage.experiment.run_directory import LoadedRun
 from tutelage.experiment.run_lock import remove_stale_locks, try_lock
 from tutelage.experiment.shape_check import check_rows
@@ -59,19 +59,20 @@ def estimate(plan: Path, paths: SweepPaths, only: str, seeds: int | None) -> tup
     return len(missing), sum(row.minutes for row in missing)
 
 
-def teacher_chain(row: Row, rows: Rows) -> list[Row]:
-    """A row, its teacher's row, that row's teacher's, ..."""
-    return [row, *(teacher_chain(rows[row.teacher], rows) if row.teacher in rows else [])]
+def needed_rows(row: Row, rows: Rows) -> list[Row]:
+    """The rows that are trained before a row: its teacher's, what it starts from, that of these, ..."""
+    direct = sources(row, rows)
+    return [*direct, *(further for source in direct for further in needed_rows(source, rows))]
 
 
 def needed_runs(row: Row, seed: int, rows: Rows, paths: SweepPaths) -> list[Path]:
-    """The run directories that are written for a result: the row's own, and those of teachers not trained yet."""
+    """The run directories that are written for a result: the row's own, and those of its sources not trained yet."""
     directories = [paths.run(row, seed)]
-    for teacher in teacher_chain(row, rows)[1:]:
-        run = paths.run(teacher, seed)
-        if not (is_finished(run) and is_current(run / "row.json", fingerprint(teacher, rows))):
+    for source in needed_rows(row, rows):
+        run = paths.run(source, seed)
+        if not (is_finished(run) and is_current(run / "row.json", fingerprint(source, rows))):
             directories.append(run)
-    return directories
+    return [*dict.fromkeys(directories)]
 
 
 @contextmanager

@@ -30,10 +30,10 @@ class Point:
 
 @dataclass(frozen=True)
 class RowTeacher:
-    """The teacher of a row, and its final test."""
+    """The teacher of a row, or what its training started from, and its final test."""
 
     name: str | None
-    test: StoredTest
+    test: StoredTest | None
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class RowResult:
     measure: Measure = "success"
     config: dict[str, Any] | None = None
     versions: Versions | None = None
+    init: RowTeacher | None = None
     cost_report: dict[str, Any] | None = None
     forks: list[Record] | None = None
 

@@ -18,10 +18,11 @@ from tutelage.experiment.commands import run_job
 from tutelage.experiment.evaluate import evaluate
 from tutelage.experiment.files import write_json
 from tutelage.experiment.find_teacher import user_factory
+from tutelage.experiment.init_source import find_init, with_settings_of
 from tutelage.experiment.job import Job
 from tutelage.experiment.make_record import device
 from tutelage.experiment.manifest import MANIFEST, read_manifest
-from tutelage.experiment.plan import FLOORS, Row, Rows, fingerprint, fit_config
+from tutelage.experiment.plan import FLOORS, Row, Rows, fingerprint, fit_config, row_and_role
 from tutelage.experiment.read_records import check_field_types, read_metrics
 from tutelage.experiment.run_directory import LoadedRun
 from tutelage.experiment.run_lock import LOCK
@@ -61,22 +62,33 @@ def make_result(
 
 
 def train_row(row: Row, seed: int, rows: Rows, paths: SweepPaths, display: Display) -> LoadedRun:
-    """Train one row with one seed, after its teacher; an unfinished run is continued."""
-    teacher = row.teacher
+    """Train one row with one seed, after its teacher and what it starts from; an unfinished run is continued."""
+    allowed_code = user_code(
+        name
+        for plan_row in rows.values()
+        for name in (plan_row.method, plan_row.env, user_factory(plan_row.teacher), *named_code(plan_row.config))
+    )
+    teacher, init, settings = row.teacher, None, row.config
     if teacher in rows:
         assert teacher is not None
         train_row(rows[teacher], seed, rows, paths, display)
         teacher = str(paths.run(rows[teacher], seed))
+    if row.init:
+        source_row, role = row_and_role(row, rows)
+        path = train_row(source_row, seed, rows, paths, display).path
+        init = f"{path}@{role}" if role else str(path)
+        settings = with_settings_of(find_init(init, seed, allowed_code)[0], row.method, row.config, row.preset)
     default_teacher = method_row(row.method).teacher
     job = Job(
         method=row.method,
         env=row.env,
         env_options=row.env_options,
-        config=asdict(method_config(row.method, row.preset, **row.config)),
+        config=asdict(method_config(row.method, row.preset, **settings)),
         fit=asdict(fit_config(row)),
         seed=seed,
         seeds=1,
         teacher=teacher,
+        init=init,
         teacher_config=asdict(method_config(default_teacher)) if default_teacher else {},
     )
     folder = paths.run(row, seed)
@@ -85,11 +97,6 @@ def train_row(row: Row, seed: int, rows: Rows, paths: SweepPaths, display: Displ
         remove_stale_run(folder)
         write_json(folder / "row.json", {"fingerprint": row_fingerprint, **asdict(job)})
     check_field_types(folder / "row.json", RowJob)
-    allowed_code = user_code(
-        name
-        for plan_row in rows.values()
-        for name in (plan_row.method, plan_row.env, user_factory(plan_row.teacher), *named_code(plan_row.config))
-    )
     return run_job(job, folder, display, allowed_code)[0]
 
 
@@ -124,7 +131,7 @@ def result_from_run(row: Row, seed: int, run: LoadedRun, row_fingerprint: str, s
     """The result of a run: everything that tables and curves need, see `sweep_result.RowResult`."""
     lines = read_metrics(run.path / "metrics.jsonl")
     names = ("total_steps", "seconds", "update", "success_rate", "return_mean")
-    teacher = run.record["teacher"]
+    teacher, init = run.record["teacher"], run.record.get("init")
     return {
         "row": row.name,
         "method": row.method,
@@ -138,6 +145,7 @@ def result_from_run(row: Row, seed: int, run: LoadedRun, row_fingerprint: str, s
         "env_options": row.env_options,
         "test": run.test,
         "teacher": {"name": row.teacher, "test": teacher["test"]} if teacher else None,
+        **({"init": {"name": row.init, "test": init["test"]}} if init else {}),
         "curve": [{k: line[k] for k in names} for line in lines if line["kind"] == "evaluation"],
         "cost": {name: as_dict(cost) for name, role in run.roles.items() if (cost := blueprint_cost(role.made_of))},
         "widths": widths(run.roles[run.actor].made_of),

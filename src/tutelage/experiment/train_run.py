@@ -16,23 +16,27 @@ import jax.numpy as jnp
 from tutelage.configs.experiment import FitConfig
 from tutelage.data.collect import CollectorState
 from tutelage.errors import Interrupted, NonFinite
+from tutelage.experiment.arrays import load_tree, save_tree
 from tutelage.experiment.checkpoint import BEST, load_status
 from tutelage.experiment.evaluate import evaluate_together
 from tutelage.experiment.files import read_json, write_json
 from tutelage.experiment.fit import fit_together
+from tutelage.experiment.init_source import Source, Taken, take
 from tutelage.experiment.job import Job
 from tutelage.experiment.make_record import make_record
 from tutelage.experiment.manifest import write_manifest
 from tutelage.experiment.read_records import read_metrics
 from tutelage.experiment.recorder import RunRecorder
 from tutelage.experiment.records import Record
-from tutelage.experiment.role_files import save_params, write_roles
+from tutelage.experiment.role_files import roles_and_critic, save_params, write_roles
 from tutelage.experiment.sinks import Display
 from tutelage.experiment.status import FitResult, Status
 from tutelage.experiment.trust import code_named_in, command_for
 from tutelage.policies.acting import RULES
 from tutelage.types import Environment, Frozen, Method, Params
 
+INIT = "init.safetensors"
+"""File of the weights that a run begins with, where they are another run's."""
 ON_ACCELERATOR = (
     "warning: evaluations on an accelerator have been wrong; check what comes of this on a CPU, with "
     '`JAX_PLATFORMS=cpu tutelage eval RUN` (docs/faq.md, "Does an accelerator help?")'
@@ -88,12 +92,14 @@ def fit_into(
     seeds: Sequence[int],
     display: Display,
     resumed: bool = False,
+    given: Sequence[Mapping[str, Params]] | None = None,
 ) -> None:
     """Train into run directories that have their config.json, one per seed; progress is shown for the first one.
 
     Args:
         folder: the directory that the user knows.
         resumed: go on from the checkpoint, of a single seed, instead of from the beginning.
+        given: parameters by role with which each seed begins, in place of new ones.
     """
     status, offset = load_status(paths[0], env, method) if resumed else (None, None)
     if status is not None and env.on_host:
@@ -106,7 +112,7 @@ def fit_into(
         RunRecorder(path, config, shown, offset, status) for path, shown in zip(paths, displays, strict=True)
     ]
     with stop_on_signals(seed_recorders) as recorders, mention_recover(folder, paths[0] / "config.json"):
-        results = fit_together(env, method, config, seeds, recorders, status)
+        results = fit_together(env, method, config, seeds, recorders, status, given)
         extra = extra_evaluations(env, method, config, seeds, [result.params for result in results])
         for path, result, seed, tests in zip(paths, results, seeds, extra, strict=True):
             write_finished_run(path, result, seed, tests)
@@ -151,8 +157,8 @@ def write_finished_run(path: Path, result: FitResult, seed: int, extra: dict[str
 
 
 def leftover_files(path: Path) -> list[Path]:
-    """Checkpoints and temporary files in a run directory; a kill at the very end leaves them in a finished run."""
-    names = re.compile(r"(checkpoint(-stage\d+)?|best)\.safetensors|\..*\.tmp")
+    """Checkpoints, weights to begin with and temporary files; a kill at the very end leaves them in a finished run."""
+    names = re.compile(r"(checkpoint(-stage\d+)?|best|init)\.safetensors|\..*\.tmp")
     return [file for file in path.iterdir() if names.fullmatch(file.name)]
 
 
@@ -162,14 +168,41 @@ def remove_leftovers(path: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def start_run(job: Job, seed: int, path: Path, teacher: tuple[Frozen, Record] | None, display: Display) -> None:
+def start_run(
+    job: Job,
+    seed: int,
+    path: Path,
+    teacher: tuple[Frozen, Record] | None,
+    init: tuple[Source, Record] | None,
+    display: Display,
+) -> None:
     """Train one run from the beginning. All checks are made before anything is written."""
     frozen = teacher[0] if teacher else None
     env, method, config = job.make(frozen, display)
+    taken = take(init[0], job.method, method, env.spec) if init else None
     if frozen is not None:
         save_params(path, teacher_params(frozen))
-    write_beginning(job, seed, path, env, method, config, teacher)
-    fit_into(path, [path], env, method, config, [seed], display)
+    write_beginning(job, seed, path, env, method, config, teacher, begin_with(path, init, taken, display))
+    fit_into(path, [path], env, method, config, [seed], display, given=[taken.params] if taken else None)
+
+
+def begin_with(path: Path, init: tuple[Source, Record] | None, taken: Taken | None, display: Display) -> Record | None:
+    """Keep the weights that a run begins with, and tell of them; returns their entry in config.json."""
+    if init is None or taken is None:
+        return None
+    for note in taken.notes:
+        display.say(note)
+    save_tree(path / INIT, taken.params)
+    return {**init[1], "taken": [*taken.params]}
+
+
+def load_beginning(path: Path, record: Record, method: Method) -> list[Params] | None:
+    """The weights that a run begins with, for `fit_into`; None where all are new."""
+    if not record.get("init"):
+        return None
+    parts, key = roles_and_critic(method), jax.random.key(0)
+    template = {name: jax.eval_shape(parts[name].init, key) for name in record["init"]["taken"]}
+    return [load_tree(path / INIT, template)[0]]
 
 
 def write_beginning(
@@ -180,27 +213,30 @@ def write_beginning(
     method: Method,
     config: FitConfig,
     teacher: tuple[Frozen, Record] | None,
+    init: Record | None = None,
 ) -> None:
     """Write what a run's roles are made of, and its config.json last: a directory with it can be resumed."""
     frozen, teacher_record = teacher or (None, None)
     settings = job.env, env, job.env_options, job.method_config(), config, seed
-    record = make_record(job.method, *settings, teacher_record)
+    record = make_record(job.method, *settings, teacher_record, init)
     if job.together:
         record["device"] |= {"together": job.seeds}
     write_roles(path, record, env, method, frozen.provides if frozen else ())
     write_json(path / "config.json", record)
 
 
-def start_runs_together(job: Job, folder: Path, display: Display) -> None:
-    """Train the runs of all seeds in one program."""
+def start_runs_together(job: Job, folder: Path, inits: Sequence[tuple[Source, Record]], display: Display) -> None:
+    """Train the runs of all seeds in one program, each from its own source where there are `inits`."""
     env, method, config = job.make(None, display)
     if jax.default_backend() != "cpu":
         display.say(ON_ACCELERATOR)
     seeds = range(job.seed, job.seed + job.seeds)
     paths = [job.path(folder, seed) for seed in seeds]
-    for seed, path in zip(seeds, paths, strict=True):
-        write_beginning(job, seed, path, env, method, config, None)
-    fit_into(folder, paths, env, method, config, seeds, display)
+    each = [take(init[0], job.method, method, env.spec) for init in inits]
+    for i, (seed, path) in enumerate(zip(seeds, paths, strict=True)):
+        begun = begin_with(path, inits[i], each[i], display) if each else None
+        write_beginning(job, seed, path, env, method, config, None, begun)
+    fit_into(folder, paths, env, method, config, seeds, display, given=[taken.params for taken in each] or None)
 
 
 def teacher_params(frozen: Frozen) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from tutelage.configs.hint import HintConfig
+from tutelage.data.experience import experience
 from tutelage.data.transitions import transitions
 from tutelage.learning.returns import gae
 from tutelage.methods.hint.experience import (
@@ -33,6 +34,7 @@ TEMPERATURE = 0.5
 it at every step waver between the goals."""
 
 
+@experience
 class LabelledExperience(NamedTuple):
     """Experience with the teacher's labels, leaves (T, B, ...); (R, T, B, ...) in the store of R iterations.
 

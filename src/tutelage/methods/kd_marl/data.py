@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from tutelage.configs.kd_marl import KdMarlConfig
 from tutelage.data.collect import init_collector as init_collector
 from tutelage.data.collect import play, settled
+from tutelage.data.experience import experience
 from tutelage.data.replay import size_of
 from tutelage.data.transitions import transitions
 from tutelage.data.vector import make_vector_env
@@ -32,6 +33,7 @@ from tutelage.policies.critic import values_of
 from tutelage.types import Behaviour, Carry, Environment, Metrics, Out, Params, Policy, Rollout, TimeStep
 
 
+@experience
 class LabelledExperience(NamedTuple):
     """Sequences of experience with the expert's labels, leaves (T, sequences, ...).
 
