@@ -12,7 +12,8 @@ import pytest
 
 import tutelage
 from helpers import QUICK, TINY, Killed, Silent, assert_same, assert_same_run, build, kill_at, lines_of, make_spec, sign
-from small import World
+from small import METHOD_CASES, World, teacher
+from small import world as any_world
 from tutelage import BadInput, Fault, make
 from tutelage.cli.main import exit_code
 from tutelage.experiment.fit import fit
@@ -22,7 +23,7 @@ from tutelage.experiment.train_run import INIT
 from tutelage.policies.blueprint import FusedTeam, Members, Network, Team, ValueNet
 from tutelage.policies.columns import Entities, OneHot, Slice, View
 from tutelage.policies.fits import misfit, params_like
-from tutelage.registry import method_config
+from tutelage.registry import METHODS, method_config
 
 PLAY = {name: TINY[name] for name in ("envs", "rollout", "chunk", "epochs", "minibatches")}
 SHORT = dict(steps=256, quiet=True, fit=QUICK, **PLAY)
@@ -144,6 +145,19 @@ def test_a_critic_of_another_kind_is_new():
     assert "a new critic" in said
 
 
+@pytest.mark.parametrize(("name", "settings"), METHOD_CASES)
+def test_every_method_takes_all_that_its_own_run_trained(name, settings):
+    env = any_world()
+    frozen = teacher(env) if METHODS[name].teacher else None
+    method, config = build(name, env, frozen, **settings), asdict(method_config(name, **settings))
+    found = drafted("RUN", None, name, method, config, env.spec)
+    again = build(name, env, frozen, **with_settings_of(found, name, settings))
+    taken = take(found, name, again, env.spec)
+    critic = ["critic"] if method.critic and frozen is None else []  # a frozen teacher's stays
+    assert set(taken.params) == {method.actor, *method.also_tested, *critic}
+    assert len(taken.notes) == 1
+
+
 OWN = dict(core="mlp", size="width=6", fusion_width=7, generator=9, envs=2, chunk=4, burn_in=0, capacity_steps=8)
 
 
@@ -227,8 +241,8 @@ def test_every_seed_starts_from_its_own_run_also_together(action_run, tmp_path):
 @pytest.mark.parametrize("save", [0, 3])
 def test_a_run_is_resumed_without_what_it_started_from(action_run, tmp_path, monkeypatch, save):
     """Killed before the first checkpoint, or after one."""
-    (whole,) = train(action_run.path, tmp_path / "whole")
     shutil.copytree(action_run.path, tmp_path / "source")
+    (whole,) = train(tmp_path / "source", tmp_path / "whole")
     out = tmp_path / "run"
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_at(patch, save, 1)

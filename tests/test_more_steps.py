@@ -176,6 +176,7 @@ def test_an_extension_that_broke_is_recovered(tmp_path, monkeypatch):
     assert tutelage.load(tmp_path / "run", trust=True).test["steps"] < LONGER
     (run,) = tutelage.recover(tmp_path / "run", quiet=True, trust=True)
     assert "policy became nan" in run.test["recovered"]["error"] and not (run.path / E.EXTENSION).exists()
+    assert not (run.path / LAST).exists(), "it was of before"
 
 
 # ---- what is not finished --------------------------------------------------------------------------------------------

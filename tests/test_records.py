@@ -19,10 +19,11 @@ from helpers import assert_same
 from tutelage import BadInput, Fault
 from tutelage.configs.checks import build
 from tutelage.experiment.arrays import load_tree, read_meta, save_tree
+from tutelage.experiment.checkpoint_meta import CheckpointMeta
 from tutelage.experiment.files import read_json
 from tutelage.experiment.job import read_job
 from tutelage.experiment.read_records import as_damage, check_field_types, read_checked, read_metrics
-from tutelage.experiment.records import CheckpointMeta, FinalTest
+from tutelage.experiment.records import FinalTest
 from tutelage.experiment.run_record import read_record, read_settings, read_test
 from tutelage.experiment.sweep_row import RowJob
 

@@ -31,8 +31,8 @@ def file_names(path):
 # ---- a finished run ------------------------------------------------------------------------------------------------
 def test_a_run_holds_everything_that_is_needed_and_nothing_pickled(action_run):
     assert file_names(action_run.path) == [
-        "config.json", "critic.json", "critic.safetensors", "eval.json", "manifest.json", "metrics.jsonl", "plan.json",
-        "student.json", "student.safetensors",
+        "config.json", "critic.json", "critic.safetensors", "eval.json", "last.safetensors", "manifest.json",
+        "metrics.jsonl", "plan.json", "student.json", "student.safetensors",
     ]  # fmt: skip
     record = action_run.record
     assert record["method"] == "mappo" and record["env"] == "probe/action" and record["seed"] == 0

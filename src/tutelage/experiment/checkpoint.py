@@ -16,9 +16,10 @@ from tutelage.configs.checks import build
 from tutelage.data.experience import with_experience, without_experience
 from tutelage.errors import BadInput
 from tutelage.experiment.arrays import load_tree, read_meta, save_tree
+from tutelage.experiment.checkpoint_meta import BestMeta, CheckpointMeta, LastMeta
 from tutelage.experiment.files import read_json
 from tutelage.experiment.read_records import as_damage
-from tutelage.experiment.records import BestMeta, CheckpointMeta, LastMeta, Record
+from tutelage.experiment.records import Record
 from tutelage.experiment.stage_loop import LoopState, stage_loop
 from tutelage.experiment.status import Best, Status, Unlogged
 from tutelage.types import Environment, Method, TrainState

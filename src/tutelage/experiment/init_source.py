@@ -14,6 +14,7 @@ from tutelage.experiment.find_teacher import known_test, run_and_role, seed_run
 from tutelage.experiment.records import Record
 from tutelage.experiment.role_files import provided_by, roles_and_critic
 from tutelage.experiment.run_directory import Lazy, LoadedRun, load
+from tutelage.experiment.teachers import critic_role
 from tutelage.experiment.trust import Trust
 from tutelage.policies.blueprint import Blueprint, OwnCode, Team, ValueNet
 from tutelage.policies.fits import misfit, params_like
@@ -184,7 +185,7 @@ def take(source: Source, method_name: str, method: Method, spec: Spec) -> Taken:
         raise BadInput(f"init = {source.name}: {source.actor} does not fit: {wrong}")
     params, notes = {actor: adapted(weights, parts[actor])}, meaning_notes(source, weights, method_name, method, spec)
     others = [role for role in method.also_tested if source.role is None]
-    for role in [*others, *(["critic"] if method.critic is not None else [])]:
+    for role in [*others, *(["critic"] if trains_critic(method) else [])]:
         wrong = "it has none" if role not in source.weights else not_fitting(source.weights[role], parts[role])
         if wrong:
             notes.append(f"init = {source.name}: a new {role} ({wrong})")
@@ -192,6 +193,11 @@ def take(source: Source, method_name: str, method: Method, spec: Spec) -> Taken:
             params[role] = adapted(source.weights[role], parts[role])
     took = " and ".join(params) if actor == source.actor else f"{source.actor} as {' and '.join(params)}"
     return Taken(params, (f"starts from {source.name}: {took}", *notes))
+
+
+def trains_critic(method: Method) -> bool:
+    """Whether a method trains its critic; that of a frozen teacher stays as it is."""
+    return method.critic is not None and critic_role(method.roles) in (method.actor, *method.also_tested)
 
 
 def not_fitting(weights: Weights, part: Any) -> str:

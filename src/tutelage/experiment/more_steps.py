@@ -18,10 +18,12 @@ import jax.numpy as jnp
 from tutelage.configs.experiment import FitConfig
 from tutelage.data.experience import is_experience
 from tutelage.errors import BadInput, Fault
+from tutelage.experiment.arrays import read_meta
 from tutelage.experiment.checkpoint import (
     CHECKPOINT,
     LAST,
     identity,
+    identity_of,
     load_last,
     load_status,
     read_checkpoint_meta,
@@ -261,5 +263,7 @@ def take_place(path: Path) -> None:
             target = path / file.relative_to(folder)
             target.parent.mkdir(exist_ok=True)
             os.replace(file, target)
+    if (path / LAST).exists() and read_meta(path / LAST).get("run") != identity_of(path):
+        (path / LAST).unlink()  # of before; one that was recovered has no other
     os.replace(folder / MANIFEST, path / MANIFEST)
     remove_halfmade(path)
