@@ -299,3 +299,16 @@ def test_weights_whose_network_is_code_are_read_only_on_the_users_word(tmp_path)
         train(run.path, tmp_path / "b", trust=True)
     assert find_init(str(run.path), None, True)[1]["role"] == "student"
     assert np.asarray(find_init(str(run.path), None, True)[0].weights["student"].params["n"]).shape == ()
+
+
+def test_a_network_of_the_users_own_is_taken_on_his_word_alone(tmp_path):
+    name, env = "test_own_core:counter", make("probe/action")
+    own = {**TINY, "core": name, "size": "width=2", "steps": 64}
+    (run,) = tutelage.train("mappo", "probe/action", out=tmp_path / "run", quiet=True, fit=QUICK, **own)
+    with pytest.raises(BadInput, match=f"names '{name}', which is not of tutelage"):
+        with_settings_of(find_init(str(run.path), None)[0], "mappo", {})
+    found = find_init(str(run.path), None, {name})[0]
+    settings = with_settings_of(found, "mappo", {})
+    assert (settings["core"], settings["size"]) == (name, "width=2")
+    taken = take(found, "mappo", build("mappo", env, **settings), env.spec)
+    assert_same(taken.params["student"], found.weights["student"].params)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,7 @@ LAST = "last.safetensors"
 """File of the last train state of a finished run, from which it can be extended."""
 
 Identity = dict[str, Any]
+Meta = TypeVar("Meta", BestMeta, LastMeta)
 
 
 def identity_of(path: Path) -> Identity:
@@ -160,15 +161,6 @@ def save_last(path: Path, status: Status, identity: Identity) -> None:
     save_tree(path / LAST, without_experience(loop.train_state), meta)
 
 
-def read_last_meta(file: Path) -> LastMeta:
-    """The metadata of a last train state; raises as `read_checkpoint_meta`."""
-    meta = read_meta(file)
-    with as_damage(file):
-        last = build(LastMeta, meta, "field of its meta")
-    check_identity(file, last.run)
-    return last
-
-
 def load_last(file: Path, fresh: TrainState) -> TrainState:
     """The last train state; what had been gathered is that of `fresh`, a new one."""
     return with_experience(load_tree(file, without_experience(fresh), is_weight)[0], fresh)
@@ -205,7 +197,7 @@ def load_best(path: Path, method: Method) -> tuple[Best, BestMeta] | None:
     """
     found: list[tuple[Path, BestMeta]] = []
     if (path / BEST).exists():
-        found.append((path / BEST, read_best_meta(path / BEST)))
+        found.append((path / BEST, read_kept_meta(path / BEST, BestMeta)))
     if (path / CHECKPOINT).exists():
         saved = read_checkpoint_meta(path / CHECKPOINT, method)
         found.append(
@@ -224,10 +216,10 @@ def load_best(path: Path, method: Method) -> tuple[Best, BestMeta] | None:
     return Best(*about.best, tree["best"]), about
 
 
-def read_best_meta(file: Path) -> BestMeta:
-    """The metadata of the best parameters of a training that failed; raises as `read_checkpoint_meta`."""
+def read_kept_meta(file: Path, cls: type[Meta]) -> Meta:
+    """The metadata of the best parameters or the last train state; raises as `read_checkpoint_meta`."""
     meta = read_meta(file)
     with as_damage(file):
-        best = build(BestMeta, meta, "field of its meta")
-    check_identity(file, best.run)
-    return best
+        kept = build(cls, meta, "field of its meta")
+    check_identity(file, kept.run)
+    return kept

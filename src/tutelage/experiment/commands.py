@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.configs.experiment import FitConfig
+from tutelage.configs.term import named_code
 from tutelage.envs.build import make
 from tutelage.errors import BadInput, Fault, Interrupted
 from tutelage.experiment.files import check_no_file_above, write_json
@@ -251,7 +252,7 @@ def train(
     """
     check_machine(training=True)
     if init is not None:
-        source, _ = find_init(str(init), seed, trust or user_code((method, env)))
+        source, _ = find_init(str(init), seed, trust or user_code((method, env, *named_code(settings))))
         settings = with_settings_of(source, method, settings, preset)
     job = new_job(method, env, seed, seeds, preset, teacher, teacher_config, together, env_options, fit, settings)
     folder = Path(out) if out else Path("runs") / f"{method}-{env.replace('/', '-').replace(':', '-')}-seed{seed}"

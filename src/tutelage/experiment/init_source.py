@@ -24,6 +24,10 @@ from tutelage.types import Method, Params, Spec, acting
 WARM_UP = 100_000
 """Steps for which the critic warms up where training starts from a run, unless something else is asked; at most a fifth
 of all."""
+TEAM_SETTINGS = (
+    "core", "size", "capacity", "share", "sight", "hidden", "messages", "actor_view", "student_view",
+)  # fmt: skip
+"""Settings that say what a team is made of, where it is no data."""
 CRITICS = {"state": "team", "state per agent": "per_agent"}
 """The setting `critic` of MAPPO by the name of the critic's view."""
 
@@ -148,6 +152,8 @@ def network_settings(source: Source) -> dict[str, Any]:
     of_critic = {}
     if isinstance(critic, ValueNet):
         of_critic = {"critic_width": critic.width, "critic": CRITICS.get(critic.view.name)}
+    if isinstance(team, OwnCode):
+        return {name: settings[name] for name in TEAM_SETTINGS if name in settings} | of_critic
     if not isinstance(team, Team):
         return of_critic
     widths = {group.network.width for group in team.groups}

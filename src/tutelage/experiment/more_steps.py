@@ -27,9 +27,10 @@ from tutelage.experiment.checkpoint import (
     load_last,
     load_status,
     read_checkpoint_meta,
-    read_last_meta,
+    read_kept_meta,
     save_status,
 )
+from tutelage.experiment.checkpoint_meta import LastMeta
 from tutelage.experiment.files import read_lines, write_bytes, write_json
 from tutelage.experiment.jit import jit_unoptimised
 from tutelage.experiment.manifest import MANIFEST, check_files, is_finished
@@ -150,7 +151,7 @@ def place_of(path: Path, record: Record, method: Method) -> Place:
     if is_finished(path):
         check_files(path)
         if (path / LAST).exists():
-            last = read_last_meta(path / LAST)
+            last = read_kept_meta(path / LAST, LastMeta)
             return Place(last.stage, last.earlier, last.update, last.steps, last.best)
         return place_of_test(path, read_test(path / "eval.json", record), method)
     if not (path / CHECKPOINT).exists():
@@ -164,10 +165,15 @@ def place_of_test(path: Path, test: Record, method: Method) -> Place:
     index, stage = len(method.stages) - 1, method.stages[-1]
     earlier = sum(part.budget for part in method.stages[:-1] if part.unit == "steps")
     steps = max(0, test["steps"] - earlier)
-    log = path / "metrics.jsonl"
-    updates = [line["update"] for line in (read_lines(log) if log.exists() else []) if line.get("kind") == "metrics"]
-    update = updates[-1] if updates else nominal_updates(stage._replace(budget=steps))
+    lines = logged(path)
+    update = lines[-1]["update"] if lines else nominal_updates(stage._replace(budget=steps))
     return Place(index, earlier, update, steps, (test["success_rate"], test["return_mean"]))
+
+
+def logged(path: Path) -> list[Record]:
+    """The lines of metrics in a run's log, where it has one."""
+    log = path / "metrics.jsonl"
+    return [line for line in (read_lines(log) if log.exists() else []) if line.get("kind") == "metrics"]
 
 
 # ---- beginning -------------------------------------------------------------------------------------------------------
@@ -233,37 +239,5 @@ def finished_status(plan: Extension) -> tuple[Status, int, str]:
     count = lambda x: jnp.asarray(x, jnp.int32)
     loop = runner.init_state(state, root)._replace(update=count(place.update), steps=count(place.steps))
     assert place.best is not None
-    seconds, log = read_test(path / "eval.json", record)["seconds"], path / "metrics.jsonl"
-    status = Status(place.stage, loop, place.earlier, Best(*place.best, params), seconds)
-    return status, log.stat().st_size if log.exists() else 0, note
-
-
-# ---- going on, and taking the run's place ----------------------------------------------------------------------------
-def has_begun(path: Path) -> bool:
-    """Whether a run is being extended; raises Fault where a link lies in the place of its directory."""
-    folder = path / EXTENSION
-    if folder.is_symlink():
-        raise Fault(f"{folder} is a link: nothing is written through it; take it away")
-    return (folder / "config.json").exists() or is_finished(folder)
-
-
-def remove_halfmade(path: Path) -> None:
-    """Remove the directory of an extension that was killed while it was made, or when it had taken the run's place."""
-    if (path / EXTENSION).is_dir() and not has_begun(path):
-        shutil.rmtree(path / EXTENSION)
-
-
-def take_place(path: Path) -> None:
-    """Put a finished extension in the place of its run. After a kill in between, it is called again and goes on."""
-    folder = path / EXTENSION
-    (path / MANIFEST).unlink(missing_ok=True)  # what is half replaced is no finished run
-    remove_leftovers(path)
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and file.name not in (MANIFEST, LOCK):
-            target = path / file.relative_to(folder)
-            target.parent.mkdir(exist_ok=True)
-            os.replace(file, target)
-    if (path / LAST).exists() and read_meta(path / LAST).get("run") != identity_of(path):
-        (path / LAST).unlink()  # of before; one that was recovered has no other
-    os.replace(folder / MANIFEST, path / MANIFEST)
-    remove_halfmade(path)
+    test = read_test(path / "eval.json", record)  # whose seconds are rounded
+    seconds = max(line["seconds"] for line in (test, *logged(path)))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tutelage.configs.experiment import FitConfig
 from tutelage.errors import BadInput
-from tutelage.experiment.checkpoint import BEST, CHECKPOINT, load_best, read_best_meta
+from tutelage.experiment.checkpoint import BEST, CHECKPOINT, load_best, read_kept_meta
+from tutelage.experiment.checkpoint_meta import BestMeta
 from tutelage.experiment.evaluator import Evaluator
 from tutelage.experiment.make_record import device, versions
 from tutelage.experiment.manifest import is_finished
@@ -66,7 +67,7 @@ def failure_notes(path: Path, known: Path, record: Record) -> list[str]:
     """A warning where the run was stopped by a non-finite value. `known`: the directory that the user knows."""
     if not (path / BEST).exists():
         return []
-    error = read_best_meta(path / BEST).error
+    error = read_kept_meta(path / BEST, BestMeta).error
     advice = f"`{command_for(known, code_named_in(record), 'recover')}` makes a finished run of the best so far"
     return [f"it was stopped, as {error}; on the same machine the same numbers come again; {advice}"]
 
