@@ -241,3 +241,37 @@ def finished_status(plan: Extension) -> tuple[Status, int, str]:
     assert place.best is not None
     test = read_test(path / "eval.json", record)  # whose seconds are rounded
     seconds = max(line["seconds"] for line in (test, *logged(path)))
+    log = path / "metrics.jsonl"
+    status = Status(place.stage, loop, place.earlier, Best(*place.best, params), seconds)
+    return status, log.stat().st_size if log.exists() else 0, note
+
+
+# ---- going on, and taking the run's place ----------------------------------------------------------------------------
+def has_begun(path: Path) -> bool:
+    """Whether a run is being extended; raises Fault where a link lies in the place of its directory."""
+    folder = path / EXTENSION
+    if folder.is_symlink():
+        raise Fault(f"{folder} is a link: nothing is written through it; take it away")
+    return (folder / "config.json").exists() or is_finished(folder)
+
+
+def remove_halfmade(path: Path) -> None:
+    """Remove the directory of an extension that was killed while it was made, or when it had taken the run's place."""
+    if (path / EXTENSION).is_dir() and not has_begun(path):
+        shutil.rmtree(path / EXTENSION)
+
+
+def take_place(path: Path) -> None:
+    """Put a finished extension in the place of its run. After a kill in between, it is called again and goes on."""
+    folder = path / EXTENSION
+    (path / MANIFEST).unlink(missing_ok=True)  # what is half replaced is no finished run
+    remove_leftovers(path)
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and file.name not in (MANIFEST, LOCK):
+            target = path / file.relative_to(folder)
+            target.parent.mkdir(exist_ok=True)
+            os.replace(file, target)
+    if (path / LAST).exists() and read_meta(path / LAST).get("run") != identity_of(path):
+        (path / LAST).unlink()  # of before; one that was recovered has no other
+    os.replace(folder / MANIFEST, path / MANIFEST)
+    remove_halfmade(path)
