@@ -53,7 +53,8 @@ def team_misfit(there: Team, here: Team) -> str:
     """`misfit` of two teams: of each group of agents, whose numbers do not matter."""
     if len(there.groups) not in (1, len(here.groups)):
         counts = f"{len(there.groups)} networks ({listed(there)}) there, {len(here.groups)} ({listed(here)}) here"
-        return f"{counts}; 1 or {len(here.groups)} can be taken"
+        allowed = "1" if len(here.groups) == 1 else f"1 or {len(here.groups)}"
+        return f"{counts}; {allowed} can be taken"
     for i, (theirs, mine) in enumerate(zip(groups_like(there.groups, here), here.groups, strict=True)):
         if found := network_misfit(theirs.network, mine.network) or view_misfit(theirs.view, mine.view):
             return f"group {i} ({members(mine)}): {found}" if len(here.groups) > 1 else found
