@@ -23,8 +23,8 @@ from tutelage.errors import BadInput
 from tutelage.registry import ENVIRONMENTS, METHODS, method_config
 
 KEYS = [
-    "env", "env_version", "method", "policy", "act", "seed", "episodes", "success_rate", "ci95", "return_mean",
-    "return_ci95", "length_mean",
+    "env", "env_version", "measure", "method", "policy", "act", "seed", "episodes", "success_rate", "ci95",
+    "return_mean", "return_ci95", "length_mean",
 ]  # fmt: skip
 SMALL = [word for key, value in TINY.items() for word in (f"--{key.replace('_', '-')}", str(value))]
 FIT = ["--evaluations", "2", "--eval-episodes", "16", "--test-episodes", "32"]

@@ -79,7 +79,7 @@ def test_its_cost_is_counted_in_its_traced_step():
     ("test_own_core:number", "core test_own_core:number: gives a int, must give a tutelage.Core"),
     ("test_own_core:positional", "core test_own_core:positional: got an unexpected keyword|missing a required"),
     ("test_own_core:none", "'test_own_core' has no 'none'"),
-    ("lstm", "unknown core 'lstm'; allowed: gru, mlp, module:factory"),
+    ("lstm", "unknown core 'lstm'; allowed: gru, mlp, module:name"),
 ])  # fmt: skip
 def test_what_is_wrong_with_it_is_one_line(name, message):
     with pytest.raises(BadInput, match=message):

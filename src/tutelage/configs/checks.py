@@ -48,7 +48,10 @@ MAX_NUMBER = 2**63 - 1
 
 
 def check_fields(config: Any) -> None:
-    """Raise BadInput for values outside the Literal of their field, for NaN and infinities, and for huge integers."""
+    """Raise BadInput for values outside the Literal of their field, for NaN and infinities, and for huge integers.
+
+    A field of type `Literal[...] | str` may also name a user's `module:name`.
+    """
     for name, hint in field_types(type(config)).items():  # type: ignore[arg-type]  # mypy takes classes for unhashable
         value, allowed = getattr(config, name), choices(hint)
         if isinstance(value, float) and not isfinite(value):
@@ -56,8 +59,9 @@ def check_fields(config: Any) -> None:
         if isinstance(value, int) and abs(value) > MAX_NUMBER:
             raise BadInput(f"{name} = {short(value)}: must be between -{MAX_NUMBER} and {MAX_NUMBER}")
         unset = value is None and type(None) in get_args(hint)
-        if allowed and value not in allowed and not unset:
-            raise unknown(name, str(value), allowed)
+        own = str in get_args(hint)
+        if allowed and value not in allowed and not unset and not (own and ":" in str(value)):
+            raise unknown(name, str(value), [*allowed, *(["module:name"] if own else [])])
 
 
 def parse_whole(value: Any) -> int:

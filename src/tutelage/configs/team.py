@@ -15,7 +15,7 @@ KEY_WIDTH, MESSAGE_WIDTH = 16, 32
 class NetworkSettings:
     """The agents' networks. All methods have these."""
 
-    core: str = "gru"
+    core: Literal["gru", "mlp"] | str = "gru"
     """Agent network: gru (recurrent), mlp (feed-forward), or module:factory of your own, see docs/extend.md."""
     size: str = "width=64"
     """Agent size: width=W, ratio=R (R times fewer FLOPs than a 128-GRU), flops=F or params=P per agent, or

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, get_args, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from tutelage.errors import BadInput, unknown
+from tutelage.errors import BadInput
 from tutelage.policies.agent import Group, make_team
 from tutelage.policies.blueprint import Core, Members, Network, Team
 from tutelage.policies.columns import View
@@ -15,9 +15,6 @@ from tutelage.policies.own_core import is_own, own_agent
 from tutelage.policies.sight import FULL, restrict, sights
 from tutelage.policies.size import Shape, Tiers, reference_macs, shares, solve, split
 from tutelage.types import Policy, Spec
-
-CORES: tuple[Core, ...] = get_args(Core)
-"""The agents' networks that are data."""
 
 
 @runtime_checkable
@@ -90,12 +87,10 @@ def known_core(config: Any) -> Core:
     """The core of a config, of those that are data.
 
     Raises:
-        BadInput: an unknown one, or a user's own where the agents' networks have further parts.
+        BadInput: a user's own, where the agents' networks have further parts.
     """
     if is_own(config.core):
         raise BadInput(f"core = {config.core!r}: here agents must be gru or mlp: a teacher or messages are built on it")
-    if config.core not in CORES:
-        raise unknown("core", config.core, [*CORES, "module:factory"])
     return config.core
 
 
