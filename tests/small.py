@@ -25,25 +25,25 @@ HINT = dict(
     distil=1,
 )  # fmt: skip
 METHOD_CASES: list[tuple[str, dict[str, Any]]] = [
-    ("mappo", dict(**ON_POLICY, critic="per_agent", share="agent")),
+    ("mappo", dict(**ON_POLICY, critic="per_agent", share="agent", normalise=True)),
     ("mappo", dict(**ON_POLICY, critic="goals", shaping=0.5, value_clip=0.2)),
     ("ippo", {**ON_POLICY, "core": "gru"}),
-    ("tarmac", dict(**ON_POLICY, messages="hetgat")),
-    ("happo", ON_POLICY),
+    ("tarmac", dict(**ON_POLICY, messages="hetgat", normalise=True)),
+    ("happo", dict(**ON_POLICY, normalise=True)),
     ("coma", dict(core="mlp", size="width=6", critic_width=7, envs=4, rollout=8)),
     ("ptde_mappo", dict(**ON_POLICY, generator=10, fusion_width=11)),
     ("iql", dict(**VALUES, replay="episode", capacity_episodes=8, optimiser="rmsprop")),
     ("qmix", {**VALUES, "core": "gru"}),
     ("qplex", VALUES),
-    ("cw_qmix", VALUES),
+    ("cw_qmix", dict(**VALUES, normalise=True)),
     ("maddpg", dict(**OFF_POLICY, critic_width=7)),
     ("igm_da", dict(**TAUGHT, encoder=0.5, features=0.5, values=0.5, beta=0.1, adaptive=True, fusion="full")),
-    ("ptde", TAUGHT),
+    ("ptde", dict(**TAUGHT, normalise=True)),
     ("kd_marl", DISTIL),
     ("kd_marl", dict(**DISTIL, adv_form="awr", role_form="prototype")),
     ("dagger_kl", DISTIL),
     ("hint", HINT),
-    ("hint", dict(**HINT, explain="relabel", labels="held", filter_student="fork", rl=0.5, pretrain=0)),
+    ("hint", dict(**HINT, explain="relabel", labels="held", filter_student="fork", rl=0.5, pretrain=0, normalise=True)),
 ]
 """Methods with settings that lead through all functions. Rows that differ in numbers are not repeated."""
 assert {METHODS[name].factory for name, _ in METHOD_CASES} == {row.factory for row in METHODS.values()}
@@ -65,9 +65,9 @@ def world() -> World:
     )  # fmt: skip
 
 
-def teacher(env: Any) -> Frozen:
+def teacher(env: Any, **settings: Any) -> Frozen:
     """A MAPPO team with features and a critic."""
-    method = build("mappo", env, **{**ON_POLICY, "size": "width=12"})
+    method = build("mappo", env, **{**ON_POLICY, "size": "width=12", **settings})
     params = jax.tree.map(
         lambda x: jnp.zeros(x.shape, x.dtype), method.params(jax.eval_shape(method.init, jax.random.key(0)))
     )

@@ -26,7 +26,7 @@ from tutelage.deploy.tune import fit_to_integers, forward
 CC = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 ONNX = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs onnx and onnxruntime")
 FORMATS = ["numpy", pytest.param("onnx", marks=ONNX), pytest.param("c", marks=CC)]
-ALL = [*KINDS, "predicting"]
+ALL = [*KINDS, "predicting", "normalised, predicts"]
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -81,7 +81,7 @@ def test_agents_in_c_do_what_agents_in_numpy_do(kind, act, int8):
 
 
 @CC
-@pytest.mark.parametrize("kind", ["mlp", "tiers of gru", "predicting", "hetgat"])
+@pytest.mark.parametrize("kind", ["mlp", "tiers of gru", "predicting", "hetgat", "normalised, predicts"])
 def test_integers_are_the_same_in_c_and_numpy_and_near_the_scores(kind):
     team = exported(kind)
     ours, theirs = (

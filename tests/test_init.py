@@ -84,6 +84,11 @@ PAIR, TRIO = ((0, 1), 8), ((0, 1, 2), 8)
             "group 1 (agent 1): width is 8 there, 16 here; leave size out",
         ),
         (
+            ValueNet(View("state", (Slice("state", 0, 4),)), 8, normalised=True),
+            ValueNet(View("state", (Slice("state", 0, 4),)), 8),
+            "whether it normalises its input is True there, False here",
+        ),
+        (
             ValueNet(View("state", (Slice("state", 0, 4),), each=False), 8),
             ValueNet(View("state", (Slice("state", 0, 4),)), 8),
             "what is read is 4 columns of the team (world state 4) there, 4 columns (world state 4) here",
@@ -139,6 +144,17 @@ def test_agents_with_networks_of_their_own_each_take_the_shared_one():
     assert took(source("mappo", world(3), **NO_ID), "happo", world(3)) == ({"student", "critic"}, "")
 
 
+def test_moments_are_taken_and_are_of_the_rows_that_each_agent_reads_here():
+    found = source("mappo", world(2), **NO_ID, normalise=True)
+    settings = with_settings_of(found, "mappo", {"share": "agent"})
+    method = build("mappo", world(3), **settings)
+    state = jax.eval_shape(method.init, jax.random.key(0))
+    assert settings["normalise"]
+    started = method.with_params(state, take(found, "mappo", method, world(3).spec).params)
+    assert jax.tree.structure(started) == jax.tree.structure(state)
+    assert {params["normaliser"].rows.agents for params in started.actor.params} == {(0,), (1,), (2,)}
+
+
 def test_a_critic_of_another_kind_is_new():
     roles, said = took(source("ippo", world(2), **NO_ID), "mappo", world(2))
     assert roles == {"student"} and "a new critic (what is read is 5 columns (observation 5) there" not in said
@@ -184,6 +200,7 @@ def test_the_sources_network_decides_where_nothing_else_is_given():
     assert network_settings(found) == {
         "core": "mlp", "size": "tiers=0,1:4;2:8", "capacity": "equal", "share": "type", "sight": "full",
         "hidden": "compact", "messages": "none", "actor_view": "local", "student_view": "local", "critic_width": 9,
+        "normalise": False,
         "critic": "per_agent",
     }  # fmt: skip
     settings = with_settings_of(found, "mappo", dict(critic_width=5, steps=3000))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -95,3 +97,14 @@ def test_methods_that_build_on_the_network_refuse_it(tmp_path):
     with pytest.raises(BadInput, match="core = 'test_own_core:counter': here agents must be gru or mlp"):
         tutelage.train("ddn", "probe/action", out=tmp_path / "run", core=NAME, size="width=4", fit=QUICK)
     assert DdnConfig(core=NAME).core == NAME and not (tmp_path / "run").exists()
+
+
+def test_it_reads_normalised_rows_where_that_is_asked_for():
+    plain, agent = (own_agent(NAME, 2, 3, 4, 1.0, normalised=on) for on in (False, True))
+    params = agent.init(jax.random.key(0))
+    seen = replace(params["normaliser"], mean=jnp.array([4.0, 0.0]), count=jnp.array([1.0, 0.0]))
+    row, n = jnp.array([10.0, 7.0]), jnp.ones(())
+    found = agent.think({**params, "normaliser": seen}, n, row)
+    expected = plain.think(params["network"], n, jnp.array([6.0, 7.0]))
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    assert agent_cost(agent) == agent_cost(plain) + Cost(0, 8, 6)

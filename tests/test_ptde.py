@@ -97,14 +97,14 @@ def test_with_a_perfect_prediction_students_score_as_the_teacher():
     data = sample_replay(networks.td, last.replay, jax.random.key(0))
     teacher, student = (method.params(last)[role] for role in ("teacher", "student"))
     carry = networks.state_predictor.student.carry(32)
+    history = read_view(networks.state_predictor.student.groups[0].view, data.steps)
     prediction = unroll(
         networks.state_predictor.predictor,
         last.learning.guess.params,
         networks.state_predictor.predictor.carry(32),
-        data.steps,
+        data.steps._replace(obs=history),
         data.steps.first,
     ).scores
-    history = read_view(networks.state_predictor.own_view, data.steps)
     rows = data.steps._replace(obs=np.concatenate([history, prediction], -1))
     agent = networks.state_predictor.student.groups[0].agent
     sizes = rows.obs.shape[-1], 12, 3

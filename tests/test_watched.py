@@ -168,7 +168,7 @@ def test_what_comes_first_and_causes_the_rest_is_blamed(rows, blamed):
 
 
 # ---- size ----------------------------------------------------------------------------------------------------------
-ABOUT = "networks learn from numbers of about 1: divide each by its usual size"
+ABOUT = "networks learn from numbers of about 1: divide each by its usual size, or train with --normalise"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,10 @@ from tutelage.configs.checks import later
 
 KEY_WIDTH, MESSAGE_WIDTH = 16, 32
 """Width of the queries and keys of agents that talk, and of their messages."""
+LARGEST_INPUT = 10.0
+"""Largest magnitude of a normalised input, in standard deviations."""
+STILL = 1e-5
+"""A column whose deviation is no larger share of its mean has not varied: that much is rounding."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,9 @@ class NetworkSettings:
     size: str = "width=64"
     """Agent size: width=W, ratio=R (R times fewer FLOPs than a 128-GRU), flops=F or params=P per agent, or
     tiers=0,1:16;2-4:32."""
+    normalise: bool = later(False)
+    """Every network reads each column less its running mean, in running standard deviations; for environments whose
+    numbers are far from 1."""
 
 
 @dataclass(frozen=True)

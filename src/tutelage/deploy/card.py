@@ -157,6 +157,12 @@ def rows(contract: Contract) -> Iterator[str]:
         row = ", ".join(f"{n} of {source}" for source, n in groups.items())
         agents = ", ".join(map(str, network["agents"]))
         yield f"| {agents} | {network['core']}, {network['width']} wide | {network['inputs']}: {row} |"
+    if any(network["normalised"] for network in contract["networks"]):
+        yield ""
+        yield (
+            "The first layer of a network normalises its row, with means and deviations that are fixed since training "
+            "ended: observations are given as the environment has them."
+        )
 
 
 def costs(contract: Contract) -> Iterator[str]:
@@ -203,13 +209,15 @@ def checked(contract: Contract) -> Iterator[str]:
 
 def integers(contract: Contract) -> Iterator[str]:
     size, found = contract["int8"], contract["check"].get("int8")
+    normalised = any(network["normalised"] for network in contract["networks"])
+    first = "a subtraction, two multiplications and two comparisons" if normalised else "one multiplication"
     yield "## In 8-bit integers"
     yield ""
     yield (
         "`c_int8/` (names begin with "
         f"`{contract['name']}_int8`) and `numpy/int8.py` (`from int8 import compile_network`, then "
         "`Team(int8=compile_network)`) compute nearly the same with weights and values of 8 bits. Observations are "
-        "still given as floats, which costs one multiplication of floats per column; all else is integers of up to 64 "
+        f"still given as floats, which costs {first} of floats per column; all else is integers of up to 64 "
         f"bits. The numbers take {size['bytes']:,} bytes, {size['share']:.2f} of those of floats; the weight matrices "
         f"alone {size['matrices_share']:.2f}."
         + (" The weights were fitted to these integers on recorded decisions." if size["tuned"] else "")

@@ -26,7 +26,9 @@ EXPLAINED = {
     "agents": "each agent's type, and which of `networks` it runs",
     "networks.columns": "every column of a network's input in order; `from` is the column of its source",
     "networks.row": "the same for machines: parts one after another (`living`: zeros for a dead agent)",
-    "networks.layers": "in order; dense: target = source @ kernel + bias, negatives set to 0 where relu",
+    "networks.layers": "in order; dense: target = source @ kernel + bias, negatives set to 0 where relu; scale: "
+    "target = (source - mean) * factor, held between -limit and limit",
+    "networks.normalised": "whether the first layer normalises the row; what is observed is given as it is",
     "act.rule": "greedy or sample, see act.in_words",
     "success": "of the best parameters on fresh episodes; seconds and steps are those of training",
     "parameters": "SHA-256 of the parameters that were exported",
@@ -124,6 +126,7 @@ def network_entry(group: Members, program: Program, spec: Spec) -> Contract:
         "width": group.network.width,
         "agents": list(group.agents),
         "inputs": program.inputs,
+        "normalised": group.network.normalised,
         "memory": program.memory,
         "outputs": program.outputs,
         "sends": [list(pair) for pair in program.sends],

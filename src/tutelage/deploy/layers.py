@@ -1,20 +1,21 @@
 """An agent's network as a list of layers, and its weights by name: what every exported format is written from.
 
-Three kinds of layers are enough for all agents: `Dense`, `Gru` and `Join`. A layer reads named values and writes one.
-The values are `row` (what goes in), `scores` (what comes out) and what lies between. This module does not import jax.
+Four kinds of layers are enough for all agents: `Scale`, `Dense`, `Gru` and `Join`. A layer reads named values and
+writes one. The values are `row` (what goes in), `scores` (what comes out) and what lies between. This module does not
+import jax.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tutelage.configs.team import KEY_WIDTH, MESSAGE_WIDTH
+from tutelage.configs.team import KEY_WIDTH, LARGEST_INPUT, MESSAGE_WIDTH, STILL
 from tutelage.deploy import standalone
 from tutelage.experiment.weights import check_weight, opened
 from tutelage.policies.blueprint import Network
@@ -22,6 +23,20 @@ from tutelage.policies.blueprint import Network
 Weights = dict[str, np.ndarray]
 MESSAGE_PARTS = {"query": KEY_WIDTH, "key": KEY_WIDTH, "words": MESSAGE_WIDTH}
 """What an agent that talks makes of its features, with their widths."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """`target = (source - mean) * factor`, held between -limit and limit: a network's normaliser, its first layer.
+
+    Weights: `NAME.mean`, `NAME.factor`, `NAME.limit` (inputs,).
+    """
+
+    name: str
+    source: str
+    target: str
+    inputs: int
+    kind: str = "scale"
 
 
 @dataclass(frozen=True)
@@ -68,7 +83,13 @@ class Join:
     kind: str = "join"
 
 
-Layer = Dense | Gru | Join
+Layer = Scale | Dense | Gru | Join
+SCALE = ("mean", "factor", "limit")
+"""The weights of a `Scale`."""
+MOMENTS = ("mean", "deviation", "count")
+"""What a normaliser holds, see `learning.input_normaliser`."""
+NORMALISED = "normalised"
+"""The value that a network reads which normalises its row."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +114,9 @@ class Program:
         """Shapes of all weights by name."""
         shapes: dict[str, tuple[int, ...]] = {}
         for layer in self.layers:
-            if isinstance(layer, Dense):
+            if isinstance(layer, Scale):
+                shapes |= {f"{layer.name}.{part}": (layer.inputs,) for part in SCALE}
+            elif isinstance(layer, Dense):
                 shapes[f"{layer.name}.kernel"] = (layer.inputs, layer.outputs)
                 shapes[f"{layer.name}.bias"] = (layer.outputs,)
             elif isinstance(layer, Gru):
@@ -107,16 +130,18 @@ class Program:
 def program_of(network: Network) -> Program:
     """The layers of a network of a blueprint."""
     core, inputs, width, outputs = network.core, network.inputs, network.width, network.outputs
+    first: tuple[Layer, ...] = (Scale("normaliser", "row", NORMALISED, inputs),) if network.normalised else ()
+    row = NORMALISED if first else "row"
     if network.predicts:
         fused = network.predicts
-        guess = core_layers(core, "guess.", "row", "prediction", inputs, width, fused, 0)
+        guess = core_layers(core, "guess.", row, "prediction", inputs, width, fused, 0)
         act = core_layers(core, "act.", "fused", "scores", inputs + fused, width, outputs, width)
-        layers: tuple[Layer, ...] = (*guess, Join(("row", "prediction"), "fused"), *act)
-        return Program(inputs, 2 * width if core == "gru" else 0, outputs, layers)
-    layers = core_layers(core, "", "row", "scores", inputs, width, outputs, 0)
+        layers: tuple[Layer, ...] = (*guess, Join((row, "prediction"), "fused"), *act)
+        return Program(inputs, 2 * width if core == "gru" else 0, outputs, (*first, *layers))
+    layers = core_layers(core, "", row, "scores", inputs, width, outputs, 0)
     sends = tuple(MESSAGE_PARTS.items()) if network.hears else ()
     speak = tuple(Dense(name, "features", name, width, size, relu=False) for name, size in sends)
-    return Program(inputs, width if core == "gru" else 0, outputs, (*layers, *speak), sends)
+    return Program(inputs, width if core == "gru" else 0, outputs, (*first, *layers, *speak), sends)
 
 
 def core_layers(
@@ -164,16 +189,27 @@ def flattened(params: Mapping[str, Any], prefix: str = "") -> Weights:
     """Nested arrays by their names joined with dots."""
     flat: Weights = {}
     for name, value in params.items():
-        inner = isinstance(value, Mapping)
-        flat |= flattened(value, f"{prefix}{name}.") if inner else {prefix + name: np.asarray(value, np.float32)}
+        parts = {part: getattr(value, part) for part in MOMENTS} if is_dataclass(value) else value
+        nested = isinstance(parts, Mapping)
+        flat |= flattened(parts, f"{prefix}{name}.") if nested else {prefix + name: np.asarray(value, np.float32)}
     return flat
+
+
+def scale_weights(mean: np.ndarray, deviation: np.ndarray, count: np.ndarray) -> Weights:
+    """The weights of a `Scale` that does what a normaliser of these moments does."""
+    still = deviation <= np.float32(STILL) * np.abs(mean)
+    limit = np.where(count > 0, np.float32(LARGEST_INPUT), np.finfo(np.float32).max)
+    return {"mean": mean, "factor": np.float32(1) / np.where(still, np.float32(1), deviation), "limit": limit}
 
 
 def group_weights(program: Program, tree: Mapping[str, Any]) -> Weights:
     """The weights of one program from the arrays of its group, whose names are joined with dots."""
     weights: Weights = {}
     for layer in program.layers:
-        if isinstance(layer, Dense):
+        if isinstance(layer, Scale):
+            scale = scale_weights(**{part: tree[f"{layer.name}.{part}"] for part in MOMENTS})
+            weights |= {f"{layer.name}.{part}": x for part, x in scale.items()}
+        elif isinstance(layer, Dense):
             weights |= {f"{layer.name}.{part}": tree[f"{layer.name}.{part}"] for part in ("kernel", "bias")}
         elif isinstance(layer, Gru):
             beside = lambda gates, part, layer=layer: np.concatenate(

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tutelage.deploy import standalone
-from tutelage.deploy.layers import Dense, Gru, Join, Program, Weights
+from tutelage.deploy.layers import NORMALISED, SCALE, Dense, Gru, Join, Program, Scale, Weights
 from tutelage.deploy.standalone_int8 import POINT
 from tutelage.errors import BadInput
 
@@ -29,7 +29,8 @@ class IntNetwork(NamedTuple):
     Attributes:
         layers: as in team.json: `final` where sums are not rounded to 8 bits.
         scales: what a unit of `scores`, and of what is sent, stands for.
-        weights: by name; all integers but `row.inverse`, the numbers that inputs are multiplied by before rounding.
+        weights: by name; all integers but `row.inverse`, the numbers that inputs are multiplied by before rounding, and
+            those of the network's `Scale`, through which they go before that (`row.mean`, ...).
     """
 
     layers: list[dict[str, Any]]
@@ -46,12 +47,15 @@ def quantise(program: Program, weights: Weights, rows: np.ndarray, memory: np.nd
     """
     largest = largest_values(program, weights, rows, memory)
     finals = {"scores", *(name for name, _ in program.sends)}
-    steps: dict[str, np.ndarray] = {"row": steps_of(largest["row"], 1.0)}
+    begin = NORMALISED if NORMALISED in largest else "row"
+    steps: dict[str, np.ndarray] = {begin: steps_of(largest[begin], 1.0)}
     entries: list[dict[str, Any]] = []
-    ints: Weights = {"row.inverse": (256 / steps["row"]).astype(np.float32)}
+    ints: Weights = {"row.inverse": (256 / steps[begin]).astype(np.float32)}
     scales = {}
     for layer in program.layers:
-        if isinstance(layer, Join):
+        if isinstance(layer, Scale):
+            ints |= {f"row.{part}": weights[f"{layer.name}.{part}"] for part in SCALE}
+        elif isinstance(layer, Join):
             steps[layer.target] = np.concatenate([steps[source] for source in layer.sources])
             entries.append(asdict(layer))
         elif isinstance(layer, Gru):

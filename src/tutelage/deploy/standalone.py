@@ -38,6 +38,17 @@ def compile_network(network, weights):
     return run
 
 
+def scale(layer, weights):
+    """target = (source - mean) * factor, held between -limit and limit."""
+    mean, factor, limit = (weights[layer["name"] + "." + part] for part in ("mean", "factor", "limit"))
+
+    def step(values, memory, following):
+        out = (values[layer["source"]] - mean) * factor
+        values[layer["target"]] = np.minimum(np.maximum(out, -limit), limit)
+
+    return step
+
+
 def dense(layer, weights):
     """target = source @ kernel + bias, negative numbers set to zero where `relu`."""
     kernel, bias = weights[layer["name"] + ".kernel"], weights[layer["name"] + ".bias"]
@@ -80,7 +91,7 @@ def join(layer, weights):
     return step
 
 
-LAYERS = {"dense": dense, "gru": gru, "join": join}
+LAYERS = {"scale": scale, "dense": dense, "gru": gru, "join": join}
 
 
 def width_of(part):
@@ -120,12 +131,9 @@ def visible(part):
 
 
 def choose(scores, available, uniform=None):
-    """The action number: the available one with the highest score, or drawn from softmax where `uniform` is given.
+    """The action number: the available one with the highest score, or drawn from softmax by `uniform`, in [0, 1).
 
-    For an agent without any available action it is 0, which the environment ignores.
-
-    Args:
-        scores: (A,). available: (A,) of bool. uniform: a number in [0, 1) that decides the draw.
+    For an agent without any available action it is 0, which the environment ignores. Scores and `available` are (A,).
     """
     masked = np.where(available, scores, BLOCKED)
     best = int(masked.argmax())
@@ -187,11 +195,7 @@ class Agent:
         self.heard = np.zeros(dict(self.network["sends"]).get("words", 0), np.float32)
 
     def scores(self, observation):
-        """The scores of all actions, not masked. The memory goes one step on.
-
-        Raises:
-            ValueError: the observation has another length, or a number in it is not finite.
-        """
+        """The scores of all actions, not masked, and a step of the memory; raises ValueError as `act` does."""
         observation = np.asarray(observation, np.float32)
         if observation.shape != (self.width,):
             raise ValueError(f"agent {self.number}: observation has shape {observation.shape}, must be ({self.width},)")
@@ -278,11 +282,7 @@ class Team:
 
 
 def read(folder=HERE, int8=None):
-    """The contract, and the weights of every network (of floats, or of `int8`), of an exported folder.
-
-    Raises:
-        ValueError: the weights are not those that the contract is about.
-    """
+    """The contract and every network's weights (floats, or of `int8`); ValueError for weights that it is not about."""
     folder, name = Path(folder), "weights_int8.npz" if int8 else "weights.npz"
     contract_file = next((f for f in (folder / "team.json", folder.parent / "team.json") if f.exists()), None)
     if contract_file is None:

@@ -4,9 +4,10 @@
     from int8 import compile_network
     team = Team(int8=compile_network)               # or agent = Agent.load(0, int8=compile_network)
 
-Inputs are rounded to 8 bits, each column in steps of its own. A layer is a sum of products of 8-bit numbers; the sum is
-multiplied by an integer and shifted, which gives the next layer's 8 bits. A GRU's memory has 16 bits (steps of
-1/32768), its gates 12 bits behind the point. All sums are whole numbers below 2^53, so products of doubles are exact.
+Inputs are normalised in floats, where the network does so, and rounded to 8 bits, each column in steps of its own. A
+layer is a sum of products of 8-bit numbers; the sum is multiplied by an integer and shifted, which gives the next
+layer's 8 bits. A GRU's memory has 16 bits (steps of 1/32768), its gates 12 bits behind the point. All sums are whole
+numbers below 2^53, so products of doubles are exact.
 """
 
 import numpy as np
@@ -110,10 +111,13 @@ def compile_network(network, weights):
     """
     steps = [LAYERS[layer["kind"]](layer, weights) for layer in network["int8"]["layers"]]
     inverse, scales = weights["row.inverse"], network["int8"]["scales"]
+    mean, factor, limit = (weights.get(f"row.{part}") for part in ("mean", "factor", "limit"))
 
     def run(row, memory):
+        if mean is not None:
+            row = np.minimum(np.maximum((row - mean) * factor, -limit), limit)
         place = np.clip(row * inverse, -LARGE, LARGE).astype(np.int64)  # 8 bits behind the point
-        values = {"row": np.clip((place + 128) >> 8, -127, 127)}
+        values = dict.fromkeys(("row", "normalised"), np.clip((place + 128) >> 8, -127, 127))
         following = np.empty_like(memory)
         for step in steps:
             step(values, memory, following)

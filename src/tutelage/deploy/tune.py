@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from tutelage.deploy.layers import Dense, Gru, Join, Program, Weights
+from tutelage.deploy.layers import SCALE, Dense, Gru, Join, Program, Scale, Weights
 from tutelage.deploy.quantise import LARGEST, largest_values, steps_of
 
 EPOCHS, BATCH, LEARNING_RATE = 30, 256, 5e-4
@@ -35,7 +35,8 @@ def fit_to_integers(program: Program, weights: Weights, rows: np.ndarray, memory
     exact = lambda x, step, low=-LARGEST: x
     targets = jax.jit(lambda: forward(program, weights, jnp.asarray(rows), jnp.asarray(memory), steps, exact))()
     scale = {name: jnp.maximum(x.var(), 1e-12) for name, x in targets.items()}
-    count = len(rows) // min(BATCH, len(rows))
+    size = min(BATCH, len(rows))
+    count = len(rows) // size
     optimiser = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, EPOCHS * count))
 
     def loss(weights: Any, batch: Any) -> Array:
@@ -50,8 +51,8 @@ def fit_to_integers(program: Program, weights: Weights, rows: np.ndarray, memory
 
     @jax.jit
     def epoch(carry: Any, key: Array) -> Any:
-        order = jax.random.permutation(key, len(rows))[: count * min(BATCH, len(rows))]
-        batches = jax.tree.map(lambda x: x[order].reshape(count, -1, *x.shape[1:]), data)
+        order = jax.random.permutation(key, len(rows))[: count * size]
+        batches = jax.tree.map(lambda x: x[order].reshape(count, size, *x.shape[1:]), data)
         return jax.lax.scan(step, carry, batches)[0]
 
     data = (jnp.asarray(rows), jnp.asarray(memory), targets)
@@ -86,7 +87,10 @@ def forward(
     values, following = {"row": round_to(rows, steps["row"])}, []
     scales = dict(steps)
     for layer in program.layers:
-        if isinstance(layer, Join):
+        if isinstance(layer, Scale):
+            mean, factor, limit = (jax.lax.stop_gradient(weights[f"{layer.name}.{part}"]) for part in SCALE)
+            values[layer.target] = round_to(jnp.clip((rows - mean) * factor, -limit, limit), steps[layer.target])
+        elif isinstance(layer, Join):
             values[layer.target] = jnp.concatenate([values[name] for name in layer.sources], -1)
             scales[layer.target] = jnp.concatenate([scales[name] for name in layer.sources])
         elif isinstance(layer, Gru):

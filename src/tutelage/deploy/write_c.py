@@ -102,6 +102,9 @@ def c_name(value: str) -> str:
 def layer_lines(layer: Contract, widths: dict[str, int], name: str) -> Iterator[str]:
     """The statements of a layer; the width of what it writes is put into `widths`."""
     match layer["kind"]:
+        case "scale":
+            widths[layer["target"]] = layer["inputs"]
+            yield from scale_lines(c_name(layer["name"]), layer["inputs"], c_name(layer["target"]))
         case "dense":
             widths[layer["target"]] = layer["outputs"]
             yield from dense_lines(layer)
@@ -135,6 +138,15 @@ def product_lines(source: str, target: str, kernel: str, inputs: int, outputs: i
         yield "}"
     for i in range(fours, inputs):
         yield f"for (j = 0; j < {outputs}; j++) {target}[j] += {source}[{i}] * {kernel}[{i * outputs} + j];"
+
+
+def scale_lines(own: str, inputs: int, target: str) -> Iterator[str]:
+    """(row - mean) * factor, held between -limit and limit."""
+    yield ""
+    yield f"for (i = 0; i < {inputs}; i++) {{"
+    yield f"    const float x = (row[i] - {own}_mean[i]) * {own}_factor[i], most = {own}_limit[i];"
+    yield f"    {target}[i] = x > most ? most : x < -most ? -most : x;"
+    yield "}"
 
 
 def dense_lines(layer: Contract) -> Iterator[str]:

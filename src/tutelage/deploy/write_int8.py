@@ -12,6 +12,7 @@ from tutelage.deploy import standalone_int8
 from tutelage.deploy.c_runner import INTEGERS, runner_header, runner_source
 from tutelage.deploy.c_text import BITS, NOT_FINITE, array, comment, number
 from tutelage.deploy.contract import Contract
+from tutelage.deploy.layers import NORMALISED
 from tutelage.deploy.quantise import IntNetwork
 from tutelage.deploy.standalone_int8 import HALF, ONE, POINT, STEP_BITS, STEPS, TABLE, WIDE
 from tutelage.deploy.write_c import c_name, encoded, join_lines, shared_files
@@ -19,6 +20,14 @@ from tutelage.deploy.write_numpy import packed
 
 LARGE = "0x4B000000u"
 """The bits of 2^23: floats from there on are beyond 8 bits, and are not made whole numbers."""
+
+
+INPUTS = ("row", NORMALISED)
+"""Names of a network's input once it is rounded."""
+AS_IT_IS = "        const float seen = row[i];\n"
+NORMALISE = """        const float scaled = (row[i] - row_mean[i]) * row_factor[i], most = row_limit[i];
+        const float seen = scaled > most ? most : scaled < -most ? -most : scaled;
+"""
 
 
 def int8_files(contract: Contract, networks: Sequence[IntNetwork]) -> dict[str, bytes]:
@@ -76,14 +85,15 @@ def network_source(prefix: str, name: str, network: Contract, ints: IntNetwork) 
     """The source of a network: its integers as constants, and its layers as loops."""
     by_output = lambda key, value: value.T if ".kernel" in key else value  # so that a sum reads one run of numbers
     arrays = "\n".join(array(c_name(key), by_output(key, value)) for key, value in ints.weights.items())
-    widths: dict[str, int] = {"row": network["inputs"]}
+    normalised = "row.mean" in ints.weights
+    widths: dict[str, int] = {NORMALISED if normalised else "row": network["inputs"]}
     body: list[str] = []
     for layer in ints.layers:
         body += layer_lines(layer, widths, name, ints)
     sent = "".join(f", float {label}[{width}]" for label, width in network["sends"])
     given = {"scores", *(label for label, _ in network["sends"])}
     values = "".join(
-        f"    int8_t {'input' if label == 'row' else c_name(label)}[{width}];\n"
+        f"    int8_t {'input' if label in INPUTS else c_name(label)}[{width}];\n"
         for label, width in widths.items()
         if label not in given
     )
@@ -101,13 +111,13 @@ def network_source(prefix: str, name: str, network: Contract, ints: IntNetwork) 
     for (i = 0; i < {network["inputs"]}; i++)
         if (bits(row[i]) >= {NOT_FINITE}) return -2;
     for (i = 0; i < {network["inputs"]}; i++) {{
-        const float place = row[i] * row_inverse[i]; /* 8 bits behind the point */
+{NORMALISE if normalised else AS_IT_IS}        const float place = seen * row_inverse[i]; /* 8 bits behind the point */
         int32_t q;
         if (bits(place) == 0) {{
             input[i] = 0;
             continue;
         }}
-        q = bits(place) >= {LARGE} ? (row[i] < 0.0f ? -127 : 127) : ((int32_t)place + 128) >> 8;
+        q = bits(place) >= {LARGE} ? (seen < 0.0f ? -127 : 127) : ((int32_t)place + 128) >> 8;
         input[i] = (int8_t)(q > 127 ? 127 : q < -127 ? -127 : q);
     }}
 {"".join(f"    {line}" + chr(10) if line else chr(10) for line in body)}    return 0;
@@ -117,7 +127,7 @@ def network_source(prefix: str, name: str, network: Contract, ints: IntNetwork) 
 
 def layer_lines(layer: Contract, widths: dict[str, int], name: str, ints: IntNetwork) -> Iterator[str]:
     """The statements of a layer; the width of what it writes is put into `widths`."""
-    label = lambda value: "input" if value == "row" else c_name(value)
+    label = lambda value: "input" if value in INPUTS else c_name(value)
     match layer["kind"]:
         case "dense":
             widths[layer["target"]] = layer["outputs"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from tutelage import __version__
 from tutelage.deploy.contract import Contract
-from tutelage.deploy.layers import Weights
+from tutelage.deploy.layers import SCALE, Weights
 from tutelage.errors import BadInput
 
 OPSET, IR_VERSION = 17, 8
@@ -77,6 +77,8 @@ def graph_nodes(network: Contract, weights: Weights, constants: dict[str, np.nda
         yield "Split", ["memory", "memory_parts"], [f"{layer['name']}.memory" for layer in memories], {"axis": 1}
     for layer in network["layers"]:
         match layer["kind"]:
+            case "scale":
+                yield from scale_nodes(layer, weights, constants)
             case "dense":
                 yield from dense_nodes(layer, weights, constants)
             case "gru":
@@ -86,6 +88,18 @@ def graph_nodes(network: Contract, weights: Weights, constants: dict[str, np.nda
                 yield "Concat", list(layer["sources"]), [layer["target"]], {"axis": 1}
     if len(memories) > 1:
         yield "Concat", [layer["target"] for layer in memories], [NEXT], {"axis": 1}
+
+
+def scale_nodes(layer: Contract, weights: Weights, constants: dict[str, np.ndarray]) -> Iterator[Node]:
+    """(source - mean) * factor, held between -limit and limit, which differ from column to column."""
+    name, target = layer["name"], layer["target"]
+    inner = lambda label: f"{name}.{label}"
+    constants |= {inner(part): weights[inner(part)] for part in SCALE}
+    constants[inner("least")] = -weights[inner("limit")]
+    yield "Sub", [layer["source"], inner("mean")], [inner("shifted")], {}
+    yield "Mul", [inner("shifted"), inner("factor")], [inner("scaled")], {}
+    yield "Max", [inner("scaled"), inner("least")], [inner("bounded")], {}
+    yield "Min", [inner("bounded"), inner("limit")], [target], {}
 
 
 def dense_nodes(layer: Contract, weights: Weights, constants: dict[str, np.ndarray]) -> Iterator[Node]:

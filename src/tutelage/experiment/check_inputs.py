@@ -11,7 +11,7 @@ import numpy as np
 from tutelage.experiment.check_play import Play, Seen
 from tutelage.experiment.check_tally import Columns, merged
 from tutelage.experiment.check_words import Found, agents_text, percent, summed
-from tutelage.experiment.input_scale import LARGEST_USUAL, SMALLEST_USUAL
+from tutelage.experiment.input_scale import LARGEST_USUAL, SMALLEST_USUAL, WAYS_OUT
 from tutelage.types import Spec
 
 MOST_NAMED = 4
@@ -46,10 +46,7 @@ def input_findings(field: str, seen: Seen) -> Iterator[Found]:
     if (large := size > LARGEST_USUAL).any():
         yield (
             "warning",
-            (
-                f"{field}: {columns_text(field, spec, large)}: up to {size.max():.3g}; networks learn from numbers of "
-                "about 1: divide each by its usual size"
-            ),
+            f"{field}: {columns_text(field, spec, large)}: up to {size.max():.3g}; {WAYS_OUT}",
         )
     if (small := (size > 0) & (size < SMALLEST_USUAL)).any():
         yield "advice", f"{field}: {columns_text(field, spec, small)}: at most {size[small].max():.3g}; make it about 1"

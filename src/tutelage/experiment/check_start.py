@@ -15,8 +15,11 @@ STEPS, ENVS = 64, 8
 MOST_LINES = 2
 
 
-def start_warnings(env: Environment) -> tuple[str, ...]:
+def start_warnings(env: Environment, normalised: bool = False) -> tuple[str, ...]:
     """At most MOST_LINES warnings on a user's or another package's environment; none on those of this package.
+
+    Args:
+        normalised: whether networks normalise what they read, so that sizes do not matter.
 
     Raises:
         Fault: a process that plays it failed.
@@ -29,8 +32,9 @@ def start_warnings(env: Environment) -> tuple[str, ...]:
     play = Play(flow, tally, whole_episodes(flow, STEPS), 0, ENVS, 0.0, 0.0, steps, steps, steps)
     seen = Seen(env.watched, env.spec, play, None, ())
     wrong = (*row_findings(seen.plays), *masks(seen), *order_of(seen))
+    sizes = () if normalised else scale_warnings(env.watched, tally.obs.largest.max(0), tally.state.largest)
     lines = (
-        *scale_warnings(env.watched, tally.obs.largest.max(0), tally.state.largest),
+        *sizes,
         *(f"warning: {text} (more: tutelage check {env.watched})" for level, text in wrong if level in SERIOUS),
     )
     return lines[:MOST_LINES]

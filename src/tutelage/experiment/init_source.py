@@ -25,7 +25,7 @@ WARM_UP = 100_000
 """Steps for which the critic warms up where training starts from a run, unless something else is asked; at most a fifth
 of all."""
 TEAM_SETTINGS = (
-    "core", "size", "capacity", "share", "sight", "hidden", "messages", "actor_view", "student_view",
+    "core", "size", "capacity", "share", "sight", "hidden", "messages", "actor_view", "student_view", "normalise",
 )  # fmt: skip
 """Settings that say what a team is made of, where it is no data."""
 CRITICS = {"state": "team", "state per agent": "per_agent"}
@@ -155,7 +155,7 @@ def network_settings(source: Source) -> dict[str, Any]:
     if isinstance(team, OwnCode):
         return {name: settings[name] for name in TEAM_SETTINGS if name in settings} | of_critic
     if not isinstance(team, Team):
-        return of_critic
+        return {"normalise": getattr(team, "normalised", False), **of_critic}
     widths = {group.network.width for group in team.groups}
     tiers = ";".join(f"{','.join(map(str, group.agents))}:{group.network.width}" for group in team.groups)
     seen = team.groups[0].view.name.split(" + ")[0]
@@ -168,6 +168,7 @@ def network_settings(source: Source) -> dict[str, Any]:
         "size": f"width={min(widths)}" if len(widths) == 1 else f"tiers={tiers}",
         "actor_view": seen,
         "student_view": seen,
+        "normalise": team.groups[0].network.normalised,
         **of_critic,
     }
 
@@ -216,8 +217,11 @@ def not_fitting(weights: Weights, part: Any) -> str:
 
 
 def adapted(weights: Weights, part: Any) -> Params:
-    """A source's parameters as a role of a method has them."""
-    return params_like(weights.params, weights.made_of, part.blueprint or OwnCode())
+    """A source's parameters as a role of a method has them, which says of what rows their normalisers are."""
+    like = jax.tree.structure(jax.eval_shape(part.init, jax.random.key(0)))
+    return jax.tree.unflatten(
+        like, jax.tree.leaves(params_like(weights.params, weights.made_of, part.blueprint or OwnCode()))
+    )
 
 
 def tree_misfit(there: Params, here: Params) -> str:

@@ -74,7 +74,7 @@ class Job:
         """The environment and method to train, and the FitConfig; notes for the user are shown."""
         env, method = make_env_and_method(self.method, self.env, self.env_options, self.config, teacher)
         check_step_counts(method.stages)
-        for note in (*method.notes, *start_warnings(env)):
+        for note in (*method.notes, *start_warnings(env, self.config.get("normalise", False))):
             display.say(note)
         return env, method, FitConfig(**self.fit)
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, is_dataclass
+from dataclasses import is_dataclass
 from types import UnionType
 from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
-from tutelage.configs.checks import check_fields, check_names, checked, field_types, type_text
+from tutelage.configs.checks import check_fields, check_names, checked, field_types, fingerprinted, type_text
 from tutelage.errors import BadInput, short, unknown
 from tutelage.policies.blueprint import BY_KIND
 
 
-def to_plain(value: Any) -> dict[str, Any]:
-    """A dataclass as the JSON object that `from_plain` reads."""
-    return asdict(value)
+def to_plain(value: Any) -> Any:
+    """A dataclass as the JSON object that `from_plain` reads.
+
+    Fields that joined later are left out at the value that older files have for it: these stay as they are.
+    """
+    if is_dataclass(value):
+        return {name: to_plain(x) for name, x in fingerprinted(value).items()}
+    if isinstance(value, dict):
+        return {name: to_plain(x) for name, x in value.items()}
+    return [to_plain(x) for x in value] if isinstance(value, tuple | list) else value
 
 
 def from_plain(hint: Any, value: Any, name: str = "") -> Any:

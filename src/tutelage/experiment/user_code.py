@@ -17,6 +17,7 @@ from tutelage.data.vector import make_vector_env
 from tutelage.data.watch import FINE, OUTSIDE, Watch, fault_of
 from tutelage.envs.parts import one_hot_scores
 from tutelage.errors import BadInput, reports_user_error
+from tutelage.methods.normalising import with_normalising
 from tutelage.methods.rewards import with_rewards
 from tutelage.networks.cores import mask_logits
 from tutelage.registry import check_teacher, method_row, resolve
@@ -24,12 +25,13 @@ from tutelage.types import Behaviour, Carry, Critic, Environment, Frozen, Method
 
 
 def make_method(name: str, env: Environment, config: Any, teacher: Frozen | None) -> Method:
-    """A method for an environment, with the rewards that its config asks for.
+    """A method for an environment, with the rewards and the normalised inputs that its config asks for.
 
     Raises:
         BadInput: the settings are impossible; or the method is the user's own, and raises or returns no `Method`.
     """
-    return with_rewards(call_factory(name, env, config, teacher), env, config)
+    method = with_rewards(call_factory(name, env, config, teacher), env, config)
+    return with_normalising(method, env, config, own=not method_row(name).ours, taught=teacher is not None)
 
 
 def call_factory(name: str, env: Environment, config: Any, teacher: Frozen | None) -> Method:

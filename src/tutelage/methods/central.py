@@ -6,10 +6,11 @@ import jax
 from jaxtyping import Array
 
 from tutelage.configs.ddn import DdnConfig
+from tutelage.configs.team import NetworkSettings
 from tutelage.data.collect import unroll
 from tutelage.methods.off_policy import Reader, Sequences
 from tutelage.networks.fusion import fusion_net
-from tutelage.policies.blueprint import Core, FusedTeam, Fusion, Network
+from tutelage.policies.blueprint import FusedTeam, Fusion, Network
 from tutelage.policies.build import known_core
 from tutelage.policies.columns import View
 from tutelage.policies.fused import make_fused_team
@@ -22,13 +23,19 @@ def make_teacher(spec: Spec, config: DdnConfig, width: int) -> tuple[Policy, Rea
     form, history = config.fusion, view("local+action", spec)
     if form == "local+state" or form == "local":
         seen = view("local+action+state", spec) if form == "local+state" else history
-        return make_central_team(spec, known_core(config), width, seen, None)
+        return make_central_team(spec, config, width, seen, None)
     fusion = Fusion(form, history.width, spec.state_width, spec.n_agents, config.fusion_width, config.generator)
-    return make_central_team(spec, known_core(config), width, history, fusion)
+    return make_central_team(spec, config, width, history, fusion)
 
 
 def make_central_team(
-    spec: Spec, core: Core, width: int, seen: View, fusion: Fusion | None, keeps_own: bool = False, gain: float = 1.0
+    spec: Spec,
+    config: NetworkSettings,
+    width: int,
+    seen: View,
+    fusion: Fusion | None,
+    keeps_own: bool = False,
+    gain: float = 1.0,
 ) -> tuple[Policy, Reader]:
     """A team that reads a personalised state, and the function that computes its outputs on sequences.
 
@@ -37,8 +44,8 @@ def make_central_team(
     """
     fused = 0 if fusion is None else fused_width(fusion)
     inputs = (seen.width if keeps_own or fusion is None else 0) + fused
-    network = Network(core, inputs, width, spec.n_actions, gain)
-    team = make_fused_team(FusedTeam(spec.n_agents, seen, fusion, keeps_own, network))
+    network = Network(known_core(config), inputs, width, spec.n_actions, gain)
+    team = make_fused_team(FusedTeam(spec.n_agents, seen, fusion, keeps_own, network, normalised=config.normalise))
 
     def read(params: Params, data: Sequences) -> Out:
         steps = team.personalised(params, data.steps)

@@ -23,8 +23,9 @@ from tutelage.learning.returns import td_lambda
 from tutelage.methods.on_policy import on_policy_stage, warmed_up
 from tutelage.methods.single_stage import single_stage
 from tutelage.methods.td_loss import scores_of
-from tutelage.networks.critics import action_values, joint_action_critic_net
+from tutelage.networks.critics import action_values
 from tutelage.policies.build import build_team
+from tutelage.policies.critic import joint_action_critic
 from tutelage.policies.views import view
 from tutelage.types import Environment, Frozen, Method, Metrics, Params, Rollout
 
@@ -47,7 +48,7 @@ def coma(env: Environment, config: ComaConfig, teacher: Frozen | None = None) ->
     """Policy gradients with a counterfactual baseline."""
     spec, tx = env.spec, clipped_adam(config.grad_clip)
     actor = build_team(spec, config, view("local+action", spec))
-    critic = joint_action_critic_net(spec.state_width, spec.n_agents, spec.n_actions, config.critic_width)
+    critic = joint_action_critic(spec, config.critic_width, config.normalise)
 
     actor_params = lambda state: state.actor.params
 

@@ -37,6 +37,7 @@ from tutelage.methods.td_loss import QNetworks, scores_of, td_loss
 from tutelage.methods.terms import Term, TermInput, own_term, with_term
 from tutelage.networks.cores import Net
 from tutelage.networks.curiosity import curiosity_net
+from tutelage.policies.normalising import normalised_net, state_rows
 from tutelage.types import (
     Behaviour,
     Carry,
@@ -89,12 +90,17 @@ class DdnNetworks:
     term: Term | None = None
 
 
+OWN = ("encode", "normaliser")
+"""Parameters that students keep to themselves with the setting `copied`."""
+
+
 def student_params(networks: DdnNetworks, learning: DdnTrainState) -> Params:
     """The students' parameters; with the setting `copied` all layers but the first are the teacher's."""
     student = learning.student.params
     if not networks.config.copied:
         return student
-    return ({**learning.teacher.params["agent"]["team"][0], "encode": student[0]["encode"]},)
+    own = {name: part for name, part in student[0].items() if name in OWN}
+    return ({**learning.teacher.params["agent"]["team"][0], **own},)
 
 
 def with_params(networks: DdnNetworks, learning: DdnTrainState, given: Mapping[str, Params]) -> DdnTrainState:
@@ -102,9 +108,10 @@ def with_params(networks: DdnNetworks, learning: DdnTrainState, given: Mapping[s
     agent, student = learning.teacher.params["agent"], given.get("student", learning.student.params)
     agent = given.get("teacher", agent)
     if networks.config.copied and "student" in given:
-        copied = {name: layer for name, layer in student[0].items() if name != "encode"}
+        copied = {name: layer for name, layer in student[0].items() if name not in OWN}
+        own = {name: part for name, part in student[0].items() if name in OWN}
         agent = {**agent, "team": ({**agent["team"][0], **copied},)}
-        student = ({**learning.student.params[0], "encode": student[0]["encode"]},)
+        student = ({**learning.student.params[0], **own},)
     teacher = {**learning.teacher.params, "agent": agent}
     return learning._replace(
         teacher=learning.teacher._replace(params=teacher), student=learning.student._replace(params=student)
@@ -244,7 +251,9 @@ def ddn(env: Environment, config: DdnConfig, teacher: Frozen | None = None) -> M
         raise BadInput(f"size = {config.size!r}, sight = {config.sight!r}: ddn needs one network for all students")
     teacher_team, read = make_teacher(env.spec, config, students.agent.groups[0].agent.width)
     td = students.with_team(teacher_team, read)
-    networks = DdnNetworks(config, td, students.agent, curiosity_net(env.spec.state_width), own_term(config))
+    width = env.spec.state_width
+    curiosity = normalised_net(curiosity_net(width), (state_rows(width),), config.normalise)
+    networks = DdnNetworks(config, td, students.agent, curiosity, own_term(config))
 
     def init(key: PRNGKeyArray) -> DdnTrainState:
         keys = jax.random.split(key, 5)

@@ -7,7 +7,7 @@ Reference: Kuba et al. 2022 (trust region policy optimisation in multi-agent rei
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from tutelage.methods.ppo import Batch, PpoNetworks, PpoState, critic_loss, make
 from tutelage.policies.agent import Group, make_team
 from tutelage.policies.build import build_team
 from tutelage.policies.critic import critic_of
+from tutelage.policies.normalising import Rows, labelled
 from tutelage.policies.views import view
 from tutelage.types import Environment, Frozen, Method, Metrics, Params, Policy, Rollout, TimeStep
 
@@ -54,7 +55,7 @@ def make_networks(env: Environment, config: HappoConfig) -> HappoNetworks:
     if len({group.agent.width for group in actor.groups}) > 1:
         raise BadInput(f"size = {config.size!r}: happo needs agents of one width")
     agent = actor.groups[0].agent
-    critic = critic_of(view("state", spec), config.critic_width)
+    critic = critic_of(view("state", spec), config.critic_width, config.normalise)
     return HappoNetworks(PpoNetworks(config, actor, critic), make_team((Group((0,), agent, seen),)))
 
 
@@ -63,9 +64,14 @@ def take_agent(tree: Any, i: Any) -> Any:
     return jax.tree.map(lambda x: x[i], tree)
 
 
-def stack_agents(each: Params) -> Params:
-    """Stack a tuple of every agent's parameters: leaves (N, ...)."""
+def stack_agents(each: Sequence[Any]) -> Any:
+    """Stack every agent's parameters, or what is made of them: leaves (N, ...)."""
     return jax.tree.map(lambda *x: jnp.stack(x), *each)
+
+
+def alike(networks: HappoNetworks, each: Params) -> list[Params]:
+    """Every agent's parameters, with normalisers of one name: stacked they are (N, D), of each agent apart."""
+    return [labelled(params, Rows(networks.alone.groups[0].view)) for params in each]
 
 
 def unstack_agents(networks: HappoNetworks, params: Params) -> Params:
@@ -177,7 +183,7 @@ def happo(env: Environment, config: HappoConfig, teacher: Frozen | None = None) 
     def init(key: PRNGKeyArray) -> HappoState:
         key_actor, key_critic = jax.random.split(key)
         tx, critic = clipped_adam(config.grad_clip), ppo.critic.init(key_critic)
-        actors = stack_agents([init_learner(tx, params) for params in ppo.actor.init(key_actor)])
+        actors = stack_agents([init_learner(tx, params) for params in alike(networks, ppo.actor.init(key_actor))])
         return HappoState(actors, init_learner(tx, critic["net"]), critic["returns"])
 
     params = lambda state: {
@@ -187,7 +193,7 @@ def happo(env: Environment, config: HappoConfig, teacher: Frozen | None = None) 
 
     def with_params(state: HappoState, given: Mapping[str, Params]) -> HappoState:
         new = {**params(state), **given}
-        actors, critic = stack_agents(new["student"]), new["critic"]
+        actors, critic = stack_agents(alike(networks, new["student"])), new["critic"]
         return HappoState(
             state.actors._replace(params=actors), state.critic._replace(params=critic["net"]), critic["returns"]
         )

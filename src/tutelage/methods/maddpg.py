@@ -30,9 +30,9 @@ from tutelage.methods.off_policy import (
 )
 from tutelage.methods.single_stage import single_stage
 from tutelage.networks.cores import Net
-from tutelage.networks.critics import joint_action_critic_net
 from tutelage.policies.acting import sample
 from tutelage.policies.build import build_team
+from tutelage.policies.critic import joint_action_critic
 from tutelage.policies.views import view
 from tutelage.types import Environment, Frozen, Method, Metrics, Params, Policy
 
@@ -69,7 +69,7 @@ def make_networks(env: Environment, config: MaddpgConfig) -> MaddpgNetworks:
         codec=codec(make_vector_env(env, config.envs), spec.n_actions),
         steps=config.chunk if config.replay == "stream" else spec.max_steps,
         actor=build_team(spec, config, view("local+action", spec)),
-        critic=joint_action_critic_net(spec.state_width, spec.n_agents, spec.n_actions, config.critic_width),
+        critic=joint_action_critic(spec, config.critic_width, config.normalise),
         scale=spec.reward_scale if config.reward_scale is None else config.reward_scale,
     )
 

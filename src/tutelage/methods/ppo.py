@@ -201,7 +201,7 @@ def ppo(env: Environment, config: PpoConfig, critic_view: View) -> Method:
     """PPO with a critic of the given view. The critic is saved with the run where it reads no goals."""
     spec = env.spec
     seen = view(config.actor_view, spec)
-    critic = critic_of(critic_view, config.critic_width)
+    critic = critic_of(critic_view, config.critic_width, config.normalise)
     networks = PpoNetworks(config, build_team(spec, config, seen), critic, own_term(config))
 
     stage = on_policy_stage(

@@ -8,7 +8,7 @@ Reference: Chen et al. 2022 (PTDE), as reported second-hand; see docs/methods.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -25,15 +25,14 @@ from tutelage.methods.central import Reader, make_central_team
 from tutelage.methods.off_policy import OffPolicyState, Sequences, replay_training, update_from_replay
 from tutelage.methods.qlearning import QTrainState, init_learning, make_behaviour, make_networks, q_step
 from tutelage.methods.td_loss import QNetworks
-from tutelage.networks.cores import Net
 from tutelage.policies.agent import Agent, Group, make_team
 from tutelage.policies.blueprint import Fusion, Members, Network, Team
 from tutelage.policies.build import known_core
 from tutelage.policies.columns import View
-from tutelage.policies.fused import make_fusion
+from tutelage.policies.fused import make_fused_team
 from tutelage.policies.open import policy_of
 from tutelage.policies.predicting import predictor_core
-from tutelage.policies.views import read_view, view, whole_row
+from tutelage.policies.views import view, whole_row
 from tutelage.types import (
     Carry,
     Environment,
@@ -60,14 +59,12 @@ class StatePredictor(NamedTuple):
     """Networks of the second stage, which learns to predict the personalised state.
 
     Attributes:
-        own_view: what agents observe themselves.
-        fuse: (own view, state) -> personalised state of every agent.
-        predictor: a team whose scores are predictions of the personalised state.
+        fusion: (parameters of the teacher, timesteps) -> rows that agents read themselves, and personalised states.
+        predictor: a team whose scores are predictions of the personalised state; its observations are these rows.
         student: the team that is deployed.
     """
 
-    own_view: View
-    fuse: Net
+    fusion: Callable[[Params, TimeStep], tuple[Array, Array]]
     predictor: Policy
     student: Policy
 
@@ -88,11 +85,12 @@ def make_teacher_and_predictor(
     """
     inputs, agents = own_view.width, tuple(range(spec.n_agents))
     fusion = Fusion("full", inputs, spec.state_width, spec.n_agents, config.fusion_width, config.generator)
-    teacher, read = make_central_team(spec, known_core(config), width, own_view, fusion, keeps_own=True, gain=gain)
-    network = Network(known_core(config), inputs, width, spec.n_actions, gain=1.0, predicts=config.fusion_width)
+    teacher, read = make_central_team(spec, config, width, own_view, fusion, keeps_own=True, gain=gain)
+    core, normalised = known_core(config), config.normalise
+    network = Network(core, inputs, width, spec.n_actions, 1.0, predicts=config.fusion_width, normalised=normalised)
     student = policy_of(Team((Members(agents, network, own_view),)))
-    predictor = make_predicting_team(spec, network, own_view)
-    return teacher, read, StatePredictor(own_view, make_fusion(fusion), predictor, student)
+    personalise = make_fused_team(teacher.blueprint).fusion
+    return teacher, read, StatePredictor(personalise, make_predicting_team(spec, network), student)
 
 
 def single_width(groups: tuple[Group, ...], size: str) -> int:
@@ -111,16 +109,15 @@ def make_ptde_networks(env: Environment, config: PtdeConfig) -> PtdeNetworks:
     return PtdeNetworks(local.with_team(teacher, read), state_predictor)
 
 
-def make_predicting_team(spec: Spec, network: Network, own_view: View) -> Policy:
-    """The predictor as a team of its own, whose scores are predictions; none is masked."""
+def make_predicting_team(spec: Spec, network: Network) -> Policy:
+    """The predictor as a team of its own, whose observations are whole rows and whose scores are predictions."""
     core = predictor_core(network)
     agent = Agent(network.core, network.inputs, network.width, network.predicts, *core)
     inner = make_team((Group(tuple(range(spec.n_agents)), agent, whole_row(network.inputs)),))
 
     def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
-        rows = read_view(own_view, timestep)
-        all_available = jnp.ones((*rows.shape[:-1], network.predicts), bool)
-        return inner.step(params, carry, timestep._replace(obs=rows, avail=all_available), key)
+        all_available = jnp.ones((*timestep.obs.shape[:-1], network.predicts), bool)
+        return inner.step(params, carry, timestep._replace(avail=all_available), key)
 
     return Policy(inner.init, inner.carry, step)
 
@@ -128,7 +125,7 @@ def make_predicting_team(spec: Spec, network: Network, own_view: View) -> Policy
 def prediction_loss(
     state_predictor: StatePredictor,
     predictor: Params,
-    fuse: Params,
+    teacher: Params,
     carry: Carry,
     steps: TimeStep,
     where: Bool[Array, "T B"],
@@ -136,14 +133,13 @@ def prediction_loss(
     """Squared error of the predicted personalised state, over living agents.
 
     Args:
-        predictor, fuse: parameters of the predictor and of the fusion (which is not changed).
+        predictor, teacher: parameters of the predictor, and of the teacher (which are not changed).
         carry: the predictor's memory before the first step.
         steps: leaves (T, B, ...).
         where: steps that count.
     """
-    seen = read_view(state_predictor.own_view, steps)
-    target = jax.lax.stop_gradient(state_predictor.fuse.apply(fuse, seen, steps.state))
-    prediction = unroll(state_predictor.predictor, predictor, carry, steps, steps.first).scores
+    own, target = jax.lax.stop_gradient(state_predictor.fusion(teacher, steps))
+    prediction = unroll(state_predictor.predictor, predictor, carry, steps._replace(obs=own), steps.first).scores
     assert prediction is not None
     counts = where[..., None] & steps.acts
     loss = masked_mean(jnp.square(prediction - target).mean(-1), counts)
@@ -153,8 +149,9 @@ def prediction_loss(
 
 
 def student_params(predictor: Params, teacher: Params) -> Params:
-    """Parameters of the students: the predictor's, and the teacher's network behind it."""
-    return ({"guess": predictor[0], "act": teacher["team"][0]},)
+    """Parameters of the students: the predictor's, the teacher's network behind it, and its normaliser."""
+    normaliser = {"normaliser": teacher["normalisers"][0]} if "normalisers" in teacher else {}
+    return ({"guess": predictor[0], "act": teacher["team"][0], **normaliser},)
 
 
 def with_params(learning: PtdeTrainState, given: Mapping[str, Params]) -> PtdeTrainState:
@@ -169,7 +166,8 @@ def with_params(learning: PtdeTrainState, given: Mapping[str, Params]) -> PtdeTr
 def split_student(student: Params, teacher: Params) -> tuple[Params, Params]:
     """The inverse of `student_params`: the teacher's parameters with the students' network, and the predictor's."""
     (own,) = student
-    return {**teacher, "team": (own["act"],)}, (own["guess"],)
+    normalisers = {"normalisers": (own["normaliser"], teacher["normalisers"][1])} if "normaliser" in own else {}
+    return {**teacher, "team": (own["act"],), **normalisers}, (own["guess"],)
 
 
 def ptde(env: Environment, config: PtdeConfig, teacher: Frozen | None = None) -> Method:
@@ -194,13 +192,13 @@ def ptde(env: Environment, config: PtdeConfig, teacher: Frozen | None = None) ->
     def predict(
         state: OffPolicyState, rollouts: Any, key: PRNGKeyArray, progress: Array
     ) -> tuple[OffPolicyState, Metrics]:
-        fuse = state.learning.q.online.params["agent"]["fuse"]
+        teacher = state.learning.q.online.params["agent"]
 
         def update(data: Sequences) -> tuple[Learner, Metrics]:
             steps = before(data.steps)
             # The predictor's memory starts empty, not at the sequence's beginning: the burn-in warms it up.
             carry = state_predictor.predictor.carry(config.batch)
-            loss = lambda params: prediction_loss(state_predictor, params, fuse, carry, steps, data.counts)
+            loss = lambda params: prediction_loss(state_predictor, params, teacher, carry, steps, data.counts)
             return descend(td.tx, state.learning.guess, loss, annealed(config, progress))
 
         predictor, metrics = update_from_replay(td, state.replay, key, update)

@@ -54,7 +54,7 @@ def make_networks(env: Environment, config: PtdeMappoConfig) -> tuple[PpoNetwork
     spec, own_view = env.spec, view("local", env.spec)
     width = single_width(build_team(spec, config, own_view).groups, config.size)
     actor, _, state_predictor = make_teacher_and_predictor(spec, config, width, own_view, gain=0.01)
-    critic = critic_of(view("state", spec), config.critic_width)
+    critic = critic_of(view("state", spec), config.critic_width, config.normalise)
     return PpoNetworks(config, actor, critic), state_predictor
 
 
@@ -67,13 +67,13 @@ def update_predictor(
     lr: Array,
 ) -> tuple[PtdeState, Metrics]:
     """Update the predictor on one rollout of the students, for several epochs of shuffled minibatches."""
-    tx, fuse = clipped_adam(config.grad_clip), state.ppo.actor.params["fuse"]
+    tx, teacher = clipped_adam(config.grad_clip), state.ppo.actor.params
     data = sequences((transitions(rollout).now, rollout.out, rollout.valid), config.chunk)
 
     def step(predictor: Learner, minibatch: tuple[TimeStep, Carry, Array]) -> tuple[Learner, Metrics]:
         steps, carry, valid = minibatch
         first = jax.tree.map(lambda x: x[0], carry)
-        return descend(tx, predictor, lambda p: prediction_loss(state_predictor, p, fuse, first, steps, valid), lr)
+        return descend(tx, predictor, lambda p: prediction_loss(state_predictor, p, teacher, first, steps, valid), lr)
 
     predictor, metrics = epochs(step, state.guess, data, key, config.epochs, config.minibatches)
     return state._replace(guess=predictor), metrics

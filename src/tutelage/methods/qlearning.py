@@ -32,6 +32,7 @@ from tutelage.networks.mixers import mixing_net, unrestricted_mixing_net
 from tutelage.policies.acting import epsilon_greedy
 from tutelage.policies.build import build_team
 from tutelage.policies.compose import with_shadow
+from tutelage.policies.normalising import normalised_net, state_rows
 from tutelage.policies.views import View, view
 from tutelage.types import (
     ActRule,
@@ -101,7 +102,9 @@ def make_networks(env: Environment, config: QConfig | DdnConfig | PtdeConfig) ->
     spec = env.spec
     own_view = view("local+action", spec)
     agent = build_team(spec, config, own_view, gain=1.0)
-    widths = config.mixer_width, config.hyper_width
+    mixer = mixing_net(
+        config.mixer, spec.n_agents, spec.n_actions, spec.state_width, config.mixer_width, config.hyper_width
+    )
     unrestricted_q = None
     if isinstance(config, QConfig) and config.weighting != "none":
         unrestricted_q = make_unrestricted_q(spec, config, own_view)
@@ -109,7 +112,7 @@ def make_networks(env: Environment, config: QConfig | DdnConfig | PtdeConfig) ->
         config=config,
         agent=agent,
         read=make_reader(agent, lambda carry: carry[0]) if unrestricted_q else make_reader(agent),
-        mix=mixing_net(config.mixer, spec.n_agents, spec.n_actions, spec.state_width, *widths),
+        mix=normalised_net(mixer, (None, state_rows(spec.state_width)), config.normalise),
         unrestricted_q=unrestricted_q,
         codec=codec(make_vector_env(env, config.envs), spec.n_actions),
         steps=config.chunk if config.replay == "stream" else spec.max_steps,
@@ -120,11 +123,12 @@ def make_networks(env: Environment, config: QConfig | DdnConfig | PtdeConfig) ->
 def make_unrestricted_q(spec: Spec, config: QConfig, own_view: View) -> UnrestrictedQ:
     """Q* for WQMIX: its team is of the same kind as the first, and its memory the second of the two that are stored."""
     team = build_team(spec, config, own_view, gain=1.0)
+    joint = unrestricted_mixing_net(spec.n_agents, spec.state_width)
     return UnrestrictedQ(
         config,
         team,
         make_reader(team, lambda carry: carry[1]),
-        unrestricted_mixing_net(spec.n_agents, spec.state_width),
+        normalised_net(joint, (None, state_rows(spec.state_width)), config.normalise),
     )
 
 

@@ -19,6 +19,7 @@ from tutelage.learning.optim import annealed, clipped_adam, init_learner
 from tutelage.learning.shaping import goal_progress, most_promising
 from tutelage.methods.curiosity import USUAL_SHARE, Predictor, novelty, share_of_reward
 from tutelage.networks.curiosity import curiosity_net
+from tutelage.policies.normalising import normalised_net, state_rows
 from tutelage.policies.views import goal_shapes
 from tutelage.types import Environment, Method, Metrics, Params, Rollout, Stage, TrainState
 
@@ -79,7 +80,8 @@ class CuriousState(NamedTuple):
 
 def curious(method: Method, env: Environment, config: Any) -> Method:
     """The method, paid as well for states that are new. The predictor takes one gradient step per rollout."""
-    net, tx = curiosity_net(env.spec.state_width), clipped_adam(config.grad_clip)
+    width, normalise = env.spec.state_width, getattr(config, "normalise", False)
+    net, tx = normalised_net(curiosity_net(width), (state_rows(width),), normalise), clipped_adam(config.grad_clip)
 
     def init(key: PRNGKeyArray) -> CuriousState:
         key_method, key_predictor, key_frozen = jax.random.split(key, 3)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from tutelage.networks.cores import Unroll, make_core
 from tutelage.policies.blueprint import Members, Network, Team
 from tutelage.policies.columns import View
+from tutelage.policies.normalising import Rows, labelled, with_normaliser
 from tutelage.policies.views import read_view
 from tutelage.types import Carry, Out, Params, Policy, TimeStep
 
@@ -57,10 +58,10 @@ class Group(NamedTuple):
 
 
 def make_agent(network: Network) -> Agent:
-    """An agent with a `gru` or `mlp` network and nothing else."""
+    """An agent with a `gru` or `mlp` network and nothing else but a normaliser of its input, where it has one."""
     core, inputs, width, outputs = network.core, network.inputs, network.width, network.outputs
     functions = make_core(core, inputs, width, outputs, network.gain)
-    return Agent(core, inputs, width, outputs, *functions, network=network)
+    return with_normaliser(Agent(core, inputs, width, outputs, *functions, network=network))
 
 
 def in_agent_order(groups: tuple[Group, ...], per_group: Any) -> Array:
@@ -94,7 +95,9 @@ def make_team(groups: tuple[Group, ...]) -> Policy:
         return x[:, index[i]]
 
     def init(key: PRNGKeyArray) -> Params:
-        return tuple(g.agent.init(k) for g, k in zip(groups, jax.random.split(key, len(groups)), strict=True))
+        rows = [Rows(g.view, g.agents if len(groups) > 1 else None) for g in groups]
+        keys = jax.random.split(key, len(groups))
+        return tuple(labelled(g.agent.init(k), r) for g, k, r in zip(groups, keys, rows, strict=True))
 
     def group_carry(group: Group, n: int) -> Carry:
         shape = (n, len(group.agents))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from tutelage.configs.checks import later
 from tutelage.errors import BadInput
 from tutelage.policies.columns import Entities, OneHot, PairGoals, Slice, View, Zeros
 from tutelage.types import Spec
@@ -31,6 +32,7 @@ class Network:
         gain: of the last layer's initial weights.
         predicts: width of the personalised state that a network of the same shape predicts first (PTDE); 0: none.
         hears: the most agents that it hears; 0: it neither sends nor reads messages.
+        normalised: whether it normalises its input first, see `policies/normalising.py`.
     """
 
     core: Core
@@ -40,6 +42,7 @@ class Network:
     gain: float = 0.01
     predicts: int = 0
     hears: int = 0
+    normalised: bool = later(False)
 
     @property
     def label(self) -> str:
@@ -103,6 +106,7 @@ class FusedTeam:
     Attributes:
         view: what is fused with the state. fusion: None: the view alone is read.
         keeps_own: the network reads the view as well.
+        normalised: whether view and state are normalised first.
     """
 
     agents: int
@@ -111,6 +115,7 @@ class FusedTeam:
     keeps_own: bool
     network: Network
     kind: Literal["fused"] = "fused"
+    normalised: bool = later(False)
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,7 @@ class HierarchicalTeam:
         width, pair_width: of the executors, and of the coordinator's pairs.
         every: steps between two decisions. spread: what a goal's logit loses for every agent that has it.
         flat: no agent ever has a goal.
+        normalised: whether view, state and features of goals are normalised first.
     """
 
     members: tuple[tuple[int, ...], ...]
@@ -137,6 +143,7 @@ class HierarchicalTeam:
     spread: float
     flat: bool
     kind: Literal["hierarchy"] = "hierarchy"
+    normalised: bool = later(False)
 
     @property
     def agents(self) -> int:
@@ -161,11 +168,12 @@ class Controller:
 
 @dataclass(frozen=True)
 class ValueNet:
-    """A critic: a feed-forward network with its value normaliser, see `policies/critic.py`."""
+    """A critic: a feed-forward network with its value normaliser, see `policies/critic.py`; `normalised`: its input."""
 
     view: View
     width: int
     kind: Literal["critic"] = "critic"
+    normalised: bool = later(False)
 
 
 @dataclass(frozen=True)

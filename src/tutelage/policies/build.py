@@ -48,9 +48,9 @@ def build_team(
     Raises:
         BadInput: a size, sight or capacity that this environment cannot have.
     """
-    messages = getattr(config, "messages", "none")
+    messages, normalised = getattr(config, "messages", "none"), getattr(config, "normalise", False)
     if messages != "none":
-        return build_talking_team(spec, config, messages, full_view, gain)
+        return build_talking_team(spec, config, messages, full_view, gain, normalised)
     agent_sights = sights(config.sight, spec)
     for agent, sight in enumerate(agent_sights):
         if sight != FULL and spec.obs_widths[agent] != spec.obs_width:
@@ -65,6 +65,7 @@ def build_team(
         tuple(views[sight].width for sight in agent_sights),
         spec.n_actions,
         shares(config.capacity, spec.agent_types, [columns[sight] for sight in agent_sights]),
+        normalised,
     )
     if reference is None:
         reference = reference_macs(spec.n_agents, full_view.width, spec.n_actions)
@@ -73,11 +74,13 @@ def build_team(
     tiers = split(solve(config.size, shape, reference), list(zip(agent_sights, types, strict=True)))
 
     if is_own(config.core):
-        return team_of_own(config.core, tiers, [views[sight] for sight in agent_sights], spec.n_actions, gain)
+        return team_of_own(
+            config.core, tiers, [views[sight] for sight in agent_sights], spec.n_actions, gain, normalised
+        )
 
     def members(agents: tuple[int, ...], width: int) -> Members:
         first = agents[0]
-        network = Network(known_core(config), shape.inputs[first], width, spec.n_actions, gain)
+        network = Network(known_core(config), shape.inputs[first], width, spec.n_actions, gain, normalised=normalised)
         return Members(agents, network, views[agent_sights[first]])
 
     return policy_of(Team(tuple(members(*tier) for tier in tiers)))
@@ -94,17 +97,21 @@ def known_core(config: Any) -> Core:
     return config.core
 
 
-def team_of_own(core: str, tiers: Tiers, views: Sequence[View], n_actions: int, gain: float) -> Policy:
+def team_of_own(
+    core: str, tiers: Tiers, views: Sequence[View], n_actions: int, gain: float, normalised: bool
+) -> Policy:
     """A team whose agents have a network of the user's own; `views`: of each agent."""
 
     def group(agents: tuple[int, ...], width: int) -> Group:
         seen = views[agents[0]]
-        return Group(agents, own_agent(core, seen.width, width, n_actions, gain), seen)
+        return Group(agents, own_agent(core, seen.width, width, n_actions, gain, normalised), seen)
 
     return make_team(tuple(group(*tier) for tier in tiers))
 
 
-def build_talking_team(spec: Spec, config: TeamConfig, messages: str, full_view: View, gain: float) -> Policy:
+def build_talking_team(
+    spec: Spec, config: TeamConfig, messages: str, full_view: View, gain: float, normalised: bool
+) -> Policy:
     """A team that exchanges messages: `tarmac` with one network for all, `hetgat` with one per class of agents."""
     setting = f"messages = {messages!r}"
     if not spec.links:
@@ -115,7 +122,8 @@ def build_talking_team(spec: Spec, config: TeamConfig, messages: str, full_view:
     core = known_core(config)
     width = solve(config.size, Shape(core, (1,), spec.n_actions, (1.0,)), 1)[0][1]
     heard = with_messages(full_view, spec)
-    network = Network(core, heard.width, width, spec.n_actions, gain, hears=max(1, spec.n_agents - 1))
+    most = max(1, spec.n_agents - 1)
+    network = Network(core, heard.width, width, spec.n_actions, gain, hears=most, normalised=normalised)
     kinds = spec.agent_types if messages == "hetgat" else ("",) * spec.n_agents
     members = [tuple(i for i, kind in enumerate(kinds) if kind == name) for name in dict.fromkeys(kinds)]
     return policy_of(Team(tuple(Members(agents, network, heard) for agents in members)))

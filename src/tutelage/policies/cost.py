@@ -49,9 +49,13 @@ class Cost(NamedTuple):
 
 def layer_cost(kind: str, inputs: int, width: int, n_actions: int) -> Cost:
     """Cost of a `gru` or `mlp` agent of the given widths, of one `linear` layer (inputs to width), of `attention`
-    over so many inputs, keys and values together `width` wide, or of a network of `counted` multiply-adds."""
+    over so many inputs, keys and values together `width` wide, of a network of `counted` multiply-adds, or of a
+    `normaliser` of so many inputs."""
     if kind == "counted":  # a network of a user's own: so many multiply-adds and parameters
         return Cost(inputs, 0, width)
+    if kind == "normaliser":
+        # Less the mean, times a factor, held between two limits; mean, deviation and count (deployed: a limit) of each.
+        return Cost(0, 4 * inputs, 3 * inputs)
     if kind == "attention":
         # Per input: scaled, less the largest, exponential, summed, divided.
         return Cost(inputs * width, 5 * inputs, 0)
@@ -75,14 +79,15 @@ def layer_cost(kind: str, inputs: int, width: int, n_actions: int) -> Cost:
 def network_layers(network: Network) -> tuple[tuple[str, int, int, int], ...]:
     """The (kind, inputs, width, outputs) of the networks that a network of a blueprint is made of."""
     core, inputs, width, outputs = network.core, network.inputs, network.width, network.outputs
+    first = (("normaliser", inputs, 0, 0),) if network.normalised else ()
     if network.predicts:
         fused = network.predicts
-        return (core, inputs, width, fused), (core, inputs + fused, width, outputs)
+        return *first, (core, inputs, width, fused), (core, inputs + fused, width, outputs)
     if network.hears:
         speaking = ("linear", width, 2 * KEY_WIDTH + MESSAGE_WIDTH, 0)
         listening = ("attention", network.hears, KEY_WIDTH + MESSAGE_WIDTH, 0)
-        return (core, inputs, width, outputs), speaking, listening
-    return ((core, inputs, width, outputs),)
+        return *first, (core, inputs, width, outputs), speaking, listening
+    return *first, (core, inputs, width, outputs)
 
 
 def layers_cost(layers: tuple[tuple[str, int, int, int], ...]) -> Cost:

@@ -11,11 +11,13 @@ from tutelage.policies.blueprint import Blueprint, Members, Network, OwnCode, Te
 from tutelage.policies.columns import Columns, Entities, OneHot, PairGoals, Slice, View
 from tutelage.types import Params
 
+NORMALISED = "whether it normalises its input"
 NETWORK_WORDS = {
     "core": "core",
     "width": "width",
     "outputs": "number of actions",
     "predicts": "width of the personalised state",
+    "normalised": NORMALISED,
 }
 SOURCES = {
     "obs": "observation",
@@ -38,9 +40,10 @@ def misfit(there: Blueprint, here: Blueprint) -> str:
     if isinstance(there, Team) and isinstance(here, Team):
         return team_misfit(there, here)
     if isinstance(there, ValueNet) and isinstance(here, ValueNet):
-        return view_misfit(there.view, here.view) or (
-            differ("width", there.width, here.width) if there.width != here.width else ""
-        )
+        if found := view_misfit(there.view, here.view):
+            return found
+        both = ("width", there.width, here.width), (NORMALISED, there.normalised, here.normalised)
+        return next((differ(*each) for each in both if each[1] != each[2]), "")
     pairs = [(f.name, getattr(there, f.name), getattr(here, f.name)) for f in fields(there)]  # type: ignore[arg-type]
     return next((differ(*pair) for pair in pairs if pair[1] != pair[2]), "")
 
@@ -84,7 +87,8 @@ def network_misfit(there: Network, here: Network) -> str:
     """`misfit` of two agents' networks, but for what they read."""
     for name, word in NETWORK_WORDS.items():
         if getattr(there, name) != getattr(here, name):
-            advice = {"core": "; leave core out", "width": "; leave size out"}.get(name, "")
+            setting = {"core": "core", "width": "size", "normalised": "normalise"}.get(name)
+            advice = f"; leave {setting} out" if setting else ""
             return differ(word, getattr(there, name), getattr(here, name)) + advice
     return differ("talking", there.hears > 0, here.hears > 0) if (there.hears > 0) != (here.hears > 0) else ""
 

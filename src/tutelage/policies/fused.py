@@ -7,25 +7,28 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from tutelage.networks.cores import Net
 from tutelage.networks.fusion import fusion_net
 from tutelage.policies.agent import Group, make_agent, make_team
 from tutelage.policies.blueprint import FusedTeam, Fusion
+from tutelage.policies.normalising import Rows, init_normalisers, normalised, state_rows
 from tutelage.policies.views import read_view, whole_row
 from tutelage.types import Carry, Out, Params, Policy, TimeStep
 
 
 class FusedNetworks(NamedTuple):
-    """A central team and its parts. Parameters are {fuse, team}.
+    """A central team and its parts. Parameters are {fuse, team}, and {normalisers} where it normalises its inputs.
 
     Attributes:
         policy: the team.
+        fusion: (parameters, timestep) -> rows of the view (..., N, L), and the personalised states made of them.
         inner: the team behind the fusion. personalised: (parameters, timestep) -> the timestep that `inner` reads.
     """
 
     policy: Policy
+    fusion: Callable[[Params, TimeStep], tuple[Array, Array]]
     inner: Policy
     personalised: Callable[[Params, TimeStep], TimeStep]
 
@@ -44,16 +47,25 @@ def make_fused_team(blueprint: FusedTeam) -> FusedNetworks:
     agent = make_agent(blueprint.network)
     inner = make_team((Group(tuple(range(blueprint.agents)), agent, whole_row(blueprint.network.inputs)),))
 
+    def fusion(params: Params, timestep: TimeStep) -> tuple[Array, Array]:
+        own, state = read_view(blueprint.view, timestep), timestep.state
+        if blueprint.normalised:
+            own, state = normalised(params["normalisers"], own, state)
+        return own, fuse.apply(params["fuse"], own, state)
+
     def personalised(params: Params, timestep: TimeStep) -> TimeStep:
-        own = read_view(blueprint.view, timestep)
-        fused = fuse.apply(params["fuse"], own, timestep.state)
+        own, fused = fusion(params, timestep)
         return timestep._replace(obs=jnp.concatenate([own, fused], -1) if blueprint.keeps_own else fused)
 
     def init(key: PRNGKeyArray) -> Params:
         key_fuse, key_team = jax.random.split(key)
-        return {"fuse": fuse.init(key_fuse), "team": inner.init(key_team)}
+        params = {"fuse": fuse.init(key_fuse), "team": inner.init(key_team)}
+        if blueprint.normalised:
+            state = state_rows(blueprint.fusion.state) if blueprint.fusion else None
+            params["normalisers"] = init_normalisers(Rows(blueprint.view), state)
+        return params
 
     def step(params: Params, carry: Carry, timestep: TimeStep, key: PRNGKeyArray) -> tuple[Carry, Out]:
         return inner.step(params["team"], carry, personalised(params, timestep), key)
 
-    return FusedNetworks(Policy(init, inner.carry, step, blueprint=blueprint), inner, personalised)
+    return FusedNetworks(Policy(init, inner.carry, step, blueprint=blueprint), fusion, inner, personalised)

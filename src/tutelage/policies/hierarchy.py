@@ -15,6 +15,7 @@ from tutelage.networks.cores import Net
 from tutelage.networks.hierarchy import coordinator_net, executor_net, goal_value_net
 from tutelage.policies.blueprint import HierarchicalTeam
 from tutelage.policies.columns import View
+from tutelage.policies.normalising import GoalRows, Rows, normalised_net, state_rows
 from tutelage.policies.views import read_view
 from tutelage.types import Carry, Goals, Out, Params, Policy, Spec, TimeStep
 
@@ -68,11 +69,14 @@ def members_by_type(spec: Spec) -> tuple[tuple[int, ...], ...]:
 
 def make_hierarchy(team: HierarchicalTeam) -> Hierarchy:
     """Make the networks of a hierarchy."""
-    state, inputs, f = team.state, team.view.width, team.features
+    state, inputs, f, on = team.state, team.view.width, team.features, team.normalised
+    world, executor = state_rows(state), executor_net(inputs, f + 1, team.width, team.actions)
+    reads = lambda agents: (Rows(team.view, agents), GoalRows(f + 1, agents))
+    coordinator = coordinator_net(f, state, team.agents, team.pair_width)
     return Hierarchy(
-        coordinator=coordinator_net(f, state, team.agents, team.pair_width),
-        value=goal_value_net(state, inputs, f + 1, team.width),
-        executors=tuple(executor_net(inputs, f + 1, team.width, team.actions) for _ in team.members),
+        coordinator=normalised_net(coordinator, (GoalRows(f), None, world), on),
+        value=normalised_net(goal_value_net(state, inputs, f + 1, team.width), (world, *reads(None)), on),
+        executors=tuple(normalised_net(executor, (*reads(agents), None), on) for agents in team.members),
         members=team.members,
         view=team.view,
         goals=team.goals,

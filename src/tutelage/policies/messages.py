@@ -24,6 +24,7 @@ from tutelage.policies.agent import Agent, Group, in_agent_order, make_team
 from tutelage.policies.blueprint import Network
 from tutelage.policies.columns import Slice, View
 from tutelage.policies.cost import network_layers
+from tutelage.policies.normalising import with_normaliser
 from tutelage.types import Carry, Out, Params, Policy, Spec, TimeStep
 
 
@@ -43,8 +44,9 @@ def make_talking_agent(network: Network) -> Agent:
         return {**functions.init(keys[0]), **init_messages(keys[1])}
 
     others = (functions.carry, functions.encode, functions.think, functions.head)
-    return Agent(
-        network.label, inputs, width, n_actions, init, *others, layers=network_layers(network), network=network
+    layers = network_layers(network)
+    return with_normaliser(
+        Agent(network.label, inputs, width, n_actions, init, *others, layers=layers, network=network)
     )
 
 

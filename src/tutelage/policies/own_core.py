@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from tutelage.dotted import check_signature, import_user_code
 from tutelage.errors import BadInput, reports_user_error
+from tutelage.learning.input_normaliser import init_input_normaliser
 from tutelage.networks.cores import mask_logits
 from tutelage.policies.agent import Agent
 from tutelage.policies.traced import traced_macs
@@ -43,11 +44,12 @@ def is_own(core: str) -> bool:
     return ":" in core
 
 
-def own_agent(name: str, inputs: int, width: int, outputs: int, gain: float) -> Agent:
+def own_agent(name: str, inputs: int, width: int, outputs: int, gain: float, normalised: bool = False) -> Agent:
     """An agent with the network that `name` gives.
 
     Args:
         inputs, width, outputs: D, H and A. gain: that the weights of its head should begin with.
+        normalised: normalise its input first.
 
     Raises:
         BadInput: it cannot be imported, raises, or gives something else than a Core of these widths.
@@ -69,7 +71,20 @@ def own_agent(name: str, inputs: int, width: int, outputs: int, gain: float) -> 
         return mask_logits(head(params, features), avail)
 
     agent = Agent(name, inputs, width, outputs, init, core.carry, encode, think, masked)
-    return agent._replace(layers=(("counted", *counted(label, agent), 0),))
+    agent = agent._replace(layers=(("counted", *counted(label, agent), 0),))
+    return with_own_normaliser(agent) if normalised else agent
+
+
+def with_own_normaliser(agent: Agent) -> Agent:
+    """An agent that normalises its row first; its parameters are {network, normaliser}."""
+    read: Any = lambda params, x: params["normaliser"](x)
+    return agent._replace(
+        init=lambda key: {"network": agent.init(key), "normaliser": init_input_normaliser(agent.inputs)},
+        encode=lambda params, x: agent.encode(params["network"], read(params, x)),
+        think=lambda params, carry, x: agent.think(params["network"], carry, read(params, x)),
+        head=lambda params, features, avail: agent.head(params["network"], features, avail),
+        layers=(("normaliser", agent.inputs, 0, 0), *agent.layers),
+    )
 
 
 def counted(label: str, agent: Agent) -> tuple[int, int]:

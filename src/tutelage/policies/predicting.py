@@ -10,6 +10,7 @@ from tutelage.networks.cores import Core, make_core
 from tutelage.policies.agent import Agent
 from tutelage.policies.blueprint import Network
 from tutelage.policies.cost import network_layers
+from tutelage.policies.normalising import with_normaliser
 from tutelage.types import Carry, Params
 
 
@@ -37,7 +38,7 @@ def make_predicting_agent(network: Network) -> Agent:
         keys = jax.random.split(key)
         return {"guess": predictor.init(keys[0]), "act": act.init(keys[1])}
 
-    return Agent(
+    agent = Agent(
         kind=network.label,
         inputs=inputs,
         width=width,
@@ -50,3 +51,4 @@ def make_predicting_agent(network: Network) -> Agent:
         layers=network_layers(network),
         network=network,
     )
+    return with_normaliser(agent)

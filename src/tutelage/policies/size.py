@@ -27,12 +27,14 @@ class Shape:
         inputs: columns that each agent reads.
         n_actions: A.
         shares: relative widths of the agents.
+        normalised: whether they normalise their input.
     """
 
     kind: str
     inputs: tuple[int, ...]
     n_actions: int
     shares: tuple[float, ...]
+    normalised: bool = False
 
     def widths(self, widest: int) -> tuple[int, ...]:
         """The agents' widths where the widest one's is given."""
@@ -43,6 +45,7 @@ class Shape:
         total = Cost(0, 0, 0)
         for inputs, width in zip(self.inputs, self.widths(widest), strict=True):
             total = total + layer_cost(self.kind, inputs, width, self.n_actions)
+            total = total + (layer_cost("normaliser", inputs, 0, 0) if self.normalised else Cost(0, 0, 0))
         return total
 
 

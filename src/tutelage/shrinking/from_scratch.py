@@ -30,7 +30,7 @@ def train_from_scratch(
     policy, params = teacher.roles[teacher.actor], teacher.params[teacher.actor]
     teachers = scores(play(run.env, policy, params, RULES[role.act], key, episodes))
     steps = teacher.provenance.get("steps")
-    settings = {name: report["settings"][name] for name in ("sight", "hidden", "share")}
+    settings = {name: report["settings"][name] for name in ("sight", "hidden", "share", "normalise")}
     settings |= {"steps": steps + report["steps"]} if steps else {}
     found = []
     for size in sizes_about(report):

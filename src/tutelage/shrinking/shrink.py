@@ -25,6 +25,7 @@ from tutelage.experiment.trust import Trust
 from tutelage.machine import check_machine
 from tutelage.methods.kd_marl.components import macs_of, make_student
 from tutelage.methods.kd_marl.method import kd_marl
+from tutelage.methods.normalising import with_normalising
 from tutelage.policies.acting import RULES
 from tutelage.policies.blueprint import Core, Network
 from tutelage.registry import method_config
@@ -94,7 +95,7 @@ def shrink(
         against: `scratch` trains MAPPO at the sizes about the student's as well, which takes far longer.
         trust: import code that the run names and that is not built in.
         quiet: no progress on standard error.
-        **settings: of the distillation, fields of KD-MARL's config.
+        **settings: of the distillation, fields of KD-MARL's config; `normalise` is by default as the teacher's.
 
     Returns:
         The student's run, and what was tried.
@@ -106,6 +107,8 @@ def shrink(
     question = check_arguments(keep, within, cores, seed, against, settings)
     display = Display(quiet)
     task = open_task(str(run), trust)
+    if "normalise" not in settings:
+        question = replace(question, config=replace(question.config, normalise=learned_normalised(task)))
     folder = (
         Path(out)
         if out
@@ -117,7 +120,8 @@ def shrink(
     check_instances(task.env, "envs", question.config.envs)
     # In long episodes students with memory do not learn from a sequence's first steps; then no student does.
     core: Core = "gru" if "gru" in cores else "mlp"
-    method = kd_marl(task.env, replace(question.config, core=core, size="width=1"), task.teacher)
+    narrow = replace(question.config, core=core, size="width=1")
+    method = with_normalising(kd_marl(task.env, narrow, task.teacher), task.env, narrow)
     check_training(task.env, method, FitConfig())
     with exclusive([folder]):
         check_unused(folder, ())
@@ -164,12 +168,17 @@ def open_task(name: str, trust: Trust) -> Task:
     return Task(name, run, env, teacher, record)
 
 
+def learned_normalised(task: Task) -> bool:
+    """Whether the run that teaches was trained on normalised inputs."""
+    return (task.record.get("record") or {"config": {}})["config"].get("normalise", False)
+
+
 def costs_of(task: Task, config: KdMarlConfig) -> Costs:
     """What students cost; raises BadInput for a sight that this environment cannot have."""
     narrow = make_student(task.env.spec, replace(config, size="width=1"), None)
     inputs = {i: group.agent.inputs for group in narrow.groups for i in group.agents}
     macs = macs_of(task.teacher.roles[task.teacher.actor], task.env)
-    return Costs(tuple(inputs[i] for i in sorted(inputs)), task.env.spec.n_actions, macs)
+    return Costs(tuple(inputs[i] for i in sorted(inputs)), task.env.spec.n_actions, macs, config.normalise)
 
 
 def allowed_sizes(task: Task, costs: Costs, question: Question) -> dict[Core, int]:
@@ -207,7 +216,8 @@ def latencies(costs: Costs, cores: Sequence[Core]) -> dict[Size, float]:
     """Median latency of one decision in microseconds, compiled, of some sizes of each core."""
     widths = [2**i for i in range(LARGEST.bit_length())]
     sizes = [size for core in cores for width in widths if costs.smaller(size := Size(core, width))]
-    networks = [Network(size.core, max(costs.inputs), size.width, costs.n_actions) for size in sizes]
+    each = lambda size: Network(size.core, max(costs.inputs), size.width, costs.n_actions, normalised=costs.normalised)
+    networks = [each(size) for size in sizes]
     measured = measure_networks(networks, rounds=10)
     return {size: each["compiled"]["median"] for size, each in zip(sizes, measured, strict=True)}
 

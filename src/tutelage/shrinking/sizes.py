@@ -37,15 +37,18 @@ class Costs:
         inputs: columns that each agent reads.
         n_actions: A.
         reference: multiply-adds of the teacher's joint decision; None for one that is no network.
+        normalised: whether students normalise their input.
     """
 
     inputs: tuple[int, ...]
     n_actions: int
     reference: int | None
+    normalised: bool = False
 
     def team(self, size: Size) -> Cost:
         """Cost of a joint decision."""
-        return Shape(size.core, self.inputs, self.n_actions, (1.0,) * len(self.inputs)).cost(size.width)
+        shares = (1.0,) * len(self.inputs)
+        return Shape(size.core, self.inputs, self.n_actions, shares, self.normalised).cost(size.width)
 
     def agent(self, size: Size, what: str) -> float:
         """`flops` (matrix products), `params` or `bytes` of an agent, on average over the team."""

@@ -27,6 +27,7 @@ from tutelage.methods.kd_marl.data import KdState
 from tutelage.methods.kd_marl.ladder import Ladder, make_ladder
 from tutelage.policies.acting import greedy, random_policy, sample
 from tutelage.policies.blueprint import Core
+from tutelage.policies.normalising import with_moments_of
 from tutelage.shrinking.retention import EPISODES, LOOKS, Z_LOOKS, Scores, share_kept, verdict
 from tutelage.shrinking.search import Judged
 from tutelage.shrinking.sizes import Size
@@ -43,7 +44,8 @@ class Trials:
         params: of every student that was distilled, by size.
         teacher_scores: of the teacher in the episodes of all trials.
         floor: the return of random play; 0 where the task is judged by success.
-        steps: environment steps that were gathered.
+        steps: environment steps that were gathered. gathered: parameters of the students of the method that gathered,
+            which have the moments of what students read.
         seconds: what took how long, by name.
     """
 
@@ -58,6 +60,7 @@ class Trials:
         self.seconds: dict[str, float] = {}
         self.floor, self.steps = 0.0, 0
         self.experience: KdState | None = None
+        self.gathered: Params = ()
         with self.timed("evaluate"):
             self.teacher_scores = self.teacher_plays(self.key, LOOKS * EPISODES)
             if self.measure == "return":
@@ -84,7 +87,7 @@ class Trials:
             state = jit_unoptimised(method.init)(jax.random.fold_in(self.root, 0x1417))
             stage, root = method.stages[0], self.root
             self.experience, counts = run_stage(self.env, stage, 0, state, root, self.display, "gather")
-        self.steps = int(counts["steps"].sum())
+        self.steps, self.gathered = int(counts["steps"].sum()), self.experience.student.params["net"]
 
     def judge(self, core: Core, widths: Sequence[int], keep: float, looks: bool = True) -> list[Judged]:
         """Distil students of one core together, and play them until it is decided whether each keeps a share.
@@ -107,6 +110,8 @@ class Trials:
         """Distil the students of a ladder; their padded parameters, leaves (K, ...)."""
         assert self.experience is not None
         students = jit_unoptimised(ladder.init)(jax.random.fold_in(self.root, 0x1417))
+        if self.config.normalise:
+            students = students._replace(params=with_moments_of(students.params, self.gathered))
         state = self.experience._replace(student=students)
         self.experience, metrics = run_stage(self.env, ladder.distil, 1, state, self.root, self.display, name)
         if bad := first_bad_metric(metrics):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+from tutelage.configs.checks import later
 from tutelage.types.policy import Policy
 from tutelage.types.timestep import Goals, Sensed, TimeStep
 
@@ -84,7 +85,7 @@ class Spec:
     own_layouts: tuple[tuple[Block, ...], ...] = ()
     action_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    info: tuple[str, ...] = ()
+    info: tuple[str, ...] = later(())
 
     def layout_of(self, agent: int) -> tuple[Block, ...]:
         """The meaning of an agent's columns."""

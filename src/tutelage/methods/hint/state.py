@@ -23,6 +23,7 @@ from tutelage.policies.blueprint import HierarchicalTeam
 from tutelage.policies.build import build_team
 from tutelage.policies.compose import with_shadow
 from tutelage.policies.hierarchy import make_hierarchy, members_by_type, teacher_policy
+from tutelage.policies.normalising import normalised_net, state_rows
 from tutelage.policies.views import goal_shapes, view
 from tutelage.types import Environment, Policy, TimeStep, VectorEnv
 
@@ -75,10 +76,12 @@ def make_components(env: Environment, config: HintConfig) -> HintComponents:
         every=config.every,
         spread=SPREAD,
         flat=config.flat,
+        normalised=config.normalise,
     )
     hierarchy = make_hierarchy(team)
-    value, tx = value_net(spec.state_width, config.teacher_width), clipped_adam(config.grad_clip)
-    networks = HintNetworks(config, hierarchy, value, tx)
+    value = value_net(spec.state_width, config.teacher_width)
+    value = normalised_net(value, (state_rows(spec.state_width),), config.normalise)
+    networks = HintNetworks(config, hierarchy, value, clipped_adam(config.grad_clip))
     fork_env = make_vector_env(env, FORK_ENVS, goals=True) if config.filter_student == "fork" else None
     return HintComponents(networks, build_team(spec, config, view("local", spec)), fork_env)
 

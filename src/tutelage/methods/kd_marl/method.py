@@ -94,10 +94,10 @@ def make_stages(components: KdComponents) -> tuple[Stage, ...]:
 
     if config.data == "offline":
         behaviours, passes = {"expert": expert_behaviour(components)}, config.passes
-        first = Stage("gather", behaviours, gather, components.rollouts, unit="updates", evaluated=False)
+        first = Stage("gather", behaviours, gather, components.rollouts, "updates", evaluated=False, fixed=("teacher",))
     else:
         behaviours, passes = {"mixture": dagger_behaviour(components)}, max(1, config.passes // 2)
-        first = Stage("dagger", behaviours, dagger, components.rollouts, unit="updates")
+        first = Stage("dagger", behaviours, dagger, components.rollouts, "updates", fixed=("teacher",))
     fixed = ("teacher", "memory", "filled", "prototypes")
     return first, Stage("distil", {}, distil, passes, unit="updates", fixed=fixed)
 
