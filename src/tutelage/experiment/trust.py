@@ -27,7 +27,7 @@ def code_named_in(record: dict[str, Any]) -> frozenset[str]:
 
 
 def _names(record: dict[str, Any]) -> Iterator[str]:
-    yield from (record["env"], record["method"], *named_code(record["config"]))
+    yield from (record["env"], record["method"], *named_code(record.get("config", {})))
     teacher = record["teacher"]
     if teacher and teacher["kind"] == "callable":
         yield teacher["name"]
