@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tutelage.configs.team import KEY_WIDTH, LARGEST_INPUT, MESSAGE_WIDTH, STILL
+from tutelage.configs.team import DEVIATION, KEY_WIDTH, LARGEST_INPUT, MESSAGE_WIDTH, STILL
 from tutelage.deploy import standalone
 from tutelage.experiment.weights import check_weight, opened
 from tutelage.policies.blueprint import Network
@@ -198,8 +198,9 @@ def flattened(params: Mapping[str, Any], prefix: str = "") -> Weights:
 def scale_weights(mean: np.ndarray, deviation: np.ndarray, count: np.ndarray) -> Weights:
     """The weights of a `Scale` that does what a normaliser of these moments does."""
     still = deviation <= np.float32(STILL) * np.abs(mean)
+    one, scaled = np.float32(1), np.float32(DEVIATION) / np.where(still, np.float32(1), deviation)
     limit = np.where(count > 0, np.float32(LARGEST_INPUT), np.finfo(np.float32).max)
-    return {"mean": mean, "factor": np.float32(1) / np.where(still, np.float32(1), deviation), "limit": limit}
+    return {"mean": mean, "factor": np.where(still | (count == 0), one, scaled), "limit": limit}
 
 
 def group_weights(program: Program, tree: Mapping[str, Any]) -> Weights:

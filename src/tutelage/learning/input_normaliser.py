@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from tutelage.configs.team import LARGEST_INPUT, STILL
+from tutelage.configs.team import DEVIATION, LARGEST_INPUT, STILL
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["mean", "deviation", "count"], meta_fields=["rows"])
@@ -33,14 +33,15 @@ class InputNormaliser:
     rows: Any = None
 
     def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
-        """`(x - mean) / deviation`, held between -LARGEST_INPUT and LARGEST_INPUT.
+        """`DEVIATION (x - mean) / deviation`, held between -LARGEST_INPUT and LARGEST_INPUT.
 
         A column that has not varied so far is shifted alone.
         """
         mean, deviation, count = map(jax.lax.stop_gradient, (self.mean, self.deviation, self.count))
         still = deviation <= STILL * jnp.abs(mean)
+        factor = jnp.where(still | (count == 0), 1.0, DEVIATION / jnp.where(still, 1.0, deviation))
         limit = jnp.where(count > 0, LARGEST_INPUT, np.finfo(np.float32).max)
-        return jnp.clip((x - mean) * (1 / jnp.where(still, 1.0, deviation)), -limit, limit)
+        return jnp.clip((x - mean) * factor, -limit, limit)
 
     def observe(self, x: Float[Array, "... D"], where: Bool[Array, "... D"]) -> InputNormaliser:
         """The moments of what was counted before and of the entries of x that `where` picks, all alike.
