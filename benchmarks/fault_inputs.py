@@ -41,7 +41,7 @@ def wrong_words(name: str, hint: Any) -> list[str]:
         hint = get_args(hint)[0]
     if get_origin(hint) in (Union, types.UnionType):
         parts = [part for part in get_args(hint) if part is not type(None)]
-        return wrong_words(name, parts[0]) if len(parts) == 1 else []
+        return wrong_words(name, parts[0]) if len(parts) == 1 else GRAMMAR.get(name, [])
     if get_origin(hint) is Literal:
         first = str(get_args(hint)[0])
         return ["nonsense", "", first.upper() + "X", first[:-1]]

@@ -14,6 +14,8 @@ GRAMMAR = {
               "0-9:full"],
     "capacity": ["", "inputs=2", "medic=2", "agent=-1", "agent=0", "agent=nan"],
     "waves": ["nowhere.nc"],
+    "core": ["", "lstm", "GRU", "nothing:here", "os:getcwd"],
+    "term": ["nonsense", "nothing:here", "os:getcwd"],
 }  # fmt: skip
 """Wrong values of settings with a syntax of their own."""
 CONTRADICT = {

@@ -48,10 +48,10 @@ def shapes_of(spec: Any) -> TimeStep:
 
 
 def assert_fits(spec: Any, timestep: Any, lead: tuple[int, ...] = ()) -> None:
-    assert timestep.goals == () and timestep.watch == ()  # of our own worlds nothing is looked at
+    assert timestep.goals == timestep.watch == timestep.info == ()  # of our own worlds nothing is looked at
     result = jax.tree.leaves(timestep.links)
     assert [x.shape for x in result] == ([(*lead, spec.n_agents, spec.n_agents)] if spec.links else [])
-    for name, (shape, dtype), x in zip(TimeStep._fields[:-3], shapes_of(spec)[:-3], timestep[:-3], strict=True):
+    for name, (shape, dtype), x in zip(TimeStep._fields[:-4], shapes_of(spec)[:-4], timestep[:-4], strict=True):
         assert (x.shape, str(x.dtype)) == ((*lead, *shape), dtype), name
 
 

@@ -43,25 +43,28 @@ def choices(hint: Any) -> tuple[Any, ...]:
     return next((get_args(part) for part in (hint, *get_args(hint)) if get_origin(part) is Literal), ())
 
 
+def allows(hint: Any, value: Any) -> bool:
+    """Whether a field allows a value as far as its Literal says; `Literal[...] | str` allows a user's `module:name`."""
+    unset = value is None and type(None) in get_args(hint)
+    own = str in get_args(hint) and ":" in str(value)
+    return not choices(hint) or value in choices(hint) or unset or own
+
+
 MAX_NUMBER = 2**63 - 1
 """Largest integer that fits into an array."""
 
 
 def check_fields(config: Any) -> None:
-    """Raise BadInput for values outside the Literal of their field, for NaN and infinities, and for huge integers.
-
-    A field of type `Literal[...] | str` may also name a user's `module:name`.
-    """
+    """Raise BadInput for values outside the Literal of their field, for NaN and infinities, and for huge integers."""
     for name, hint in field_types(type(config)).items():  # type: ignore[arg-type]  # mypy takes classes for unhashable
-        value, allowed = getattr(config, name), choices(hint)
+        value = getattr(config, name)
         if isinstance(value, float) and not isfinite(value):
             raise BadInput(f"{name} = {value!r}: must be finite")
         if isinstance(value, int) and abs(value) > MAX_NUMBER:
             raise BadInput(f"{name} = {short(value)}: must be between -{MAX_NUMBER} and {MAX_NUMBER}")
-        unset = value is None and type(None) in get_args(hint)
-        own = str in get_args(hint)
-        if allowed and value not in allowed and not unset and not (own and ":" in str(value)):
-            raise unknown(name, str(value), [*allowed, *(["module:name"] if own else [])])
+        if not allows(hint, value):
+            own = ["module:name"] if str in get_args(hint) else []
+            raise unknown(name, str(value), [*choices(hint), *own])
 
 
 def parse_whole(value: Any) -> int:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from tutelage.configs.checks import choices, field_types
+from tutelage.configs.checks import allows, field_types
 from tutelage.errors import BadInput, unknown
 from tutelage.experiment.find_teacher import known_test, run_and_role, seed_run
 from tutelage.experiment.records import Record
@@ -135,9 +135,7 @@ def with_settings_of(
     """Settings of a method that starts from a source: those that are given, and its networks as the source has them."""
     known = field_types(resolve(method_row(method).config))
     settings = {
-        name: value
-        for name, value in network_settings(source).items()
-        if name in known and (not choices(known[name]) or value in choices(known[name]))
+        name: value for name, value in network_settings(source).items() if name in known and allows(known[name], value)
     } | dict(given)
     if "critic_warm_up" in known and "critic_warm_up" not in given:
         settings["critic_warm_up"] = min(WARM_UP, method_config(method, preset, **settings).steps // 5)

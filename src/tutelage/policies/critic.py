@@ -36,7 +36,7 @@ def make_critic(blueprint: ValueNet) -> Critic:
     return Critic(init, value, blueprint=blueprint, goals=reads_goals)
 
 
-def critic_of(view: View, width: int, normalised: bool) -> Critic:
+def critic_of(view: View, width: int, normalised: bool = False) -> Critic:
     """The critic with a view and a width; `normalised`: whether it normalises its input."""
     return make_critic(ValueNet(view, width, normalised=normalised))
 
