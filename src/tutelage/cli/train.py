@@ -98,12 +98,10 @@ def given_settings(config: Any, argv: Sequence[str]) -> dict[str, Any]:
 
 def report(runs: Sequence[LoadedRun]) -> None:
     """Print the final tests of finished runs."""
+    from tutelage.experiment.records import scores_text
+
     for run in runs:
-        low, high = run.test["ci95"]
-        print(
-            f"{run.path}: success {run.test['success_rate']:.3f} [{low:.3f}, {high:.3f}], "
-            f"return {run.test['return_mean']:.2f}, {run.test['episodes']} episodes"
-        )
+        print(f"{run.path}: {scores_text(run.test, run.spec.measure)}, {run.test['episodes']} episodes")
         for role, test in run.test.get("beside", {}).items():
             line = f"  {role}: success {test['success_rate']:.3f}"
             if test["success_rate"]:
